@@ -1,0 +1,1 @@
+"""Lightning callbacks: validation videos and the dashboard."""

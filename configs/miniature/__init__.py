@@ -1,0 +1,1 @@
+"""Configurations that train the miniature's networks."""

@@ -1,0 +1,1 @@
+"""LightningDataModules over WebDataset shards, rendered faces and videos."""

@@ -1,0 +1,1 @@
+"""Inversion, attention injection, keyframes and propagation: the editing engine."""

@@ -1,0 +1,1 @@
+"""Face geometry, recognition and regions."""

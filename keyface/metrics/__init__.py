@@ -1,0 +1,1 @@
+"""Identity, temporal, direction and locality metrics."""

@@ -1,0 +1,1 @@
+"""Weights of the miniature's networks, as safetensors with a card each."""

@@ -1,0 +1,1 @@
+"""LightningModules of the two branches and of the miniature's own networks."""

@@ -1,0 +1,1 @@
+"""Edit categories and their registry."""
