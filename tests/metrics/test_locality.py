@@ -1,0 +1,51 @@
+import math
+
+import pytest
+import torch
+
+from keyface.metrics.locality import OutsideChange, outside_change, outside_psnr, psnr
+
+
+def test_change_inside_the_region_is_free() -> None:
+    reference, edited = torch.zeros(1, 3, 4, 4), torch.zeros(1, 3, 4, 4)
+    region = torch.zeros(1, 4, 4, dtype=torch.bool)
+    region[:, :2] = True
+    edited[:, :, :2] = 1.0
+    assert outside_change(edited, reference, region).item() == 0.0
+    assert math.isinf(outside_psnr(edited, reference, region).item())
+
+
+def test_outside_by_hand() -> None:
+    """Half the frame is outside; a quarter of that moved by 0.4 of [-1, 1], 0.2 of the range."""
+    reference, edited = torch.zeros(1, 3, 4, 4), torch.zeros(1, 3, 4, 4)
+    region = torch.zeros(1, 1, 4, 4, dtype=torch.bool)
+    region[:, :, :2] = True
+    edited[:, :, 2, :2] = 0.4
+    assert outside_change(edited, reference, region).item() == pytest.approx(0.2 / 4)
+    assert outside_psnr(edited, reference, region).item() == pytest.approx(
+        -10 * math.log10(0.04 / 4), rel=1e-5
+    )
+
+
+def test_region_over_everything_counts_nothing() -> None:
+    everything = torch.ones(2, 4, 4, dtype=torch.bool)
+    assert outside_change(torch.ones(2, 3, 4, 4), torch.zeros(2, 3, 4, 4), everything).item() == 0.0
+
+
+def test_psnr_by_hand_and_clamped() -> None:
+    reference = torch.zeros(1, 3, 2, 2)
+    assert psnr(reference + 0.2, reference).item() == pytest.approx(20.0, abs=1e-4)
+    assert psnr(torch.full_like(reference, 1.7), reference + 0.8).item() == pytest.approx(20.0, abs=1e-4)
+
+
+def test_metric_weighs_pixels_across_ranks() -> None:
+    first, second = OutsideChange(), OutsideChange()
+    nothing = torch.zeros(1, 2, 2, dtype=torch.bool)
+    half = torch.tensor([[[True, True], [False, False]]])
+    first.update(torch.full((1, 3, 2, 2), 0.4), torch.zeros(1, 3, 2, 2), nothing)
+    second.update(torch.full((1, 3, 2, 2), 1.0), torch.zeros(1, 3, 2, 2), half)
+    first.merge_state(second)
+    assert first.compute()["l1"].item() == pytest.approx((4 * 0.2 + 2 * 0.5) / 6)
+    assert first.compute()["psnr"].item() == pytest.approx(
+        -10 * math.log10((4 * 0.04 + 2 * 0.25) / 6), rel=1e-5
+    )
