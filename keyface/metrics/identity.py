@@ -58,9 +58,9 @@ def retrieval_scores(
         gallery_identities: (G,) integers; each query's identity must be among them.
 
     Returns:
-        Three scalars. `r_at_1`: the share of queries whose nearest gallery clip is the same person. `mrr`: the
-        mean of 1 / (rank of the nearest clip of the same person). `cosine_distance`: the mean distance to the
-        originals of the same person, in [0, 2].
+        Three scalars. `r_at_1`: the share of queries whose nearest gallery clip is the same person. `mrr`:
+        the mean of 1 / (rank of the nearest clip of the same person). `cosine_distance`: the mean distance to
+        the originals of the same person, in [0, 2].
     """
     same = query_identities[:, None] == gallery_identities[None, :]
     missing = query_identities[~same.any(dim=1)]
