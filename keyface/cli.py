@@ -1,1 +1,235 @@
-"""The command line."""
+"""The command line: one set of subcommands behind two equal console scripts, `keyface` and `lightning`.
+
+`fit`, `validate`, `test` and `predict` belong to Lightning's own command line (`keyface.training_cli`);
+the rest are plain typed functions, named in `COMMANDS` and imported only when they are called. That is
+why `keyface --help` answers in a fraction of a second although `import torch` alone takes longer.
+"""
+
+import importlib
+import inspect
+import os
+import re
+import sys
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
+
+import keyface
+
+DEBUG_VARIABLE = "KEYFACE_DEBUG"
+TRUST_VARIABLE = "KEYFACE_TRUST"
+
+TRUSTED_IMPORTS = (
+    "keyface",
+    "lightning.pytorch.callbacks",
+    "lightning.pytorch.loggers",
+    "lightning.pytorch.plugins",
+    "lightning.pytorch.profilers",
+    "lightning.pytorch.strategies",
+    "lightning.pytorch.accelerators",
+    "lightning.pytorch.demos.boring_classes",
+    "torch.nn",
+    "torch.optim",
+    "torchmetrics",
+    "diffusers.models",
+    "diffusers.schedulers",
+)
+"""What a `class_path` in a config may name; everything else is refused before it is imported."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A subcommand that is one plain function.
+
+    Attributes:
+        target: Where the function lives, "module:function".
+        summary: Its line in `keyface --help`, kept here so that the module need not be imported for it.
+    """
+
+    target: str
+    summary: str
+
+    def resolve(self) -> Callable[..., object]:
+        """Imports the module and returns the function."""
+        module, _, name = self.target.partition(":")
+        function: Callable[..., object] = getattr(importlib.import_module(module), name)
+        return function
+
+
+@dataclass(frozen=True)
+class Group:
+    """A subcommand that has subcommands."""
+
+    summary: str
+    commands: Mapping[str, Command]
+
+
+TRAINING: Mapping[str, str] = {
+    "fit": "Train a model: keyface fit -c configs/identity.yaml",
+    "validate": "Run one validation epoch.",
+    "test": "Run one test epoch.",
+    "predict": "Run a trained model on new data.",
+}
+
+COMMANDS: Mapping[str, Command | Group] = {
+    "edit": Command("keyface.commands.edit:edit", "Edit the face in a video by categories or by a prompt."),
+    "demo": Command("keyface.commands.demo:demo", "Train both branches briefly and edit a clip, end to end."),
+    "ablate": Command("keyface.commands.ablate:ablate", "Measure what each part of the method contributes."),
+    "shards": Group(
+        "Write and check training data.",
+        {
+            "render": Command("keyface.commands.shards:render", "Render the miniature world into shards."),
+            "verify": Command("keyface.commands.shards:verify", "Check shards against their index."),
+        },
+    ),
+    "miniature": Group(
+        "Look at the rendered world.",
+        {
+            "clip": Command("keyface.commands.miniature:clip", "Render a clip of one face to an mp4."),
+            "sheet": Command("keyface.commands.miniature:sheet", "Render a contact sheet of faces."),
+        },
+    ),
+    "plugins": Group(
+        "See which edit categories are installed.",
+        {
+            "list": Command("keyface.commands.plugins:list_categories", "List the edit categories."),
+            "show": Command("keyface.commands.plugins:show", "Show everything about one category."),
+            "check": Command("keyface.commands.plugins:check", "Load every plugin and report what is wrong."),
+        },
+    ),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command line and returns its exit status.
+
+    Args:
+        arguments: The words after the program's name; those of this process when None.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    restrict_imports()
+    try:
+        if words and words[0] in TRAINING:
+            from keyface.training_cli import run_training
+
+            run_training(words)
+        else:
+            run_command(words)
+    except KeyboardInterrupt:
+        print("keyface: interrupted", file=sys.stderr)
+        return 130
+    except ArgumentError as error:
+        print(f"keyface: error: {parsing_error(str(error))}", file=sys.stderr)
+        return 2
+    except (ValueError, LookupError, OSError, ImportError) as error:
+        if os.environ.get(DEBUG_VARIABLE):
+            raise
+        print(f"keyface: error: {one_line(error)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def run_command(words: Sequence[str]) -> None:
+    """Parses the words and calls the function that they name; errors pass through."""
+    parser = build_parser(words)
+    if not words:
+        parser.print_help()
+        return
+    config = parser.instantiate(parser.parse_args(list(words)))
+    command, values = COMMANDS[config.subcommand], config[config.subcommand]
+    if isinstance(command, Group):
+        command, values = command.commands[values.subcommand], values[values.subcommand]
+    function = command.resolve()
+    if "lightning" in inspect.signature(function).parameters:
+        values["lightning"] = main
+    function(**values)
+
+
+def build_parser(words: Sequence[str] = ()) -> ArgumentParser:
+    """Builds the parser of the whole command line; only the command that the words name is imported."""
+    parser = ArgumentParser(
+        description=keyface.__doc__,
+        epilog=f"{DEBUG_VARIABLE}=1 shows tracebacks; {TRUST_VARIABLE}=package,... lets configs name its classes.",
+        exit_on_error=False,
+        version=f"keyface {keyface.__version__}",
+    )
+    subcommands = parser.add_subcommands(title="commands")
+    for name, summary in TRAINING.items():
+        subcommands.add_subcommand(name, ArgumentParser(description=summary), help=summary)
+    add_commands(subcommands, COMMANDS, words)
+    return parser
+
+
+def add_commands(subcommands: Any, commands: Mapping[str, Command | Group], words: Sequence[str]) -> None:
+    """Adds commands to a parser's subcommands, with arguments only for the one that the words start with.
+
+    Args:
+        subcommands: What `ArgumentParser.add_subcommands` returned.
+        commands: Subcommands by name.
+        words: The command line from this level on.
+    """
+    for name, command in commands.items():
+        chosen = bool(words) and words[0] == name
+        parser = ArgumentParser(description=command.summary)
+        subcommands.add_subcommand(name, parser, help=command.summary)
+        if isinstance(command, Group):
+            add_commands(
+                parser.add_subcommands(title="commands"), command.commands, words[1:] if chosen else ()
+            )
+        elif chosen:
+            add_function(parser, command.resolve())
+
+
+def add_function(parser: ArgumentParser, function: Callable[..., object]) -> None:
+    """Adds a function's parameters to a parser; a parameter named `output` is also `-o`.
+
+    Required parameters become positional, except `output` and `lightning` (see `run_command`).
+    """
+    parameters = inspect.signature(function).parameters
+    parser.add_function_arguments(
+        function, as_group=False, as_positional=True, sub_configs=False, skip={"output", "lightning"}
+    )
+    if "output" in parameters:
+        default = parameters["output"].default
+        required = default is inspect.Parameter.empty
+        parser.add_argument(
+            "-o",
+            "--output",
+            type=typing.get_type_hints(function)["output"],
+            required=required,
+            default=None if required else default,
+            help="What to write.",
+        )
+
+
+def restrict_imports() -> None:
+    """Lets configs name classes of trusted packages only, and interpolate across files.
+
+    jsonargparse imports whatever a `class_path` says, so a config from elsewhere could otherwise run any
+    code. Packages of one's own are added with the environment variable KEYFACE_TRUST=package,package.
+    """
+    own = [name.strip() for name in os.environ.get(TRUST_VARIABLE, "").split(",") if name.strip()]
+    set_parsing_settings(
+        import_path_denylist=["*"],
+        import_path_allowlist=[*TRUSTED_IMPORTS, *own],
+        omegaconf_absolute_to_relative_paths=True,
+    )
+
+
+def one_line(error: BaseException) -> str:
+    """Returns an error's message in one line; a KeyError's without the quotes that `str` adds."""
+    message = error.args[0] if isinstance(error, KeyError) and error.args else error
+    return " ".join(str(message).split()) or type(error).__name__
+
+
+def parsing_error(message: str) -> str:
+    """Returns the telling part of jsonargparse's message, which may be a page long, in one line."""
+    lines = [line.strip() for line in message.splitlines()]
+    if "Errors:" in lines:
+        reasons = [line for line in lines[lines.index("Errors:") + 1 :] if not line.startswith("Given value")]
+        lines = [lines[0], *(line for line in reasons if "NoneType" not in line)]
+    advice = f"{TRUST_VARIABLE}=package,... allows packages that you trust."
+    return re.sub(r"Add the import path to import_path_allowlist.*?allow it\.", advice, " ".join(lines))

@@ -1,0 +1,1 @@
+"""The subcommands of `keyface`: plain typed functions, a module each."""

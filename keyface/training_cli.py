@@ -1,0 +1,188 @@
+"""`fit`, `validate`, `test` and `predict`: Lightning's command line with keyface's folders and defaults.
+
+Every run gets a folder of its own, `runs/<experiment>/<time>-<id>/`, with the resolved config, the
+environment, metrics.csv and checkpoints. Configs compose (`-c a.yaml -c b.yaml`, the later one wins) and
+interpolate with OmegaConf.
+"""
+
+import argparse
+import json
+import os
+import platform
+import secrets
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from keyface.cli import COMMANDS, TRAINING, add_commands
+
+RUN_VARIABLE = "KEYFACE_RUN"
+PARSING = {"parser_mode": "omegaconf+", "exit_on_error": False}
+
+
+def run_training(words: Sequence[str]) -> None:
+    """Runs `fit`, `validate`, `test` or `predict`.
+
+    Raises:
+        ValueError: Something that the user asked for does not fit together.
+    """
+    with one_run_folder():
+        try:
+            TrainingCLI(
+                LightningModule,
+                LightningDataModule,
+                subclass_mode_model=True,
+                subclass_mode_data=True,
+                save_config_callback=RunRecord,
+                save_config_kwargs={"overwrite": True},
+                seed_everything_default=0,
+                parser_class=Parser,
+                parser_kwargs={**PARSING, **{name: dict(PARSING) for name in TRAINING}},
+                auto_configure_optimizers=False,
+                args=list(words),
+            )
+        except MisconfigurationException as error:
+            raise ValueError(str(error)) from error
+
+
+@contextmanager
+def one_run_folder() -> Iterator[None]:
+    """Lets the processes that a multi-GPU launcher starts inherit this run's folder, and only those."""
+    inherited = os.environ.get(RUN_VARIABLE)
+    try:
+        yield
+    finally:
+        if inherited is None:
+            os.environ.pop(RUN_VARIABLE, None)
+
+
+class Parser(LightningArgumentParser):
+    """Lightning's parser with keyface's own commands listed beside Lightning's."""
+
+    def add_subcommands(self, *args: Any, **kwargs: Any) -> Any:
+        """Adds the subcommands action and, as names only, keyface's commands (another parser runs them)."""
+        subcommands = super().add_subcommands(*args, **kwargs)
+        add_commands(subcommands, COMMANDS, ())
+        return subcommands
+
+
+class RunRecord(SaveConfigCallback):
+    """Saves the resolved config and the environment to the run's folder when a run starts."""
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Writes environment.json: command, versions and machine, enough to repeat the run."""
+        assert trainer.log_dir is not None
+        record = {
+            "command": sys.argv,
+            "stage": stage,
+            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "devices": trainer.num_devices,
+            "packages": {
+                distribution.name: distribution.version
+                for distribution in sorted(distributions(), key=lambda each: each.name.lower())
+            },
+        }
+        Path(trainer.log_dir, "environment.json").write_text(json.dumps(record, indent=1) + "\n")
+
+
+class TrainingCLI(LightningCLI):
+    """LightningCLI with a folder for every run, metrics.csv and checkpoints by default."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Adds where runs go; `--trainer.default_root_dir` overrides both."""
+        parser.add_argument("--runs", type=Path, default=Path("runs"), help="Folder of all runs.")
+        parser.add_argument(
+            "--experiment", type=str, default=None, help="Folder in it; default: the last config file's name."
+        )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parses a list of words, without Lightning's warning when `sys.argv` has words of its own."""
+        assert isinstance(args, list)
+        self.config = parser.parse_args(args)
+        self.default_experiment = experiment_name(args)
+
+    def before_instantiate_classes(self) -> None:
+        """Chooses the run's folder and finds the checkpoint that `--ckpt_path last` means."""
+        settings = self.config[self.subcommand]
+        experiment = settings.runs / (settings.experiment or self.default_experiment)
+        if settings.get("ckpt_path") == "last":
+            settings.ckpt_path = str(newest_checkpoint(experiment))
+        if settings.trainer.default_root_dir is None:
+            fresh = experiment / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+            settings.trainer.default_root_dir = os.environ.setdefault(RUN_VARIABLE, str(fresh))
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Builds the trainer with a CSV logger first, whose folder is the run's, and a checkpoint callback."""
+        settings = self.config_init[self.subcommand].trainer
+        if settings.enable_checkpointing is not False:
+            settings.callbacks = with_checkpoints(settings.callbacks, getattr(self.model, "monitor", None))
+        logger = loggers(settings.logger, settings.default_root_dir)
+        return super().instantiate_trainer(logger=logger, **kwargs)
+
+
+def loggers(configured: Logger | list[Logger] | bool | None, folder: str) -> list[Logger] | bool:
+    """Returns the configured loggers after one that writes metrics.csv into the run's folder.
+
+    It comes first because Lightning takes the first logger's folder for the config and checkpoints.
+    """
+    if configured is False:
+        return False
+    if configured is None or configured is True:
+        chosen: list[Logger] = []
+    else:
+        chosen = [configured] if isinstance(configured, Logger) else list(configured)
+    if any(isinstance(logger, CSVLogger) for logger in chosen):
+        return chosen
+    return [CSVLogger(folder, name="", version=""), *chosen]
+
+
+def with_checkpoints(callbacks: Callback | list[Callback] | None, monitor: str | None) -> list[Callback]:
+    """Returns the callbacks and, unless one of them saves checkpoints, one that keeps the last and the best.
+
+    Args:
+        callbacks: As configured.
+        monitor: The metric that the model calls its own, lower is better; None keeps the three latest.
+    """
+    chosen = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or [])
+    if any(isinstance(callback, Checkpoint) for callback in chosen):
+        return chosen
+    if monitor is None:
+        return [*chosen, ModelCheckpoint(save_last=True, save_top_k=3, monitor="step", mode="max")]
+    return [*chosen, ModelCheckpoint(save_last=True, save_top_k=3, monitor=monitor)]
+
+
+def experiment_name(words: Sequence[str]) -> str:
+    """Returns the last config file's name without its suffix, or "default" where none was given.
+
+    It is read from the command line, since interpolation drops the files' names from the parsed config.
+    """
+    options = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    options.add_argument("-c", "--config", action="append", default=[])
+    configs = options.parse_known_args(words)[0].config
+    return Path(configs[-1]).stem if configs else "default"
+
+
+def newest_checkpoint(experiment: Path) -> Path:
+    """Returns the last checkpoint of the experiment's newest run that has one.
+
+    Raises:
+        FileNotFoundError: There is none; Lightning would silently start afresh.
+    """
+    found = sorted(experiment.glob("*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise FileNotFoundError(
+            f"--ckpt_path last: no checkpoint under {experiment}/; leave the option out to start afresh"
+        )
+    return found[-1]
