@@ -1,0 +1,115 @@
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from keyface.losses import DirectionLoss, IdentityLoss, direction_loss, identity_loss
+
+E1, E2, E3 = torch.eye(3)
+
+
+class MeanColour(nn.Module):
+    """A stand-in network: the direction of the mean colour, as a recognizer and as an encoder."""
+
+    def forward(self, images: Tensor, landmarks: Tensor | None) -> Tensor:
+        return self.encode_image(images)
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        return nn.functional.normalize(images.mean(dim=(2, 3)), dim=-1)
+
+    def encode_text(self, texts: list[str]) -> Tensor:
+        return torch.stack([{"red": E1, "green": E2, "blue": E3}[text] for text in texts])
+
+
+def colour(*channels: float) -> Tensor:
+    return torch.tensor(channels).view(1, 3, 1, 1).expand(1, 3, 4, 4).clone()
+
+
+def test_identity_loss_by_hand() -> None:
+    terms = identity_loss(
+        torch.full((2, 3, 2, 2), 0.5),
+        torch.zeros(2, 3, 2, 2),
+        torch.stack([E1, (E1 + E2) / math.sqrt(2)]),
+        torch.stack([E1, E1]),
+        pixel_weight=2.0,
+        identity_weight=3.0,
+    )
+    identity = (0 + 1 - math.sqrt(0.5)) / 2
+    assert math.isclose(terms.pixel.item(), 0.5)
+    assert math.isclose(terms.identity.item(), identity, abs_tol=1e-6)
+    assert math.isclose(terms.total.item(), 2 * 0.5 + 3 * identity, abs_tol=1e-6)
+
+
+def test_identity_module_reaches_the_image_and_compares_with_the_original() -> None:
+    reconstruction = colour(0.0, 1.0, 0.0).requires_grad_()
+    terms = IdentityLoss(MeanColour())(reconstruction, colour(1.0, 0.0, 0.0), None)
+    assert math.isclose(terms.identity.item(), 1.0, abs_tol=1e-6)
+    assert math.isclose(terms.pixel.item(), 2 / 3, abs_tol=1e-6)
+    (gradient,) = torch.autograd.grad(terms.identity, reconstruction)
+    assert gradient[0, 0].sum() < 0  # more red makes it more like the original
+
+
+def test_direction_loss_by_hand() -> None:
+    generated = torch.stack([0.6 * E1 + 0.8 * E2])
+    source = torch.stack([E1])
+    terms = direction_loss(generated, source, source, E2[None], E1[None], epsilon=0.0)
+    step = torch.tensor([-0.4, 0.8, 0.0])
+    cosine = (step @ (E2 - E1)) / (step.norm() * math.sqrt(2))
+    assert math.isclose(terms.content.item(), step.norm(), rel_tol=1e-6)
+    assert math.isclose(terms.direction.item(), 1 - cosine, rel_tol=1e-5)
+    assert math.isclose(terms.total.item(), 0.3 * step.norm() + 0.7 * (1 - cosine), rel_tol=1e-5)
+
+
+def test_guard_leaves_real_directions_as_they_are() -> None:
+    arguments = (E2[None], E1[None], E1[None], E3[None], E1[None])
+    exact, guarded = direction_loss(*arguments, epsilon=0.0), direction_loss(*arguments)
+    assert math.isclose(exact.direction.item(), guarded.direction.item(), abs_tol=1e-5)
+
+
+def test_unnormalized_directions_are_the_plain_inner_product() -> None:
+    generated = torch.stack([0.6 * E1 + 0.8 * E2])
+    terms = direction_loss(
+        generated, E1[None], E1[None], E2[None], E1[None], normalize_directions=False, direction_weight=1.0
+    )
+    assert math.isclose(terms.direction.item(), 1 - (0.4 + 0.8), abs_tol=1e-6)
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_gradients_are_finite_and_useful_where_nothing_changed(normalize: bool) -> None:
+    generated = E1[None].clone().requires_grad_()
+    terms = direction_loss(generated, E1[None], E1[None], E2[None], E1[None], normalize_directions=normalize)
+    assert math.isclose(terms.content.item(), 0.0)
+    assert math.isclose(terms.direction.item(), 1.0)
+    (gradient,) = torch.autograd.grad(terms.total, generated)
+    assert gradient.isfinite().all()
+    torch.testing.assert_close(  # downhill is the text's direction
+        nn.functional.normalize(-gradient, dim=-1), torch.tensor([[-1.0, 1.0, 0.0]]) / math.sqrt(2)
+    )
+
+
+def test_texts_that_do_not_differ_ask_for_no_direction() -> None:
+    generated = E2[None].clone().requires_grad_()
+    terms = direction_loss(generated, E1[None], E1[None], E3[None], E3[None], content_weight=0.0)
+    assert math.isclose(terms.direction.item(), 1.0)
+    (gradient,) = torch.autograd.grad(terms.total, generated)
+    assert torch.equal(gradient, torch.zeros(1, 3))
+
+
+def test_direction_module_uses_the_source_as_reference_unless_given() -> None:
+    loss = DirectionLoss(MeanColour(), epsilon=0.0)
+    generated, source = colour(0.0, 1.0, 0.0), colour(1.0, 0.0, 0.0)
+    plain = loss(generated, source, ["green"], ["red"])
+    assert math.isclose(plain.direction.item(), 0.0, abs_tol=1e-6)
+    assert math.isclose(plain.content.item(), math.sqrt(2), rel_tol=1e-6)
+    other = loss(generated, source, ["green"], ["red"], reference=colour(0.0, 0.0, 1.0))
+    assert math.isclose(other.direction.item(), 1 - 0.5, rel_tol=1e-5)
+    assert math.isclose(other.content.item(), plain.content.item())
+
+
+def test_direction_module_is_finite_at_the_start_of_training() -> None:
+    generated = colour(0.5, 0.2, 0.1).requires_grad_()
+    terms = DirectionLoss(MeanColour())(generated, generated.detach(), ["green"], ["red"])
+    (gradient,) = torch.autograd.grad(terms.total, generated)
+    assert gradient.isfinite().all()
+    assert gradient.abs().sum() > 0
