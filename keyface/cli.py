@@ -152,7 +152,7 @@ def build_parser(words: Sequence[str] = ()) -> ArgumentParser:
     """Builds the parser of the whole command line; only the command that the words name is imported."""
     parser = ArgumentParser(
         description=keyface.__doc__,
-        epilog=f"{DEBUG_VARIABLE}=1 shows tracebacks; {TRUST_VARIABLE}=package,... lets configs name its classes.",
+        epilog=f"{DEBUG_VARIABLE}=1 shows tracebacks; {TRUST_VARIABLE}=package lets configs import it.",
         exit_on_error=False,
         version=f"keyface {keyface.__version__}",
     )

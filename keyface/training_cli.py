@@ -18,11 +18,11 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, Logger
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from keyface.cli import COMMANDS, TRAINING, add_commands
 
@@ -124,7 +124,7 @@ class TrainingCLI(LightningCLI):
             settings.trainer.default_root_dir = os.environ.setdefault(RUN_VARIABLE, str(fresh))
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Builds the trainer with a CSV logger first, whose folder is the run's, and a checkpoint callback."""
+        """Builds the trainer with metrics.csv, in the run's folder, and checkpoints."""
         settings = self.config_init[self.subcommand].trainer
         if settings.enable_checkpointing is not False:
             settings.callbacks = with_checkpoints(settings.callbacks, getattr(self.model, "monitor", None))

@@ -1,0 +1,192 @@
+"""Video files as streams of frames: opened with care, checked whole, never held in memory whole."""
+
+import warnings
+from collections.abc import Iterator
+from fractions import Fraction
+from functools import cached_property
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import av
+import numpy as np
+import torch
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from torch import Tensor
+
+from keyface.video.container import decode, last_packet_end, open_container, upright_rotation, video_stream
+
+HIGH_DYNAMIC_RANGE = {16, 18}
+"""FFmpeg's transfer characteristics PQ and HLG."""
+
+
+class Timing(NamedTuple):
+    """When a frame is shown, in units of the stream's time base."""
+
+    pts: int
+    duration: int
+
+
+class VideoReader:
+    """A video file's frames, upright and RGB; iterate `chunks` as often as needed.
+
+    Opening decodes one frame; the first use of `len`, `timings` or `seconds` decodes the file once more
+    without keeping pixels, because neither headers nor demuxers say reliably how many frames there are.
+
+    Args:
+        path: An mp4, mov, mkv, webm or avi file.
+        on_corrupt: "error", or "hold" to show the last good frame in place of damaged ones.
+        max_seconds: Read only the frames shown before this time; None reads all.
+
+    Attributes:
+        path: The file.
+        height: Height in pixels after rotation.
+        width: Width in pixels after rotation.
+        rotation: Degrees, counter-clockwise, that were applied to make the frames upright.
+        fps: Average frames per second, exact.
+        time_base: Seconds per unit of a time stamp, exact.
+        colorspace: FFmpeg's number for the YUV matrix; 2 is unspecified.
+        has_audio: Whether there is an audio stream.
+        held: Frames replaced so far by the last good one in the latest pass.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is not a video, or it is damaged.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        on_corrupt: Literal["error", "hold"] = "error",
+        max_seconds: float | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self.on_corrupt = on_corrupt
+        self.max_seconds = max_seconds
+        self.held = 0
+        with open_container(self.path) as container:
+            stream = video_stream(container, self.path)
+            assert stream.time_base is not None
+            self.time_base = stream.time_base
+            self.fps = stream.average_rate or stream.guessed_rate or Fraction(25)
+            self.codec = stream.codec_context.name
+            self.has_audio = bool(container.streams.audio)
+            first = next(
+                (frame for _, frame in decode(container, stream, self.path) if frame is not None), None
+            )
+        if first is None:
+            raise ValueError(f"{self.path}: no frame can be decoded; the file is empty or damaged")
+        self.colorspace = int(first.colorspace)
+        self.rotation = upright_rotation(first, self.path)
+        sideways = self.rotation % 180 == 90
+        self.height, self.width = (first.width, first.height) if sideways else (first.height, first.width)
+        self._warn_about(first)
+
+    def __len__(self) -> int:
+        """The exact number of frames that `chunks` yields."""
+        return len(self.timings)
+
+    @cached_property
+    def timings(self) -> list[Timing]:
+        """Time stamp and duration of every frame.
+
+        Raises:
+            ValueError: Frames are damaged, or missing at the end although the file declares them.
+        """
+        with open_container(self.path) as container:
+            stream = video_stream(container, self.path)
+            stamps = [pts for pts, _ in self._stamped(container, stream)]
+        usual = max(round(1 / (self.fps * self.time_base)), 1)
+        gaps = [after - before for before, after in pairwise(stamps)]
+        if any(gap <= 0 for gap in gaps):
+            raise ValueError(
+                f"{self.path}: time stamps do not increase; remux it: ffmpeg -i IN -c copy OUT.mkv"
+            )
+        if self.max_seconds is None:
+            self._check_complete((stamps[-1] + usual) * self.time_base)
+        return [Timing(pts, gap) for pts, gap in zip(stamps, [*gaps, usual], strict=True)]
+
+    @property
+    def seconds(self) -> float:
+        """How long the frames last, from the first one's start to the last one's end."""
+        last = self.timings[-1]
+        return float((last.pts + last.duration - self.timings[0].pts) * self.time_base)
+
+    def chunks(self, size: int) -> Iterator[Tensor]:
+        """Yields the frames in order as (n, 3, H, W) RGB floats in [-1, 1] with n ≤ size."""
+        images = self._images()
+        while batch := list(islice(images, size)):
+            yield torch.from_numpy(np.stack(batch)).permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
+
+    def _images(self) -> Iterator[np.ndarray]:
+        """Yields upright (H, W, 3) uint8 images; damaged frames are replaced by the last good one."""
+        self.held = 0
+        last: np.ndarray | None = None
+        with open_container(self.path) as container:
+            stream = video_stream(container, self.path)
+            for _, frame in self._stamped(container, stream):
+                if frame is None:
+                    self.held += 1
+                else:
+                    image = frame.to_ndarray(format="rgb24")
+                    last = np.ascontiguousarray(np.rot90(image, self.rotation // 90))
+                if last is None:
+                    raise ValueError(
+                        f"{self.path}: the first frame is damaged, none can be held in its place"
+                    )
+                yield last
+
+    def _stamped(
+        self, container: InputContainer, stream: VideoStream
+    ) -> Iterator[tuple[int, VideoFrame | None]]:
+        """Yields frames with a time stamp each, up to `max_seconds`; None stands for a damaged frame."""
+        step = max(round(1 / (self.fps * self.time_base)), 1)
+        previous: int | None = None
+        start: int | None = None
+        for stamp, frame in decode(container, stream, self.path):
+            pts = stamp if stamp is not None else 0 if previous is None else previous + step
+            start = pts if start is None else start
+            if self.max_seconds is not None and (pts - start) * self.time_base >= self.max_seconds:
+                return
+            if frame is None and self.on_corrupt == "error":
+                raise ValueError(
+                    f"{self.path}: damaged at {float(pts * self.time_base):.2f} s; "
+                    "--on-corrupt hold repeats the last good frame there"
+                )
+            previous = pts
+            yield pts, frame
+
+    def _check_complete(self, end: Fraction) -> None:
+        """Raises when the file declares to last longer than what can be read from it."""
+        with open_container(self.path) as container:
+            stream = video_stream(container, self.path)
+            declared = [Fraction(container.duration or 0, av.time_base)]
+            if stream.duration:
+                declared = [(stream.duration + (stream.start_time or 0)) * self.time_base]
+            elif self.has_audio:
+                end = max(end, last_packet_end(container))
+        missing = max(declared) - end
+        if missing > max(3 / self.fps, Fraction(1, 10)):
+            raise ValueError(
+                f"{self.path}: cut off: it declares {float(max(declared)):.2f} s "
+                f"but only {float(end):.2f} s can be decoded; get it again, or remux what is there: "
+                "ffmpeg -i IN -c copy OUT.mkv"
+            )
+
+    def _warn_about(self, frame: VideoFrame) -> None:
+        """Says what converting to 8-bit RGB loses."""
+        components = frame.format.components
+        losses = []
+        if max(component.bits for component in components) > 8:
+            losses.append(f"{max(component.bits for component in components)}-bit colour reduced to 8 bits")
+        if int(frame.color_trc) in HIGH_DYNAMIC_RANGE:
+            losses.append("high dynamic range kept without tone mapping")
+        if any(component.is_alpha for component in components):
+            losses.append("transparency dropped")
+        if len(components) == 1 and not frame.format.has_palette:
+            losses.append("grayscale read as RGB")
+        if losses:
+            warnings.warn(f"{self.path} ({frame.format.name}): {', '.join(losses)}", stacklevel=3)
