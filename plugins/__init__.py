@@ -1,1 +1,11 @@
-"""Edit categories and their registry."""
+"""Edit categories and their registry.
+
+A category is data (``Category``), the registry finds it by name (``edits``), and ``compose`` writes the
+source and the target prompt of one or several of them.
+"""
+
+from keyface.plugins.category import Category, EditError
+from keyface.plugins.compose import PromptPair, compose
+from keyface.plugins.registry import PluginError, Registry, edits
+
+__all__ = ["Category", "EditError", "PluginError", "PromptPair", "Registry", "compose", "edits"]

@@ -1,0 +1,61 @@
+"""Writes shards: tar files in WebDataset's layout, whole or not at all."""
+
+import io
+import os
+import tarfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from keyface.datamodules.shard_index import ShardEntry, ShardError, file_hash
+from keyface.datamodules.shard_schema import Sample, encode, split_name
+
+
+def shard_name(number: int) -> str:
+    """Return a shard's file name.
+
+    Example:
+        >>> shard_name(3)
+        'shard-000003.tar'
+    """
+    return f"shard-{number:06d}.tar"
+
+
+def write_shard(folder: Path, name: str, samples: Iterable[Sample], image_format: str = "jpg") -> ShardEntry:
+    """Write one shard and return its entry for the index.
+
+    The bytes depend on the samples alone (no times, users or machines), so equal settings give equal
+    hashes. The file appears under its name only when it is complete and on the disk.
+
+    Args:
+        folder: Where; it must exist.
+        name: The shard's file name.
+        samples: What it holds, in order; keys must differ.
+        image_format: ``jpg`` (quality 95, full chroma) or ``png`` (lossless).
+    """
+    path = folder / name
+    temporary = folder / f".{name}.{os.getpid()}.partial"
+    keys: set[str] = set()
+    try:
+        with temporary.open("wb") as file:
+            with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+                for sample in samples:
+                    if sample.key in keys:
+                        raise ShardError(f"{path}: two samples have the key {sample.key!r}")
+                    keys.add(sample.key)
+                    _add(archive, sample, image_format)
+            file.flush()
+            os.fsync(file.fileno())
+        if not keys:
+            raise ShardError(f"{path}: no samples to write")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return ShardEntry(name, len(keys), path.stat().st_size, file_hash(path))
+
+
+def _add(archive: tarfile.TarFile, sample: Sample, image_format: str) -> None:
+    for extension, data in encode(sample, image_format).items():
+        member = tarfile.TarInfo(f"{sample.key}.{extension}")
+        split_name(member.name)
+        member.size = len(data)
+        archive.addfile(member, io.BytesIO(data))

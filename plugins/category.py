@@ -1,0 +1,187 @@
+"""What an edit category is: plain data, checked when it is made."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+CELEBA_ATTRIBUTES: tuple[str, ...] = (
+    "5_o_Clock_Shadow",
+    "Arched_Eyebrows",
+    "Attractive",
+    "Bags_Under_Eyes",
+    "Bald",
+    "Bangs",
+    "Big_Lips",
+    "Big_Nose",
+    "Black_Hair",
+    "Blond_Hair",
+    "Blurry",
+    "Brown_Hair",
+    "Bushy_Eyebrows",
+    "Chubby",
+    "Double_Chin",
+    "Eyeglasses",
+    "Goatee",
+    "Gray_Hair",
+    "Heavy_Makeup",
+    "High_Cheekbones",
+    "Male",
+    "Mouth_Slightly_Open",
+    "Mustache",
+    "Narrow_Eyes",
+    "No_Beard",
+    "Oval_Face",
+    "Pale_Skin",
+    "Pointy_Nose",
+    "Receding_Hairline",
+    "Rosy_Cheeks",
+    "Sideburns",
+    "Smiling",
+    "Straight_Hair",
+    "Wavy_Hair",
+    "Wearing_Earrings",
+    "Wearing_Hat",
+    "Wearing_Lipstick",
+    "Wearing_Necklace",
+    "Wearing_Necktie",
+    "Young",
+)
+"""The 40 attributes of CelebA, in the order of ``list_attr_celeba.txt``."""
+
+EXTRA_ATTRIBUTES: tuple[str, ...] = ("Sunglasses", "Beard", "Surprised", "Angry", "Sad")
+"""What the paper edits and CelebA does not label; the miniature world knows the truth of them."""
+
+ATTRIBUTES: tuple[str, ...] = CELEBA_ATTRIBUTES + EXTRA_ATTRIBUTES
+
+REGIONS: tuple[str, ...] = (
+    "background",
+    "skin",
+    "nose",
+    "eye_g",
+    "l_eye",
+    "r_eye",
+    "l_brow",
+    "r_brow",
+    "l_ear",
+    "r_ear",
+    "mouth",
+    "u_lip",
+    "l_lip",
+    "hair",
+    "hat",
+    "ear_r",
+    "neck_l",
+    "neck",
+    "cloth",
+)
+"""The 19 classes of CelebAMask-HQ, in the order of their ids."""
+
+PLACES: tuple[str, ...] = ("clause", "adjective", "noun")
+
+
+class EditError(ValueError):
+    """An edit category that cannot be used, said in one line."""
+
+
+def did_you_mean(name: str, known: tuple[str, ...]) -> str:
+    """Return ``" (did you mean 'x'?)"`` for the nearest known names, or nothing."""
+    lowered = {candidate.lower(): candidate for candidate in known}
+    nearest = [lowered[match] for match in get_close_matches(name.lower(), lowered, n=3, cutoff=0.6)]
+    if not nearest:
+        return ""
+    return f" (did you mean {' or '.join(repr(match) for match in nearest)}?)"
+
+
+@dataclass(frozen=True)
+class Category:
+    """One thing that can be edited in a face.
+
+    Attributes:
+        name: What the user writes, as in ``--edits beard,glasses``; lower case, digits, ``-``.
+        targets: Phrases for the face after the edit; training draws one of them.
+        source: The phrase for the face before the edit.
+        attribute: The label that the edit changes: a CelebA name or one of ``EXTRA_ATTRIBUTES``.
+        present: The label's value after the edit.
+        replaces: Phrases that a caption may hold and that the targets contradict.
+        regions: CelebAMask-HQ classes that the edit is free to change; empty means the whole image.
+        conflicts: Names of categories that cannot be combined with this one.
+        strength: Fraction of the inversion that the edit starts from, in (0, 1].
+        place: Where the phrase stands in a caption: a ``clause`` of its own ("wearing glasses"), an
+            ``adjective`` of the person ("old"), or the ``noun`` for the person ("woman").
+        needs: Labels that an image must have for the edit to make sense in training (beard: Male).
+        hidden_by: Labels that hide the edit's result, such as Wearing_Hat for bangs.
+
+    Example:
+        >>> freckles = Category("pale", targets=("pale skin",), source="tanned skin", attribute="Pale_Skin")
+        >>> freckles.applies_to({"Pale_Skin": False})
+        True
+    """
+
+    name: str
+    targets: tuple[str, ...]
+    source: str
+    attribute: str
+    present: bool = True
+    replaces: tuple[str, ...] = ()
+    regions: tuple[str, ...] = ()
+    conflicts: tuple[str, ...] = ()
+    strength: float = 1.0
+    place: str = "clause"
+    needs: tuple[str, ...] = ()
+    hidden_by: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        self._check_types()
+        where = f"edit category {self.name!r}"
+        if not self.name or not all(
+            c.isascii() and (c.islower() or c.isdigit() or c == "-") for c in self.name
+        ):
+            raise EditError(f"{where}: a name is lower-case letters, digits and '-'")
+        if not self.targets or not all(phrase.strip() for phrase in (*self.targets, *self.replaces)):
+            raise EditError(f"{where}: targets needs at least one phrase, and no phrase may be empty")
+        for attribute in (self.attribute, *self.needs, *self.hidden_by):
+            if attribute not in ATTRIBUTES:
+                raise EditError(
+                    f"{where}: unknown attribute {attribute!r}{did_you_mean(attribute, ATTRIBUTES)}; "
+                    "use a CelebA name or one of " + ", ".join(EXTRA_ATTRIBUTES)
+                )
+        for region in self.regions:
+            if region not in REGIONS:
+                raise EditError(
+                    f"{where}: unknown region {region!r}{did_you_mean(region, REGIONS)}; "
+                    "use CelebAMask-HQ's class names: " + ", ".join(REGIONS)
+                )
+        if self.name in self.conflicts:
+            raise EditError(f"{where}: it cannot conflict with itself")
+        if not (math.isfinite(self.strength) and 0.0 < self.strength <= 1.0):
+            raise EditError(f"{where}: strength is {self.strength}, it must be in (0, 1]")
+        if self.place not in PLACES:
+            raise EditError(f"{where}: place is {self.place!r}, it must be one of {', '.join(PLACES)}")
+
+    def _check_types(self) -> None:
+        """Categories come from YAML and from third parties, where annotations hold nobody back."""
+        for field in ("name", "source", "attribute", "place"):
+            if not isinstance(getattr(self, field), str):
+                raise EditError(f"edit category {self.name!r}: {field} must be text")
+        for field in ("targets", "replaces", "regions", "conflicts", "needs", "hidden_by"):
+            value = getattr(self, field)
+            if not isinstance(value, tuple) or not all(isinstance(item, str) for item in value):
+                raise EditError(f"edit category {self.name!r}: {field} must be a tuple of texts")
+        if not isinstance(self.present, bool):
+            raise EditError(f"edit category {self.name!r}: present must be true or false")
+        if isinstance(self.strength, bool) or not isinstance(self.strength, int | float):
+            raise EditError(f"edit category {self.name!r}: strength must be a number")
+
+    def applies_to(self, attributes: Mapping[str, bool]) -> bool:
+        """Say whether an image with these labels can be trained with this edit.
+
+        It can when it does not already look like the result, has what the edit needs and nothing that
+        hides it. Labels that the image does not have are taken as false, but for the edited one itself:
+        an unknown label is no ground to train on.
+        """
+        if self.attribute not in attributes or attributes[self.attribute] == self.present:
+            return False
+        if not all(attributes.get(needed, False) for needed in self.needs):
+            return False
+        return not any(attributes.get(hiding, False) for hiding in self.hidden_by)
