@@ -11,10 +11,12 @@ import os
 import re
 import sys
 import typing
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import docstring_parser
 from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
 
 import keyface
@@ -86,10 +88,11 @@ COMMANDS: Mapping[str, Command | Group] = {
         },
     ),
     "miniature": Group(
-        "Look at the rendered world.",
+        "Look at the rendered world and measure its networks.",
         {
             "clip": Command("keyface.commands.miniature:clip", "Render a clip of one face to an mp4."),
             "sheet": Command("keyface.commands.miniature:sheet", "Render a contact sheet of faces."),
+            "measure": Command("keyface.commands.measure:measure", "Measure the miniature's networks."),
         },
     ),
     "plugins": Group(
@@ -111,6 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     restrict_imports()
+    format_warning, warnings.formatwarning = warnings.formatwarning, warning_line
     try:
         if words and words[0] in TRAINING:
             from keyface.training_cli import run_training
@@ -129,6 +133,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"keyface: error: {one_line(error)}", file=sys.stderr)
         return 1
+    finally:
+        warnings.formatwarning = format_warning
     return 0
 
 
@@ -184,25 +190,34 @@ def add_commands(subcommands: Any, commands: Mapping[str, Command | Group], word
 
 
 def add_function(parser: ArgumentParser, function: Callable[..., object]) -> None:
-    """Adds a function's parameters to a parser; a parameter named `output` is also `-o`.
+    """Adds a function's parameters to a parser, with help from its docstring.
 
-    Required parameters become positional, except `output` and `lightning` (see `run_command`).
+    Parameters without a default are positional, those with one are options; `output` is always an option,
+    also `-o`; a bool is a switch; `lightning` is not the user's (see `run_command`).
     """
-    parameters = inspect.signature(function).parameters
-    parser.add_function_arguments(
-        function, as_group=False, as_positional=True, sub_configs=False, skip={"output", "lightning"}
-    )
-    if "output" in parameters:
-        default = parameters["output"].default
-        required = default is inspect.Parameter.empty
-        parser.add_argument(
-            "-o",
-            "--output",
-            type=typing.get_type_hints(function)["output"],
-            required=required,
-            default=None if required else default,
-            help="What to write.",
-        )
+    documented = docstring_parser.parse(function.__doc__ or "").params
+    helps = {parameter.arg_name: parameter.description for parameter in documented}
+    hints = typing.get_type_hints(function)
+    for name, parameter in inspect.signature(function).parameters.items():
+        if name == "lightning":
+            continue
+        required = parameter.default is inspect.Parameter.empty
+        option = "--" + name.replace("_", "-")
+        settings: dict[str, Any] = {"help": helps.get(name)}
+        if hints[name] is bool:
+            settings |= {"action": "store_true"}
+        elif typing.get_origin(hints[name]) is list:
+            settings |= {"type": typing.get_args(hints[name])[0], "nargs": "+"}
+        else:
+            settings |= {"type": hints[name]}
+        if name == "output":
+            parser.add_argument("-o", option, required=required, **settings)
+        elif required:
+            parser.add_argument(name, **settings)
+        else:
+            parser.add_argument(option, **settings)
+        if not required:
+            parser.set_defaults({name: parameter.default})
 
 
 def restrict_imports() -> None:
@@ -223,6 +238,13 @@ def one_line(error: BaseException) -> str:
     """Returns an error's message in one line; a KeyError's without the quotes that `str` adds."""
     message = error.args[0] if isinstance(error, KeyError) and error.args else error
     return " ".join(str(message).split()) or type(error).__name__
+
+
+def warning_line(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """Formats a warning for the user, in one line and without the source code that raised it."""
+    return f"keyface: warning: {' '.join(str(message).split())}\n"
 
 
 def parsing_error(message: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
+from typing import cast
 
 from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
@@ -35,17 +36,16 @@ def audio_packets(
 def _packets(
     source: InputContainer, copied: Mapping[int, AudioStream], encoded: Mapping[int, AudioStream]
 ) -> Iterator[tuple[Fraction, "Packet[AudioStream]"]]:
-    for packet in source.demux(*source.streams.audio):
-        stream, is_end_marker = packet.stream, packet.dts is None
-        if stream.index in encoded:
-            ready = [
-                coded for frame in stream.decode(packet) for coded in encoded[stream.index].encode(frame)
-            ]
-            ready += encoded[stream.index].encode(None) if is_end_marker else []
+    for untyped in source.demux(*source.streams.audio):
+        packet = cast("Packet[AudioStream]", untyped)
+        index, is_end_marker = packet.stream.index, packet.dts is None
+        if index in encoded:
+            ready = [coded for frame in packet.decode() for coded in encoded[index].encode(frame)]
+            ready += encoded[index].encode(None) if is_end_marker else []
         elif is_end_marker:
             continue
         else:
-            packet.stream = copied[stream.index]
+            packet.stream = copied[index]
             ready = [packet]
         for each in ready:
             yield (each.dts or 0) * each.time_base, each

@@ -1,0 +1,128 @@
+"""The square of a video that is edited: cut out of every frame at the model's size, and pasted back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain, islice
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from keyface.video import VideoReader
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A square part of a frame, in pixels.
+
+    Attributes:
+        x: Left edge.
+        y: Upper edge.
+        size: Width and height.
+    """
+
+    x: int
+    y: int
+    size: int
+
+    @classmethod
+    def centre(cls, height: int, width: int) -> Crop:
+        """Returns the largest square in the middle of a frame."""
+        size = min(height, width)
+        return cls((width - size) // 2, (height - size) // 2, size)
+
+    @classmethod
+    def parse(cls, text: str, height: int, width: int) -> Crop:
+        """Reads "x,y,size" and checks that the square lies inside a frame.
+
+        Raises:
+            ValueError: It does not, or the text is something else.
+        """
+        try:
+            x, y, size = (int(part) for part in text.split(","))
+        except ValueError:
+            raise ValueError(f"--crop {text}: give three whole numbers, x,y,size in pixels") from None
+        if min(x, y) < 0 or size < 16 or x + size > width or y + size > height:
+            raise ValueError(
+                f"--crop {text}: at least 16 pixels wide and inside the {width}x{height} frame, please"
+            )
+        return cls(x, y, size)
+
+    def cut(self, frames: Tensor) -> Tensor:
+        """Returns the square of frames (n, 3, H, W) as (n, 3, size, size)."""
+        return frames[:, :, self.y : self.y + self.size, self.x : self.x + self.size]
+
+    def feather(self, height: int, width: int, fraction: float = 0.06) -> Tensor:
+        """Returns how much of the edited square shows, (size, size) in [0, 1].
+
+        It rises from the square's edges inwards over a fraction of its size, but for edges that are the
+        frame's own, where there is nothing to blend with.
+        """
+        ramp = max(round(fraction * self.size), 1)
+        inside = torch.arange(self.size, dtype=torch.float32).add(1).div(ramp + 1).clamp(max=1)
+        never = torch.ones_like(inside)
+        left = never if self.x == 0 else inside
+        right = never if self.x + self.size == width else inside.flip(0)
+        top = never if self.y == 0 else inside
+        bottom = never if self.y + self.size == height else inside.flip(0)
+        return (top * bottom)[:, None] * (left * right)[None, :]
+
+
+class SquareFrames:
+    """The square of every frame of a video, at the model's size: what the editor reads.
+
+    Args:
+        reader: The video.
+        crop: Which square.
+        image_size: Height and width that the model works at.
+    """
+
+    def __init__(self, reader: VideoReader, crop: Crop, image_size: int) -> None:
+        self.reader = reader
+        self.crop = crop
+        self.height = self.width = image_size
+
+    def __len__(self) -> int:
+        """The number of frames."""
+        return len(self.reader)
+
+    def chunks(self, size: int) -> Iterator[Tensor]:
+        """Yields (n, 3, image_size, image_size) in [-1, 1], n ≤ size."""
+        for frames in self.reader.chunks(size):
+            yield resize(self.crop.cut(frames), self.height)
+
+
+class Paster:
+    """Puts edited squares back into the frames that they were cut from, in the order of the video.
+
+    Args:
+        reader: The video.
+        crop: Which square.
+    """
+
+    def __init__(self, reader: VideoReader, crop: Crop) -> None:
+        self.crop = crop
+        self._mask = crop.feather(reader.height, reader.width)
+        self._originals = chain.from_iterable(reader.chunks(16))
+
+    def paste(self, edited: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the next frames of the video, as they were and with their squares replaced.
+
+        Args:
+            edited: The next squares (n, 3, h, w) in [-1, 1].
+        """
+        originals = torch.stack(list(islice(self._originals, len(edited))))
+        squares = resize(edited.detach().float().cpu(), self.crop.size).clamp(-1, 1)
+        pasted = originals.clone()
+        before = self.crop.cut(originals)
+        self.crop.cut(pasted).copy_(torch.lerp(before, squares, self._mask.expand_as(before)))
+        return originals, pasted
+
+
+def resize(images: Tensor, size: int) -> Tensor:
+    """Resizes square images (n, 3, s, s) in [-1, 1] to (n, 3, size, size), anti-aliased."""
+    if images.shape[-1] == size:
+        return images
+    return F.interpolate(images, (size, size), mode="bicubic", antialias=True).clamp(-1, 1)

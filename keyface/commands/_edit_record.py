@@ -1,0 +1,115 @@
+"""What an edit says of itself: the sidecar, the summary, and doubts where there are reasons."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from keyface.commands._crop import Crop
+    from keyface.commands._edit_setup import Models
+    from keyface.diffusion.editor import EditReport
+    from keyface.diffusion.settings import EditSettings, Prompts
+    from keyface.plugins.category import Category
+    from keyface.video import VideoReader
+
+SYNTHETIC = "This video is synthetic: the face in it was edited by a generative model (keyface)."
+POOR_AUTOENCODER_DB = 25.0
+POOR_INVERSION_DB = 3.0
+
+
+def describe(
+    video: Path,
+    reader: VideoReader,
+    crop: Crop,
+    models: Models,
+    chosen: list[Category],
+    prompts: Prompts,
+    settings: EditSettings,
+    report: EditReport,
+) -> dict[str, Any]:
+    """Returns everything that the sidecar says: what was done to what, with what, and how well."""
+    import keyface
+
+    return {
+        "statement": SYNTHETIC,
+        "keyface": keyface.__version__,
+        "input": {"name": video.name, "sha256": sha256(video), "frames": len(reader), "fps": str(reader.fps)},
+        "model": "miniature" if models.is_miniature else "user's weights",
+        "weights": {
+            str(file): sha256(file)
+            for folder in models.folders
+            for file in sorted(folder.rglob("*.safetensors"))
+        },
+        "edits": [category.name for category in chosen],
+        "prompts": asdict(prompts),
+        "crop": asdict(crop),
+        "settings": asdict(settings),
+        "metrics": {
+            "vae_psnr": report.vae_psnr,
+            "reconstruction_psnr": report.reconstruction_psnr,
+            "seconds": report.seconds,
+            "keyframes": list(report.keyframes),
+            "held_frames": reader.held,
+        },
+        "warnings": doubts(report, models),
+    }
+
+
+def doubts(report: EditReport, models: Models) -> list[str]:
+    """Returns what the reconstruction says against trusting the edit; see the gate in the design."""
+    found = []
+    unknown = "the miniature knows rendered faces only" if models.is_miniature else "it needs other weights"
+    if report.vae_psnr < POOR_AUTOENCODER_DB:
+        found.append(
+            f"the model does not know this face: even its autoencoder alone returns the clip at only "
+            f"{report.vae_psnr:.1f} dB; {unknown}"
+        )
+    if report.vae_psnr - report.reconstruction_psnr > POOR_INVERSION_DB:
+        found.append(
+            f"the model does not know this face well: unedited, it returns the clip at "
+            f"{report.reconstruction_psnr:.1f} dB, its autoencoder {report.vae_psnr:.1f} dB; {unknown}"
+        )
+    return found
+
+
+def publish_json(path: Path, record: dict[str, Any]) -> None:
+    """Writes JSON under a temporary name, synced, and renames it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with temporary.open("w") as file:
+            json.dump(record, file, indent=2, ensure_ascii=False, default=str)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def summarize(output: Path, reader: VideoReader, report: EditReport, models: Models) -> None:
+    """Prints what was written and what it is worth."""
+    for doubt in doubts(report, models):
+        say(f"warning: {doubt}")
+    if reader.held:
+        say(f"warning: {reader.held} damaged frames repeat the last good one")
+    say(
+        f"{output}: {report.frames} frames in {sum(report.seconds.values()):.1f} s; reconstruction "
+        f"{report.reconstruction_psnr:.1f} dB, autoencoder alone {report.vae_psnr:.1f} dB; {SYNTHETIC}"
+    )
+
+
+def sha256(path: Path) -> str:
+    """Returns the hash of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def say(text: str) -> None:
+    """Prints to stderr, where the progress bars are."""
+    print(text, file=sys.stderr)

@@ -1,0 +1,157 @@
+"""What an edit needs before it starts: categories, networks, prompts, settings."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from keyface.commands._edit_record import say
+
+if TYPE_CHECKING:
+    from diffusers import UNet2DConditionModel
+
+    from keyface.commands._crop import SquareFrames
+    from keyface.diffusion.backbone import Backbone
+    from keyface.diffusion.settings import EditSettings, Prompts
+    from keyface.plugins.category import Category
+
+
+@dataclass(frozen=True)
+class Models:
+    """The networks of one edit.
+
+    Attributes:
+        backbone: Autoencoder, text encoder and untuned U-Net.
+        identity: ε1; None is the untuned U-Net.
+        direction: ε2; None is the untuned U-Net.
+        is_miniature: Whether these are the networks that come with keyface.
+        folders: The folders that the user named.
+    """
+
+    backbone: Backbone
+    identity: UNet2DConditionModel | None
+    direction: UNet2DConditionModel | None
+    is_miniature: bool
+    folders: tuple[Path, ...]
+
+
+def select_categories(edits: str | None, categories: Path | None) -> list[Category]:
+    """Returns the categories named in "a,b", after adding those of a YAML file."""
+    from keyface.plugins.registry import edits as registry
+
+    if categories is not None:
+        registry.from_yaml(categories)
+    return registry.select([name.strip() for name in edits.split(",") if name.strip()]) if edits else []
+
+
+def load_models(
+    weights: Path | None, identity: Path | None, direction: Path | None, device: str | None
+) -> Models:
+    """Loads the given networks, or the miniature's where no backbone is given."""
+    import torch
+
+    from keyface.diffusion.backbone import Backbone, load_unet
+
+    if weights is None:
+        from keyface.miniature import zoo
+
+        say(
+            "no --weights given: using the miniature, small networks that know keyface's rendered faces "
+            "and no real ones"
+        )
+        backbone = zoo.backbone()
+        branches = [
+            load_unet(identity, backbone.unet) if identity else zoo.identity_unet(backbone.unet),
+            load_unet(direction, backbone.unet) if direction else zoo.direction_unet(backbone.unet),
+        ]
+    else:
+        backbone = Backbone.from_folder(weights)
+        branches = [load_unet(folder, backbone.unet) if folder else None for folder in (identity, direction)]
+        for name, branch in zip(("--identity", "--direction"), branches, strict=True):
+            if branch is None:
+                say(f"no {name} given: using the backbone's untuned U-Net in its place")
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    moved = [branch.to(place) if branch is not None else None for branch in branches]
+    folders = tuple(folder for folder in (weights, identity, direction) if folder is not None)
+    return Models(backbone.to(place), moved[0], moved[1], weights is None, folders)
+
+
+def write_prompts(
+    chosen: list[Category],
+    prompt: str | None,
+    source: str | None,
+    negative: str | None,
+    frames: SquareFrames,
+    models: Models,
+) -> Prompts:
+    """Finds the source caption, if it is not given, and writes the target from categories or prompt."""
+    from keyface.diffusion.settings import Prompts
+    from keyface.plugins.compose import compose
+
+    if source is None:
+        if not models.is_miniature:
+            raise ValueError('--source "..." is needed with --weights: say in words what the clip shows now')
+        source = caption(frames)
+    target = prompt if prompt is not None else compose(source, chosen).target
+    if target.strip() == source.strip():
+        raise ValueError(f"nothing to change: the clip is taken for {source!r}; correct that with --source")
+    return Prompts(source, target, negative)
+
+
+def caption(frames: SquareFrames, looks: int = 5) -> str:
+    """Returns the most frequent of the captions of a few frames, spread evenly."""
+    import torch
+
+    from keyface.miniature import zoo
+
+    wanted = {round(index * (len(frames) - 1) / max(looks - 1, 1)) for index in range(looks)}
+    images, start = [], 0
+    for chunk in frames.chunks(16):
+        images += [chunk[index - start] for index in sorted(wanted) if start <= index < start + len(chunk)]
+        start += len(chunk)
+    return Counter(zoo.caption_images(torch.stack(images))).most_common(1)[0][0]
+
+
+def check_prompts(prompts: Prompts, backbone: Backbone) -> None:
+    """Warns of prompts that the text encoder cannot take in whole."""
+    tokenizer = backbone.tokenizer
+    for name, text in (("source", prompts.source), ("target", prompts.target)):
+        tokens = tokenizer(text, truncation=False, verbose=False).input_ids
+        if len(tokens) > tokenizer.model_max_length:
+            kept = tokenizer.decode(tokens[: tokenizer.model_max_length], skip_special_tokens=True)
+            warnings.warn(f"{name} prompt is too long; only this much of it is used: {kept!r}", stacklevel=2)
+        unknown = tokenizer.unk_token_id
+        if unknown is not None and unknown != tokenizer.eos_token_id and unknown in tokens:
+            warnings.warn(
+                f"the text encoder does not know all words of the {name} prompt {text!r}", stacklevel=2
+            )
+
+
+def choose_settings(
+    models: Models,
+    chosen: list[Category],
+    steps: int | None,
+    guidance: float | None,
+    interval: int,
+    propagation: Literal["tokens", "latent"],
+    injection_until: float,
+    strength: float | None,
+    seed: int,
+) -> EditSettings:
+    """Fills in what was not given: the miniature's steps and guidance, the categories' strength."""
+    from keyface.diffusion.settings import EditSettings, Injection, Propagation
+
+    if strength is None:
+        strength = max((category.strength for category in chosen), default=1.0)
+    return EditSettings(
+        steps=steps if steps is not None else 25 if models.is_miniature else 50,
+        guidance_scale=guidance if guidance is not None else 3.0 if models.is_miniature else 7.5,
+        interval=interval,
+        propagation=Propagation(mode=propagation),
+        injection=Injection(until=injection_until),
+        strength=strength,
+        seed=seed,
+    )
