@@ -5,6 +5,9 @@ again, so that every frame has an equal say and one strange frame cannot decide.
 queries; the gallery holds the originals of the edited identities and of any number of others.
 """
 
+from collections.abc import Callable
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import Metric
@@ -21,6 +24,32 @@ def clip_embedding(frame_embeddings: Tensor) -> Tensor:
         (D,) of unit length.
     """
     return F.normalize(F.normalize(frame_embeddings, dim=-1).mean(dim=0), dim=-1)
+
+
+@torch.inference_mode()
+def embed_clip(
+    recognizer: Callable[[Tensor, Tensor | None], Tensor],
+    frames: Tensor,
+    landmarks: Tensor | None = None,
+    chunk_size: int = 32,
+) -> Tensor:
+    """The embedding of a clip, some frames at a time.
+
+    Args:
+        recognizer: (images (B, 3, H, W), landmarks (B, 5, 2) or None) → (B, D).
+        frames: (T, 3, H, W) in [-1, 1]; clamped to it, as a video file would.
+        landmarks: (T, 5, 2) in pixels, where the recognizer aligns.
+        chunk_size: Frames in memory at once.
+
+    Returns:
+        (D,) of unit length.
+    """
+    embeddings = []
+    for start in range(0, len(frames), chunk_size):
+        chunk = slice(start, start + chunk_size)
+        points = None if landmarks is None else landmarks[chunk]
+        embeddings.append(recognizer(frames[chunk].clamp(-1, 1), points))
+    return clip_embedding(torch.cat(embeddings))
 
 
 def cosine_distance(first: Tensor, second: Tensor) -> Tensor:

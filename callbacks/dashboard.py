@@ -1,0 +1,86 @@
+"""W&B: videos, pictures and tables beside the curves. The only place that imports wandb.
+
+The logger itself is configuration; curves need nothing else:
+
+    trainer:
+      logger:
+        class_path: lightning.pytorch.loggers.WandbLogger
+        init_args: {project: keyface, save_dir: runs, offline: true}
+
+With `offline: true` nothing leaves the machine: the run lies in `<save_dir>/wandb/offline-run-*`. To look at
+it, either `wandb sync <that folder>` to your account, or `wandb server start` for a dashboard of your own
+(`WANDB_BASE_URL=http://localhost:8080 wandb sync <that folder>`). `offline` with `log_model` is refused by
+Lightning. A run without a W&B logger goes without: every function here then does nothing, and the same
+files lie in the run's folder.
+
+Media are logged with the metric `trainer/global_step`, as Lightning's own curves are, and never with
+`wandb.log(step=...)`, which drops whatever arrives out of order.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import WandbLogger
+
+
+def wandb_loggers(trainer: Trainer) -> list[WandbLogger]:
+    """The trainer's W&B loggers; none on ranks other than the first, where nothing is written."""
+    if not trainer.is_global_zero:
+        return []
+    return [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
+
+
+def log_videos(trainer: Trainer, key: str, videos: Mapping[str, Path]) -> None:
+    """Log encoded videos (wandb would need moviepy and a temporary copy to encode arrays itself).
+
+    Args:
+        trainer: Whose loggers to use.
+        key: Name of the panel.
+        videos: Caption → mp4.
+    """
+    for logger in wandb_loggers(trainer):
+        logger.log_video(
+            key,
+            [str(path) for path in videos.values()],
+            step=trainer.global_step,
+            caption=list(videos),
+            format=[path.suffix.removeprefix(".") for path in videos.values()],
+        )
+
+
+def log_image(trainer: Trainer, key: str, picture: Path, caption: str) -> None:
+    """Log one picture file to the panel `key`."""
+    for logger in wandb_loggers(trainer):
+        logger.log_image(key, [str(picture)], step=trainer.global_step, caption=[caption])
+
+
+class GrowingTable:
+    """A table to which rows are added through the run, on every W&B logger of the trainer.
+
+    W&B's own tables can be logged once; in the mode INCREMENTAL, used here, each `add` sends only the new
+    rows, offline too.
+
+    Args:
+        key: Name of the panel.
+        columns: Column titles.
+    """
+
+    def __init__(self, key: str, columns: Sequence[str]) -> None:
+        self.key = key
+        self.columns = list(columns)
+        self._tables: dict[int, Any] = {}
+
+    def add(self, trainer: Trainer, rows: Sequence[Sequence[float | int | str | None]]) -> None:
+        """Append rows and log them."""
+        for logger in wandb_loggers(trainer):
+            table = self._table(logger)
+            for row in rows:
+                table.add_data(*row)
+            logger.experiment.log({self.key: table, "trainer/global_step": trainer.global_step})
+
+    def _table(self, logger: WandbLogger) -> Any:
+        import wandb
+
+        return self._tables.setdefault(id(logger), wandb.Table(columns=self.columns, log_mode="INCREMENTAL"))

@@ -1,0 +1,256 @@
+"""Edits the same clips at every validation, so that a run is watched and not only plotted."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol, cast, get_args
+
+import torch
+from diffusers import UNet2DConditionModel
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor, nn
+
+from keyface.callbacks.clips import Example, miniature_examples, video_examples
+from keyface.callbacks.dashboard import GrowingTable, log_image, log_videos
+from keyface.diffusion.backbone import Backbone, load_unet
+from keyface.diffusion.editor import VideoEditor
+from keyface.diffusion.settings import EditSettings
+from keyface.losses import ImageTextEncoder
+from keyface.metrics.direction import direction_similarity
+from keyface.metrics.identity import cosine_distance, embed_clip
+from keyface.metrics.temporal import temporal_loss
+from keyface.pictures import before_after, save_png
+from keyface.plugins import edits as registry
+from keyface.video import write_clip
+
+Branch = Literal["identity", "direction"]
+
+
+class BranchModule(Protocol):
+    """What the callback needs of a training module: `unet` is the branch, averaged during validation."""
+
+    backbone: Backbone
+    unet: UNet2DConditionModel
+
+
+@dataclass(frozen=True)
+class Result:
+    """One edit of one clip and what was measured on it."""
+
+    example: Example
+    edited: Tensor
+    measures: Mapping[str, float]
+
+
+class VideoEditCallback(Callback):
+    """Edits fixed clips at validation with the weights as they stand.
+
+    The branch that is being trained takes its place in the editor; the other is the untuned base, the
+    miniature's shipped one or a folder of yours. Writes into the run's folder
+    `edits/step-<n>/<example>.mp4` (source on the left, edit on the right) and `edits/step-<n>/sheet.png`;
+    logs the curves `edit/identity_distance`, `edit/direction_similarity`, `edit/reconstruction_psnr` and, on
+    miniature clips, `edit/temporal_loss` to every logger; videos, sheet and a growing table to W&B.
+
+    Note:
+        Only the first rank edits, while the others wait; a run on several GPUs wants few, short clips and a
+        long interval. The curves exist on that rank only, so do not let a ModelCheckpoint monitor them there.
+
+    Args:
+        branch: Which branch the module trains: `identity` (ε1) or `direction` (ε2).
+        edits: Names of edit categories; each is applied to each clip by itself.
+        clips: How many clips to render of held-out miniature identities for each edit, or paths of videos.
+        captions: Source caption of each video; needed for videos that are not of the miniature.
+        other: The other branch: None is the untuned base, `miniature` the shipped one, else a folder with a
+            U-Net or its LoRA.
+        frames: Frames of each clip to edit.
+        every_n_epochs: Edit at every n-th epoch's validation.
+        every_n_steps: If given, edit at the first validation after every n steps, whatever the epoch.
+        settings: How to edit; None is 20 steps and otherwise the defaults.
+        recognizers: Networks for the identity distance, (images, landmarks) → (B, D); None is the
+            miniature's evaluation recognizers.
+        image_text: The CLIP pair for the direction similarity; None is the miniature's.
+        seed: Of the rendered clips.
+
+    Example:
+        >>> VideoEditCallback("identity", edits=["glasses"], clips=1, every_n_steps=500).every_n_steps
+        500
+    """
+
+    def __init__(
+        self,
+        branch: Branch,
+        edits: Sequence[str] = ("glasses", "beard"),
+        clips: int | list[str] = 1,
+        captions: list[str] | None = None,
+        other: str | None = None,
+        frames: int = 16,
+        every_n_epochs: int = 1,
+        every_n_steps: int | None = None,
+        settings: EditSettings | None = None,
+        recognizers: dict[str, nn.Module] | None = None,
+        image_text: nn.Module | None = None,
+        seed: int = 0,
+    ) -> None:
+        if branch not in get_args(Branch):
+            raise ValueError(f"VideoEditCallback: branch is {branch!r}, it must be identity or direction")
+        for name, value in (("frames", frames), ("every_n_epochs", every_n_epochs)):
+            if value < 1:
+                raise ValueError(f"VideoEditCallback: {name} is {value}, it must be at least 1")
+        if isinstance(clips, list) and captions is not None and len(captions) != len(clips):
+            raise ValueError(
+                f"VideoEditCallback: {len(clips)} clips need as many captions, got {len(captions)}"
+            )
+        self.branch = branch
+        self.edits = tuple(edits)
+        self.clips = clips
+        self.captions = captions
+        self.other = other
+        self.frames = frames
+        self.every_n_epochs = every_n_epochs
+        self.every_n_steps = every_n_steps
+        self.settings = settings or EditSettings(steps=20)
+        self.recognizers = recognizers
+        self.image_text = image_text
+        self.seed = seed
+        self._last_step = 0
+        self._examples: list[Example] | None = None
+        self._table = GrowingTable("edits/table", ("step", "edit", "measure", "value"))
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse, before hours of training, what would fail at the first validation."""
+        for attribute in ("backbone", "unet"):
+            if not hasattr(pl_module, attribute):
+                raise TypeError(
+                    f"VideoEditCallback edits with a branch, IdentityModule or DirectionModule; "
+                    f"{type(pl_module).__name__} has no `{attribute}`"
+                )
+        for name in self.edits:
+            registry[name]
+        for clip in self.clips if isinstance(self.clips, list) else []:
+            if not Path(clip).is_file():
+                raise FileNotFoundError(f"VideoEditCallback: no clip at {clip}")
+
+    def state_dict(self) -> dict[str, Any]:
+        """The step of the last edit, for `every_n_steps` across a resume."""
+        return {"last_step": self._last_step}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the interval where the checkpoint left it."""
+        self._last_step = int(state_dict["last_step"])
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Edit, write and log, where it is time to."""
+        if trainer.sanity_checking or not trainer.is_global_zero or not self._due(trainer):
+            return
+        self._last_step = trainer.global_step
+        results = self._edit_all(pl_module)
+        self._write(trainer, results)
+        for key, value in _means([result.measures for result in results]).items():
+            pl_module.log(f"edit/{key}", value, rank_zero_only=True, sync_dist=False)
+
+    def _due(self, trainer: Trainer) -> bool:
+        if trainer.validating:
+            return True
+        if self.every_n_steps is not None:
+            return trainer.global_step - self._last_step >= self.every_n_steps
+        return (trainer.current_epoch + 1) % self.every_n_epochs == 0
+
+    @torch.no_grad()
+    def _edit_all(self, module: LightningModule) -> list[Result]:
+        backbone = cast(BranchModule, module).backbone
+        if self._examples is None:
+            self._examples = self._load(backbone.image_size)
+        editor = self._editor(module)
+        results = []
+        for example in self._examples:
+            frames = example.frames.to(module.device)
+            edited, report = editor.edit_frames(frames, example.prompts)
+            edited = edited.clamp(-1, 1)
+            measures = self._measure(example, frames, edited)
+            measures["reconstruction_psnr"] = report.reconstruction_psnr
+            results.append(Result(example, edited.cpu(), measures))
+        return results
+
+    def _load(self, size: int) -> list[Example]:
+        categories = [registry[name] for name in self.edits]
+        if isinstance(self.clips, int):
+            return miniature_examples(categories, self.clips, self.frames, size, self.seed)
+        return video_examples(
+            categories, [Path(clip) for clip in self.clips], self.captions, self.frames, size
+        )
+
+    def _editor(self, module: LightningModule) -> VideoEditor:
+        branch = cast(BranchModule, module)
+        other = self._other_branch(branch.backbone)
+        identity, direction = (branch.unet, other) if self.branch == "identity" else (other, branch.unet)
+        return VideoEditor(branch.backbone, identity=identity, direction=direction, settings=self.settings)
+
+    def _other_branch(self, backbone: Backbone) -> UNet2DConditionModel | None:
+        """Loaded anew each time: it would otherwise hold memory through all of training."""
+        if self.other is None:
+            return None
+        if self.other == "miniature":
+            from keyface.miniature import zoo
+
+            unet = zoo.direction_unet() if self.branch == "identity" else zoo.identity_unet()
+        else:
+            unet = load_unet(Path(self.other), backbone.unet)
+        return unet.to(device=backbone.device, dtype=backbone.dtype)
+
+    def _measure(self, example: Example, source: Tensor, edited: Tensor) -> dict[str, float]:
+        if self.recognizers is None or self.image_text is None:
+            from keyface.miniature import zoo
+
+            self.recognizers = self.recognizers or zoo.recognizers()
+            self.image_text = self.image_text or zoo.clip_pair()
+        measures = {}
+        for name, recognizer in self.recognizers.items():
+            recognizer.to(source.device)
+            distance = cosine_distance(embed_clip(recognizer, edited), embed_clip(recognizer, source))
+            measures[f"identity_distance/{name}"] = float(distance)
+        measures["identity_distance"] = sum(measures.values()) / max(len(measures), 1)
+        pair = cast(ImageTextEncoder, self.image_text.to(source.device))
+        similarity = direction_similarity(
+            pair.encode_image(edited),
+            pair.encode_image(source),
+            pair.encode_text([example.prompts.target]),
+            pair.encode_text([example.prompts.source]),
+        )
+        measures["direction_similarity"] = float(similarity.mean())
+        if example.flow is not None:
+            measures["temporal_loss"] = float(temporal_loss(edited.cpu(), example.flow, example.valid))
+        return measures
+
+    def _write(self, trainer: Trainer, results: Sequence[Result]) -> None:
+        folder = (
+            Path(trainer.log_dir or trainer.default_root_dir) / "edits" / f"step-{trainer.global_step:06d}"
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        videos = {}
+        for result in results:
+            path = folder / f"{result.example.name}.mp4"
+            both = torch.cat((result.example.frames, result.edited), dim=-1)
+            write_clip(path, both, result.example.fps)
+            videos[f"{result.example.name}: {result.example.prompts.target}"] = path
+        shown = [(result.example.name, result.example.frames, result.edited) for result in results]
+        picture = save_png(before_after(shown), folder / "sheet.png")
+        log_videos(trainer, "edits/videos", videos)
+        log_image(trainer, "edits/sheet", picture, f"step {trainer.global_step}")
+        self._table.add(
+            trainer,
+            [
+                (trainer.global_step, result.example.name, measure, value)
+                for result in results
+                for measure, value in result.measures.items()
+            ],
+        )
+
+
+def _means(measures: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of each measure over the examples that have it."""
+    names = dict.fromkeys(name for each in measures for name in each)
+    means = {}
+    for name in names:
+        values = [each[name] for each in measures if name in each]
+        means[name] = sum(values) / len(values)
+    return means

@@ -1,0 +1,42 @@
+"""Figures for people and for programs: aligned tables and JSON files."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write through a temporary name, so that a reader never meets half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(content, indent=1) + "\n")
+    temporary.replace(path)
+
+
+def mean(values: Sequence[float]) -> float:
+    """The arithmetic mean; of nothing, an error rather than a silent NaN."""
+    if not values:
+        raise ValueError("no values to average: nothing was measured")
+    return sum(values) / len(values)
+
+
+def table(rows: Sequence[Mapping[str, object]]) -> str:
+    """Rows with the same keys as aligned text; floats with three significant decimals."""
+    columns = list(rows[0])
+    cells = [columns, *([_text(row[column]) for column in columns] for row in rows)]
+    widths = [max(len(line[index]) for line in cells) for index in range(len(columns))]
+    numeric = [isinstance(rows[0][column], int | float) for column in columns]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(line, widths, numeric, strict=True)
+        ).rstrip()
+        for line in cells
+    ]
+    return "\n".join([lines[0], "─" * len(lines[0]), *lines[1:]])
+
+
+def _text(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4f}" if abs(value) < 0.1 else f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
+    return str(value)

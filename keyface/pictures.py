@@ -1,0 +1,80 @@
+"""Contact sheets: labelled rows of frames in one picture, the way edits are looked at."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+_BACKGROUND = (255, 255, 255)
+_INK = (40, 40, 40)
+
+
+def to_image(frame: Tensor) -> Image.Image:
+    """A frame (3, H, W) in [-1, 1] as an 8-bit picture; values outside are clamped."""
+    values = ((frame.detach().float().cpu().clamp(-1, 1) + 1.0) * 127.5).round().to(torch.uint8)
+    return Image.fromarray(np.ascontiguousarray(values.permute(1, 2, 0).numpy()))
+
+
+def spread(count: int, columns: int) -> list[int]:
+    """At most `columns` indices spread evenly over `count` frames, first and last among them."""
+    if columns >= count:
+        return list(range(count))
+    if columns == 1:
+        return [count // 2]
+    return [round(index * (count - 1) / (columns - 1)) for index in range(columns)]
+
+
+def sheet(rows: Sequence[tuple[str, Tensor]], gap: int = 4) -> Image.Image:
+    """One row of frames a label.
+
+    Args:
+        rows: Label and frames (n, 3, H, W) in [-1, 1]; rows may differ in number and size of frames.
+        gap: Pixels between frames.
+
+    Returns:
+        The picture, with each label on the left of its row.
+    """
+    if not rows:
+        raise ValueError("a sheet needs at least one row of frames")
+    tallest = max(frames.shape[-2] for _, frames in rows)
+    font = ImageFont.load_default(size=max(10, tallest // 9))
+    ruler = ImageDraw.Draw(Image.new("RGB", (1, 1)))
+    boxes = [ruler.multiline_textbbox((0, 0), label, font=font) for label, _ in rows]
+    margin = int(max(box[2] for box in boxes)) + 2 * gap
+    width = margin + max(len(frames) * (frames.shape[-1] + gap) for _, frames in rows)
+    heights = [max(frames.shape[-2], int(box[3])) + gap for (_, frames), box in zip(rows, boxes, strict=True)]
+    picture = Image.new("RGB", (width, sum(heights) + gap), _BACKGROUND)
+    draw = ImageDraw.Draw(picture)
+    top = gap
+    for (label, frames), box, height in zip(rows, boxes, heights, strict=True):
+        draw.multiline_text((gap, top + (height - gap - box[3]) / 2), label, fill=_INK, font=font)
+        for column, frame in enumerate(frames):
+            picture.paste(to_image(frame), (margin + column * (frames.shape[-1] + gap), top))
+        top += height
+    return picture
+
+
+def before_after(clips: Sequence[tuple[str, Tensor, Tensor]], columns: int = 6) -> Image.Image:
+    """A sheet with two rows a clip, the source above the edit.
+
+    Args:
+        clips: Name of the edit, source frames and edited frames, both (T, 3, H, W) in [-1, 1].
+        columns: How many frames of each clip to show, spread over it.
+    """
+    rows: list[tuple[str, Tensor]] = []
+    for name, source, edited in clips:
+        shown = spread(len(source), columns)
+        rows += [("source", source[shown]), (name, edited[shown])]
+    return sheet(rows)
+
+
+def save_png(picture: Image.Image, path: Path) -> Path:
+    """Write a picture, through a temporary name so that a reader never meets half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    picture.save(temporary, format="PNG")
+    temporary.replace(path)
+    return path

@@ -1,0 +1,72 @@
+"""A text-to-image model of the real classes with random weights, small enough for every test."""
+
+import hashlib
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from keyface.diffusion.backbone import Backbone
+
+
+class WordTokenizer:
+    """Gives every word the number of its hash."""
+
+    model_max_length = 8
+    unk_token_id = eos_token_id = 1
+
+    def __call__(self, texts: list[str], **_: Any) -> SimpleNamespace:
+        rows = []
+        for text in texts:
+            words = [2 + int(hashlib.sha256(word.encode()).hexdigest(), 16) % 96 for word in text.split()]
+            rows.append([0, *words[: self.model_max_length - 2]] + [1] * (self.model_max_length - 1))
+        rows = [row[: self.model_max_length] for row in rows]
+        return SimpleNamespace(input_ids=torch.tensor(rows))
+
+
+@pytest.fixture
+def tiny_backbone() -> Backbone:
+    """Images of 32 pixels, latents (4, 8, 8), two resolutions with self-attention."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        vae = AutoencoderKL(
+            block_out_channels=(8, 8, 8),
+            down_block_types=("DownEncoderBlock2D",) * 3,
+            up_block_types=("UpDecoderBlock2D",) * 3,
+            norm_num_groups=4,
+            sample_size=32,
+        )
+        unet = UNet2DConditionModel(
+            sample_size=8,
+            block_out_channels=(16, 16),
+            down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+            layers_per_block=1,
+            cross_attention_dim=16,
+            attention_head_dim=8,
+            norm_num_groups=4,
+        )
+        text_encoder = CLIPTextModel(
+            CLIPTextConfig(
+                vocab_size=100,
+                hidden_size=16,
+                intermediate_size=16,
+                num_hidden_layers=1,
+                num_attention_heads=2,
+                max_position_embeddings=8,
+            )
+        )
+    scheduler = DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    )
+    for module in (vae, unet, text_encoder):
+        module.eval().requires_grad_(False)
+    return Backbone(vae, unet, text_encoder, WordTokenizer(), scheduler)
