@@ -1,0 +1,272 @@
+"""What the two branches share: a tuned U-Net between frozen networks."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from keyface.diffusion.backbone import Backbone
+from keyface.lightning_modules.ema import ExponentialMovingAverage
+from keyface.lightning_modules.lora import TunedUNet, Tuning
+from keyface.lightning_modules.model_card import write_card
+from keyface.lightning_modules.networks import Evaluators
+
+Batch = dict[str, Any]
+"""See `keyface.datamodules`."""
+
+PLAIN = (str, int, float, bool, list, dict, type(None))
+
+
+class Losses(NamedTuple):
+    """What one batch gives.
+
+    Attributes:
+        values: Scalars: ``loss``, which is minimized, its parts, and in validation the evaluators' scores.
+        images: How many took part.
+    """
+
+    values: dict[str, Tensor]
+    images: int
+
+
+class BranchModule(LightningModule):
+    """Base of ε1 and ε2: optimizer, what is tuned, the moving average, checkpoints and export.
+
+    A subclass says in ``losses`` what is learned. Only what is trained and its average are checkpointed;
+    the frozen networks are not.
+
+    Args:
+        backbone: The frozen base model.
+        frozen: Further frozen networks that the loss and the evaluation use.
+        evaluators: Networks for validation only.
+        tuning: What is trained and how.
+        optimizer: Makes the optimizer from the trained parameters.
+        lr_scheduler: Makes the learning-rate schedule, stepped after every optimizer step; None: constant.
+        seed: Decides noise levels, categories and phrases.
+        hyperparameters: The subclass's arguments; the plain ones are kept in checkpoints.
+    """
+
+    title: str
+    monitor = "val/loss"
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        frozen: list[nn.Module],
+        evaluators: Evaluators,
+        tuning: Tuning | Mapping[str, Any],
+        optimizer: OptimizerCallable,
+        lr_scheduler: LRSchedulerCallable | None,
+        seed: int,
+        hyperparameters: dict[str, Any],
+    ) -> None:
+        super().__init__()
+        self.strict_loading = False
+        self.save_hyperparameters(plain(hyperparameters))
+        self.tuning = Tuning.of(tuning)
+        self.backbone = backbone
+        self.evaluators = evaluators
+        self.seed = seed
+        self._optimizer = optimizer
+        self._lr_scheduler = lr_scheduler
+        self._tuned = TunedUNet.prepare(backbone.unet, self.tuning)
+        self.unet = self._tuned.unet
+        self.frozen = nn.ModuleList([backbone.vae, backbone.text_encoder, backbone.unet, *frozen, *evaluators.modules()])
+        self.frozen.requires_grad_(False).eval()
+        decay = self.tuning.ema_decay
+        self.ema = None if decay is None else ExponentialMovingAverage(self.trained_parameters(), decay)
+        self.samples_seen = 0
+        self._nonfinite_in_a_row = 0
+        self._steps_averaged = 0
+
+    def losses(self, batch: Batch, generator: torch.Generator) -> Losses | None:
+        """The loss of one batch and its parts; None where the batch holds nothing to learn from.
+
+        Args:
+            batch: See `keyface.datamodules`.
+            generator: On the CPU; the same for the same step of the same run.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must say what it learns")
+
+    def clean_latents(self, batch: Batch) -> Tensor:
+        """The batch's cached latents, or its images encoded now: (B, C, h, w), fp32, without gradient."""
+        if "latent" in batch:
+            return cast(Tensor, batch["latent"]).float()
+        with torch.no_grad():
+            return self.backbone.encode_images(batch["image"]).float()
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Images (B, 3, H, W) of latents, with gradient; recomputed in the backward pass if so tuned."""
+        if self.tuning.gradient_checkpointing:
+            return checkpoint(self.backbone.decode_latents, latents, use_reentrant=False)
+        return self.backbone.decode_latents(latents)
+
+    def identity_scores(self, images: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Cosine distance between images (B, 3, H, W) and the batch's, by each evaluation network."""
+        scores = {}
+        for name, recognizer in self.evaluators.recognizers.items():
+            ours, theirs = (recognizer(faces, batch["landmarks"]) for faces in (images, batch["image"]))
+            scores[f"distance_{name}"] = 1 - (ours * theirs).sum(dim=-1).mean()
+        return scores
+
+    def trained_parameters(self) -> list[nn.Parameter]:
+        """The parameters that are trained, in a fixed order."""
+        return [parameter for parameter in self.unet.parameters() if parameter.requires_grad]
+
+    def train(self, mode: bool = True) -> "BranchModule":
+        """Set the mode of the trained U-Net; the frozen networks stay in evaluation mode."""
+        super().train(mode)
+        self.frozen.eval()
+        return self
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The configured optimizer over what is trained, and its schedule by steps."""
+        optimizer = self._optimizer(self.trained_parameters())
+        if self._lr_scheduler is None:
+            return optimizer
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": self._lr_scheduler(optimizer), "interval": "step"},
+        }
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
+        """The loss of one batch; None skips the step where there is nothing (finite) to learn from."""
+        # What was seen, unlike the batch's number, goes on where it stood when a run is resumed.
+        draw = self.seed * 1_000_003 + self.samples_seen * 4_099 + self.global_rank
+        losses = self.losses(batch, torch.Generator().manual_seed(draw))
+        self.samples_seen += len(batch["image"]) * self.trainer.world_size
+        # Every process takes part in both decisions, or the others would wait for its gradients forever.
+        if not self._all_processes(losses is not None):
+            return None
+        assert losses is not None
+        loss = losses.values["loss"]
+        if not self._all_processes(bool(loss.detach().isfinite())):
+            self._count_nonfinite()
+            return None
+        self._nonfinite_in_a_row = 0
+        logged = {f"train/{name}": value.detach() for name, value in losses.values.items()}
+        self.log_dict(logged, prog_bar=True, batch_size=losses.images)
+        return loss
+
+    def _all_processes(self, decision: bool) -> bool:
+        return bool(self.trainer.strategy.reduce_boolean_decision(decision, all=True))
+
+    def _count_nonfinite(self) -> None:
+        self._nonfinite_in_a_row += 1
+        if self._nonfinite_in_a_row >= self.tuning.max_nonfinite:
+            raise FloatingPointError(
+                f"{self.title}: {self._nonfinite_in_a_row} losses in a row were not finite, up to step "
+                f"{self.global_step}; lower the learning rate, clip gradients or use fp32, and resume from "
+                "the last checkpoint"
+            )
+
+    def on_train_start(self) -> None:
+        """Begin counting averaged steps where the run stands."""
+        self._steps_averaged = self.global_step
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Take the step into the moving average, if this batch ended one."""
+        if self.ema is not None and self.global_step > self._steps_averaged:
+            self.ema.update(self.trained_parameters())
+        self._steps_averaged = self.global_step
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Give the U-Net its averaged weights for a with block, if there are any."""
+        if self.ema is None:
+            yield
+        else:
+            with self.ema.applied(self.trained_parameters()):
+                yield
+
+    def on_validation_epoch_start(self) -> None:
+        """Validate, and let callbacks edit, with the averaged weights."""
+        if self.ema is not None:
+            self.ema.swap(self.trained_parameters())
+
+    def on_validation_epoch_end(self) -> None:
+        """Go back to the weights in training."""
+        if self.ema is not None:
+            self.ema.swap(self.trained_parameters())
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Log the losses with the same noise levels, categories and phrases every time."""
+        losses = self.losses(batch, torch.Generator().manual_seed(self.seed + batch_idx))
+        if losses is not None:
+            logged = {f"val/{name}": value for name, value in losses.values.items()}
+            self.log_dict(logged, batch_size=losses.images, sync_dist=True)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep only what is trained and its average."""
+        wanted = self._checkpointed()
+        checkpoint["state_dict"] = {
+            name: value for name, value in checkpoint["state_dict"].items() if name in wanted
+        }
+        checkpoint["samples_seen"] = self.samples_seen
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse another run's checkpoint, which loading without the frozen networks would let pass."""
+        wanted, found = self._checkpointed(), set(checkpoint["state_dict"])
+        if wanted != found:
+            example = sorted(wanted ^ found)[0]
+            raise ValueError(
+                f"{self.title}: the checkpoint was made with other settings of tuning: {len(wanted ^ found)} "
+                f"names differ, {example} for one; use the config of the run that made it"
+            )
+        self.samples_seen = int(checkpoint["samples_seen"])
+
+    def _checkpointed(self) -> set[str]:
+        trained = {f"unet.{name}" for name, value in self.unet.named_parameters() if value.requires_grad}
+        average = set() if self.ema is None else {f"ema.{name}" for name in self.ema.state_dict()}
+        return trained | average
+
+    def on_fit_end(self) -> None:
+        """Export the tuned U-Net to the run's folder."""
+        if self.tuning.export and self.trainer.is_global_zero:
+            self.export(Path(self.trainer.log_dir or self.trainer.default_root_dir) / "export")
+
+    def export(self, folder: Path | str) -> Path:
+        """Write the averaged U-Net, whole or its adapter, as safetensors with a model card.
+
+        `keyface.diffusion.backbone.load_unet` reads it again.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        with self.averaged():
+            self._tuned.save(folder)
+        write_card(folder, self.title, self._facts())
+        return folder
+
+    def _facts(self) -> dict[str, Any]:
+        trainer = self._trainer
+        data = None if trainer is None else getattr(trainer, "datamodule", None)
+        metrics = {} if trainer is None else {k: float(v) for k, v in trainer.callback_metrics.items()}
+        return {
+            "configuration": dict(self.hparams),
+            "data": None if data is None else {"class": type(data).__name__, **plain(dict(data.hparams))},
+            "samples_seen": self.samples_seen,
+            "steps": 0 if trainer is None else self.global_step,
+            "trained_parameters": sum(parameter.numel() for parameter in self.trained_parameters()),
+            "metrics": {name: round(value, 6) for name, value in metrics.items()},
+        }
+
+
+def plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What a checkpoint may hold: numbers, texts, lists and dictionaries; dataclasses become the latter."""
+    kept: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Path):
+            kept[name] = str(value)
+        elif is_dataclass(value) and not isinstance(value, type | Backbone | Evaluators):
+            kept[name] = asdict(value)
+        elif isinstance(value, PLAIN):
+            kept[name] = value
+    return kept

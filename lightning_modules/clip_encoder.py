@@ -1,0 +1,51 @@
+"""OpenCLIP as the image-text encoder of Eq. 6."""
+
+from typing import Any
+
+import open_clip
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class OpenClipEncoder(nn.Module):
+    """A frozen OpenCLIP model whose preprocessing is differentiable.
+
+    Args:
+        model: Architecture, one of `open_clip.list_models()`, such as ``ViT-B-16``.
+        weights: File with its weights (safetensors), or a tag that OpenCLIP downloads, such as ``openai``.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, model: str, weights: str) -> None:
+        super().__init__()
+        if model not in open_clip.list_models():
+            raise ValueError(f"OpenCLIP has no model {model!r}; see open_clip.list_models()")
+        if not weights:
+            raise ValueError(
+                f"no weights for OpenCLIP's {model}: write {model}:path/to/weights or {model}:openai"
+            )
+        self.model: Any = open_clip.create_model(model, pretrained=weights)
+        self.model.requires_grad_(False).eval()
+        self.tokenize = open_clip.get_tokenizer(model)
+        settings = open_clip.get_model_preprocess_cfg(self.model)
+        size = settings["size"]
+        self.size: tuple[int, int] = (size, size) if isinstance(size, int) else (size[0], size[1])
+        self.register_buffer("mean", torch.tensor(settings["mean"]).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(settings["std"]).view(1, 3, 1, 1), persistent=False)
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        """Embed images (B, 3, H, W) in [-1, 1] as unit vectors (B, D); gradients reach the images."""
+        resized = F.interpolate(
+            images.float(), self.size, mode="bicubic", antialias=True, align_corners=False
+        )
+        features: Tensor = self.model.encode_image(((resized + 1) / 2 - self.mean) / self.std)
+        return F.normalize(features.float(), dim=-1)
+
+    def encode_text(self, texts: list[str]) -> Tensor:
+        """Embed texts as unit vectors (B, D)."""
+        tokens = self.tokenize(texts).to(self.mean.device)
+        features: Tensor = self.model.encode_text(tokens)
+        return F.normalize(features.float(), dim=-1)

@@ -1,0 +1,210 @@
+"""ε2, the editing branch: a U-Net that makes localized edits (Eq. 6)."""
+
+from typing import Literal
+
+import torch
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor, nn
+from torch.optim import AdamW
+
+from keyface.diffusion.backbone import Backbone
+from keyface.faces.regions import dilate, region_mask
+from keyface.lightning_modules.branch import Batch, BranchModule, Losses, plain
+from keyface.lightning_modules.lora import EVERYTHING, Tuning
+from keyface.lightning_modules.networks import (
+    Evaluators,
+    find_backbone,
+    find_encoder,
+    find_evaluators,
+    only_modules,
+)
+from keyface.lightning_modules.sampling import (
+    Guidance,
+    NoisyInput,
+    even_timesteps,
+    grid_timesteps,
+    noisy_latents,
+    sample,
+)
+from keyface.lightning_modules.targets import Edit, draw_edits, take_rows
+from keyface.losses import DirectionLoss
+from keyface.plugins import edits
+
+FEW_STEPS = NoisyInput(steps=10, lowest=0.5)
+
+
+class DirectionModule(BranchModule):
+    """Trains ε2: from an inverted latent, by a few DDIM steps with an edited caption, judged by Eq. 6.
+
+    Args:
+        backbone: ``"miniature"`` or a folder in diffusers' layout: the base that ε2 starts from.
+        encoder: f_I and f_T: ``"miniature"``, OpenCLIP's ``"ViT-B-16:path/to/weights"``, or a class_path of a
+            `keyface.losses.ImageTextEncoder`.
+        evaluators: ``"miniature"`` to score validation edits with networks that are not trained against.
+        categories: Names of the edit categories to train with; None: all that are installed.
+        noisy_input: Where z_t comes from.
+        generation_steps: DDIM steps from z_t to y_gen in even strides, for ``cached`` and ``noise``; latents
+            that are ``inverted`` here go back on the inversion's own grid.
+        gradient_steps: So many of the last steps keep their gradient.
+        guidance_scale: Classifier-free guidance with the source caption as the negative prompt; 1 is none.
+        content_weight: λ1.
+        direction_weight: λ2.
+        normalize_directions: False: Eq. 6 with plain inner products, see `keyface.losses.direction_loss`.
+        reference: y_ref: ``source`` is y0 (the paper), ``reconstruction`` is y0 after the autoencoder.
+        prompts: p_tar and p_ref: ``caption`` (the paper), or ``category``: the category's phrases alone.
+        locality_weight: Weight of an L1 term between y_gen and the autoencoder's y0 outside the category's
+            regions, for batches with masks. It is keyface's addition, not the paper's; 0 leaves it out.
+        locality_margin: The regions grow by this fraction of the image's side first.
+        tuning: What is trained and how.
+        optimizer: By class_path.
+        lr_scheduler: By class_path; None: constant.
+        seed: Decides categories, phrases and noise levels.
+
+    Example:
+        ``lightning fit -c configs/miniature/direction.yaml``
+    """
+
+    title = "Editing branch (ε2)"
+
+    def __init__(
+        self,
+        backbone: str | Backbone = "miniature",
+        encoder: str | nn.Module = "miniature",
+        evaluators: str | Evaluators | None = None,
+        categories: list[str] | None = None,
+        noisy_input: NoisyInput = FEW_STEPS,
+        generation_steps: int = 6,
+        gradient_steps: int = 1,
+        guidance_scale: float = 1.0,
+        content_weight: float = 0.3,
+        direction_weight: float = 0.7,
+        normalize_directions: bool = True,
+        reference: Literal["source", "reconstruction"] = "source",
+        prompts: Literal["caption", "category"] = "caption",
+        locality_weight: float = 0.0,
+        locality_margin: float = 0.03,
+        tuning: Tuning = EVERYTHING,
+        optimizer: OptimizerCallable = AdamW,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        seed: int = 0,
+    ) -> None:
+        if gradient_steps < 1 or generation_steps < 1:
+            raise ValueError(
+                "generation_steps and gradient_steps must be at least 1, "
+                f"not {generation_steps} and {gradient_steps}"
+            )
+        hyperparameters = plain(locals())
+        base, found, noise = find_backbone(backbone), find_encoder(encoder), NoisyInput.of(noisy_input)
+        super().__init__(
+            base,
+            only_modules([found]),
+            find_evaluators(evaluators),
+            tuning,
+            optimizer,
+            lr_scheduler,
+            seed,
+            hyperparameters,
+        )
+        self.categories = [edits[name] for name in (edits.names() if categories is None else categories)]
+        self.noisy_input = noise
+        self.generation_steps = generation_steps
+        self.gradient_steps = gradient_steps
+        self.guidance_scale = guidance_scale
+        self.reference = reference
+        self.prompts = prompts
+        self.locality_weight = locality_weight
+        self.locality_margin = locality_margin
+        self.loss = DirectionLoss(found, content_weight, direction_weight, normalize_directions)
+
+    def generate(
+        self, batch: Batch, chosen: list[Edit], latents: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """y_gen, (B, 3, H, W): every image of the batch edited by ε2, with gradient in the last steps.
+
+        Args:
+            batch: Only the rows that are edited.
+            chosen: Their edits.
+            latents: Their clean latents (B, C, h, w).
+            generator: Draws the noise levels.
+        """
+        with torch.no_grad():
+            source = self.backbone.encode_prompts([edit.prompts.source for edit in chosen])
+            target = self.backbone.encode_prompts([edit.prompts.target for edit in chosen])
+            noisy, start = noisy_latents(self.noisy_input, self.backbone, batch, latents, source, generator)
+        scheduler = self.backbone.scheduler
+        edited = sample(
+            self.unet,
+            scheduler,
+            noisy,
+            grid_timesteps(scheduler, start, self.noisy_input.steps)
+            if self.noisy_input.source == "inverted"
+            else even_timesteps(start, self.generation_steps),
+            target,
+            guidance=Guidance(source, self.guidance_scale),
+            gradient_steps=self.gradient_steps,
+            checkpointed=self.tuning.gradient_checkpointing,
+        )
+        return self.decode(edited)
+
+    def losses(self, batch: Batch, generator: torch.Generator) -> Losses | None:
+        """Eq. 6 of the images that have an edit, and its parts; None where no image has one."""
+        chosen = draw_edits(batch, self.categories, generator)
+        if not chosen:
+            return None
+        batch = take_rows(batch, [edit.row for edit in chosen])
+        images = batch["image"]
+        latents = self.clean_latents(batch)
+        generated = self.generate(batch, chosen, latents, generator)
+        local = self.locality_weight > 0 and "mask" in batch
+        reconstruction = None
+        if local or self.reference == "reconstruction":
+            with torch.no_grad():
+                reconstruction = self.backbone.decode_latents(latents)
+        pairs = [edit.prompts if self.prompts == "caption" else edit.phrases for edit in chosen]
+        terms = self.loss(
+            generated,
+            images,
+            [pair.target for pair in pairs],
+            [pair.source for pair in pairs],
+            reconstruction if self.reference == "reconstruction" else None,
+        )
+        values = {"loss": terms.total, "content": terms.content, "direction": terms.direction}
+        if local and reconstruction is not None:
+            values["locality"] = self.locality(generated, reconstruction, batch["mask"], chosen)
+            values["loss"] = terms.total + self.locality_weight * values["locality"]
+        if not torch.is_grad_enabled():
+            values |= self.identity_scores(generated, batch) | self._edit_success(generated, chosen)
+        return Losses(values, len(chosen))
+
+    def locality(self, generated: Tensor, reference: Tensor, labels: Tensor, chosen: list[Edit]) -> Tensor:
+        """Mean absolute change outside each edit's regions; keyface's addition to Eq. 6.
+
+        Args:
+            generated: (B, 3, H, W) in [-1, 1].
+            reference: (B, 3, H, W) in [-1, 1], what should stay.
+            labels: (B, H, W), CelebAMask-HQ classes of the source images.
+            chosen: The edits; one without regions may change everything.
+        """
+        radius = round(self.locality_margin * labels.shape[-1])
+        free = torch.stack(
+            [
+                dilate(region_mask(label[None], edit.category.regions), radius)[0]
+                if edit.category.regions
+                else torch.ones_like(label, dtype=torch.bool)
+                for label, edit in zip(labels, chosen, strict=True)
+            ]
+        )
+        held = (~free)[:, None].expand_as(generated).float()
+        return ((generated - reference).abs() * held).sum() / held.sum().clamp(min=1.0)
+
+    def _edit_success(self, generated: Tensor, chosen: list[Edit]) -> dict[str, Tensor]:
+        """Fraction of the edits that the attribute classifier sees, among those that it knows."""
+        if self.evaluators.classifier is None:
+            return {}
+        seen = self.evaluators.classifier.predict(generated)
+        hits = [
+            seen[edit.category.attribute][row] == edit.category.present
+            for row, edit in enumerate(chosen)
+            if edit.category.attribute in seen
+        ]
+        return {"edit_success": torch.stack(hits).float().mean()} if hits else {}

@@ -1,0 +1,102 @@
+"""ε1, the identity branch: a U-Net that returns the same person (Eq. 5)."""
+
+import torch
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor, nn
+from torch.optim import AdamW
+
+from keyface.diffusion.backbone import Backbone
+from keyface.lightning_modules.branch import Batch, BranchModule, Losses, plain
+from keyface.lightning_modules.lora import EVERYTHING, Tuning
+from keyface.lightning_modules.networks import (
+    Evaluators,
+    find_backbone,
+    find_evaluators,
+    find_identity_network,
+    only_modules,
+)
+from keyface.lightning_modules.sampling import INVERTED, NoisyInput, even_timesteps, noisy_latents, sample
+from keyface.losses import IdentityLoss
+
+
+class IdentityModule(BranchModule):
+    """Trains ε1: from a noisy latent z_t and the caption back to the image, judged by Eq. 5.
+
+    The gradient goes from the face recognition network through alignment and VAE decoder to the U-Net.
+
+    Args:
+        backbone: ``"miniature"`` or a folder in diffusers' layout: the base that ε1 starts from.
+        identity_network: f_arc: ``"miniature"`` or a class_path of a `keyface.faces.recognition.Recognizer`.
+        evaluators: ``"miniature"`` to score validation images with networks that are not trained against.
+        noisy_input: Where z_t comes from.
+        unroll_steps: DDIM steps from z_t to ŷ0, all with gradient; 1 is the one-step x̂0.
+        pixel_weight: Weight of Eq. 5's pixel term.
+        identity_weight: Weight of Eq. 5's identity term.
+        tuning: What is trained and how.
+        optimizer: By class_path.
+        lr_scheduler: By class_path; None: constant.
+        seed: Decides the noise levels.
+
+    Example:
+        ``lightning fit -c configs/miniature/identity.yaml``
+    """
+
+    title = "Identity branch (ε1)"
+
+    def __init__(
+        self,
+        backbone: str | Backbone = "miniature",
+        identity_network: str | nn.Module = "miniature",
+        evaluators: str | Evaluators | None = None,
+        noisy_input: NoisyInput = INVERTED,
+        unroll_steps: int = 1,
+        pixel_weight: float = 1.0,
+        identity_weight: float = 1.0,
+        tuning: Tuning = EVERYTHING,
+        optimizer: OptimizerCallable = AdamW,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        seed: int = 0,
+    ) -> None:
+        if unroll_steps < 1:
+            raise ValueError(f"unroll_steps is {unroll_steps}; at least 1 is needed")
+        hyperparameters = plain(locals())
+        base, network = find_backbone(backbone), find_identity_network(identity_network)
+        noise = NoisyInput.of(noisy_input)
+        super().__init__(
+            base,
+            only_modules([network]),
+            find_evaluators(evaluators),
+            tuning,
+            optimizer,
+            lr_scheduler,
+            seed,
+            hyperparameters,
+        )
+        self.noisy_input = noise
+        self.unroll_steps = unroll_steps
+        self.loss = IdentityLoss(network, pixel_weight, identity_weight)
+
+    def reconstruct(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        """ŷ0, (B, 3, H, W): every image of the batch noised, denoised by ε1 and decoded, with gradient."""
+        latents = self.clean_latents(batch)
+        with torch.no_grad():
+            text = self.backbone.encode_prompts(batch["caption"])
+            noisy, timesteps = noisy_latents(self.noisy_input, self.backbone, batch, latents, text, generator)
+        original = sample(
+            self.unet,
+            self.backbone.scheduler,
+            noisy,
+            even_timesteps(timesteps, self.unroll_steps),
+            text,
+            checkpointed=self.tuning.gradient_checkpointing,
+        )
+        return self.decode(original)
+
+    def losses(self, batch: Batch, generator: torch.Generator) -> Losses:
+        """Eq. 5 of one batch and its parts; outside training also the identity that evaluators see."""
+        reconstruction = self.reconstruct(batch, generator)
+        terms = self.loss(reconstruction, batch["image"], batch["landmarks"])
+        values = {"loss": terms.total, "pixel": terms.pixel, "identity": terms.identity}
+        if not torch.is_grad_enabled():
+            values |= self.identity_scores(reconstruction, batch)
+        return Losses(values, len(reconstruction))

@@ -1,0 +1,114 @@
+"""Which parameters of a U-Net are trained: all, some by name, or low-rank adapters."""
+
+import copy
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diffusers import UNet2DConditionModel
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import nn
+
+ATTENTION = r".*\.attn[12]\.(to_q|to_k|to_v|to_out\.0)"
+"""The projections of self- and cross-attention in diffusers' U-Nets."""
+
+
+@dataclass(frozen=True)
+class Lora:
+    """Low-rank adapters instead of the weights themselves.
+
+    Attributes:
+        rank: Rank of the adapters.
+        alpha: Their scale is alpha / rank.
+        dropout: Dropout before the adapters.
+        targets: Regular expression that a layer's whole name must match to get one.
+    """
+
+    rank: int = 16
+    alpha: float = 16.0
+    dropout: float = 0.0
+    targets: str = ATTENTION
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How a branch is fine-tuned.
+
+    Attributes:
+        lora: Adapters; None trains the weights themselves.
+        trainable: Regular expression searched in parameter names: what it does not find is frozen. With
+            adapters it selects among theirs.
+        ema_decay: Decay of the moving average that is validated and exported; None: no average.
+        gradient_checkpointing: Recompute activations in the backward pass: less memory, more time.
+        max_nonfinite: Stop after this many losses in a row that are NaN or infinite.
+        export: Write the tuned U-Net to the run's folder ``export`` when training ends.
+    """
+
+    lora: Lora | None = None
+    trainable: str = ""
+    ema_decay: float | None = 0.999
+    gradient_checkpointing: bool = False
+    max_nonfinite: int = 3
+    export: bool = True
+
+    @classmethod
+    def of(cls, settings: "Tuning | Mapping[str, Any]") -> "Tuning":
+        """Accept the plain dictionary that a checkpoint's hyper-parameters hold."""
+        if isinstance(settings, Tuning):
+            return settings
+        lora = settings.get("lora")
+        return cls(**{**settings, "lora": Lora(**lora) if isinstance(lora, Mapping) else lora})
+
+
+EVERYTHING = Tuning()
+"""All weights, averaged."""
+
+
+@dataclass
+class TunedUNet:
+    """A copy of the base U-Net that is ready to be trained.
+
+    Attributes:
+        unet: The copy; with adapters, its layers hold them, and it still is a `UNet2DConditionModel`.
+        adapter: peft's view of the same network, or None.
+    """
+
+    unet: UNet2DConditionModel
+    adapter: PeftModel | None
+
+    @classmethod
+    def prepare(cls, base: UNet2DConditionModel, tuning: Tuning) -> "TunedUNet":
+        """Copy the base in fp32 and free what `tuning` says; the base stays as it is."""
+        unet = copy.deepcopy(base).float()
+        unet.requires_grad_(tuning.lora is None)
+        adapter = None if tuning.lora is None else _add_adapter(unet, tuning.lora)
+        _freeze_all_but(unet, tuning.trainable)
+        if tuning.gradient_checkpointing:
+            unet.enable_gradient_checkpointing()
+        return cls(unet, adapter)
+
+    def save(self, folder: Path) -> None:
+        """Write safetensors: peft's adapter folder, or the whole U-Net as diffusers writes it."""
+        if self.adapter is None:
+            self.unet.save_pretrained(folder, safe_serialization=True)
+        else:
+            self.adapter.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
+
+
+def _add_adapter(unet: UNet2DConditionModel, lora: Lora) -> PeftModel:
+    if not any(re.fullmatch(lora.targets, name) for name, _ in unet.named_modules()):
+        raise ValueError(f"tuning.lora.targets {lora.targets!r} matches no layer of the U-Net")
+    config = LoraConfig(
+        r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=lora.targets
+    )
+    return get_peft_model(unet, config)
+
+
+def _freeze_all_but(unet: nn.Module, pattern: str) -> None:
+    for name, parameter in unet.named_parameters():
+        if not re.search(pattern, name):
+            parameter.requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in unet.parameters()):
+        raise ValueError(f"tuning.trainable {pattern!r} matches no parameter that could be trained")

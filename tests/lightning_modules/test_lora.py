@@ -1,0 +1,71 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from keyface.diffusion.backbone import Backbone, load_unet
+from keyface.lightning_modules.lora import Lora, TunedUNet, Tuning
+
+
+def output(unet: torch.nn.Module) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(4)
+    latents, text = torch.randn(1, 4, 16, 16, generator=generator), torch.randn(1, 12, 16, generator=generator)
+    with torch.no_grad():
+        result: torch.Tensor = unet(latents, 500, encoder_hidden_states=text).sample
+    return result
+
+
+def shake(tuned: TunedUNet) -> None:
+    """Change everything that is trained, as training would."""
+    for index, parameter in enumerate(tuned.unet.parameters()):
+        if parameter.requires_grad:
+            noise = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(index))
+            parameter.data.add_(0.1 * noise)
+
+
+@pytest.mark.parametrize("lora", [None, Lora(rank=2, alpha=4.0)])
+def test_prepared_network_starts_as_the_base_and_leaves_it_alone(backbone: Backbone, lora: Lora | None) -> None:
+    before = output(backbone.unet)
+    tuned = TunedUNet.prepare(backbone.unet, Tuning(lora=lora))
+    torch.testing.assert_close(output(tuned.unet), before)
+    shake(tuned)
+    assert not torch.allclose(output(tuned.unet), before, atol=1e-3)
+    assert torch.equal(output(backbone.unet), before)
+
+
+@pytest.mark.parametrize("lora", [None, Lora(rank=2, alpha=4.0)])
+def test_saved_network_loads_as_it_was(backbone: Backbone, lora: Lora | None, tmp_path: Path) -> None:
+    tuned = TunedUNet.prepare(backbone.unet, Tuning(lora=lora))
+    shake(tuned)
+    tuned.save(tmp_path)
+    assert {path.suffix for path in tmp_path.iterdir()} <= {".json", ".safetensors", ".md"}
+    torch.testing.assert_close(output(load_unet(tmp_path, backbone.unet)), output(tuned.unet), atol=1e-5, rtol=1e-4)
+
+
+def test_adapters_only_are_trained(backbone: Backbone) -> None:
+    tuned = TunedUNet.prepare(backbone.unet, Tuning(lora=Lora(rank=2, targets=r".*\.attn1\.to_q")))
+    names = [name for name, parameter in tuned.unet.named_parameters() if parameter.requires_grad]
+    assert names
+    assert all(".attn1.to_q.lora_" in name for name in names)
+
+
+def test_trainable_selects_by_name(backbone: Backbone) -> None:
+    tuned = TunedUNet.prepare(backbone.unet, Tuning(trainable=r"^up_blocks\..*attn1"))
+    names = {name for name, parameter in tuned.unet.named_parameters() if parameter.requires_grad}
+    assert names == {
+        name for name, _ in backbone.unet.named_parameters() if name.startswith("up_blocks.") and "attn1" in name
+    }
+
+
+@pytest.mark.parametrize(
+    ("tuning", "message"),
+    [(Tuning(trainable="nothing"), "'nothing' matches no"), (Tuning(lora=Lora(targets="x")), "'x' matches no layer")],
+)
+def test_patterns_that_match_nothing_are_refused(backbone: Backbone, tuning: Tuning, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TunedUNet.prepare(backbone.unet, tuning)
+
+
+def test_tuning_comes_back_from_plain_settings() -> None:
+    assert Tuning.of({"lora": {"rank": 3}, "ema_decay": None}) == Tuning(lora=Lora(rank=3), ema_decay=None)
+    assert Tuning.of({"lora": None}) == Tuning()
