@@ -1,0 +1,219 @@
+"""The seam to diffusers' self-attention: processors set on attn1 by name and taken off again.
+
+A processor gets the names of things from one explicit state object; nothing is written onto modules.
+Projected queries, keys and values are (B, S, I) with I = heads · head width; heads are split only at the
+attention itself, so a window of frames is a view, (branches, F · S, I), and not a copy.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from diffusers import UNet2DConditionModel
+from diffusers.models.attention_processor import Attention
+from torch import Tensor, nn
+
+Processor = Callable[..., Tensor]
+
+
+def self_attention(unet: nn.Module, pattern: str) -> dict[str, Attention]:
+    """attn1 modules by name, in the network's order, whose name `pattern` is found in.
+
+    The prefix that peft puts before names is dropped, so that a network with LoRA layers and one without
+    name their layers alike.
+    """
+    found: dict[str, Attention] = {}
+    for path, module in unet.named_modules():
+        name = path.removeprefix("base_model.model.")
+        self_attending = isinstance(module, Attention) and not module.is_cross_attention
+        if self_attending and name.endswith("attn1") and re.search(pattern, name):
+            found[name] = module
+    if not found:
+        raise ValueError(
+            f"no attn1 module of the U-Net matches {pattern!r}; see unet.attn_processors for names"
+        )
+    return found
+
+
+@contextmanager
+def processors(unet: UNet2DConditionModel, pattern: str, make: Callable[[str], Processor]) -> Iterator[None]:
+    """Set `make(name)` on every attn1 module matching `pattern`; put the old processors back at the end."""
+    modules = self_attention(unet, pattern)
+    before = {name: module.processor for name, module in modules.items()}
+    try:
+        for name, module in modules.items():
+            module.set_processor(make(name))
+        yield
+    finally:
+        for name, module in modules.items():
+            module.set_processor(before[name])
+
+
+def attend(attn: Attention, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Multi-head attention on projected tokens: (B, S, I), (B, S', I), (B, S', I) → (B, S, I)."""
+    query, key, value = (
+        torch.unflatten(x, -1, (attn.heads, -1)).transpose(1, 2) for x in (query, key, value)
+    )
+    if attn.norm_q is not None:
+        query = attn.norm_q(query)
+    if attn.norm_k is not None:
+        key = attn.norm_k(key)
+    return F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+
+
+def finish(attn: Attention, attended: Tensor) -> Tensor:
+    """The layer's output (B, S, C) from what was attended to (B, S, I)."""
+    output: Tensor = attn.to_out[1](attn.to_out[0](attended))
+    return output / attn.rescale_output_factor if attn.rescale_output_factor != 1.0 else output
+
+
+class Features(NamedTuple):
+    """What one attn1 layer of ε1 saw: projections (F, S, I) and output (F, S, C); only what is wanted."""
+
+    query: Tensor | None = None
+    key: Tensor | None = None
+    value: Tensor | None = None
+    output: Tensor | None = None
+
+
+class RecordFeatures:
+    """Ordinary self-attention that keeps what a mode of injection will need of it."""
+
+    def __init__(self, name: str, mode: Literal["qk", "kv", "output"], store: dict[str, Features]) -> None:
+        self.name, self.mode, self.store = name, mode, store
+
+    def __call__(self, attn: Attention, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
+        """Attend, and remember."""
+        query, key, value = attn.to_q(hidden_states), attn.to_k(hidden_states), attn.to_v(hidden_states)
+        output = finish(attn, attend(attn, query, key, value))
+        self.store[self.name] = {
+            "qk": Features(query=query, key=key),
+            "kv": Features(key=key, value=value),
+            "output": Features(output=output),
+        }[self.mode]
+        return output
+
+
+@dataclass
+class KeyframeState:
+    """What the keyframes' attention in ε2 has to know at one step.
+
+    Attributes:
+        branches: names of the branches that the batch holds, outermost: (branch, frame) → batch.
+        mode: of injection.
+        joint: keyframes attend to each other.
+        source: ε1's features of the keyframes in the batch by layer; layers not in it are left alone.
+        anchors: keys and values (branches, A · S, I) of the anchors by layer.
+        anchors_in_batch: number of frames at the head of the batch to remember as anchors.
+        outputs: the layers' outputs (branches, F, S, C), where propagation needs them.
+        keep_outputs: whether it does.
+    """
+
+    branches: tuple[str, ...]
+    mode: Literal["qk", "kv", "output"] = "qk"
+    joint: bool = True
+    source: dict[str, Features] = field(default_factory=dict)
+    anchors: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    anchors_in_batch: int = 0
+    outputs: dict[str, Tensor] = field(default_factory=dict)
+    keep_outputs: bool = False
+
+
+class KeyframeAttention:
+    """attn1 of ε2 on keyframes: ε1's features injected, and attention joined over the window (Eq. 2–3)."""
+
+    def __init__(self, name: str, state: KeyframeState) -> None:
+        self.name, self.state = name, state
+
+    def __call__(self, attn: Attention, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
+        """Tokens (branches · F, S, C) → output of the same shape."""
+        state, source = self.state, self.state.source.get(self.name, Features())
+        if source.output is not None:
+            output = self._over_branches(source.output).flatten(0, 1)
+        else:
+            query = self._own_or(source.query, attn.to_q, hidden_states)
+            key = self._own_or(source.key, attn.to_k, hidden_states)
+            value = self._own_or(source.value, attn.to_v, hidden_states)
+            attended = (
+                self._joint(attn, query, key, value) if state.joint else self._each(attn, query, key, value)
+            )
+            output = finish(attn, attended.reshape(*hidden_states.shape[:2], -1))
+        if state.keep_outputs:
+            state.outputs[self.name] = torch.unflatten(output, 0, (len(state.branches), -1))
+        return output
+
+    def _over_branches(self, tokens: Tensor) -> Tensor:
+        """(F, S, I) → (branches, F, S, I): every branch sees the same features of ε1."""
+        return tokens.expand(len(self.state.branches), *tokens.shape)
+
+    def _own_or(self, injected: Tensor | None, project: nn.Module, hidden_states: Tensor) -> Tensor:
+        """Projection (branches, F, S, I): ε1's where there is one, else ε2's own, computed only then."""
+        if injected is not None:
+            return self._over_branches(injected).to(hidden_states.dtype)
+        own: Tensor = project(hidden_states)
+        return torch.unflatten(own, 0, (len(self.state.branches), -1))
+
+    def _each(self, attn: Attention, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Every frame attends to itself."""
+        return attend(attn, query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1))
+
+    def _joint(self, attn: Attention, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Every frame attends to all frames of the window and to the anchors (Eq. 2–3)."""
+        state, tokens = self.state, query.shape[2]
+        query, key, value = query.flatten(1, 2), key.flatten(1, 2), value.flatten(1, 2)
+        if state.anchors_in_batch:
+            head = state.anchors_in_batch * tokens
+            state.anchors[self.name] = (key[:, :head], value[:, :head])
+        elif self.name in state.anchors:
+            anchor_key, anchor_value = state.anchors[self.name]
+            key, value = torch.cat([anchor_key, key], dim=1), torch.cat([anchor_value, value], dim=1)
+        return attend(attn, query, key, value)
+
+
+@contextmanager
+def recorded_outputs(unet: nn.Module, pattern: str, store: dict[str, Tensor]) -> Iterator[None]:
+    """Keep the outputs of the modules matching `pattern` in `store`, by name (Plug-and-Play's features)."""
+
+    def keep(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
+        def hook(_: nn.Module, __: Any, output: Tensor) -> None:
+            store[name] = output
+
+        return hook
+
+    with _hooks(unet, pattern, keep):
+        yield
+
+
+@contextmanager
+def replaced_outputs(unet: nn.Module, pattern: str, store: dict[str, Tensor]) -> Iterator[None]:
+    """Put ε1's outputs (F, C, h, w) in place of those of the modules (branches · F, C, h, w) of ε2."""
+
+    def replace(name: str) -> Callable[[nn.Module, Any, Tensor], Tensor]:
+        def hook(_: nn.Module, __: Any, output: Tensor) -> Tensor:
+            source = store[name].to(output.dtype)
+            return source.expand(output.shape[0] // source.shape[0], *source.shape).flatten(0, 1)
+
+        return hook
+
+    with _hooks(unet, pattern, replace):
+        yield
+
+
+@contextmanager
+def _hooks(unet: nn.Module, pattern: str, make: Callable[[str], Callable[..., Any]]) -> Iterator[None]:
+    names = {path.removeprefix("base_model.model."): module for path, module in unet.named_modules()}
+    matching = {name: module for name, module in names.items() if re.search(pattern, name)}
+    if not matching:
+        raise ValueError(
+            f"no module of the U-Net matches {pattern!r}; nothing to take residual features from"
+        )
+    handles = [module.register_forward_hook(make(name)) for name, module in matching.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,165 @@
+"""The frozen text-to-image model around ε1 and ε2: autoencoder, text encoder, U-Net, schedule."""
+
+import copy
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from torch import Tensor
+from transformers import AutoTokenizer, CLIPTextModel
+
+
+@dataclass
+class Backbone:
+    """A text-to-image latent diffusion model in its parts, as diffusers keeps them.
+
+    Attributes:
+        vae: `AutoencoderKL` or a class with its interface.
+        unet: the untuned U-Net.
+        text_encoder: gives the last hidden state that cross-attention reads.
+        tokenizer: of the text encoder.
+        scheduler: its configuration (noise levels, prediction type, spacing) is what counts.
+    """
+
+    vae: Any
+    unet: UNet2DConditionModel
+    text_encoder: Any
+    tokenizer: Any
+    scheduler: DDIMScheduler
+
+    @classmethod
+    def from_folder(
+        cls, folder: Path | str, *, autoencoder: type = AutoencoderKL, dtype: torch.dtype = torch.float32
+    ) -> "Backbone":
+        """Read a folder in diffusers' layout; weights are safetensors only.
+
+        Args:
+            folder: holds `vae/ unet/ text_encoder/ tokenizer/ scheduler/`.
+            autoencoder: class of the `vae` part.
+            dtype: precision of the weights.
+        """
+        folder = Path(folder)
+        missing = [
+            p for p in ("vae", "unet", "text_encoder", "tokenizer", "scheduler") if not (folder / p).is_dir()
+        ]
+        if missing:
+            raise FileNotFoundError(
+                f"{folder} lacks {', '.join(missing)}; a model folder in diffusers' layout is needed"
+            )
+        weights: dict[str, Any] = {"use_safetensors": True, "torch_dtype": dtype}
+        vae_class: Any = autoencoder
+        # Clipping to [-1, 1] is for pixels; it is diffusers' default and would break inversion of latents.
+        scheduler = DDIMScheduler.from_pretrained(folder / "scheduler", clip_sample=False, thresholding=False)
+        backbone = cls(
+            vae=vae_class.from_pretrained(folder / "vae", **weights),
+            unet=UNet2DConditionModel.from_pretrained(folder / "unet", **weights),
+            text_encoder=CLIPTextModel.from_pretrained(
+                folder / "text_encoder", use_safetensors=True, dtype=dtype
+            ),
+            tokenizer=AutoTokenizer.from_pretrained(folder / "tokenizer"),
+            scheduler=scheduler,
+        )
+        for module in (backbone.vae, backbone.unet, backbone.text_encoder):
+            module.eval()
+        return backbone
+
+    @property
+    def device(self) -> torch.device:
+        """Where the U-Net is."""
+        return torch.device(self.unet.device)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the U-Net's weights."""
+        dtype: torch.dtype = self.unet.dtype
+        return dtype
+
+    @property
+    def latent_channels(self) -> int:
+        """Channels C of a latent."""
+        return int(self.unet.config.in_channels)
+
+    @cached_property
+    def downscale(self) -> int:
+        """Pixels a latent cell is wide, measured on the autoencoder itself (8 for Stable Diffusion)."""
+        side = 64
+        with torch.no_grad():
+            latents = self.encode_images(torch.zeros(1, 3, side, side, device=self.device))
+        return side // latents.shape[-1]
+
+    @property
+    def image_size(self) -> int:
+        """Side in pixels of the images that the U-Net was made for."""
+        return int(self.unet.config.sample_size) * self.downscale
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "Backbone":
+        """Move the three networks, in place; gives itself back."""
+        for module in (self.vae, self.unet, self.text_encoder):
+            if device is not None:
+                module.to(device)
+            if dtype is not None:
+                module.to(dtype)
+        return self
+
+    def encode_images(self, images: Tensor) -> Tensor:
+        """Scaled latents (B, C, h, w), fp32, of images (B, 3, H, W) in [-1, 1]: the posterior's mode."""
+        posterior = self.vae.encode(images.to(self.vae.device, self.vae.dtype)).latent_dist
+        latents: Tensor = posterior.mode().float() * self.vae.config.scaling_factor
+        return latents
+
+    def decode_latents(self, latents: Tensor) -> Tensor:
+        """Images (B, 3, H, W), about [-1, 1] and not clamped, fp32, of scaled latents; differentiable."""
+        scaled = latents.to(self.vae.device) / self.vae.config.scaling_factor
+        images: Tensor = self.vae.decode(scaled.to(self.vae.dtype)).sample
+        return images.float()
+
+    def encode_prompts(self, prompts: list[str]) -> Tensor:
+        """Token embeddings (B, L, D) of prompts, padded or cut to the text encoder's length."""
+        length = min(self.tokenizer.model_max_length, self.text_encoder.config.max_position_embeddings)
+        tokens = self.tokenizer(
+            prompts, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
+        )
+        embedding: Tensor = self.text_encoder(tokens.input_ids.to(self.text_encoder.device)).last_hidden_state
+        return embedding
+
+
+def load_unet(folder: Path | str, base: UNet2DConditionModel | None = None) -> UNet2DConditionModel:
+    """Read a fine-tuned U-Net: a whole one, or LoRA layers merged into a copy of `base`.
+
+    Args:
+        folder: diffusers' U-Net folder (`config.json`, safetensors), or one written by peft's
+            `save_pretrained` (`adapter_config.json`, `adapter_model.safetensors`).
+        base: the network that LoRA layers belong to; stays as it is. Not needed for a whole U-Net.
+
+    Returns:
+        The network in evaluation mode, on the device and in the precision of `base` where there is one.
+    """
+    folder = Path(folder)
+    if (folder / "adapter_config.json").is_file():
+        if base is None:
+            raise ValueError(f"{folder} holds LoRA layers; give the U-Net they were trained on")
+        if not (folder / "adapter_model.safetensors").is_file():
+            raise FileNotFoundError(f"{folder} has no adapter_model.safetensors; only safetensors are read")
+        return _merge_lora(folder, base)
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(
+            f"{folder} has neither config.json nor adapter_config.json; not a U-Net's folder"
+        )
+    kind = json.loads((folder / "config.json").read_text()).get("_class_name")
+    if kind != "UNet2DConditionModel":
+        raise ValueError(f"{folder}/config.json describes {kind}; a UNet2DConditionModel is needed")
+    unet = UNet2DConditionModel.from_pretrained(folder, use_safetensors=True)
+    return unet.eval() if base is None else unet.to(base.device, base.dtype).eval()
+
+
+def _merge_lora(folder: Path, base: UNet2DConditionModel) -> UNet2DConditionModel:
+    from peft import PeftModel  # takes a second to import and whole networks do without it
+
+    # peft has no switch for the format; `load_unet` made sure that safetensors are there, which it prefers.
+    adapted = PeftModel.from_pretrained(copy.deepcopy(base), str(folder))
+    merged: UNet2DConditionModel = adapted.merge_and_unload()
+    return merged.eval().requires_grad_(False)

@@ -1,0 +1,199 @@
+"""Which token of a keyframe a frame's token comes from, found in ε1's features during the inversion."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from keyface.diffusion.attention import attend, finish
+from keyface.diffusion.scratch import Scratch
+
+MATCHED_LAYERS = r"(mid_block|up_blocks).*attn1$"
+MAXIMUM_TOKENS = torch.iinfo(torch.int16).max + 1
+
+
+class TokenRecorder:
+    """Keeps what attn1 layers are given, at the chosen levels of an inversion.
+
+    Set `make` as the processors of ε1, tell `before_level` each level, take `descriptors` at the end.
+    """
+
+    def __init__(self, levels: Sequence[int]) -> None:
+        self.levels = frozenset(levels)
+        self.level = 0
+        self._tokens: dict[tuple[int, str], Tensor] = {}
+
+    def before_level(self, level: int) -> None:
+        """The U-Net is about to run at `level`; of several runs the last one counts."""
+        self.level = level
+
+    def make(self, name: str) -> "_RecordTokens":
+        """Processor of the layer `name`."""
+        return _RecordTokens(name, self)
+
+    def keep(self, name: str, tokens: Tensor) -> None:
+        """Take tokens (B, S, C) of a layer if the level is one of the chosen ones."""
+        if self.level in self.levels:
+            self._tokens[self.level, name] = tokens
+
+    def descriptors(self) -> dict[int, Tensor]:
+        """Unit-length descriptors (B, S, D) by number of tokens S, and forget.
+
+        Every layer and level counts alike: each is normalised, then all of one size are joined.
+        """
+        parts: dict[int, list[Tensor]] = {}
+        for _, tokens in sorted(self._tokens.items()):
+            parts.setdefault(tokens.shape[1], []).append(F.normalize(tokens.float(), dim=-1))
+        self._tokens.clear()
+        return {size: torch.cat(part, dim=-1) / math.sqrt(len(part)) for size, part in parts.items()}
+
+
+class _RecordTokens:
+    """Ordinary self-attention that shows its tokens to a recorder."""
+
+    def __init__(self, name: str, recorder: TokenRecorder) -> None:
+        self.name, self.recorder = name, recorder
+
+    def __call__(self, attn: Any, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
+        """Remember, and attend."""
+        self.recorder.keep(self.name, hidden_states)
+        query, key, value = attn.to_q(hidden_states), attn.to_k(hidden_states), attn.to_v(hidden_states)
+        return finish(attn, attend(attn, query, key, value))
+
+
+def nearest_tokens(tokens: Tensor, keys: Tensor, penalty: Tensor | None = None) -> Tensor:
+    """Index of the most similar key of each token: argmax over s' of ⟨token_s, key_s'⟩ − penalty_ss'.
+
+    Args:
+        tokens: (B, S, D), unit length.
+        keys: (B, S', D), unit length.
+        penalty: (S, S'), or None.
+
+    Returns:
+        (B, S), int64.
+    """
+    similarity = tokens @ keys.transpose(-1, -2)
+    if penalty is not None:
+        similarity -= penalty
+    return similarity.argmax(dim=-1)
+
+
+def displacement_penalty(grid: tuple[int, int], locality: float) -> Tensor:
+    """(S, S) cost `locality` · d² of a displacement of d image sides, tokens in row-major order."""
+    height, width = grid
+    rows = (torch.arange(height) / height).repeat_interleave(width)
+    columns = (torch.arange(width) / width).repeat(height)
+    squared = (rows[:, None] - rows[None]) ** 2 + (columns[:, None] - columns[None]) ** 2
+    return locality * squared
+
+
+def token_grid(latent_size: tuple[int, int], tokens: int) -> tuple[int, int]:
+    """Height and width of a layer's token grid, from the latent's (h, w) and the number of tokens."""
+    height, width = latent_size
+    scale = math.isqrt(height * width // tokens)
+    if tokens * scale * scale != height * width or height % scale or width % scale:
+        raise ValueError(f"{tokens} tokens do not tile a {height} by {width} latent")
+    return height // scale, width // scale
+
+
+def resize_field(indices: Tensor, grid: tuple[int, int], to: tuple[int, int]) -> Tensor:
+    """Carry a field (…, S) of indices on `grid` over to the grid `to`, keeping the displacements.
+
+    A finer cell goes where its coarse one goes, by the same distance; a coarser one takes its first
+    fine one's.
+    """
+    if grid == to:
+        return indices
+    rows = torch.arange(to[0], device=indices.device).repeat_interleave(to[1])
+    columns = torch.arange(to[1], device=indices.device).repeat(to[0])
+    own_rows, own_columns = rows * grid[0] // to[0], columns * grid[1] // to[1]
+    target = indices[..., own_rows * grid[1] + own_columns]
+    moved_rows = rows + (target // grid[1] - own_rows) * to[0] // grid[0]
+    moved_columns = columns + (target % grid[1] - own_columns) * to[1] // grid[1]
+    return moved_rows.clamp(0, to[0] - 1) * to[1] + moved_columns.clamp(0, to[1] - 1)
+
+
+class Correspondences:
+    """For each frame, the nearest tokens in the two keyframes it follows, at every attention resolution.
+
+    Indices are stored as int16 in scratch files. Descriptors are stored (fp16) for keyframes only, unless
+    keyframes change at each step; then for every frame, and nothing but they is stored.
+
+    Args:
+        scratch: where the files go.
+        frames: length of the clip.
+        latent_size: (h, w) of the latents.
+        locality: see `Propagation`.
+    """
+
+    def __init__(self, scratch: Scratch, frames: int, latent_size: tuple[int, int], locality: float) -> None:
+        self.scratch, self.frames, self.latent_size, self.locality = scratch, frames, latent_size, locality
+        self._descriptors: dict[int, Tensor] = {}
+        self._indices: dict[int, Tensor] = {}
+        self._penalties: dict[int, Tensor] = {}
+
+    def put_descriptors(self, frames: Sequence[int], descriptors: dict[int, Tensor]) -> None:
+        """Store descriptors (F, S, D) of `frames` by S."""
+        for size, tokens in descriptors.items():
+            if size not in self._descriptors:
+                if size > MAXIMUM_TOKENS:
+                    raise ValueError(
+                        f"{size} tokens a frame are too many for int16 indices; use smaller frames"
+                    )
+                shape = (self.frames, size, tokens.shape[-1])
+                self._descriptors[size] = self.scratch.tensor(f"descriptors-{size}", shape, torch.float16)
+            self._descriptors[size][list(frames)] = tokens.to("cpu", torch.float16)
+
+    def match(
+        self, frames: Sequence[int], pairs: Sequence[tuple[int, int]], descriptors: dict[int, Tensor]
+    ) -> dict[int, Tensor]:
+        """Fields (F, 2, S) of `frames` to the (before, after) keyframes in `pairs`, by S."""
+        found = {}
+        for size, tokens in descriptors.items():
+            keys, penalty = self._descriptors[size], self._penalty(size, tokens.device)
+            found[size] = torch.stack(
+                [
+                    nearest_tokens(
+                        own.expand(2, -1, -1), keys[list(pair)].to(tokens.device, torch.float32), penalty
+                    )
+                    for own, pair in zip(tokens.float(), pairs, strict=True)
+                ]
+            )
+        return found
+
+    def put_fields(self, frames: Sequence[int], fields: dict[int, Tensor]) -> None:
+        """Store fields (F, 2, S) of `frames` by S."""
+        for size, indices in fields.items():
+            if size not in self._indices:
+                self._indices[size] = self.scratch.tensor(
+                    f"field-{size}", (self.frames, 2, size), torch.int16
+                )
+            self._indices[size][list(frames)] = indices.to("cpu", torch.int16)
+
+    def fields(
+        self, frames: Sequence[int], pairs: Sequence[tuple[int, int]], device: torch.device
+    ) -> dict[int, Tensor]:
+        """Fields (F, 2, S), int64, of `frames` by S: the stored ones, else matched now."""
+        if self._indices:
+            return {size: indices[list(frames)].to(device).long() for size, indices in self._indices.items()}
+        own = {size: tokens[list(frames)].to(device) for size, tokens in self._descriptors.items()}
+        return self.match(frames, pairs, own)
+
+    def at(self, fields: dict[int, Tensor], tokens: int) -> Tensor:
+        """The field (F, 2, tokens) of one resolution, derived from the finest where it was not matched."""
+        if tokens in fields:
+            return fields[tokens]
+        finest = max(fields)
+        to = token_grid(self.latent_size, tokens)
+        return resize_field(fields[finest], token_grid(self.latent_size, finest), to)
+
+    def _penalty(self, size: int, device: torch.device) -> Tensor | None:
+        if self.locality == 0.0:
+            return None
+        if size not in self._penalties:
+            grid = token_grid(self.latent_size, size)
+            self._penalties[size] = displacement_penalty(grid, self.locality).to(device)
+        return self._penalties[size]

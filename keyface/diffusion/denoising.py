@@ -1,0 +1,224 @@
+"""Denoising with ε2: keyframes jointly with ε1's attention, then every frame after them."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import torch
+from diffusers import UNet2DConditionModel
+from torch import Tensor
+
+from keyface.diffusion.attention import (
+    Features,
+    KeyframeAttention,
+    KeyframeState,
+    RecordFeatures,
+    processors,
+    recorded_outputs,
+    replaced_outputs,
+)
+from keyface.diffusion.clip import Advance, Clip
+from keyface.diffusion.guidance import Guidance
+from keyface.diffusion.inversion import Grid, predict
+from keyface.diffusion.keyframes import Neighbours, Windows, joint_windows, select_keyframes, separate_groups
+from keyface.diffusion.propagation import Blend, KeyframeTokens, PropagatedAttention
+from keyface.diffusion.settings import SELF_ATTENTION
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Order of work within one step, so that only the tokens of neighbouring keyframes are in memory.
+
+    Attributes:
+        keyframes: of this step.
+        windows: keyframes in groups.
+        follows: keyframes that each other frame follows.
+        ready: by group, the frames whose keyframes are all done after it.
+        last_use: by keyframe, the last group after which a frame needs it.
+    """
+
+    keyframes: tuple[int, ...]
+    windows: Windows
+    follows: dict[int, Neighbours]
+    ready: tuple[tuple[int, ...], ...]
+    last_use: dict[int, int]
+
+    @classmethod
+    def of(cls, clip: Clip, keyframes: tuple[int, ...]) -> "Plan":
+        """Plan for a clip with these keyframes."""
+        settings = clip.settings
+        if settings.joint_attention:
+            windows = joint_windows(keyframes, settings.window, settings.anchors)
+        else:
+            windows = separate_groups(keyframes, settings.chunk_size)
+        group_of = {keyframe: g for g, group in enumerate(windows.groups) for keyframe in group}
+        follows = {f: clip.follows(f, keyframes) for f in range(clip.length) if f not in group_of}
+        ready: list[list[int]] = [[] for _ in windows.groups]
+        last_use: dict[int, int] = {}
+        for frame, pair in follows.items():
+            done = max(group_of[pair.before], group_of[pair.after])
+            ready[done].append(frame)
+            for keyframe in (pair.before, pair.after):
+                last_use[keyframe] = max(last_use.get(keyframe, 0), done)
+        return cls(keyframes, windows, follows, tuple(tuple(frames) for frames in ready), last_use)
+
+
+class Denoiser:
+    """Turns the inverted latents of a clip into edited ones, in `clip.current`.
+
+    Forwards, with S steps, K keyframes, T frames, b branches (2, or 1 at guidance scale 1), and r the last
+    steps in which every frame runs (`token_level`; r = S in `tokens`): ε1 K · S · injection.until,
+    ε2 b · (K · S + (T − K) · r). ε1 never runs on anything but keyframes here.
+
+    Args:
+        clip: inverted and, for r = 0, reconstructed.
+        direction: ε2.
+        guidance: named branches.
+        source: source prompt (1, L, D), for ε1.
+    """
+
+    def __init__(
+        self, clip: Clip, direction: UNet2DConditionModel, guidance: Guidance, source: Tensor
+    ) -> None:
+        self.clip, self.direction, self.guidance, self.source = clip, direction, guidance, source
+        self.settings = clip.settings
+        self.grid = Grid.of(clip.backbone.scheduler, clip.settings.steps)
+        self.plan = Plan.of(clip, clip.keyframes)
+
+    @property
+    def work(self) -> int:
+        """Units that `run` reports: frame-steps of ε2."""
+        clip, settings = self.clip, self.settings
+        return len(clip.keyframes) * settings.start_level + len(clip.others) * settings.token_level
+
+    def run(self, advance: Advance) -> None:
+        """Denoise from the start level to the clean latents of every frame."""
+        start, tokens_from = self.settings.start_level, self.settings.token_level
+        for step in range(start):
+            level = start - step
+            if self.settings.propagation.random_keyframes:
+                seed = self.settings.seed + step + 1
+                self.plan = Plan.of(
+                    self.clip, select_keyframes(self.clip.length, self.settings.interval, seed)
+                )
+            if level == tokens_from and level < start:
+                self._begin_others(level)
+            self._step(step, level, with_others=level <= tokens_from, advance=advance)
+        if tokens_from == 0:
+            self._move_edit_to_every_frame()
+
+    def _step(self, step: int, level: int, *, with_others: bool, advance: Advance) -> None:
+        """One DDIM step of all keyframes, group by group, and of the other frames as soon as they can."""
+        windows = self.plan.windows
+        tokens = KeyframeTokens()
+        state = KeyframeState(
+            self.guidance.branches,
+            self.settings.injection.mode,
+            self.settings.joint_attention,
+            keep_outputs=with_others and bool(self.plan.follows),
+        )
+        for number, group in enumerate(windows.groups):
+            state.anchors_in_batch = windows.anchors if number == 0 else 0
+            self._denoise_keyframes(group, step, level, state)
+            advance(len(group))
+            if state.keep_outputs:
+                tokens.add(group, state.outputs)
+                state.outputs = {}
+                self._denoise_others(self.plan.ready[number], level, tokens, advance)
+                tokens.keep({k for k, last in self.plan.last_use.items() if last > number})
+
+    def _denoise_keyframes(self, group: Sequence[int], step: int, level: int, state: KeyframeState) -> None:
+        """One step of a group of keyframes; ε1 runs first where its features are injected."""
+        injection, steps = self.settings.injection, self.settings.start_level
+        residuals: dict[str, Tensor] = {}
+        state.source = self._identity_features(group, step, level, residuals)
+        latents = self.clip.current[list(group)].to(self.clip.backbone.device)
+        with ExitStack() as stack:
+            stack.enter_context(
+                processors(self.direction, SELF_ATTENTION, lambda name: KeyframeAttention(name, state))
+            )
+            if injection.residual_active(step, steps):
+                stack.enter_context(replaced_outputs(self.direction, injection.residual_layers, residuals))
+            output = self.guidance.predict(self.direction, latents, self.grid.timestep(level))
+        self.clip.current[list(group)] = self.grid.denoise(latents, output, level).cpu()
+
+    def _identity_features(
+        self, group: Sequence[int], step: int, level: int, residuals: dict[str, Tensor]
+    ) -> dict[str, Features]:
+        """ε1's attn1 features on the inverted latents of the group; fills `residuals` where wanted."""
+        injection, steps = self.settings.injection, self.settings.start_level
+        features: dict[str, Features] = {}
+        attention = injection.attention_active(step, steps)
+        residual = injection.residual_active(step, steps)
+        if not (attention or residual):
+            return features
+        identity = self.clip.identity
+        with ExitStack() as stack:
+            if attention:
+                stack.enter_context(
+                    processors(
+                        identity,
+                        injection.layers,
+                        lambda name: RecordFeatures(name, injection.mode, features),
+                    )
+                )
+            if residual:
+                stack.enter_context(recorded_outputs(identity, injection.residual_layers, residuals))
+            predict(identity, self.clip.inverted(group, level), self.grid.timestep(level), self.source)
+        return features
+
+    def _denoise_others(
+        self, frames: Sequence[int], level: int, tokens: KeyframeTokens, advance: Advance
+    ) -> None:
+        """One step of other frames: ε2 with attn1 replaced by the keyframes' tokens (Eq. 4)."""
+
+        def work(part: Sequence[int]) -> None:
+            blend = self._blend(part, tokens.keyframes)
+            latents = self.clip.current[list(part)].to(self.clip.backbone.device)
+            with processors(
+                self.direction, SELF_ATTENTION, lambda name: PropagatedAttention(name, tokens, blend)
+            ):
+                output = self.guidance.predict(self.direction, latents, self.grid.timestep(level))
+            self.clip.current[list(part)] = self.grid.denoise(latents, output, level).cpu()
+            advance(len(part))
+
+        self.clip.batches.each(frames, work)
+
+    def _begin_others(self, level: int) -> None:
+        """Put the keyframes' edit so far, edited minus inverted latent, onto the other frames' latents."""
+
+        def work(part: Sequence[int]) -> None:
+            used = self._followed(part)
+            device = self.clip.backbone.device
+            edits = self.clip.current[used].to(device) - self.clip.inverted(used, level)
+            self.clip.current[list(part)] += self._blend(part, used).latents(edits).cpu()
+
+        self.clip.batches.each(self.clip.others, work)
+
+    def _move_edit_to_every_frame(self) -> None:
+        """Edited minus reconstructed latent of the keyframes, moved onto every frame's own VAE latent.
+
+        The keyframes' share of inversion error cancels, in them as in the frames that follow them.
+        """
+        clip, device = self.clip, self.clip.backbone.device
+
+        def others(part: Sequence[int]) -> None:
+            used = self._followed(part)
+            edits = (clip.current[used] - clip.reconstructed[used]).to(device)
+            clip.current[list(part)] = clip.clean[list(part)] + self._blend(part, used).latents(edits).cpu()
+
+        def keyframes(part: Sequence[int]) -> None:
+            frames = list(part)
+            clip.current[frames] += clip.clean[frames] - clip.reconstructed[frames]
+
+        clip.batches.each(clip.others, others)
+        clip.batches.each(clip.keyframes, keyframes)
+
+    def _followed(self, frames: Sequence[int]) -> list[int]:
+        pairs = (self.plan.follows[f] for f in frames)
+        return sorted({k for pair in pairs for k in (pair.before, pair.after)})
+
+    def _blend(self, frames: Sequence[int], keyframes: Sequence[int]) -> Blend:
+        follows = [self.plan.follows[f] for f in frames]
+        device = torch.device(self.clip.backbone.device)
+        return Blend.of(frames, follows, keyframes, self.clip.correspondences, device)

@@ -1,0 +1,176 @@
+"""What a user chooses about an edit: prompts, injection, propagation and the rest."""
+
+import re
+from dataclasses import dataclass, field
+from typing import Literal
+
+SELF_ATTENTION = r"attn1$"
+DECODER_SELF_ATTENTION = r"up_blocks.*attn1$"
+
+
+def _fraction(name: str, value: float) -> None:
+    if not 0.0 <= value <= 1.0:
+        raise ValueError(f"{name} is {value}; it is a fraction from 0 to 1")
+
+
+def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} is {value!r}; choose one of {', '.join(choices)}")
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """The words of one edit.
+
+    Attributes:
+        source: caption of the clip as it is; ε1 and the inversion use it.
+        target: caption of the clip as it shall become.
+        negative: what guidance moves away from; None takes the source caption, which makes the edit act
+            where the two captions differ and leaves the rest.
+    """
+
+    source: str
+    target: str
+    negative: str | None = None
+
+
+@dataclass(frozen=True)
+class Injection:
+    """How ε1's self-attention enters ε2.
+
+    Attributes:
+        mode: `qk` takes queries and keys from ε1 and values from ε2; `kv` keys and values; `output` the
+            whole output of the layer, which also removes joint attention there.
+        layers: regular expression, searched in the names of the attn1 modules.
+        until: fraction of the denoising steps, from the noisy end, in which features are injected.
+        enabled: False leaves ε2 alone (the paper's ablation).
+        residual_layers: regular expression for the modules whose outputs Plug-and-Play would replace.
+        residual_until: fraction of the steps with residual features injected; 0 is never.
+    """
+
+    mode: Literal["qk", "kv", "output"] = "qk"
+    layers: str = DECODER_SELF_ATTENTION
+    until: float = 0.5
+    enabled: bool = True
+    residual_layers: str = r"up_blocks\.1\.resnets\.1\.conv2$"
+    residual_until: float = 0.0
+
+    def __post_init__(self) -> None:
+        _one_of("injection.mode", self.mode, ("qk", "kv", "output"))
+        _fraction("injection.until", self.until)
+        _fraction("injection.residual_until", self.residual_until)
+        for pattern in (self.layers, self.residual_layers):
+            re.compile(pattern)
+
+    def attention_active(self, step: int, steps: int) -> bool:
+        """Whether denoising step `step` (0 is the noisiest) of `steps` takes ε1's attention."""
+        return self.enabled and step < self.until * steps
+
+    def residual_active(self, step: int, steps: int) -> bool:
+        """Whether denoising step `step` (0 is the noisiest) of `steps` takes ε1's residual features."""
+        return self.enabled and step < self.residual_until * steps
+
+
+@dataclass(frozen=True)
+class Propagation:
+    """How the keyframes' edit reaches every other frame (Eq. 4).
+
+    Attributes:
+        mode: `tokens` runs every frame through ε2 at every step, attn1 replaced by the keyframes' tokens;
+            `latent` denoises only keyframes and moves the latent edit along the correspondences.
+        refine_steps: in `latent`, the last steps in which every frame does run through ε2 as in `tokens`.
+        weights: `linear` is w₋ = d₊ / (d₊ + d₋); `sigmoid` is TokenFlow's sigmoid of it.
+        neighbours: `surrounding` blends the keyframes before and after a frame; `previous` those of the
+            frame's own interval and of the interval before, as TokenFlow does.
+        random_keyframes: draw new keyframes at each step (only with `tokens`).
+        correspondence_at: fractions of the inversion at which ε1's tokens are compared.
+        locality: cost of moving: a displacement of d image sides lowers the cosine similarity by
+            locality · d². It decides between look-alike tokens.
+    """
+
+    mode: Literal["tokens", "latent"] = "tokens"
+    refine_steps: int = 0
+    weights: Literal["linear", "sigmoid"] = "linear"
+    neighbours: Literal["surrounding", "previous"] = "surrounding"
+    random_keyframes: bool = False
+    correspondence_at: tuple[float, ...] = (0.1, 0.2, 0.3)
+    locality: float = 0.5
+
+    def __post_init__(self) -> None:
+        _one_of("propagation.mode", self.mode, ("tokens", "latent"))
+        _one_of("propagation.weights", self.weights, ("linear", "sigmoid"))
+        _one_of("propagation.neighbours", self.neighbours, ("surrounding", "previous"))
+        if self.refine_steps < 0:
+            raise ValueError(f"propagation.refine_steps is {self.refine_steps}; it counts steps, from 0")
+        if not self.correspondence_at:
+            raise ValueError("propagation.correspondence_at is empty; give at least one fraction")
+        for fraction in self.correspondence_at:
+            _fraction("propagation.correspondence_at", fraction)
+        if self.random_keyframes and self.mode != "tokens":
+            raise ValueError("propagation.random_keyframes needs propagation.mode tokens")
+
+    @classmethod
+    def tokenflow(cls) -> "Propagation":
+        """TokenFlow's own choices, to be compared with ours in one program."""
+        return cls(
+            mode="tokens", weights="sigmoid", neighbours="previous", random_keyframes=True, locality=0.0
+        )
+
+    def levels(self, steps: int, last: int) -> tuple[int, ...]:
+        """Levels (1 … `last`) of a `steps`-step inversion at which tokens are compared, ascending."""
+        return tuple(sorted({min(max(1, round(f * steps)), last) for f in self.correspondence_at}))
+
+
+@dataclass(frozen=True)
+class EditSettings:
+    """Everything but the words.
+
+    Attributes:
+        steps: DDIM steps of the whole schedule; inversion and editing share the grid.
+        guidance_scale: 1 switches guidance off and halves the cost of ε2.
+        interval: frames a keyframe stands for.
+        joint_attention: keyframes attend to each other (Eq. 2–3). With `interval=1` and False the clip is
+            edited frame by frame.
+        window: keyframes of a window of joint attention, besides the anchors.
+        anchors: keyframes spread over the clip that every window attends to.
+        injection: how ε1 enters ε2.
+        propagation: how the edit reaches the other frames.
+        strength: fraction of the inversion that is used; less keeps more of the clip.
+        chunk_size: frames a batch outside joint attention; halved when memory runs out.
+        fixed_point_iterations: corrections of each inversion step; 0 is plain DDIM inversion.
+        seed: of the choice of keyframes.
+    """
+
+    steps: int = 50
+    guidance_scale: float = 7.5
+    interval: int = 8
+    joint_attention: bool = True
+    window: int = 8
+    anchors: int = 2
+    injection: Injection = field(default_factory=Injection)
+    propagation: Propagation = field(default_factory=Propagation)
+    strength: float = 1.0
+    chunk_size: int = 16
+    fixed_point_iterations: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "interval", "window", "chunk_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        for name in ("anchors", "fixed_point_iterations"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 0")
+        _fraction("strength", self.strength)
+
+    @property
+    def start_level(self) -> int:
+        """Level that editing starts from: 1 (almost clean) … `steps` (the whole inversion)."""
+        return max(1, round(self.strength * self.steps))
+
+    @property
+    def token_level(self) -> int:
+        """Level from which every frame runs through ε2: `start_level` in `tokens`, 0 for never."""
+        if self.propagation.mode == "tokens":
+            return self.start_level
+        return min(self.propagation.refine_steps, self.start_level)
