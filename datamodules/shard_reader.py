@@ -99,6 +99,18 @@ def find_samples(folder: Path, shard: ShardEntry, faults: Faults) -> list[Found]
     return found
 
 
+def count_keys(path: Path) -> int:
+    """Return how many samples a shard seems to hold.
+
+    Raises:
+        ShardError: It is not a tar file, or was cut.
+    """
+    try:
+        return len({key for key, _, _ in _groups(path)})
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise ShardError(f"{path}: is not a readable tar file ({error})") from error
+
+
 def load_sample(found: Found, *, with_mask: bool = False, with_latents: bool = False) -> Sample:
     """Decode a sample that was found.
 

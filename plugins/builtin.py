@@ -20,7 +20,7 @@ def _others(group: tuple[str, ...], name: str) -> tuple[str, ...]:
     return tuple(other for other in group if other != name)
 
 
-_SMILING = ("smiling", "with a smile", "a smile", "laughing")
+_SMILING = ("smiling", "happy", "with a smile", "a smile", "laughing")
 _SURPRISED = ("surprised", "looking surprised", "with a surprised expression")
 _ANGRY = ("angry", "looking angry", "frowning", "with an angry expression")
 _SAD = ("sad", "looking sad", "with a sad expression")
@@ -39,7 +39,7 @@ AGE = (
     ),
     Category(
         "old",
-        targets=("old",),
+        targets=("old", "elderly"),
         source="young",
         attribute="Young",
         present=False,
@@ -56,7 +56,7 @@ GENDER = (
         targets=("man",),
         source="woman",
         attribute="Male",
-        replaces=("woman", "girl", "lady", "female", "person"),
+        replaces=("woman", "female", "girl", "lady", "person"),
         regions=_HEAD,
         conflicts=("woman",),
         place="noun",
@@ -67,7 +67,7 @@ GENDER = (
         source="man",
         attribute="Male",
         present=False,
-        replaces=("man", "boy", "guy", "gentleman", "male", "person"),
+        replaces=("man", "male", "boy", "guy", "gentleman", "person"),
         regions=_HEAD,
         conflicts=("man", "beard", "goatee", "moustache"),
         place="noun",
@@ -77,7 +77,7 @@ GENDER = (
 EXPRESSION = (
     Category(
         "smile",
-        targets=("smiling",),
+        targets=_SMILING[:3],
         source="not smiling",
         attribute="Smiling",
         replaces=(*_CALM, *_SURPRISED, *_ANGRY, *_SAD),
@@ -86,7 +86,7 @@ EXPRESSION = (
     ),
     Category(
         "no-smile",
-        targets=("not smiling",),
+        targets=_CALM[:2],
         source="smiling",
         attribute="Smiling",
         present=False,
@@ -96,7 +96,7 @@ EXPRESSION = (
     ),
     Category(
         "surprise",
-        targets=("surprised",),
+        targets=_SURPRISED[:2],
         source="not smiling",
         attribute="Surprised",
         replaces=(*_CALM, *_SMILING, *_ANGRY, *_SAD),
@@ -105,7 +105,7 @@ EXPRESSION = (
     ),
     Category(
         "anger",
-        targets=("angry",),
+        targets=_ANGRY[:2],
         source="not smiling",
         attribute="Angry",
         replaces=(*_CALM, *_SMILING, *_SURPRISED, *_SAD),
@@ -114,7 +114,7 @@ EXPRESSION = (
     ),
     Category(
         "sadness",
-        targets=("sad",),
+        targets=_SAD[:2],
         source="not smiling",
         attribute="Sad",
         replaces=(*_CALM, *_SMILING, *_SURPRISED, *_ANGRY),
@@ -124,20 +124,22 @@ EXPRESSION = (
 )
 
 _COLOURS = {
-    "black-hair": ("Black_Hair", ("black hair", "dark hair")),
-    "brown-hair": ("Brown_Hair", ("brown hair", "brunette hair")),
-    "blond-hair": ("Blond_Hair", ("blond hair", "blonde hair")),
-    "gray-hair": ("Gray_Hair", ("gray hair", "grey hair", "white hair")),
+    "black-hair": ("Black_Hair", ("black hair", "with black hair", "dark hair")),
+    "brown-hair": ("Brown_Hair", ("brown hair", "with brown hair", "brunette hair")),
+    "blond-hair": ("Blond_Hair", ("blond hair", "with blond hair", "blonde hair")),
+    "gray-hair": ("Gray_Hair", ("gray hair", "with gray hair", "grey hair", "white hair")),
 }
-_OTHER_HAIR = ("red hair", "auburn hair", "ginger hair")
-_BALD = ("bald", "a bald head", "no hair")
+_OTHER_HAIR = ("red hair", "with red hair", "auburn hair", "ginger hair")
+_BALD = ("bald", "with no hair", "a bald head", "no hair")
+_BANGS = ("with bangs", "bangs", "a fringe")
+_NO_BANGS = ("no bangs", "without bangs")
 
 
 def _hair_colour(name: str) -> Category:
     attribute, phrases = _COLOURS[name]
     return Category(
         name,
-        targets=phrases[:1],
+        targets=phrases[:2],
         source="brown hair" if name != "brown-hair" else "black hair",
         attribute=attribute,
         replaces=(
@@ -155,10 +157,10 @@ HAIR = (
     *(_hair_colour(name) for name in _COLOURS),
     Category(
         "bald",
-        targets=("bald",),
+        targets=_BALD[:2],
         source="brown hair",
         attribute="Bald",
-        replaces=(*(phrase for _, words in _COLOURS.values() for phrase in words), *_OTHER_HAIR),
+        replaces=(*(phrase for _, words in _COLOURS.values() for phrase in words), *_OTHER_HAIR, *_BANGS),
         regions=("hair", "skin", "l_ear", "r_ear", "background"),
         conflicts=(*_others(_HAIR, "bald"), "bangs"),
         needs=("Male",),
@@ -166,35 +168,35 @@ HAIR = (
     ),
     Category(
         "bangs",
-        targets=("bangs",),
-        source="no bangs",
+        targets=_BANGS[:2],
+        source=_NO_BANGS[0],
         attribute="Bangs",
-        replaces=("no bangs", "without bangs"),
+        replaces=_NO_BANGS,
         regions=("hair", "skin", "l_brow", "r_brow"),
         conflicts=("no-bangs", "bald"),
         hidden_by=("Bald", "Wearing_Hat"),
     ),
     Category(
         "no-bangs",
-        targets=("no bangs",),
-        source="bangs",
+        targets=_NO_BANGS,
+        source=_BANGS[0],
         attribute="Bangs",
         present=False,
-        replaces=("bangs", "with bangs", "a fringe"),
+        replaces=_BANGS,
         regions=("hair", "skin", "l_brow", "r_brow"),
         conflicts=("bangs",),
     ),
 )
 
 _NO_GLASSES = ("without glasses", "no glasses", "not wearing glasses")
-_GLASSES = ("wearing glasses", "with glasses", "glasses", "eyeglasses", "wearing eyeglasses", "spectacles")
+_GLASSES = ("wearing glasses", "with glasses", "wearing eyeglasses", "glasses", "eyeglasses", "spectacles")
 _SUNGLASSES = ("wearing sunglasses", "with sunglasses", "sunglasses")
 _GLASSES_REGIONS = ("eye_g", *_EYES, "nose", "skin")
 
 GLASSES = (
     Category(
         "glasses",
-        targets=("wearing glasses",),
+        targets=_GLASSES[:3],
         source="without glasses",
         attribute="Eyeglasses",
         replaces=(*_NO_GLASSES, *_SUNGLASSES),
@@ -204,7 +206,7 @@ GLASSES = (
     ),
     Category(
         "sunglasses",
-        targets=("wearing sunglasses",),
+        targets=_SUNGLASSES[:2],
         source="without glasses",
         attribute="Sunglasses",
         replaces=(*_NO_GLASSES, *_GLASSES),
@@ -213,7 +215,7 @@ GLASSES = (
     ),
     Category(
         "no-glasses",
-        targets=("without glasses",),
+        targets=_NO_GLASSES[:2],
         source="wearing glasses",
         attribute="Eyeglasses",
         present=False,
@@ -223,17 +225,17 @@ GLASSES = (
     ),
 )
 
-_NO_BEARD = ("no beard", "without a beard", "clean-shaven", "clean shaven")
-_FULL_BEARD = ("a beard", "a full beard", "beard")
-_GOATEE = ("a goatee", "goatee")
-_MOUSTACHE = ("a moustache", "a mustache", "moustache", "mustache")
-_STUBBLE = ("stubble", "a stubble")
+_NO_BEARD = ("no beard", "without a beard", "clean shaven", "clean-shaven")
+_FULL_BEARD = ("with a full beard", "with a beard", "a full beard", "a beard", "beard")
+_GOATEE = ("with a goatee", "a goatee", "goatee")
+_MOUSTACHE = ("with a moustache", "with a mustache", "a moustache", "a mustache", "moustache", "mustache")
+_STUBBLE = ("with stubble", "stubble", "unshaven")
 _BEARD_REGIONS = ("skin", *_MOUTH, "neck")
 
 FACIAL_HAIR = (
     Category(
         "beard",
-        targets=("a beard",),
+        targets=_FULL_BEARD[:3],
         source="no beard",
         attribute="Beard",
         replaces=(*_NO_BEARD, *_GOATEE, *_MOUSTACHE, *_STUBBLE),
@@ -243,28 +245,28 @@ FACIAL_HAIR = (
     ),
     Category(
         "goatee",
-        targets=("a goatee",),
+        targets=_GOATEE[:2],
         source="no beard",
         attribute="Goatee",
-        replaces=(*_NO_BEARD, *_FULL_BEARD, *_STUBBLE),
+        replaces=(*_NO_BEARD, *_FULL_BEARD, *_MOUSTACHE, *_STUBBLE, "no goatee"),
         regions=_BEARD_REGIONS,
-        conflicts=(*_others(_BEARDS, "goatee"), "woman"),
+        conflicts=(*_others(_BEARDS, "goatee"), "moustache", "woman"),
         needs=("Male",),
     ),
     Category(
         "moustache",
-        targets=("a moustache",),
+        targets=_MOUSTACHE[:3],
         source="no beard",
         attribute="Mustache",
-        replaces=(*_NO_BEARD, *_FULL_BEARD, *_STUBBLE, "a mustache", "mustache", "no moustache"),
+        replaces=(*_NO_BEARD, *_FULL_BEARD, *_GOATEE, *_STUBBLE, "no moustache", "no mustache"),
         regions=("skin", *_MOUTH, "nose"),
-        conflicts=("beard", "no-beard", "woman"),
+        conflicts=("beard", "goatee", "no-beard", "woman"),
         needs=("Male",),
     ),
     Category(
         "no-beard",
-        targets=("no beard",),
-        source="a beard",
+        targets=_NO_BEARD[:3],
+        source=_FULL_BEARD[0],
         attribute="No_Beard",
         replaces=(*_FULL_BEARD, *_GOATEE, *_MOUSTACHE, *_STUBBLE),
         regions=_BEARD_REGIONS,
@@ -276,11 +278,11 @@ FACIAL_HAIR = (
 def _pair(
     name: str, attribute: str, on: tuple[str, ...], off: tuple[str, ...], regions: tuple[str, ...]
 ) -> tuple[Category, Category]:
-    """The edit that puts something on and the one that takes it off; their first phrases are written."""
+    """The edit that puts something on and the one that takes it off; their first two phrases are written."""
     without = f"no-{name}"
     return (
-        Category(name, on[:1], off[0], attribute, True, replaces=off, regions=regions, conflicts=(without,)),
-        Category(without, off[:1], on[0], attribute, False, replaces=on, regions=regions, conflicts=(name,)),
+        Category(name, on[:2], off[0], attribute, True, replaces=off, regions=regions, conflicts=(without,)),
+        Category(without, off[:2], on[0], attribute, False, replaces=on, regions=regions, conflicts=(name,)),
     )
 
 
@@ -289,7 +291,7 @@ WORN = (
         "hat",
         "Wearing_Hat",
         on=("wearing a hat", "with a hat", "a hat", "hat", "wearing a cap"),
-        off=("no hat", "without a hat"),
+        off=("without a hat", "no hat"),
         regions=("hat", "hair", "background", "skin"),
     ),
     *_pair(
@@ -302,7 +304,7 @@ WORN = (
     *_pair(
         "makeup",
         "Heavy_Makeup",
-        on=("wearing makeup", "heavy makeup", "with makeup", "makeup", "make-up"),
+        on=("heavy makeup", "with heavy makeup", "wearing makeup", "with makeup", "makeup", "make-up"),
         off=("no makeup", "without makeup"),
         regions=_FACE,
     ),

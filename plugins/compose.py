@@ -10,7 +10,7 @@ from keyface.plugins.category import Category, EditError
 PERSON = "a photo of a person"
 """The caption of a face that nobody described."""
 
-_NOUNS = "man|woman|person|boy|girl|guy|lady|gentleman|child|baby|face|head"
+_NOUNS = "man|woman|male|female|person|boy|girl|guy|lady|gentleman|child|baby|face|head"
 _DETERMINERS = "a|an|the|his|her|their"
 _PRONOUNS = {
     "man": {"she": "he", "her": "his", "hers": "his", "herself": "himself"},
@@ -113,6 +113,8 @@ def _join(before: str, phrase: str, old: str) -> str:
     bare = re.match(rf"(?:{_DETERMINERS}) (.+)", phrase)
     if bare and re.search(rf"\b(?:{_DETERMINERS})(?: \w+)? $", before) and _is_noun_phrase(old):
         phrase = bare.group(1)
+    if re.match(r"(?:with|without|wearing) ", phrase):  # "with no beard" becomes "with a beard"
+        before = re.sub(r"\b(?:with|wearing) $", "", before)
     article = re.search(r"\b([Aa])n? $", before)
     if article:
         before = f"{before[: article.start()]}{article.group(1)}{'n' if phrase[0] in 'aeiou' else ''} "
