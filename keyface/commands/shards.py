@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from keyface.diffusion.backbone import Backbone
 
 
 def render(
@@ -30,11 +34,10 @@ def render(
     from tqdm import tqdm
 
     from keyface.datamodules.shard_render import Rendered, render_shards
-    from keyface.miniature import zoo
 
     settings = Rendered(count, size, seed, first_identity, samples_per_shard, rates or {}, latents)
     with tqdm(total=count, desc=f"render {out}", unit="face") as bar:
-        index = render_shards(out, settings, zoo.backbone, progress=bar.update)
+        index = render_shards(out, settings, _frozen_base, progress=bar.update)
     print(f"{out}: {index.samples} faces in {len(index.shards)} shards, {index.bytes / 1e6:.1f} MB")
 
 
@@ -72,3 +75,9 @@ def index(shards: Path, made_by: str = "unknown") -> None:
 
     made = make_index(shards, {"by": made_by})
     print(f"{shards}: indexed {made.samples} samples in {len(made.shards)} shards, {made.bytes / 1e6:.1f} MB")
+
+
+def _frozen_base() -> Backbone:
+    from keyface.miniature import zoo
+
+    return zoo.backbone()
