@@ -42,14 +42,7 @@ def miniature_examples(
     from keyface.miniature.trials import FPS, trials
 
     return [
-        Example(
-            f"{trial.category.name}-{trial.identity}",
-            trial.frames,
-            trial.prompts,
-            FPS,
-            trial.flow,
-            trial.valid,
-        )
+        Example(trial.name, trial.frames, trial.prompts, FPS, trial.flow, trial.valid)
         for trial in trials(categories, clips * len(categories), frames, size, seed)
     ]
 

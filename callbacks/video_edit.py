@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol, cast, get_args
 import torch
 from diffusers import UNet2DConditionModel
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 
 from keyface.callbacks.clips import Example, miniature_examples, video_examples
@@ -15,6 +16,7 @@ from keyface.callbacks.dashboard import GrowingTable, log_image, log_videos
 from keyface.diffusion.backbone import Backbone, load_unet
 from keyface.diffusion.editor import VideoEditor
 from keyface.diffusion.settings import EditSettings
+from keyface.faces.recognition import Recognizer
 from keyface.losses import ImageTextEncoder
 from keyface.metrics.direction import direction_similarity
 from keyface.metrics.identity import cosine_distance, embed_clip
@@ -149,7 +151,7 @@ class VideoEditCallback(Callback):
             pl_module.log(f"edit/{key}", value, rank_zero_only=True, sync_dist=False)
 
     def _due(self, trainer: Trainer) -> bool:
-        if trainer.validating:
+        if trainer.state.fn == TrainerFn.VALIDATING:  # `lightning validate`, not the validation of a fit
             return True
         if self.every_n_steps is not None:
             return trainer.global_step - self._last_step >= self.every_n_steps
@@ -197,19 +199,25 @@ class VideoEditCallback(Callback):
             unet = load_unet(Path(self.other), backbone.unet)
         return unet.to(device=backbone.device, dtype=backbone.dtype)
 
-    def _measure(self, example: Example, source: Tensor, edited: Tensor) -> dict[str, float]:
-        if self.recognizers is None or self.image_text is None:
+    def _judges(self) -> tuple[Mapping[str, Recognizer], ImageTextEncoder]:
+        recognizers = cast(Mapping[str, Recognizer] | None, self.recognizers)
+        image_text = cast(ImageTextEncoder | None, self.image_text)
+        if recognizers is None or image_text is None:
             from keyface.miniature import zoo
 
-            self.recognizers = self.recognizers or zoo.recognizers()
-            self.image_text = self.image_text or zoo.clip_pair()
+            return recognizers or zoo.recognizers(), image_text or zoo.clip_pair()
+        return recognizers, image_text
+
+    def _measure(self, example: Example, source: Tensor, edited: Tensor) -> dict[str, float]:
+        recognizers, pair = self._judges()
+        for judge in (*recognizers.values(), pair):
+            if isinstance(judge, nn.Module):
+                judge.to(source.device)
         measures = {}
-        for name, recognizer in self.recognizers.items():
-            recognizer.to(source.device)
+        for name, recognizer in recognizers.items():
             distance = cosine_distance(embed_clip(recognizer, edited), embed_clip(recognizer, source))
             measures[f"identity_distance/{name}"] = float(distance)
         measures["identity_distance"] = sum(measures.values()) / max(len(measures), 1)
-        pair = cast(ImageTextEncoder, self.image_text.to(source.device))
         similarity = direction_similarity(
             pair.encode_image(edited),
             pair.encode_image(source),

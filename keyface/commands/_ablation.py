@@ -131,11 +131,11 @@ class Ablation:
             {
                 "variant": variant,
                 "identity": trial.identity,
-                "category": trial.category.name,
+                "category": trial.categories[0].name,
                 "source": trial.prompts.source,
                 "target": trial.prompts.target,
                 "distance": distances,
-                "edit_success": edit_success(self.networks.classifier, clip.frames, trial.category),
+                "edit_success": edit_success(self.networks.classifier, clip.frames, trial.categories[0]),
                 "temporal_loss": float(temporal_loss(clip.frames, trial.flow, trial.valid)),
                 "temporal_loss_of_source": float(temporal_loss(trial.frames, trial.flow, trial.valid)),
                 "outside_change": float(outside_change(clip.frames, clip.reconstruction, trial.region)),

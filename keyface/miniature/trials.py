@@ -1,0 +1,156 @@
+"""Edits with known answers: held-out people, something that each lacks, and the exact truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import cycle, islice
+
+import torch
+from torch import Tensor
+
+from keyface.diffusion.settings import Prompts
+from keyface.faces.regions import dilate, region_mask
+from keyface.miniature.captions import full_caption
+from keyface.miniature.clips import clip
+from keyface.miniature.labels import CONTROLLABLE, counterfactual, labels
+from keyface.miniature.parameters import Faces
+from keyface.miniature.renderer import flow, render, render_images
+from keyface.miniature.world import HELD_OUT, sample
+from keyface.plugins.category import Category
+from keyface.plugins.compose import compose
+
+FPS = 12
+"""Frames a second of the clips."""
+
+FIRST_PERSON = HELD_OUT + 50_000
+"""Trials take people from here on, clear of those that networks are validated and tuned on."""
+
+_PATIENCE = 2_000
+_CHUNK = 16
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One edit of one clip and what is true of it.
+
+    Attributes:
+        identity: Id of the person.
+        categories: What is to be edited, at once.
+        prompts: The clip's true caption and the caption after the edit.
+        frames: (T, 3, H, W) in [-1, 1].
+        flow: (T - 1, 2, H, W) in pixels, exact, from each frame to the next.
+        valid: (T - 1, H, W) bool, where the flow holds.
+        region: (T, H, W) bool, where the categories may change the picture: their classes in the frame or in
+            the same frame rendered with the edit, a little dilated.
+        target: (T, 3, H, W), the same clip rendered with the edit: a perfect answer.
+    """
+
+    identity: int
+    categories: tuple[Category, ...]
+    prompts: Prompts
+    frames: Tensor
+    flow: Tensor
+    valid: Tensor
+    region: Tensor
+    target: Tensor
+
+    @property
+    def name(self) -> str:
+        """The categories and the person, for files and tables."""
+        return f"{'-'.join(category.name for category in self.categories)}-{self.identity - FIRST_PERSON}"
+
+
+def trials(categories: Sequence[Category], number: int, frames: int, size: int, seed: int) -> Iterator[Trial]:
+    """People in order of their ids, each with the next category in rotation; whoever has it is passed over.
+
+    Args:
+        categories: Given out in rotation, one a person.
+        number: How many trials.
+        frames: Frames of each clip.
+        size: Rows and columns.
+        seed: Of the clips.
+    """
+    identity = FIRST_PERSON - 1
+    for category in islice(cycle(categories), number):
+        identity = next_person([category], identity + 1, seed)
+        yield trial(identity, [category], frames, size, seed)
+
+
+def trial(
+    identity: int, categories: Sequence[Category], frames: int, size: int, seed: int, fps: float = FPS
+) -> Trial:
+    """Render one person's clip with all its truth.
+
+    Args:
+        identity: Whose.
+        categories: Edits to apply at once.
+        frames: T.
+        size: Rows and columns.
+        seed: Of the clip.
+        fps: Frames a second.
+    """
+    faces = clip(identity, seed, frames, fps)
+    edited = faces
+    for category in categories:
+        if category.attribute in CONTROLLABLE:
+            edited = counterfactual(edited, category.attribute, category.present)
+    before, after = _render(faces, size), _render(edited, size)
+    regions = {name for category in categories for name in category.regions}
+    pair = compose(full_caption(faces[:1])[0], categories)
+    moved = [flow(faces[i : i + 1], faces[i + 1 : i + 2], size) for i in range(frames - 1)]
+    return Trial(
+        identity=identity,
+        categories=tuple(categories),
+        prompts=Prompts(pair.source, pair.target),
+        frames=before[0],
+        flow=torch.cat([each[0] for each in moved]) if moved else torch.zeros(0, 2, size, size),
+        valid=torch.cat([each[1] for each in moved])
+        if moved
+        else torch.zeros(0, size, size, dtype=torch.bool),
+        region=_free_region(before[1], after[1], regions, radius=max(1, size // 32)),
+        target=after[0],
+    )
+
+
+def next_person(
+    categories: Sequence[Category], first: int, seed: int, also: Mapping[str, bool] | None = None
+) -> int:
+    """The next person whose clip of this seed can take all the edits.
+
+    Args:
+        categories: The edits.
+        first: The id to begin with.
+        seed: Of the clip.
+        also: Further labels that the person must have.
+    """
+    people = sample(torch.arange(first, first + _PATIENCE), seed)
+    truth = {name: values.tolist() for name, values in labels(people).items()}
+    for index in range(_PATIENCE):
+        known = {name: bool(values[index]) for name, values in truth.items()}
+        fits = all(category.applies_to(known) for category in categories)
+        if fits and all(known[name] == value for name, value in (also or {}).items()):
+            return first + index
+    names = ", ".join(category.name for category in categories)
+    raise LookupError(f"nobody among {_PATIENCE} people of the miniature can be edited with {names} at once")
+
+
+def other_clips(number: int, frames: int, size: int, seed: int) -> Iterator[tuple[int, Tensor]]:
+    """Clips of people whom no trial has: their ids and frames (T, 3, H, W), to fill a gallery."""
+    for identity in range(FIRST_PERSON - number, FIRST_PERSON):
+        faces = clip(identity, seed, frames, FPS)
+        parts = [render_images(faces[start : start + _CHUNK], size) for start in range(0, frames, _CHUNK)]
+        yield identity, torch.cat(parts)
+
+
+def _render(faces: Faces, size: int) -> tuple[Tensor, Tensor]:
+    """Images (T, 3, H, W) and label maps (T, H, W)."""
+    parts = [render(faces[start : start + _CHUNK], size) for start in range(0, len(faces), _CHUNK)]
+    return torch.cat([part.image for part in parts]), torch.cat([part.mask for part in parts])
+
+
+def _free_region(before: Tensor, after: Tensor, names: set[str], radius: int) -> Tensor:
+    """A category without regions is free to change everything."""
+    if not names:
+        return torch.ones_like(before, dtype=torch.bool)
+    return dilate(region_mask(before, names) | region_mask(after, names), radius)

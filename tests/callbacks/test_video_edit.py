@@ -1,0 +1,164 @@
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.loggers import CSVLogger
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from keyface.callbacks.video_edit import VideoEditCallback
+from keyface.diffusion.backbone import Backbone
+from keyface.diffusion.settings import EditSettings
+from keyface.video import VideoReader, write_clip
+
+pytestmark = [
+    # Lightning 2.6 asks torch 2.15's pytrees a deprecated question
+    pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.*:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:.*does not have many workers.*"),
+    # the frozen networks are to be in evaluation mode
+    pytest.mark.filterwarnings("ignore:.*in eval mode at the start of training.*"),
+]
+FAST = EditSettings(steps=2, interval=2, guidance_scale=2.0)
+
+
+class MeanColour(nn.Module):
+    """A recognizer whose embedding is the picture's mean colour, beside a constant."""
+
+    def forward(self, images: Tensor, landmarks: Tensor | None) -> Tensor:
+        colour = images.mean(dim=(2, 3)) + 2
+        return nn.functional.normalize(colour, dim=-1)
+
+
+class LengthAndColour(nn.Module):
+    """An image-text pair of sorts."""
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        return nn.functional.normalize(images.mean(dim=(2, 3)) + 2, dim=-1)
+
+    def encode_text(self, texts: list[str]) -> Tensor:
+        return nn.functional.normalize(torch.tensor([[1.0, len(text), 3.0] for text in texts]), dim=-1)
+
+
+class TinyBranch(LightningModule):
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.unet = backbone.unet
+        self.parameter = nn.Parameter(torch.zeros(()))
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+        return (self.parameter - batch.mean()) ** 2
+
+    def validation_step(self, batch: Tensor, batch_idx: int) -> None:
+        self.log("val/loss", self.parameter.detach())
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD([self.parameter], lr=0.1)
+
+
+def callback(**options: Any) -> VideoEditCallback:
+    defaults: dict[str, Any] = {
+        "branch": "direction",
+        "edits": ["glasses"],
+        "frames": 4,
+        "settings": FAST,
+        "recognizers": {"colour": MeanColour()},
+        "image_text": LengthAndColour(),
+    }
+    return VideoEditCallback(**(defaults | options))
+
+
+def fit(module: LightningModule, added: VideoEditCallback, folder: Path, epochs: int = 2) -> Trainer:
+    data = DataLoader(torch.ones(2, 1))
+    trainer = Trainer(
+        max_epochs=epochs,
+        logger=CSVLogger(folder / "run", name="", version=""),
+        callbacks=[added],
+        accelerator="cpu",
+        log_every_n_steps=1,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, data, data)
+    return trainer
+
+
+def test_edits_at_validation_and_leaves_files_and_curves(tiny_backbone: Backbone, tmp_path: Path) -> None:
+    fit(TinyBranch(tiny_backbone), callback(), tmp_path)
+    assert sorted(path.name for path in (tmp_path / "run" / "edits").iterdir()) == [
+        "step-000002",
+        "step-000004",
+    ]
+    folder = tmp_path / "run" / "edits" / "step-000004"
+    assert (folder / "sheet.png").stat().st_size > 0
+    (video,) = folder.glob("glasses-*.mp4")
+    reader = VideoReader(video)
+    assert (len(reader), reader.height, reader.width) == (4, 32, 64)
+    with (tmp_path / "run" / "metrics.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["edit/identity_distance"]]
+    assert len(rows) == 2
+    for row in rows:
+        assert 0 <= float(row["edit/identity_distance"]) <= 2
+        assert row["edit/identity_distance"] == row["edit/identity_distance/colour"]
+        assert -1 <= float(row["edit/direction_similarity"]) <= 1
+        assert float(row["edit/temporal_loss"]) > 0
+        assert float(row["edit/reconstruction_psnr"]) > 0
+
+
+def test_the_trained_branch_takes_its_place(tiny_backbone: Backbone) -> None:
+    module = TinyBranch(tiny_backbone)
+    module.unet = type(tiny_backbone.unet).from_config(tiny_backbone.unet.config)
+    as_direction = callback(branch="direction")._editor(module)
+    assert as_direction.direction is module.unet
+    assert as_direction.identity is tiny_backbone.unet
+    as_identity = callback(branch="identity")._editor(module)
+    assert as_identity.identity is module.unet
+    assert as_identity.direction is tiny_backbone.unet
+
+
+def test_the_other_branch_from_a_folder(tiny_backbone: Backbone, tmp_path: Path) -> None:
+    tiny_backbone.unet.save_pretrained(tmp_path)
+    editor = callback(branch="identity", other=str(tmp_path))._editor(TinyBranch(tiny_backbone))
+    assert editor.direction is not tiny_backbone.unet
+    for name, value in editor.direction.state_dict().items():
+        assert torch.equal(value, tiny_backbone.unet.state_dict()[name])
+
+
+def test_videos_of_ones_own(tiny_backbone: Backbone, tmp_path: Path) -> None:
+    source = tmp_path / "mine.mp4"
+    write_clip(source, torch.rand(6, 3, 40, 48) * 2 - 1, 10)
+    fit(
+        TinyBranch(tiny_backbone),
+        callback(clips=[str(source)], captions=["a man, without glasses"], every_n_steps=3),
+        tmp_path,
+    )
+    # every_n_steps=3: the validation after 2 steps is too early, the one after 4 is not
+    assert [path.name for path in (tmp_path / "run" / "edits").iterdir()] == ["step-000004"]
+    reader = VideoReader(tmp_path / "run" / "edits" / "step-000004" / "glasses-mine.mp4")
+    assert (len(reader), reader.height, reader.width, reader.fps) == (4, 32, 64, 10)
+
+
+def test_the_interval_survives_a_resume() -> None:
+    before, after = callback(every_n_steps=10), callback(every_n_steps=10)
+    before._last_step = 40
+    after.load_state_dict(before.state_dict())
+    assert after._last_step == 40
+
+
+def test_what_cannot_work_is_said_before_training(tiny_backbone: Backbone, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="branch is 'both'"):
+        callback(branch="both")
+    with pytest.raises(ValueError, match="2 clips need as many captions, got 1"):
+        callback(clips=["a.mp4", "b.mp4"], captions=["one"])
+    with pytest.raises(ValueError, match=r"unknown edit 'glases'.*glasses"):
+        fit(TinyBranch(tiny_backbone), callback(edits=["glases"]), tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"no clip at .*none\.mp4"):
+        fit(TinyBranch(tiny_backbone), callback(clips=[str(tmp_path / "none.mp4")]), tmp_path)
+    from lightning.pytorch.demos.boring_classes import BoringModel
+
+    with pytest.raises(TypeError, match="BoringModel has no `backbone`"):
+        fit(BoringModel(), callback(), tmp_path)

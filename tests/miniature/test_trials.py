@@ -1,0 +1,66 @@
+import pytest
+import torch
+
+from keyface.metrics.temporal import temporal_loss
+from keyface.miniature.clips import clip
+from keyface.miniature.labels import labels
+from keyface.miniature.trials import FIRST_PERSON, Trial, next_person, other_clips, trial, trials
+from keyface.plugins import edits
+
+
+@pytest.fixture(scope="module")
+def glasses_and_beard() -> list[Trial]:
+    return list(trials([edits["glasses"], edits["beard"]], 3, frames=3, size=64, seed=0))
+
+
+def test_categories_rotate_and_people_lack_them(glasses_and_beard: list[Trial]) -> None:
+    assert [each.categories[0].name for each in glasses_and_beard] == ["glasses", "beard", "glasses"]
+    assert len({each.identity for each in glasses_and_beard}) == 3
+    for each in glasses_and_beard:
+        truth = labels(clip(each.identity, 0, 1))
+        assert bool(truth[each.categories[0].attribute][0]) is False
+
+
+def test_prompts_say_the_edit(glasses_and_beard: list[Trial]) -> None:
+    first = glasses_and_beard[0]
+    assert "without glasses" in first.prompts.source
+    assert first.prompts.target == first.prompts.source.replace("without glasses", "wearing glasses")
+
+
+def test_the_flow_explains_the_clip() -> None:
+    one = trial(FIRST_PERSON, [edits["smile"]], frames=4, size=64, seed=3, fps=2)
+    assert one.flow.shape == (3, 2, 64, 64)
+    assert one.flow.abs().max() > 3
+    exact = temporal_loss(one.frames, one.flow, one.valid)
+    assert exact < 0.02
+    assert exact < 0.5 * temporal_loss(one.frames, torch.zeros_like(one.flow), one.valid)
+
+
+def test_the_perfect_answer_changes_the_region_and_almost_nothing_else(
+    glasses_and_beard: list[Trial],
+) -> None:
+    for each in glasses_and_beard:
+        changed = (each.target - each.frames).abs().amax(dim=1) > 0.1
+        assert changed.any()
+        assert (changed & ~each.region).sum() < 0.05 * changed.sum()
+        assert each.region.float().mean() < 0.8
+
+
+def test_several_edits_at_once() -> None:
+    chosen = edits.select(["glasses", "beard", "smile"])
+    identity = next_person(chosen, FIRST_PERSON, seed=1, also={"Male": True, "Young": True})
+    one = trial(identity, chosen, frames=1, size=32, seed=1)
+    for phrase in ("young man", "wearing glasses", "beard", "smiling"):
+        assert phrase in one.prompts.target
+    assert one.name == f"glasses-beard-smile-{identity - FIRST_PERSON}"
+
+
+def test_nobody_is_found_where_nobody_fits() -> None:
+    with pytest.raises(LookupError, match="nobody among 2000 people"):
+        next_person([edits["beard"]], FIRST_PERSON, seed=0, also={"Male": False})
+
+
+def test_the_gallery_holds_other_people() -> None:
+    clips = list(other_clips(2, frames=2, size=32, seed=0))
+    assert [identity for identity, _ in clips] == [FIRST_PERSON - 2, FIRST_PERSON - 1]
+    assert clips[0][1].shape == (2, 3, 32, 32)
