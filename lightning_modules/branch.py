@@ -69,7 +69,6 @@ class BranchModule(LightningModule):
         hyperparameters: dict[str, Any],
     ) -> None:
         super().__init__()
-        self.strict_loading = False
         self.save_hyperparameters(plain(hyperparameters))
         self.tuning = Tuning.of(tuning)
         self.backbone = backbone
@@ -79,8 +78,12 @@ class BranchModule(LightningModule):
         self._lr_scheduler = lr_scheduler
         self._tuned = TunedUNet.prepare(backbone.unet, self.tuning)
         self.unet = self._tuned.unet
-        self.frozen = nn.ModuleList([backbone.vae, backbone.text_encoder, backbone.unet, *frozen, *evaluators.modules()])
+        self.frozen = nn.ModuleList(
+            [backbone.vae, backbone.text_encoder, backbone.unet, *frozen, *evaluators.modules()]
+        )
         self.frozen.requires_grad_(False).eval()
+        self.register_state_dict_post_hook(_leave_out_frozen)
+        self.register_load_state_dict_post_hook(_refuse_other_runs)
         decay = self.tuning.ema_decay
         self.ema = None if decay is None else ExponentialMovingAverage(self.trained_parameters(), decay)
         self.samples_seen = 0
@@ -169,7 +172,8 @@ class BranchModule(LightningModule):
             )
 
     def on_train_start(self) -> None:
-        """Begin counting averaged steps where the run stands."""
+        """Begin counting where the run stands."""
+        self._nonfinite_in_a_row = 0
         self._steps_averaged = self.global_step
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
@@ -204,29 +208,19 @@ class BranchModule(LightningModule):
             logged = {f"val/{name}": value for name, value in losses.values.items()}
             self.log_dict(logged, batch_size=losses.images, sync_dist=True)
 
+    def _is_saved(self, name: str) -> bool:
+        """Say whether a checkpoint holds this value: what is trained and its average, no frozen network."""
+        if name.startswith("unet."):
+            return self.unet.get_parameter(name.removeprefix("unet.")).requires_grad
+        return name.startswith("ema.")
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep only what is trained and its average."""
-        wanted = self._checkpointed()
-        checkpoint["state_dict"] = {
-            name: value for name, value in checkpoint["state_dict"].items() if name in wanted
-        }
+        """Remember how much was seen."""
         checkpoint["samples_seen"] = self.samples_seen
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse another run's checkpoint, which loading without the frozen networks would let pass."""
-        wanted, found = self._checkpointed(), set(checkpoint["state_dict"])
-        if wanted != found:
-            example = sorted(wanted ^ found)[0]
-            raise ValueError(
-                f"{self.title}: the checkpoint was made with other settings of tuning: {len(wanted ^ found)} "
-                f"names differ, {example} for one; use the config of the run that made it"
-            )
+        """Go on counting."""
         self.samples_seen = int(checkpoint["samples_seen"])
-
-    def _checkpointed(self) -> set[str]:
-        trained = {f"unet.{name}" for name, value in self.unet.named_parameters() if value.requires_grad}
-        average = set() if self.ema is None else {f"ema.{name}" for name in self.ema.state_dict()}
-        return trained | average
 
     def on_fit_end(self) -> None:
         """Export the tuned U-Net to the run's folder."""
@@ -251,12 +245,32 @@ class BranchModule(LightningModule):
         metrics = {} if trainer is None else {k: float(v) for k, v in trainer.callback_metrics.items()}
         return {
             "configuration": dict(self.hparams),
-            "data": None if data is None else {"class": type(data).__name__, **plain(dict(data.hparams))},
+            "data": {} if data is None else {"class": type(data).__name__, **plain(dict(data.hparams))},
             "samples_seen": self.samples_seen,
             "steps": 0 if trainer is None else self.global_step,
             "trained_parameters": sum(parameter.numel() for parameter in self.trained_parameters()),
             "metrics": {name: round(value, 6) for name, value in metrics.items()},
         }
+
+
+def _leave_out_frozen(
+    module: nn.Module, state: dict[str, Any], prefix: str, metadata: dict[str, Any]
+) -> None:
+    assert isinstance(module, BranchModule)
+    for name in [name for name in state if not module._is_saved(name.removeprefix(prefix))]:
+        del state[name]
+
+
+def _refuse_other_runs(module: nn.Module, found: Any) -> None:
+    """Take the absence of frozen networks for granted, and of nothing else."""
+    assert isinstance(module, BranchModule)
+    differing = [*filter(module._is_saved, found.missing_keys), *found.unexpected_keys]
+    if differing:
+        raise ValueError(
+            f"{module.title}: the checkpoint was made with other settings of tuning ({len(differing)} names "
+            f"differ, such as {differing[0]}); use the config of the run that made it"
+        )
+    found.missing_keys.clear()
 
 
 def plain(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 import pytest
 import torch
-from keyface.plugins.category import REGIONS
 
 from keyface.faces.regions import CLASSES, IDS, dilate, region_mask
+from keyface.plugins.category import REGIONS
 
 
 def test_classes_are_those_that_categories_may_name() -> None:

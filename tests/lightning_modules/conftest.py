@@ -13,7 +13,21 @@ from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 from keyface.diffusion.backbone import Backbone
 from keyface.faces.alignment import TEMPLATE, align
 
-WORDS = ["<pad>", "<unk>", "a", "photo", "of", "man", "woman", "person", "wearing", "without", "glasses", ",", "smiling"]
+WORDS = [
+    "<pad>",
+    "<unk>",
+    "a",
+    "photo",
+    "of",
+    "man",
+    "woman",
+    "person",
+    "wearing",
+    "without",
+    "glasses",
+    ",",
+    "smiling",
+]
 SIZE = 32
 
 
@@ -94,7 +108,9 @@ class TinyEncoder(nn.Module):
         return F.normalize(self.convolution(images).tanh().mean(dim=(2, 3)), dim=-1)
 
     def encode_text(self, texts: list[str]) -> Tensor:
-        means = [self.words(torch.tensor([sum(w.encode()) % 997 for w in t.split()])).mean(dim=0) for t in texts]
+        means = [
+            self.words(torch.tensor([sum(w.encode()) % 997 for w in t.split()])).mean(dim=0) for t in texts
+        ]
         return F.normalize(torch.stack(means), dim=-1)
 
 

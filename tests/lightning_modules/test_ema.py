@@ -23,9 +23,14 @@ def test_applied_swaps_in_and_back_even_after_an_error() -> None:
     parameter = nn.Parameter(torch.tensor([1.0]))
     ema = ExponentialMovingAverage([parameter], decay=0.9)
     parameter.data.fill_(3.0)
-    with pytest.raises(KeyError), ema.applied([parameter]):
-        assert parameter.item() == 1.0
-        raise KeyError
+
+    def fail() -> None:
+        with ema.applied([parameter]):
+            assert parameter.item() == 1.0
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
     assert parameter.item() == 3.0
     assert next(ema.parameters()).item() == 1.0
 

@@ -9,7 +9,10 @@ from keyface.lightning_modules.lora import Lora, TunedUNet, Tuning
 
 def output(unet: torch.nn.Module) -> torch.Tensor:
     generator = torch.Generator().manual_seed(4)
-    latents, text = torch.randn(1, 4, 16, 16, generator=generator), torch.randn(1, 12, 16, generator=generator)
+    latents, text = (
+        torch.randn(1, 4, 16, 16, generator=generator),
+        torch.randn(1, 12, 16, generator=generator),
+    )
     with torch.no_grad():
         result: torch.Tensor = unet(latents, 500, encoder_hidden_states=text).sample
     return result
@@ -24,7 +27,7 @@ def shake(tuned: TunedUNet) -> None:
 
 
 @pytest.mark.parametrize("lora", [None, Lora(rank=2, alpha=4.0)])
-def test_prepared_network_starts_as_the_base_and_leaves_it_alone(backbone: Backbone, lora: Lora | None) -> None:
+def test_prepared_network_starts_as_the_base_and_spares_it(backbone: Backbone, lora: Lora | None) -> None:
     before = output(backbone.unet)
     tuned = TunedUNet.prepare(backbone.unet, Tuning(lora=lora))
     torch.testing.assert_close(output(tuned.unet), before)
@@ -39,7 +42,9 @@ def test_saved_network_loads_as_it_was(backbone: Backbone, lora: Lora | None, tm
     shake(tuned)
     tuned.save(tmp_path)
     assert {path.suffix for path in tmp_path.iterdir()} <= {".json", ".safetensors", ".md"}
-    torch.testing.assert_close(output(load_unet(tmp_path, backbone.unet)), output(tuned.unet), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        output(load_unet(tmp_path, backbone.unet)), output(tuned.unet), atol=1e-5, rtol=1e-4
+    )
 
 
 def test_adapters_only_are_trained(backbone: Backbone) -> None:
@@ -53,13 +58,18 @@ def test_trainable_selects_by_name(backbone: Backbone) -> None:
     tuned = TunedUNet.prepare(backbone.unet, Tuning(trainable=r"^up_blocks\..*attn1"))
     names = {name for name, parameter in tuned.unet.named_parameters() if parameter.requires_grad}
     assert names == {
-        name for name, _ in backbone.unet.named_parameters() if name.startswith("up_blocks.") and "attn1" in name
+        name
+        for name, _ in backbone.unet.named_parameters()
+        if name.startswith("up_blocks.") and "attn1" in name
     }
 
 
 @pytest.mark.parametrize(
     ("tuning", "message"),
-    [(Tuning(trainable="nothing"), "'nothing' matches no"), (Tuning(lora=Lora(targets="x")), "'x' matches no layer")],
+    [
+        (Tuning(trainable="nothing"), "'nothing' matches no"),
+        (Tuning(lora=Lora(targets="x")), "'x' matches no layer"),
+    ],
 )
 def test_patterns_that_match_nothing_are_refused(backbone: Backbone, tuning: Tuning, message: str) -> None:
     with pytest.raises(ValueError, match=message):

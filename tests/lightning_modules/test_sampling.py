@@ -66,7 +66,7 @@ def test_plain_noise_agrees_with_diffusers(
 
 
 def test_levels_out_of_range_are_refused() -> None:
-    with pytest.raises(ValueError, match="lowest 0.8, highest 0.2"):
+    with pytest.raises(ValueError, match=r"lowest 0\.8, highest 0\.2"):
         NoisyInput(lowest=0.8, highest=0.2)
 
 

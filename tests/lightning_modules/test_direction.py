@@ -1,0 +1,187 @@
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from torch import nn
+from torch.utils.data import DataLoader
+
+from keyface.diffusion.backbone import Backbone
+from keyface.lightning_modules.direction import DirectionModule
+from keyface.lightning_modules.lora import Lora, Tuning
+from keyface.lightning_modules.networks import Evaluators
+from keyface.lightning_modules.sampling import NoisyInput
+from keyface.lightning_modules.targets import draw_edits, take_rows
+from keyface.plugins import edits
+
+pytestmark = [
+    # Advice on data loader workers and on skipped validation and steps, which tiny runs do not heed.
+    pytest.mark.filterwarnings("ignore::lightning.fabric.utilities.warnings.PossibleUserWarning"),
+    pytest.mark.filterwarnings("ignore:`training_step` returned `None`"),
+    # Lightning 2.6 with torch 2.15 inside its own data loading.
+    pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning"),
+]
+
+QUICK = NoisyInput(source="inverted", steps=2)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def build(backbone: Backbone, encoder: nn.Module, **options: Any) -> DirectionModule:
+    return DirectionModule(backbone, encoder, **{"categories": ["glasses"], "noisy_input": QUICK, **options})
+
+
+def test_edits_are_drawn_among_what_the_image_does_not_have(batch: dict[str, Any]) -> None:
+    categories = edits.select(["glasses", "smile"])
+    batch["attributes"][0]["Smiling"] = True
+    batch["attributes"][1] |= {"Eyeglasses": True, "Smiling": True}
+    for seed in range(10):
+        (edit,) = draw_edits(batch, categories, seeded(seed))
+        assert (edit.row, edit.category.name) == (0, "glasses")
+        assert edit.prompts.source == "a photo of a man, without glasses"
+        assert "glasses" in edit.prompts.target
+        assert "without" not in edit.prompts.target
+
+
+def test_draws_follow_the_seed_and_reach_every_category(batch: dict[str, Any]) -> None:
+    categories = edits.select(["glasses", "smile"])
+    drawn = [
+        tuple(edit.category.name for edit in draw_edits(batch, categories, seeded(seed)))
+        for seed in range(20)
+    ]
+    assert drawn == [
+        tuple(edit.category.name for edit in draw_edits(batch, categories, seeded(seed)))
+        for seed in range(20)
+    ]
+    assert {name for names in drawn for name in names} == {"glasses", "smile"}
+
+
+def test_take_rows_keeps_tensors_and_lists_together(batch: dict[str, Any]) -> None:
+    taken = take_rows(batch, [1])
+    assert torch.equal(taken["image"], batch["image"][1:])
+    assert taken["caption"] == batch["caption"][1:]
+    assert taken["attributes"] == batch["attributes"][1:]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"tuning": Tuning(gradient_checkpointing=True)},
+        {"guidance_scale": 4.0, "gradient_steps": 2},
+        {"reference": "reconstruction", "prompts": "category", "normalize_directions": False},
+        {"noisy_input": NoisyInput(source="noise", steps=4), "generation_steps": 2},
+        {"locality_weight": 5.0},
+    ],
+)
+def test_gradient_reaches_every_weight_and_no_frozen_one(
+    backbone: Backbone, encoder: nn.Module, batch: dict[str, Any], options: dict[str, Any]
+) -> None:
+    module = build(backbone, encoder, **options)
+    losses = module.losses(batch, seeded())
+    assert losses is not None
+    torch.autograd.backward(losses.values["loss"])
+    gradients = {name: parameter.grad for name, parameter in module.unet.named_parameters()}
+    assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients.values())
+    moved = [
+        name for name, gradient in gradients.items() if gradient is not None and gradient.abs().sum() > 0
+    ]
+    assert len(moved) > 0.8 * len(gradients)
+    assert all(parameter.grad is None for parameter in module.frozen.parameters())
+
+
+def test_loss_is_eq_6_of_the_generated_images(
+    backbone: Backbone, encoder: nn.Module, batch: dict[str, Any]
+) -> None:
+    module = build(backbone, encoder)
+    chosen = draw_edits(batch, module.categories, seeded())
+    with torch.no_grad():
+        losses = module.losses(batch, seeded())
+        # The category's draws come first; the noise levels go on from there.
+        going_on = seeded()
+        draw_edits(batch, module.categories, going_on)
+        generated = module.generate(batch, chosen, backbone.encode_images(batch["image"]), going_on)
+        image = encoder.encode_image(generated) - encoder.encode_image(batch["image"])
+        text = encoder.encode_text([e.prompts.target for e in chosen]) - encoder.encode_text(batch["caption"])
+        cosine = torch.cosine_similarity(image, text, dim=-1).mean().item()
+    assert losses is not None
+    assert losses.images == 2
+    assert math.isclose(losses.values["content"], image.norm(dim=-1).mean(), rel_tol=1e-4)
+    assert math.isclose(losses.values["direction"], 1 - cosine, rel_tol=1e-3)
+    assert math.isclose(
+        losses.values["loss"], 0.3 * losses.values["content"] + 0.7 * (1 - cosine), rel_tol=1e-3
+    )
+
+
+def test_locality_is_the_change_outside_the_regions(
+    backbone: Backbone, encoder: nn.Module, batch: dict[str, Any]
+) -> None:
+    module = build(backbone, encoder, locality_weight=1.0, locality_margin=0.0)
+    chosen = draw_edits(batch, module.categories, seeded())
+    assert "l_eye" in chosen[0].category.regions
+    reference = torch.zeros_like(batch["image"])
+    labels = torch.zeros_like(batch["mask"])  # background everywhere but in one block of l_eye
+    labels[:, 8:16, 8:24] = 4
+    inside = reference.clone()
+    inside[:, :, 8:16, 8:24] = 1.0
+    assert module.locality(inside, reference, labels, chosen) == 0
+    outside = reference.clone()
+    outside[:, :, :8] = 0.5  # a quarter of the image, of which 7/8 are held
+    assert math.isclose(module.locality(outside, reference, labels, chosen), 0.5 * 0.25 / 0.875, rel_tol=1e-5)
+
+
+def test_evaluators_score_validation_only(
+    backbone: Backbone,
+    encoder: nn.Module,
+    recognizer: nn.Module,
+    classifier: nn.Module,
+    batch: dict[str, Any],
+) -> None:
+    evaluators = Evaluators({"other": recognizer}, classifier)  # type: ignore[arg-type]
+    module = build(backbone, encoder, evaluators=evaluators)
+    in_training = module.losses(batch, seeded())
+    assert in_training is not None
+    assert not {"edit_success", "distance_other"} & in_training.values.keys()
+    with torch.no_grad():
+        in_validation = module.losses(batch, seeded())
+    assert in_validation is not None
+    assert in_validation.values["edit_success"] == 1.0
+    assert 0 <= in_validation.values["distance_other"] <= 2
+
+
+def test_a_batch_without_any_edit_is_skipped(
+    backbone: Backbone, encoder: nn.Module, batch: dict[str, Any], tmp_path: Path
+) -> None:
+    done = {**batch, "attributes": [{"Eyeglasses": True}, {"Eyeglasses": True}]}
+    module = build(backbone, encoder, tuning=Tuning(lora=Lora(rank=2)))
+    assert module.losses(done, seeded()) is None
+    trainer = Trainer(
+        accelerator="cpu",
+        default_root_dir=tmp_path,
+        max_epochs=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+    trainer.fit(
+        module, DataLoader([done, batch], batch_size=None), DataLoader([done, batch], batch_size=None)
+    )
+    assert trainer.global_step == 2
+    assert {"train/loss", "val/loss", "val/direction"} <= set(trainer.callback_metrics)
+    assert (tmp_path / "export" / "adapter_model.safetensors").is_file()
+
+
+def test_unknown_category_is_refused(backbone: Backbone, encoder: nn.Module) -> None:
+    with pytest.raises(ValueError, match="glases"):
+        build(backbone, encoder, categories=["glases"])
+
+
+def test_no_steps_are_refused(backbone: Backbone, encoder: nn.Module) -> None:
+    with pytest.raises(ValueError, match="not 6 and 0"):
+        build(backbone, encoder, gradient_steps=0)
