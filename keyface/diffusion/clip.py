@@ -92,7 +92,7 @@ class Clip:
     def invert(self, text: Tensor, advance: Advance) -> None:
         """Invert with ε1 and the source prompt, and match tokens.
 
-        With k fixed-point iterations and start level S, the sources take k · S + 1 forwards each. The other
+        With k fixed-point iterations and start level S, the sources take k · S + 3 forwards each. The other
         frames are inverted only as far as they are needed, to the last level of matching or `token_level`.
         """
         settings = self.settings

@@ -62,14 +62,14 @@ class VideoEditor:
     =============  ==============================  =====================================
     stage          propagation `tokens`            propagation `latent`, refined r steps
     =============  ==============================  =====================================
-    invert, ε1     T (k S + 1)                     K (k S + 1) + (T − K)(k m + 1)
+    invert, ε1     T (k S + 3)                     K (k S + 3) + (T − K)(k m + 3)
     reconstruct    K S                             K S
     edit, ε1       K S u                           K S u
     edit, ε2       b T S                           b (K S + (T − K) r)
     =============  ==============================  =====================================
 
     m is the greater of r and the last level at which tokens are compared (.3 · steps). At T = 75, 20 steps
-    and an interval of 8 that is 4,875 forwards with `tokens` and 1,365 with `latent`, r = 0.
+    and an interval of 8 that is 5,025 forwards with `tokens` and 1,515 with `latent`, r = 0.
 
     Args:
         backbone: autoencoder, text encoder, schedule.

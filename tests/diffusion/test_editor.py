@@ -1,0 +1,211 @@
+import dataclasses
+
+import pytest
+import torch
+
+from keyface.diffusion import denoising
+from keyface.diffusion.batches import Batches
+from keyface.diffusion.editor import (
+    EditSettings,
+    Injection,
+    Prompts,
+    Propagation,
+    TensorFrames,
+    VideoEditor,
+)
+
+PROMPTS = Prompts("a face", "a face with glasses")
+LATENT = Propagation(mode="latent")
+SMALL = EditSettings(steps=4, interval=4, window=2, anchors=1, chunk_size=3, guidance_scale=3.0)
+
+
+def changed(**changes) -> EditSettings:
+    return dataclasses.replace(SMALL, **changes)
+
+
+@pytest.fixture
+def direction(make_unet):
+    return make_unet(1)
+
+
+VARIANTS = {
+    "tokens": SMALL,
+    "latent": changed(propagation=LATENT),
+    "refined": changed(propagation=Propagation(mode="latent", refine_steps=2)),
+    "tokenflow": changed(propagation=Propagation.tokenflow()),
+    "frame by frame": changed(interval=1, joint_attention=False),
+    "residual": changed(injection=Injection(residual_until=0.5)),
+    "output": changed(injection=Injection(mode="output", layers="attn1")),
+    "unguided and weak": changed(guidance_scale=1.0, strength=0.5, propagation=LATENT),
+}
+
+
+@pytest.mark.parametrize("settings", VARIANTS.values(), ids=VARIANTS)
+def test_every_frame_comes_out_alike_for_every_chunk_size(backbone, direction, frames, settings):
+    results = []
+    for size in (3, 16):
+        editor = VideoEditor(backbone, None, direction, dataclasses.replace(settings, chunk_size=size))
+        edited, report = editor.edit_frames(frames, PROMPTS)
+        assert edited.shape == frames.shape
+        assert edited.isfinite().all()
+        assert edited.abs().max() <= 1.0
+        assert report.frames == len(frames)
+        assert report.reconstruction_psnr <= report.vae_psnr + 1.0
+        assert list(report.seconds) == ["encode", "invert", "reconstruct", "edit", "decode"]
+        results.append(edited)
+    torch.testing.assert_close(results[0], results[1], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("length", [1, 2, 5])
+@pytest.mark.parametrize("mode", ["tokens", "latent"])
+def test_short_clips(backbone, direction, frames, mode, length):
+    editor = VideoEditor(backbone, None, direction, changed(propagation=Propagation(mode=mode)))
+    edited, report = editor.edit_frames(frames[:length], PROMPTS)
+    assert edited.shape[0] == length
+    assert len(report.keyframes) == -(-length // 4)
+
+
+def test_same_seed_same_frames_other_seed_other_keyframes(backbone, direction, frames):
+    first, report = VideoEditor(backbone, None, direction, SMALL).edit_frames(frames, PROMPTS)
+    again, _ = VideoEditor(backbone, None, direction, SMALL).edit_frames(frames, PROMPTS)
+    assert torch.equal(first, again)
+    _, other = VideoEditor(backbone, None, direction, changed(seed=1)).edit_frames(frames, PROMPTS)
+    assert report.keyframes != other.keyframes
+
+
+def test_nothing_to_edit_keeps_the_clip(backbone, frames):
+    """One network, one caption, no guidance: keyframes are reconstructed, `latent` adds a zero edit."""
+    settings = changed(
+        guidance_scale=1.0, joint_attention=False, propagation=LATENT, injection=Injection(enabled=False)
+    )
+    edited, _ = VideoEditor(backbone, settings=settings).edit_frames(frames, Prompts("a face", "a face"))
+    with torch.no_grad():
+        kept = backbone.decode_latents(backbone.encode_images(frames)).clamp(-1, 1)
+    torch.testing.assert_close(edited, kept, rtol=1e-3, atol=1e-3)
+
+
+def test_identical_frames_are_edited_alike(backbone, direction, frames):
+    """Propagated frames equal the keyframes where the clip stands still."""
+    still = frames[:1].expand(6, -1, -1, -1)
+    for propagation in (Propagation(), LATENT):
+        settings = changed(propagation=propagation, joint_attention=False, injection=Injection(enabled=False))
+        edited, _ = VideoEditor(backbone, None, direction, settings).edit_frames(still, PROMPTS)
+        torch.testing.assert_close(edited, edited[:1].expand_as(edited), rtol=1e-2, atol=1e-2)
+
+
+def test_windows_equal_full_joint_attention_while_they_hold_all(backbone, direction, frames):
+    results = [
+        VideoEditor(backbone, None, direction, changed(window=w, anchors=a)).edit_frames(frames, PROMPTS)[0]
+        for w, a in ((3, 0), (2, 1), (1, 1))
+    ]
+    torch.testing.assert_close(results[0], results[1])
+    assert (results[0] - results[2]).abs().max() > 1e-4
+
+
+class Counter:
+    """Counts the latents that a U-Net has seen."""
+
+    def __init__(self, unet):
+        self.seen = 0
+        self.handle = unet.register_forward_pre_hook(self)
+
+    def __call__(self, module, inputs):
+        self.seen += len(inputs[0])
+
+
+@pytest.mark.parametrize("mode", ["tokens", "latent"])
+def test_forward_counts_are_those_of_the_docstring(backbone, make_unet, frames, mode):
+    identity, direction = make_unet(), make_unet(1)
+    settings = changed(steps=10, propagation=Propagation(mode=mode))
+    first, second = Counter(identity), Counter(direction)
+    VideoEditor(backbone, identity, direction, settings).edit_frames(frames, PROMPTS)
+    length, keyframes, steps, matched = 10, 3, 10, 3
+    keyframes_only = keyframes * steps + keyframes * steps // 2
+    if mode == "tokens":
+        assert first.seen == length * (steps + 3) + keyframes_only
+        assert second.seen == 2 * length * steps
+    else:
+        inverted = keyframes * (steps + 3) + (length - keyframes) * (matched + 3)
+        assert first.seen == inverted + keyframes_only
+        assert second.seen == 2 * keyframes * steps
+
+
+def test_only_neighbouring_keyframes_are_remembered(backbone, direction, frames, monkeypatch):
+    most = 0
+
+    class Watched(denoising.KeyframeTokens):
+        def add(self, keyframes, outputs):
+            nonlocal most
+            super().add(keyframes, outputs)
+            most = max(most, len(self.keyframes))
+
+    monkeypatch.setattr(denoising, "KeyframeTokens", Watched)
+    settings = changed(interval=2, window=1, anchors=0, steps=2)
+    long = torch.cat([frames, frames.flip(0)])
+    VideoEditor(backbone, None, direction, settings).edit_frames(long, PROMPTS)
+    assert most == 2
+
+
+def test_reconstructions_progress_and_scratch(backbone, direction, frames, tmp_path):
+    for settings in (SMALL, changed(propagation=LATENT)):
+        edited, kept, seen = [], [], {}
+
+        def progress(stage, done, total, seen=seen):
+            assert list(tmp_path.iterdir())
+            seen[stage] = (done, total)
+
+        VideoEditor(backbone, None, direction, settings).edit(
+            TensorFrames(frames),
+            PROMPTS,
+            edited.append,
+            reconstruction_sink=kept.append,
+            progress=progress,
+            scratch=tmp_path,
+        )
+        assert torch.cat(kept).shape == torch.cat(edited).shape == frames.shape
+        assert all(done == total for done, total in seen.values())
+        assert list(seen) == ["encode", "invert", "reconstruct", "edit", "decode"]
+        assert not list(tmp_path.iterdir())
+
+
+def test_networks_are_left_as_they_were(backbone, make_unet, frames):
+    direction = make_unet(1).train()
+    before = {name: id(p) for name, p in direction.attn_processors.items()}
+    VideoEditor(backbone, None, direction, SMALL).edit_frames(frames[:2], PROMPTS)
+    assert direction.training
+    assert {name: id(p) for name, p in direction.attn_processors.items()} == before
+
+
+def test_scratch_is_removed_after_an_error(backbone, frames, tmp_path):
+    class Short(TensorFrames):
+        def __len__(self):
+            return 12
+
+    with pytest.raises(ValueError, match="gave 10 frames instead of the 12"):
+        VideoEditor(backbone, settings=SMALL).edit(Short(frames), PROMPTS, print, scratch=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_odd_sizes_are_refused(backbone):
+    with pytest.raises(ValueError, match="multiples of 4"):
+        VideoEditor(backbone, settings=SMALL).edit_frames(torch.zeros(2, 3, 18, 16), PROMPTS)
+
+
+def test_frames_that_are_not_square(backbone, direction, frames):
+    wide = torch.cat([frames, frames.flip(3)], dim=3)[:6]
+    edited, _ = VideoEditor(backbone, None, direction, SMALL).edit_frames(wide, PROMPTS)
+    assert edited.shape == wide.shape
+
+
+def test_batches_are_halved_when_memory_runs_out():
+    done = []
+
+    def work(part):
+        if len(part) > 2:
+            raise torch.OutOfMemoryError
+        done.extend(part)
+
+    batches = Batches(8)
+    batches.each(range(10), work)
+    assert done == list(range(10))
+    assert batches.size == 2
