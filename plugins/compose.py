@@ -109,20 +109,34 @@ def _replace(caption: str, hits: list[re.Match[str]], category: Category, phrase
 
 
 def _join(before: str, phrase: str, old: str) -> str:
-    """Join text and phrase so that the article fits: one of them, and a or an by the next sound."""
-    bare = re.match(rf"(?:{_DETERMINERS}) (.+)", phrase)
-    if bare and re.search(rf"\b(?:{_DETERMINERS})(?: \w+)? $", before) and _is_noun_phrase(old):
-        phrase = bare.group(1)
-    if re.match(r"(?:with|without|wearing) ", phrase):  # "with no beard" becomes "with a beard"
-        before = re.sub(r"\b(?:with|wearing) $", "", before)
+    """Put a phrase after a text so that the two read as one: no second article or "with", and a or an by sound.
+
+    Args:
+        before: The text up to what is replaced, with its last space.
+        phrase: What is written.
+        old: What is replaced; empty where the phrase is only added.
+    """
+    bare = re.fullmatch(rf"(?:with )?(?:{_DETERMINERS}) (.+)", phrase)
+    clause = not before or before.endswith(", ")
+    if bare and re.search(rf"\b(?:{_DETERMINERS})(?: \w+)? $", before) and _is_noun(old):
+        phrase = bare.group(1)  # "a thick beard" becomes "a thick goatee"
+    elif re.match(r"(?:with|without|wearing) ", phrase):
+        before = re.sub(r"\b(?:with|wearing) $", "", before)  # "with no beard" becomes "with a beard"
+    elif old.startswith("with ") and not clause and _can_follow_with(phrase, old):
+        phrase = f"with {phrase}"  # "a girl with black hair" becomes "a girl with blond hair"
     article = re.search(r"\b([Aa])n? $", before)
     if article:
         before = f"{before[: article.start()]}{article.group(1)}{'n' if phrase[0] in 'aeiou' else ''} "
     return before + phrase
 
 
-def _is_noun_phrase(text: str) -> bool:
-    return text.split()[0] not in {"a", "an", "the", "no", "not", "with", "without", "wearing"}
+def _is_noun(text: str) -> bool:
+    openers = {"a", "an", "the", "no", "not", "with", "without", "wearing"}
+    return bool(text) and text.split()[0] not in openers
+
+
+def _can_follow_with(phrase: str, old: str) -> bool:
+    return phrase.split()[0] in {"a", "an", "no"} or phrase.split()[-1] == old.split()[-1].lower()
 
 
 def _with_pronouns(caption: str, noun: str) -> str:

@@ -1,0 +1,61 @@
+import pytest
+
+from keyface.faces import regions
+from keyface.miniature.parameters import CELEBA_ATTRIBUTES as WORLD_ATTRIBUTES
+from keyface.miniature.parameters import EXTRA_LABELS, MASK_CLASSES
+from keyface.plugins import Category, EditError
+from keyface.plugins.category import CELEBA_ATTRIBUTES, EXTRA_ATTRIBUTES, REGIONS
+
+
+def make(**changes: object) -> Category:
+    values: dict[str, object] = {
+        "name": "glasses",
+        "targets": ("wearing glasses",),
+        "source": "without glasses",
+        "attribute": "Eyeglasses",
+    }
+    return Category(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def test_names_are_those_of_the_world_and_of_the_masks() -> None:
+    assert CELEBA_ATTRIBUTES == WORLD_ATTRIBUTES
+    assert EXTRA_ATTRIBUTES == EXTRA_LABELS
+    assert REGIONS == MASK_CLASSES == tuple(regions.CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"name": "Big Glasses"}, "a name is lower-case"),
+        ({"targets": ()}, "at least one phrase"),
+        ({"replaces": (" ",)}, "no phrase may be empty"),
+        ({"targets": "wearing glasses"}, "targets must be a tuple"),
+        ({"attribute": "Eyeglases"}, "did you mean 'Eyeglasses'"),
+        ({"needs": ("male-ish",)}, "unknown attribute 'male-ish'"),
+        ({"regions": ("eyeg",)}, "did you mean 'eye_g'"),
+        ({"conflicts": ("glasses",)}, "conflict with itself"),
+        ({"strength": 0.0}, "must be in (0, 1]"),
+        ({"strength": float("nan")}, "must be in (0, 1]"),
+        ({"strength": "much"}, "strength must be a number"),
+        ({"present": "yes"}, "present must be true or false"),
+        ({"place": "end"}, "clause, adjective, noun"),
+        ({"source": None}, "source must be text"),
+    ],
+)
+def test_wrong_fields_are_named(changes: dict[str, object], said: str) -> None:
+    with pytest.raises(EditError) as caught:
+        make(**changes)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_applies_only_where_training_can_learn_something() -> None:
+    beard = make(name="beard", attribute="Beard", needs=("Male",), hidden_by=("Blurry",))
+    assert beard.applies_to({"Beard": False, "Male": True})
+    assert not beard.applies_to({"Beard": True, "Male": True}), "it has one"
+    assert not beard.applies_to({"Beard": False, "Male": False}), "needs Male"
+    assert not beard.applies_to({"Beard": False, "Male": True, "Blurry": True}), "would not be seen"
+    assert not beard.applies_to({"Male": True}), "nobody knows whether there is one"
+    old = make(name="old", attribute="Young", present=False)
+    assert old.applies_to({"Young": True})
+    assert not old.applies_to({"Young": False})

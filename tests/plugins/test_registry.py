@@ -1,0 +1,175 @@
+from pathlib import Path
+
+import pytest
+
+from keyface.plugins import Category, EditError, PluginError, Registry, edits
+from keyface.plugins.builtin import CATEGORIES
+
+FRECKLES = """\
+from keyface.plugins import Category
+
+FRECKLES = Category("freckles", targets=("freckles",), source="clear skin", attribute="Rosy_Cheeks")
+"""
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Puts a package with a plugin on the path, as pip would."""
+
+    def put(package: str, value: str, code: str) -> None:
+        module = value.partition(":")[0]
+        (tmp_path / f"{module}.py").write_text(code)
+        info = tmp_path / f"{package}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[keyface.edits]\nspots = {value}\n")
+        monkeypatch.syspath_prepend(tmp_path)
+
+    return put
+
+
+def test_built_in_categories_come_through_the_entry_point() -> None:
+    assert set(edits.names()) >= {category.name for category in CATEGORIES}
+    assert edits["glasses"].attribute == "Eyeglasses"
+    assert edits.origin("glasses") == "keyface"
+    paper = (
+        "young old man woman smile surprise anger sadness black-hair brown-hair blond-hair gray-hair bangs "
+    )
+    paper += "glasses sunglasses moustache beard goatee hat lipstick makeup earrings"
+    assert set(paper.split()) <= set(edits.names())
+
+
+def test_a_third_party_package_is_found(install) -> None:
+    install("freckle-pack", "freckle_pack_ok:FRECKLES", FRECKLES)
+    registry = Registry()
+    assert registry["freckles"].targets == ("freckles",)
+    assert registry.origin("freckles") == "freckle-pack"
+    assert "glasses" in registry
+
+
+def test_nothing_is_imported_before_a_name_is_asked_for(install) -> None:
+    install("late-pack", "late_pack:X", "raise RuntimeError('imported')")
+    registry = Registry()
+    with pytest.raises(PluginError, match="imported"):
+        registry.names()
+
+
+@pytest.mark.parametrize(
+    ("package", "code", "said"),
+    [
+        ("broken-pack", "import no_such_module_at_all", "ModuleNotFoundError: No module named"),
+        ("raising-pack", "raise SystemError('boom\\nand more')", "SystemError: boom and more"),
+        ("nameless-pack", "OTHER = 1", "AttributeError"),
+        ("number-pack", "FRECKLES = 3", "is a int, not a Category"),
+        ("mixed-pack", "FRECKLES = ['beard']", "holds a str among its categories"),
+        ("wrong-pack", FRECKLES.replace("Rosy_Cheeks", "Rosy_Cheek"), "did you mean 'Rosy_Cheeks'"),
+    ],
+)
+def test_a_bad_plugin_is_named_with_package_and_fix(install, package: str, code: str, said: str) -> None:
+    install(package, f"{package.replace('-', '_')}:FRECKLES", code)
+    registry = Registry()
+    for _ in range(2):  # and it stays an error instead of leaving half a registry behind
+        with pytest.raises(PluginError) as caught:
+            registry.load()
+        message = str(caught.value)
+        assert said in message
+        assert "plugin 'spots'" in message
+        assert f"pip uninstall {package}" in message
+        assert "\n" not in message
+
+
+def test_a_name_clash_names_both_packages(install) -> None:
+    install("clash-pack", "clash_pack:FRECKLES", FRECKLES.replace('"freckles"', '"glasses"', 1))
+    with pytest.raises(EditError, match=r"'glasses' from clash-pack has the name of one from keyface"):
+        Registry().load()
+
+
+def test_add_and_clash() -> None:
+    registry = Registry(group=None)
+    glasses = edits["glasses"]
+    assert registry.add(glasses) is glasses
+    with pytest.raises(EditError, match="rename it"):
+        registry.add(glasses)
+    with pytest.raises(EditError, match="not dict"):
+        registry.add({"name": "x"})  # type: ignore[arg-type]
+
+
+def test_unknown_names_get_suggestions() -> None:
+    with pytest.raises(EditError, match=r"unknown edit 'beerd' \(did you mean 'beard'"):
+        edits.select(["beerd"])
+    with pytest.raises(EditError, match="'young' and 'old' conflict"):
+        edits.select(["young", "old"])
+    with pytest.raises(EditError, match="twice"):
+        edits.select(["beard", "beard"])
+    assert [category.name for category in edits.select(["glasses", "beard"])] == ["glasses", "beard"]
+
+
+def test_conflicts_exist_and_are_mutual() -> None:
+    for category in edits:
+        for other in category.conflicts:
+            assert category.name in edits[other].conflicts, f"{category.name} and {other}"
+
+
+def test_yaml(tmp_path: Path) -> None:
+    path = tmp_path / "edits.yaml"
+    path.write_text(
+        "freckles:\n  targets: [freckles, freckled skin]\n  source: clear skin\n  attribute: Rosy_Cheeks\n"
+        "  regions: [skin, nose]\n  strength: 0.8\n"
+    )
+    registry = Registry(group=None)
+    assert registry.from_yaml(path) == [
+        Category(
+            "freckles",
+            ("freckles", "freckled skin"),
+            "clear skin",
+            "Rosy_Cheeks",
+            regions=("skin", "nose"),
+            strength=0.8,
+        )
+    ]
+    assert registry.origin("freckles") == str(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("freckles: {targets: [x], source: y, attribute: Young, target: z}", "did you mean 'targets'"),
+        ("freckles: {targets: [x], source: y}", "lacks attribute"),
+        ("freckles: [x]", "needs the fields"),
+        ("- freckles", "a mapping from names to fields"),
+        ("", "a mapping from names to fields"),
+        ("freckles: {targets: [x], source: y, attribute: Youn}", "did you mean 'Young'"),
+        ("freckles: {targets: [1], source: y, attribute: Young}", "targets must be a tuple of texts"),
+        ("a: {targets: [", "cannot be read as YAML"),
+    ],
+)
+def test_wrong_yaml_is_one_line_with_the_file(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "edits.yaml"
+    path.write_text(text)
+    registry = Registry(group=None)
+    with pytest.raises(EditError) as caught:
+        registry.from_yaml(path)
+    assert said in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert len(registry) == 0
+
+
+def test_hostile_yaml_runs_nothing(tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+    path = tmp_path / "edits.yaml"
+    path.write_text(f"freckles: !!python/object/apply:os.system ['touch {canary}']\n")
+    with pytest.raises(EditError, match="cannot be read as YAML"):
+        Registry(group=None).from_yaml(path)
+    assert not canary.exists()
+
+
+def test_yaml_adds_all_or_none(tmp_path: Path) -> None:
+    path = tmp_path / "edits.yaml"
+    fields = "{targets: [x], source: y, attribute: Young}"
+    path.write_text(f"first: {fields}\nglasses: {fields}\n")
+    registry = Registry(group=None)
+    registry.add(edits["glasses"])
+    with pytest.raises(EditError, match="glasses"):
+        registry.from_yaml(path)
+    assert registry.names() == ("glasses",)
