@@ -1,6 +1,6 @@
 """The paper's ablation: every clip edited with every variant of the method, scored by the same judges."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,7 +9,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from keyface.commands._report import mean
-from keyface.commands._scoring import EditedClip, Networks, edit_clip, edit_success
+from keyface.commands._scoring import Networks, edit_clip, edit_success
 from keyface.diffusion.editor import VideoEditor
 from keyface.diffusion.settings import EditSettings
 from keyface.metrics.identity import RetrievalIdentity, cosine_distance, embed_clip
@@ -39,7 +39,7 @@ class Variant:
     settings: EditSettings
 
 
-def variants(steps: int = 20, guidance_scale: float = 7.5, seed: int = 0) -> list[Variant]:
+def variants(steps: int, guidance_scale: float, seed: int) -> list[Variant]:
     """The full method, and the method without each of its parts."""
     full = EditSettings(steps=steps, guidance_scale=guidance_scale, seed=seed)
     without_injection = replace(full, injection=replace(full.injection, enabled=False))
@@ -55,6 +55,9 @@ def variants(steps: int = 20, guidance_scale: float = 7.5, seed: int = 0) -> lis
 class Ablation:
     """Edits clip after clip with every variant and keeps the scores.
 
+    Two rows beside the variants tell how to read theirs: `(reconstruction)` is no edit at all, inverted and
+    denoised by ε1; `(rendered)` is the answer of the renderer, an edit without fault.
+
     Args:
         networks: What edits and judges.
         compared: The variants.
@@ -62,87 +65,111 @@ class Ablation:
 
     def __init__(self, networks: Networks, compared: Sequence[Variant]) -> None:
         self.networks = networks
-        self.editors = {
-            variant.name: VideoEditor(
-                networks.backbone,
-                identity=networks.identity if variant.tuned_identity else None,
-                direction=networks.direction if variant.tuned_direction else None,
-                settings=variant.settings,
-            )
-            for variant in compared
-        }
-        self.retrieval = {
-            (variant, recognizer): RetrievalIdentity()
-            for variant in self.editors
-            for recognizer in networks.recognizers
-        }
+        self.variants = {variant.name: variant for variant in compared}
         self.clips: list[dict[str, Any]] = []
-        self._shown: list[tuple[str, Tensor]] = []
+        self._retrieval: dict[tuple[str, str], RetrievalIdentity] = {}
+        self._gallery: list[tuple[int, Mapping[str, Tensor]]] = []
+        self._shown: dict[str, list[Tensor]] = {}
 
     def add(self, trial: Trial) -> None:
         """Edit one clip with every variant and score it."""
-        originals = {name: embed_clip(each, trial.frames) for name, each in self.networks.recognizers.items()}
-        self._show("source", trial, trial.frames)
-        for variant, editor in self.editors.items():
-            clip = edit_clip(editor, trial.frames, trial.prompts)
-            self._score(variant, trial, clip, originals)
-            self._show(variant, trial, clip.frames)
-
-    def add_to_gallery(self, identity: int, frames: Tensor) -> None:
-        """Add the original of somebody who is not edited, for the queries to be mistaken for."""
-        for name, recognizer in self.networks.recognizers.items():
-            embedding = embed_clip(recognizer, frames)[None]
-            for variant in self.editors:
-                self.retrieval[variant, name].update(
-                    embedding[:0], embedding, torch.tensor([], dtype=torch.long), torch.tensor([identity])
-                )
-
-    def rows(self) -> list[dict[str, Any]]:
-        """One row a variant, averaged over clips and, for identity, over recognizers."""
-        rows = []
-        for variant in self.editors:
-            scores = [self.retrieval[variant, name].compute() for name in self.networks.recognizers]
-            clips = [clip for clip in self.clips if clip["variant"] == variant]
-            rows.append(
-                {"variant": variant, "n": len(clips)}
-                | {key: mean([float(each[key]) for each in scores]) for key in RETRIEVED}
-                | {key: mean([clip[key] for clip in clips]) for key in SCORED}
-            )
-        return rows
-
-    def sheet(self) -> Image:
-        """The middle frame of every clip: sources above, a row a variant below."""
-        return sheet(
-            [
-                (label, torch.stack([frame for name, frame in self._shown if name == label]))
-                for label in ("source", *self.editors)
-            ]
-        )
-
-    def _score(self, variant: str, trial: Trial, clip: EditedClip, originals: dict[str, Tensor]) -> None:
-
-        identity = torch.tensor([trial.identity])
-        distances = {}
-        for name, recognizer in self.networks.recognizers.items():
-            embedding, original = embed_clip(recognizer, clip.frames), originals[name]
-            self.retrieval[variant, name].update(embedding[None], original[None], identity, identity)
-            distances[name] = float(cosine_distance(embedding, original))
-        self.clips.append(
-            {
-                "variant": variant,
-                "identity": trial.identity,
-                "category": trial.categories[0].name,
-                "source": trial.prompts.source,
-                "target": trial.prompts.target,
-                "distance": distances,
-                "edit_success": edit_success(self.networks.classifier, clip.frames, trial.categories[0]),
-                "temporal_loss": float(temporal_loss(clip.frames, trial.flow, trial.valid)),
-                "temporal_loss_of_source": float(temporal_loss(trial.frames, trial.flow, trial.valid)),
-                "outside_change": float(outside_change(clip.frames, clip.reconstruction, trial.region)),
+        originals = self._embed(trial.frames)
+        self._gallery.append((trial.identity, originals))
+        self._show("source", trial.frames)
+        # What ε1 alone makes of the clip is the same in every variant that has it: once is enough.
+        reconstructions: dict[bool, Tensor] = {}
+        for name, variant in self.variants.items():
+            editor = self._editor(variant, trial.categories[0].strength)
+            first = variant.tuned_identity not in reconstructions
+            clip = edit_clip(editor, trial.frames, trial.prompts, with_reconstruction=first)
+            if clip.reconstruction is not None:
+                reconstructions[variant.tuned_identity] = clip.reconstruction
+            kept = reconstructions[variant.tuned_identity]
+            report = {
                 "reconstruction_psnr": clip.report.reconstruction_psnr,
                 "seconds": sum(clip.report.seconds.values()),
             }
+            self._score(name, trial, clip.frames, kept, originals, report)
+            self._show(name, clip.frames)
+        kept = next(iter(reconstructions.values()))
+        self._score("(reconstruction)", trial, kept, kept, originals, {})
+        self._score("(rendered)", trial, trial.target, trial.frames, originals, {})
+
+    def add_to_gallery(self, identity: int, frames: Tensor) -> None:
+        """Add the original of somebody who is not edited, for the queries to be mistaken for."""
+        self._gallery.append((identity, self._embed(frames)))
+
+    def rows(self, controls: bool = False) -> list[dict[str, Any]]:
+        """One row a variant, averaged over clips and, for identity, over recognizers.
+
+        Args:
+            controls: Add the two rows that are not variants.
+        """
+        names = dict.fromkeys(clip["variant"] for clip in self.clips)
+        return [self._row(name) for name in names if controls or name in self.variants]
+
+    def sheet(self) -> Image:
+        """The middle frame of every clip: sources above, a row a variant below."""
+        return sheet([(label, torch.stack(frames)) for label, frames in self._shown.items()])
+
+    def _editor(self, variant: Variant, strength: float) -> VideoEditor:
+        return VideoEditor(
+            self.networks.backbone,
+            identity=self.networks.identity if variant.tuned_identity else None,
+            direction=self.networks.direction if variant.tuned_direction else None,
+            settings=replace(variant.settings, strength=strength),
         )
 
-    def _show(self, label: str, trial: Trial, frames: Tensor) -> None:
-        self._shown.append((label, frames[len(frames) // 2]))
+    def _embed(self, frames: Tensor) -> dict[str, Tensor]:
+        return {name: embed_clip(each, frames) for name, each in self.networks.recognizers.items()}
+
+    def _score(
+        self,
+        name: str,
+        trial: Trial,
+        frames: Tensor,
+        reference: Tensor,
+        originals: Mapping[str, Tensor],
+        further: Mapping[str, float],
+    ) -> None:
+        distances = {}
+        for recognizer, embedding in self._embed(frames).items():
+            query, identity = embedding[None], torch.tensor([trial.identity])
+            metric = self._retrieval.setdefault((name, recognizer), RetrievalIdentity())
+            metric.update(query, query[:0], identity, identity[:0])
+            distances[recognizer] = float(cosine_distance(embedding, originals[recognizer]))
+        category = trial.categories[0]
+        self.clips.append(
+            {
+                "variant": name,
+                "identity": trial.identity,
+                "category": category.name,
+                "source": trial.prompts.source,
+                "target": trial.prompts.target,
+                "distance": distances,
+                "edit_success": edit_success(self.networks.classifier, frames, category),
+                "temporal_loss": float(temporal_loss(frames, trial.flow, trial.valid)),
+                "outside_change": float(outside_change(frames, reference, trial.region)),
+                **further,
+            }
+        )
+
+    def _row(self, name: str) -> dict[str, Any]:
+        clips = [clip for clip in self.clips if clip["variant"] == name]
+        scores = [self._retrieved(name, recognizer) for recognizer in self.networks.recognizers]
+        return (
+            {"variant": name, "n": len(clips)}
+            | {key: mean([score[key] for score in scores]) for key in RETRIEVED}
+            | {key: mean([clip[key] for clip in clips]) for key in SCORED}
+        )
+
+    def _retrieved(self, name: str, recognizer: str) -> dict[str, float]:
+        """The retrieval scores of a variant's clips against the whole gallery."""
+        metric = self._retrieval[name, recognizer].clone()
+        people = torch.tensor([identity for identity, _ in self._gallery])
+        originals = torch.stack([embeddings[recognizer] for _, embeddings in self._gallery])
+        metric.update(originals[:0], originals, people[:0], people)
+        return {key: float(value) for key, value in metric.compute().items()}
+
+    def _show(self, label: str, frames: Tensor) -> None:
+        self._shown.setdefault(label, []).append(frames[len(frames) // 2])

@@ -58,28 +58,37 @@ class Networks:
 
 @dataclass(frozen=True)
 class EditedClip:
-    """What the editor gave, on the CPU: both (T, 3, H, W) in [-1, 1]."""
+    """What the editor gave, on the CPU.
+
+    Attributes:
+        frames: (T, 3, H, W) in [-1, 1].
+        reconstruction: The same without an edit, which shows what is not the edit's doing; None where it
+            was not asked for.
+        report: The editor's.
+    """
 
     frames: Tensor
-    reconstruction: Tensor
+    reconstruction: Tensor | None
     report: EditReport
 
 
-def edit_clip(editor: VideoEditor, frames: Tensor, prompts: Prompts) -> EditedClip:
-    """Edit frames (T, 3, H, W) in [-1, 1] and keep the reconstruction, which shows what is not the edit's."""
+def edit_clip(
+    editor: VideoEditor, frames: Tensor, prompts: Prompts, with_reconstruction: bool = True
+) -> EditedClip:
+    """Edit frames (T, 3, H, W) in [-1, 1]; every frame's reconstruction costs further forwards of ε1."""
     edited: list[Tensor] = []
-    reconstructed: list[Tensor] = []
+    kept: list[Tensor] = []
     report = editor.edit(
         TensorFrames(frames),
         prompts,
         edited.append,
-        reconstruction_sink=reconstructed.append,
+        reconstruction_sink=kept.append if with_reconstruction else None,
     )
-    return EditedClip(
-        torch.cat(edited).float().cpu().clamp(-1, 1),
-        torch.cat(reconstructed).float().cpu().clamp(-1, 1),
-        report,
-    )
+    return EditedClip(_joined(edited), _joined(kept) if with_reconstruction else None, report)
+
+
+def _joined(chunks: list[Tensor]) -> Tensor:
+    return torch.cat(chunks).float().cpu().clamp(-1, 1)
 
 
 @torch.inference_mode()
