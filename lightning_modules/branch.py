@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from keyface.diffusion.backbone import Backbone
+from keyface.lightning_modules.checkpoint import plain, save_only
 from keyface.lightning_modules.ema import ExponentialMovingAverage
 from keyface.lightning_modules.lora import TunedUNet, Tuning
 from keyface.lightning_modules.model_card import write_card
@@ -21,8 +21,6 @@ from keyface.lightning_modules.networks import Evaluators
 
 Batch = dict[str, Any]
 """See `keyface.datamodules`."""
-
-PLAIN = (str, int, float, bool, list, dict, type(None))
 
 
 class Losses(NamedTuple):
@@ -82,8 +80,7 @@ class BranchModule(LightningModule):
             [backbone.vae, backbone.text_encoder, backbone.unet, *frozen, *evaluators.modules()]
         )
         self.frozen.requires_grad_(False).eval()
-        self.register_state_dict_post_hook(_leave_out_frozen)
-        self.register_load_state_dict_post_hook(_refuse_other_runs)
+        save_only(self, self._is_saved, self.title)
         decay = self.tuning.ema_decay
         self.ema = None if decay is None else ExponentialMovingAverage(self.trained_parameters(), decay)
         self.samples_seen = 0
@@ -211,7 +208,7 @@ class BranchModule(LightningModule):
     def _is_saved(self, name: str) -> bool:
         """Say whether a checkpoint holds this value: what is trained and its average, no frozen network."""
         if name.startswith("unet."):
-            return self.unet.get_parameter(name.removeprefix("unet.")).requires_grad
+            return bool(self.unet.get_parameter(name.removeprefix("unet.")).requires_grad)
         return name.startswith("ema.")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -251,36 +248,3 @@ class BranchModule(LightningModule):
             "trained_parameters": sum(parameter.numel() for parameter in self.trained_parameters()),
             "metrics": {name: round(value, 6) for name, value in metrics.items()},
         }
-
-
-def _leave_out_frozen(
-    module: nn.Module, state: dict[str, Any], prefix: str, metadata: dict[str, Any]
-) -> None:
-    assert isinstance(module, BranchModule)
-    for name in [name for name in state if not module._is_saved(name.removeprefix(prefix))]:
-        del state[name]
-
-
-def _refuse_other_runs(module: nn.Module, found: Any) -> None:
-    """Take the absence of frozen networks for granted, and of nothing else."""
-    assert isinstance(module, BranchModule)
-    differing = [*filter(module._is_saved, found.missing_keys), *found.unexpected_keys]
-    if differing:
-        raise ValueError(
-            f"{module.title}: the checkpoint was made with other settings of tuning ({len(differing)} names "
-            f"differ, such as {differing[0]}); use the config of the run that made it"
-        )
-    found.missing_keys.clear()
-
-
-def plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What a checkpoint may hold: numbers, texts, lists and dictionaries; dataclasses become the latter."""
-    kept: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, Path):
-            kept[name] = str(value)
-        elif is_dataclass(value) and not isinstance(value, type | Backbone | Evaluators):
-            kept[name] = asdict(value)
-        elif isinstance(value, PLAIN):
-            kept[name] = value
-    return kept

@@ -9,7 +9,8 @@ from torch.optim import AdamW
 
 from keyface.diffusion.backbone import Backbone
 from keyface.faces.regions import dilate, region_mask
-from keyface.lightning_modules.branch import Batch, BranchModule, Losses, plain
+from keyface.lightning_modules.branch import Batch, BranchModule, Losses
+from keyface.lightning_modules.checkpoint import plain
 from keyface.lightning_modules.lora import EVERYTHING, Tuning
 from keyface.lightning_modules.networks import (
     Evaluators,

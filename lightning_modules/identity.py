@@ -6,7 +6,8 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 
 from keyface.diffusion.backbone import Backbone
-from keyface.lightning_modules.branch import Batch, BranchModule, Losses, plain
+from keyface.lightning_modules.branch import Batch, BranchModule, Losses
+from keyface.lightning_modules.checkpoint import plain
 from keyface.lightning_modules.lora import EVERYTHING, Tuning
 from keyface.lightning_modules.networks import (
     Evaluators,

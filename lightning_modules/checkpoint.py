@@ -1,0 +1,65 @@
+"""What goes into a branch's checkpoints."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+PLAIN = (str, int, float, bool, list, dict, type(None))
+
+
+def plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that can be read back without running code: texts, numbers, lists, dictionaries.
+
+    Frozen dataclasses, which hold settings, become dictionaries; networks and functions are left out.
+    """
+    kept: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Path):
+            kept[name] = str(value)
+        elif isinstance(value, PLAIN):
+            kept[name] = value
+        elif is_dataclass(value) and not isinstance(value, type) and _is_plain(_fields(value)):
+            kept[name] = asdict(value)
+    return kept
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    # Unlike `asdict` this copies nothing: a field may be a whole network.
+    return {name: getattr(value, name) for name in value.__dataclass_fields__}
+
+
+def _is_plain(fields: dict[str, Any]) -> bool:
+    return all(
+        isinstance(value, PLAIN) or (is_dataclass(value) and _is_plain(_fields(value)))
+        for value in fields.values()
+    )
+
+
+def save_only(module: nn.Module, is_saved: Callable[[str], bool], title: str) -> None:
+    """Leave what need not be saved out of a module's state, and accept its absence when it is loaded.
+
+    Args:
+        module: Its ``state_dict`` and ``load_state_dict`` change.
+        is_saved: Says it of a value's name.
+        title: Names the module in errors.
+    """
+
+    def leave_out(module: nn.Module, state: dict[str, Any], prefix: str, metadata: dict[str, Any]) -> None:
+        for name in [name for name in state if not is_saved(name.removeprefix(prefix))]:
+            del state[name]
+
+    def refuse_others(module: nn.Module, found: Any) -> None:
+        differing = [*filter(is_saved, found.missing_keys), *found.unexpected_keys]
+        if differing:
+            raise ValueError(
+                f"{title}: the checkpoint was made with other settings of tuning ({len(differing)} names "
+                f"differ, such as {differing[0]}); use the config of the run that made it"
+            )
+        found.missing_keys.clear()
+
+    untyped: Any = module  # torch leaves these two methods without types
+    untyped.register_state_dict_post_hook(leave_out)
+    untyped.register_load_state_dict_post_hook(refuse_others)
