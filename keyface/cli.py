@@ -85,6 +85,7 @@ COMMANDS: Mapping[str, Command | Group] = {
         {
             "render": Command("keyface.commands.shards:render", "Render the miniature world into shards."),
             "verify": Command("keyface.commands.shards:verify", "Check shards against their index."),
+            "index": Command("keyface.commands.shards:index", "Write the index of shards made elsewhere."),
         },
     ),
     "miniature": Group(
@@ -192,8 +193,8 @@ def add_commands(subcommands: Any, commands: Mapping[str, Command | Group], word
 def add_function(parser: ArgumentParser, function: Callable[..., object]) -> None:
     """Adds a function's parameters to a parser, with help from its docstring.
 
-    Parameters without a default are positional, those with one are options; `output` is always an option,
-    also `-o`; a bool is a switch; `lightning` is not the user's (see `run_command`).
+    Parameters without a default are positional, those with one are options; `output` and `out` are always
+    options, also `-o`; a bool is a switch; `lightning` is not the user's (see `run_command`).
     """
     documented = docstring_parser.parse(function.__doc__ or "").params
     helps = {parameter.arg_name: parameter.description for parameter in documented}
@@ -210,7 +211,7 @@ def add_function(parser: ArgumentParser, function: Callable[..., object]) -> Non
             settings |= {"type": typing.get_args(hints[name])[0], "nargs": "+"}
         else:
             settings |= {"type": hints[name]}
-        if name == "output":
+        if name in ("output", "out"):
             parser.add_argument("-o", option, required=required, **settings)
         elif required:
             parser.add_argument(name, **settings)

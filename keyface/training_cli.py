@@ -18,6 +18,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
+from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint
@@ -44,11 +45,11 @@ def run_training(words: Sequence[str]) -> None:
                 subclass_mode_model=True,
                 subclass_mode_data=True,
                 save_config_callback=RunRecord,
-                save_config_kwargs={"overwrite": True},
                 seed_everything_default=0,
                 parser_class=Parser,
                 parser_kwargs={**PARSING, **{name: dict(PARSING) for name in TRAINING}},
                 auto_configure_optimizers=False,
+                load_from_checkpoint_support=False,
                 args=list(words),
             )
         except MisconfigurationException as error:
@@ -75,13 +76,22 @@ class Parser(LightningArgumentParser):
         add_commands(subcommands, COMMANDS, ())
         return subcommands
 
+    def instantiate_classes(self, cfg: Namespace, **kwargs: Any) -> Namespace:
+        """Builds what the config describes; Lightning calls jsonargparse's `instantiate` by its old name."""
+        return self.instantiate(cfg, **kwargs)
+
 
 class RunRecord(SaveConfigCallback):
     """Saves the resolved config and the environment to the run's folder when a run starts."""
 
-    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Writes environment.json: command, versions and machine, enough to repeat the run."""
-        assert trainer.log_dir is not None
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Writes config.yaml and environment.json: command, versions, machine; enough to repeat the run."""
+        folder = trainer.log_dir  # asked on every process, since they agree on it together
+        if self.already_saved or folder is None or not trainer.is_global_zero:
+            return
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        config = self.parser.dump(self.config, skip_unset=False, format="yaml")
+        Path(folder, "config.yaml").write_text(config)
         record = {
             "command": sys.argv,
             "stage": stage,
@@ -94,7 +104,8 @@ class RunRecord(SaveConfigCallback):
                 for distribution in sorted(distributions(), key=lambda each: each.name.lower())
             },
         }
-        Path(trainer.log_dir, "environment.json").write_text(json.dumps(record, indent=1) + "\n")
+        Path(folder, "environment.json").write_text(json.dumps(record, indent=1) + "\n")
+        self.already_saved = True
 
 
 class TrainingCLI(LightningCLI):
@@ -108,17 +119,22 @@ class TrainingCLI(LightningCLI):
         )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Parses a list of words, without Lightning's warning when `sys.argv` has words of its own."""
+        """Parses a list of words, without Lightning's warning when `sys.argv` has words of its own.
+
+        The checkpoint's path is put aside until the classes are made: Lightning would otherwise replace
+        parts of the config by hyperparameters that it finds in the file. Here the config is what counts.
+        """
         assert isinstance(args, list)
         self.config = parser.parse_args(args)
         self.default_experiment = experiment_name(args)
+        settings = self.config[self.config.subcommand]
+        self.checkpoint, settings.ckpt_path = settings.ckpt_path, None
 
     def before_instantiate_classes(self) -> None:
         """Chooses the run's folder and finds the checkpoint that `--ckpt_path last` means."""
         settings = self.config[self.subcommand]
         experiment = settings.runs / (settings.experiment or self.default_experiment)
-        if settings.get("ckpt_path") == "last":
-            settings.ckpt_path = str(newest_checkpoint(experiment))
+        settings.ckpt_path = find_checkpoint(self.checkpoint, experiment)
         if settings.trainer.default_root_dir is None:
             fresh = experiment / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
             settings.trainer.default_root_dir = os.environ.setdefault(RUN_VARIABLE, str(fresh))
@@ -127,7 +143,9 @@ class TrainingCLI(LightningCLI):
         """Builds the trainer with metrics.csv, in the run's folder, and checkpoints."""
         settings = self.config_init[self.subcommand].trainer
         if settings.enable_checkpointing is not False:
-            settings.callbacks = with_checkpoints(settings.callbacks, getattr(self.model, "monitor", None))
+            validates = settings.limit_val_batches != 0
+            monitor = getattr(self.model, "monitor", None) if validates else None
+            settings.callbacks = with_checkpoints(settings.callbacks, monitor)
         logger = loggers(settings.logger, settings.default_root_dir)
         return super().instantiate_trainer(logger=logger, **kwargs)
 
@@ -174,15 +192,21 @@ def experiment_name(words: Sequence[str]) -> str:
     return Path(configs[-1]).stem if configs else "default"
 
 
-def newest_checkpoint(experiment: Path) -> Path:
-    """Returns the last checkpoint of the experiment's newest run that has one.
+def find_checkpoint(asked: str | Path | None, experiment: Path) -> str | None:
+    """Returns the path of a checkpoint; "last" is that of the experiment's newest run that has one.
 
     Raises:
-        FileNotFoundError: There is none; Lightning would silently start afresh.
+        FileNotFoundError: There is none; for "last" Lightning would silently start afresh.
     """
+    if asked is None:
+        return None
+    if str(asked) != "last":
+        if not Path(asked).is_file():
+            raise FileNotFoundError(f"--ckpt_path {asked}: no such checkpoint")
+        return str(asked)
     found = sorted(experiment.glob("*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
     if not found:
         raise FileNotFoundError(
             f"--ckpt_path last: no checkpoint under {experiment}/; leave the option out to start afresh"
         )
-    return found[-1]
+    return str(found[-1])

@@ -125,9 +125,7 @@ def check_prompts(prompts: Prompts, backbone: Backbone) -> None:
             warnings.warn(f"{name} prompt is too long; only this much of it is used: {kept!r}", stacklevel=2)
         unknown = tokenizer.unk_token_id
         if unknown is not None and unknown != tokenizer.eos_token_id and unknown in tokens:
-            warnings.warn(
-                f"the text encoder does not know all words of the {name} prompt {text!r}", stacklevel=2
-            )
+            warnings.warn(f"the text encoder does not know every word of {text!r}", stacklevel=2)
 
 
 def choose_settings(

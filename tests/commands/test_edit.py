@@ -1,0 +1,247 @@
+"""`keyface edit` from file to file, with a tiny backbone in diffusers' layout."""
+
+import json
+import os
+from fractions import Fraction
+from pathlib import Path
+from typing import cast
+
+import av
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from keyface.cli import main
+from keyface.commands import _edit_record, edit
+from keyface.commands._crop import Crop, Paster, SquareFrames, resize
+from keyface.commands._edit_setup import Models
+from keyface.diffusion.backbone import Backbone
+from keyface.diffusion.editor import EditReport
+from keyface.video import VideoReader, write_clip
+
+WORDS = ["a", "photo", "of", "man", "woman", ",", "with", "without", "wearing", "glasses", "beard"]
+FAST = ["--steps", "2", "--interval", "3", "--guidance", "2"]
+
+
+@pytest.fixture
+def weights(tiny_backbone: Backbone, tmp_path: Path) -> Path:
+    folder = tmp_path / "weights"
+    for name in ("vae", "unet", "text_encoder", "scheduler"):
+        getattr(tiny_backbone, name).save_pretrained(folder / name)
+    tokens = Tokenizer(
+        models.WordLevel(
+            {word: index for index, word in enumerate(["<pad>", "<unk>", *WORDS])}, unk_token="<unk>"
+        )
+    )
+    tokens.pre_tokenizer = pre_tokenizers.Whitespace()
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokens, pad_token="<pad>", unk_token="<unk>", model_max_length=8
+    ).save_pretrained(folder / "tokenizer")
+    return folder
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    """Seven frames of 60 x 44 at 29.97 fps with sound."""
+    path = tmp_path / "in.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=Fraction(30000, 1001))
+        stream.width, stream.height, stream.pix_fmt = 60, 44, "yuv420p"
+        sound = container.add_stream("aac", rate=48000)
+        rows, columns = np.mgrid[0:44, 0:60]
+        for index in range(7):
+            image = np.stack([columns * 4, rows * 5, np.full_like(rows, 30 * index)], axis=-1)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image.astype(np.uint8), format="rgb24")))
+        container.mux(stream.encode(None))
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 22000), np.int16), "s16", "stereo")
+        silence.sample_rate = 48000
+        container.mux(sound.encode(silence))
+        container.mux(sound.encode(None))
+    return path
+
+
+def run(video: Path, output: Path, weights: Path, *more: str) -> int:
+    caption = ["--source", "a photo of a man"] if "--source" not in more else []
+    return main(["edit", str(video), "-o", str(output), "--weights", str(weights), *caption, *FAST, *more])
+
+
+def test_an_edit_keeps_frames_stamps_and_sound(
+    video: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output, compare = tmp_path / "out.mp4", tmp_path / "compare.mp4"
+    assert run(video, output, weights, "--edits", "glasses", "--compare", str(compare)) == 0
+    source, edited, both = VideoReader(video), VideoReader(output), VideoReader(compare)
+    assert edited.timings == source.timings
+    assert (edited.height, edited.width) == (44, 60)
+    assert (both.height, both.width, len(both)) == (44, 120, 7)
+    assert edited.has_audio
+    before, after = next(source.chunks(7)), next(edited.chunks(7))
+    outside = (before - after)[..., :6].abs().mean()
+    inside = (before - after)[..., 20:40].abs().mean()
+    assert outside < 0.03 < inside, "only the square in the middle may change"
+
+    record = json.loads((tmp_path / "out.json").read_text())
+    assert record["edits"] == ["glasses"]
+    assert record["prompts"]["source"] == "a photo of a man"
+    assert "glasses" in record["prompts"]["target"]
+    assert record["input"]["frames"] == 7
+    assert record["input"]["fps"] == "30000/1001"
+    assert record["crop"] == {"x": 8, "y": 0, "size": 44}
+    assert record["settings"]["steps"] == 2
+    assert "synthetic" in record["statement"]
+    assert len(record["weights"]) == 3
+    assert record["warnings"], "random networks do not know any face"
+    with av.open(str(output)) as container:
+        assert "synthetic" in container.metadata["comment"]
+    said = capsys.readouterr().err
+    assert "the model does not know this face" in said
+    assert "untuned" in said
+    assert "decode: 100%" in said
+
+
+def test_a_prompt_a_crop_and_the_first_frames(video: Path, weights: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.mkv"
+    more = ["--prompt", "a woman", "--crop", "4,6,32", "--max-seconds", "0.05", "--propagation", "latent"]
+    assert run(video, output, weights, *more) == 0
+    assert len(VideoReader(output)) == 2
+    record = json.loads((tmp_path / "out.json").read_text())
+    assert record["prompts"] == {"source": "a photo of a man", "target": "a woman", "negative": None}
+    assert record["crop"] == {"x": 4, "y": 6, "size": 32}
+
+
+def test_the_same_seed_gives_the_same_video(video: Path, weights: Path, tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        assert run(video, tmp_path / name, weights, "--edits", "glasses") == 0
+    first, second = (next(VideoReader(tmp_path / name).chunks(7)) for name in ("a.mp4", "b.mp4"))
+    assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ([], "either --edits"),
+        (["--edits", "glasses", "--prompt", "a man"], "one of the two"),
+        (["--prompt", "  "], "empty"),
+        (["--edits", "glases"], "did you mean 'glasses'"),
+        (["--prompt", "a photo of a man"], "nothing to change"),
+        (["--edits", "glasses", "--crop", "30,0,44"], "60x44"),
+        (["--edits", "glasses", "--crop", "big"], "x,y,size"),
+        (["--edits", "glasses", "--identity", "nowhere"], "nowhere"),
+        (["--edits", "glasses", "--strength", "1.5"], "fraction from 0 to 1"),
+        (["--edits", "glasses", "--interval", "0"], "at least 1"),
+    ],
+)
+def test_wrong_requests_are_one_line_and_write_nothing(
+    video: Path,
+    weights: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    more: list[str],
+    message: str,
+) -> None:
+    before = sorted(os.listdir(tmp_path))
+    assert run(video, tmp_path / "out.mp4", weights, *more) == 1
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("keyface: error:")]
+    assert len(errors) == 1
+    assert message in errors[0]
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_inputs_and_existing_files_are_never_overwritten(
+    video: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    original = video.read_bytes()
+    link, existing = tmp_path / "link.mp4", tmp_path / "out.mp4"
+    link.symlink_to(video)
+    existing.write_bytes(b"previous")
+    for target in (video, link):
+        assert run(video, target, weights, "--edits", "glasses", "--overwrite") == 1
+        assert "is the input" in capsys.readouterr().err
+    assert run(video, existing, weights, "--edits", "glasses") == 1
+    assert "--overwrite" in capsys.readouterr().err
+    assert (video.read_bytes(), existing.read_bytes()) == (original, b"previous")
+    assert run(video, existing, weights, "--edits", "glasses", "--overwrite") == 0
+    assert len(VideoReader(existing)) == 7
+    assert run(video, existing, weights, "--edits", "glasses", "--compare", str(existing)) == 1
+
+
+class EndlessVideo:
+    """Stands for a reader of a video that no disk can hold."""
+
+    height = width = 10**6
+
+    def __len__(self) -> int:
+        return 10**9
+
+
+def test_a_full_disk_is_noticed_before_starting(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="MiB are free but up to"):
+        edit.check_space(tmp_path / "out.mp4", cast(VideoReader, EndlessVideo()), sides=1)
+
+
+def test_missing_and_damaged_weights(
+    video: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(video, tmp_path / "out.mp4", tmp_path / "nothing", "--edits", "glasses") == 1
+    assert "nothing" in capsys.readouterr().err
+    file = next((weights / "unet").glob("*.safetensors"))
+    file.write_bytes(file.read_bytes()[:1000])
+    assert run(video, tmp_path / "out.mp4", weights, "--edits", "glasses") == 1
+    assert str(weights) in capsys.readouterr().err
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def test_a_source_caption_is_needed_with_own_weights(
+    video: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["edit", str(video), "-o", str(tmp_path / "o.mp4"), "--weights", str(weights), "--edits", "beard"]
+    assert main(words) == 1
+    assert "--source" in capsys.readouterr().err
+
+
+def test_prompts_that_the_encoder_cannot_take_in_are_said(video: Path, weights: Path, tmp_path: Path) -> None:
+    long = "a photo of a man " + "with glasses " * 9
+    with pytest.warns(UserWarning, match="too long.*: 'a photo of a man with glasses with'"):
+        run(video, tmp_path / "o.mp4", weights, "--prompt", long)
+    with pytest.warns(UserWarning, match="does not know every word of 'ein Mann'"):
+        run(video, tmp_path / "p.mp4", weights, "--prompt", "ein Mann")
+
+
+def test_feather_rises_inside_the_frame_only() -> None:
+    crop = Crop(0, 10, 50)
+    mask = crop.feather(height=100, width=50, fraction=0.1)
+    assert mask.shape == (50, 50)
+    assert torch.equal(mask[25], torch.ones(50)), "left and right edges are the frame's own"
+    assert mask[:6, 25].tolist() == pytest.approx([1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 1])
+    assert torch.equal(mask, mask.flip(0))
+
+
+def test_pasting_leaves_the_rest_bit_equal(tmp_path: Path) -> None:
+    frames = torch.rand(5, 3, 40, 60, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    write_clip(tmp_path / "a.mp4", frames, fps=10)
+    reader, crop = VideoReader(tmp_path / "a.mp4"), Crop(10, 4, 32)
+    squares = torch.cat(list(SquareFrames(reader, crop, 32).chunks(2)))
+    paster = Paster(reader, crop)
+    for edited in squares.neg().split([3, 2]):
+        originals, pasted = paster.paste(edited)
+        changed = (originals != pasted).any(dim=1)
+        assert not changed[:, :4].any()
+        assert not changed[:, 36:].any()
+        assert not changed[:, :, :10].any()
+        assert not changed[:, :, 42:].any()
+        assert torch.allclose(pasted[:, :, 12:28, 18:34], -originals[:, :, 12:28, 18:34], atol=1e-6)
+    assert torch.equal(resize(squares, 32), squares)
+
+
+@pytest.mark.parametrize(
+    ("vae", "reconstruction", "number"), [(32.0, 31.0, 0), (24.0, 23.5, 1), (32.0, 28.0, 1), (20.0, 10.0, 2)]
+)
+def test_doubts_follow_the_gate(
+    tiny_backbone: Backbone, vae: float, reconstruction: float, number: int
+) -> None:
+    report = EditReport(1, (0,), vae, reconstruction, {})
+    doubts = _edit_record.doubts(report, Models(tiny_backbone, None, None, True, ()))
+    assert len(doubts) == number
+    assert all("does not know this face" in doubt for doubt in doubts)
