@@ -1,0 +1,78 @@
+"""`keyface miniature measure`: the figures of the miniature's networks on held-out people."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def measure(
+    faces: int = 500,
+    prompts: int = 200,
+    guidance_scale: float = 3.0,
+    json_file: Path | None = None,
+    sheet: Path | None = None,
+) -> None:
+    """Measures autoencoder, recognizers, classifier, prompt control and inversion on held-out people.
+
+    Args:
+        faces: Pictures for autoencoder, recognizers and classifier, four of each person.
+        prompts: Faces sampled from captions for the prompt control.
+        guidance_scale: Classifier-free guidance of the samples.
+        json_file: Write the figures there.
+        sheet: Write the first 64 samples there as a contact sheet.
+    """
+    from keyface.miniature import captions, world, zoo
+    from keyface.miniature import measure as m
+
+    people = m.held_out_faces(faces // 4, 4)
+    images, landmarks = m.render_all(people)
+    truth = world.labels(people)
+    backbone = zoo.backbone()
+    classifier = zoo.attribute_classifier()
+    networks = {"identity_network": zoo.identity_network(), **zoo.recognizers()}
+    control, samples = m.prompt_control(backbone, classifier, prompts, guidance_scale)
+    report: dict[str, Any] = {
+        "n": len(people),
+        "autoencoder": m.autoencoder_psnr(backbone.vae, images),
+        "inversion": m.inversion_psnr(backbone, images[:64], captions.full_caption(people[:64])),
+        "identity_auc": {
+            name: m.recognition_auc(network, images, landmarks, people.identity.ids)
+            for name, network in networks.items()
+        },
+        "classifier": {
+            name: score
+            for name, score in m.classifier_accuracy(classifier, images, truth).items()
+            if min(score["positives"], score["negatives"]) >= 20
+        },
+        "prompt_control": control,
+    }
+    _print(report)
+    if json_file is not None:
+        json_file.parent.mkdir(parents=True, exist_ok=True)
+        json_file.write_text(json.dumps(report, indent=2) + "\n")
+    if sheet is not None:
+        from keyface import pictures
+
+        rows = [(f"{start + 1}-{start + len(part)}", part) for start, part in _rows(samples[:64], 8)]
+        sheet.parent.mkdir(parents=True, exist_ok=True)
+        pictures.sheet(rows).save(sheet)
+
+
+def _rows(images: Tensor, columns: int) -> list[tuple[int, Tensor]]:
+    return [(start, images[start : start + columns]) for start in range(0, len(images), columns)]
+
+
+def _print(report: dict[str, Any]) -> None:
+    print(f"held-out pictures: {report['n']}")
+    for section in ("autoencoder", "inversion", "identity_auc"):
+        for name, value in report[section].items():
+            print(f"{section:16s} {name:22s} {value:8.3f}")
+    for section in ("classifier", "prompt_control"):
+        for name, score in report[section].items():
+            counts = f"n = {score['positives']} + {score['negatives']}"
+            print(f"{section:16s} {name:22s} {score['accuracy']:8.3f}   {counts}")

@@ -1,0 +1,42 @@
+"""Captions pictures of the miniature with its CLIP pair, as BLIP-2 captions real photographs."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from keyface.miniature.captions import alternatives
+from keyface.miniature.networks.clip import ClipPair
+
+_PASSES = 2
+
+
+@torch.inference_mode()
+def caption_images(pair: ClipPair, images: Tensor) -> list[str]:
+    """Chooses for each field of the canonical caption the phrase that fits the picture best.
+
+    Coordinate ascent: starting from the first phrases, one field after the other takes the phrase whose
+    whole caption lies closest to the picture, twice around, since fields explain each other (a bald head
+    has no bangs).
+
+    Args:
+        pair: The CLIP pair.
+        images: (B, 3, H, W) in [-1, 1].
+
+    Returns:
+        One canonical caption an image.
+    """
+    fields = alternatives()
+    features = pair.encode_image(images)
+    chosen = [{field: options[-1] for field, options in fields.items()} for _ in range(len(images))]
+    for _ in range(_PASSES):
+        for field, options in fields.items():
+            texts = [_join({**row, field: option}) for row in chosen for option in options]
+            similarity = pair.encode_text(texts).view(len(images), len(options), -1) @ features[:, :, None]
+            for row, best in zip(chosen, similarity[..., 0].argmax(1).tolist(), strict=True):
+                row[field] = options[best]
+    return [_join(row) for row in chosen]
+
+
+def _join(row: dict[str, str]) -> str:
+    return ", ".join(row.values())

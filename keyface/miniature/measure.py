@@ -1,0 +1,159 @@
+"""Measures the miniature's networks on held-out people: the figures of the README's table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from keyface.diffusion.backbone import Backbone
+from keyface.diffusion.inversion import denoise, invert
+from keyface.faces.recognition import Recognizer
+from keyface.miniature import captions, renderer, world
+from keyface.miniature.networks.attributes import AttributeClassifier
+from keyface.miniature.networks.autoencoder import PatchAutoencoder
+from keyface.miniature.pairs import RATES
+from keyface.miniature.parameters import Faces
+
+PROMPTED: tuple[str, ...] = (
+    "Eyeglasses", "Sunglasses", "Beard", "Smiling", "Young", "Male", "Bangs",
+    "Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair",
+)  # fmt: skip
+"""Labels whose control by the prompt is measured."""
+
+
+def held_out_faces(count: int, per_identity: int, seed: int = 7) -> Faces:
+    """Draws held-out people, ``per_identity`` pictures each with other attributes, pose and light."""
+    ids = (world.HELD_OUT + 10_000 + torch.arange(count)).repeat_interleave(per_identity)
+    return world.sample(ids, seed, RATES)
+
+
+def render_all(faces: Faces, size: int = 128, chunk: int = 32) -> tuple[Tensor, Tensor]:
+    """Renders faces; returns images (B, 3, size, size) in [-1, 1] and landmarks (B, 5, 2) in pixels."""
+    pictures = [renderer.render(faces[i : i + chunk], size) for i in range(0, len(faces), chunk)]
+    return torch.cat([p.image for p in pictures]), torch.cat([p.landmarks for p in pictures])
+
+
+def psnr(first: Tensor, second: Tensor) -> float:
+    """Mean over images of the peak signal-to-noise ratio in dB, for images in [-1, 1]."""
+    error = (first.clamp(-1, 1) - second.clamp(-1, 1)).square().mean((1, 2, 3)) / 4
+    return float((-10 * error.clamp_min(1e-10).log10()).mean())
+
+
+@torch.inference_mode()
+def autoencoder_psnr(autoencoder: PatchAutoencoder, images: Tensor, chunk: int = 32) -> dict[str, float]:
+    """Returns the PSNR in dB of the decoder and of the PCA of equal size alone."""
+    scores: dict[str, list[float]] = {"psnr": [], "psnr_linear": []}
+    for part in images.split(chunk):
+        latents = autoencoder.encode(part).latent_dist.mode()
+        scores["psnr"].append(psnr(autoencoder.decode(latents).sample, part))
+        scores["psnr_linear"].append(psnr(autoencoder.decode_linear(latents), part))
+    return {name: sum(values) / len(values) for name, values in scores.items()}
+
+
+@torch.inference_mode()
+def recognition_auc(network: Recognizer, images: Tensor, landmarks: Tensor, ids: Tensor) -> float:
+    """Returns the AUC of same against different person over all pairs of pictures."""
+    embeddings = torch.cat(
+        [network(i, p) for i, p in zip(images.split(64), landmarks.split(64), strict=True)]
+    )
+    rows, columns = torch.triu_indices(len(ids), len(ids), offset=1)
+    similarity = (embeddings @ embeddings.T)[rows, columns]
+    same = ids[rows] == ids[columns]
+    ranks = torch.empty_like(similarity).double()
+    ranks[similarity.argsort()] = torch.arange(1, len(similarity) + 1).double()
+    positives = int(same.sum())
+    area = ranks[same].sum() - positives * (positives + 1) / 2
+    return float(area / (positives * (len(same) - positives)))
+
+
+@torch.inference_mode()
+def classifier_accuracy(
+    classifier: AttributeClassifier, images: Tensor, truth: Mapping[str, Tensor]
+) -> dict[str, dict[str, float]]:
+    """Returns for each label the balanced accuracy and the number of positives and negatives."""
+    parts = [classifier.predict(part) for part in images.split(64)]
+    return {
+        name: balanced_accuracy(torch.cat([part[name] for part in parts]), truth[name])
+        for name in classifier.labels
+    }
+
+
+def balanced_accuracy(predicted: Tensor, true: Tensor) -> dict[str, float]:
+    """Returns the mean of the hit rates on both kinds, with their numbers.
+
+    Args:
+        predicted: (B,) bool.
+        true: (B,) bool.
+
+    Returns:
+        ``accuracy`` (nan where one kind is missing), ``positives``, ``negatives``.
+    """
+    hits, rejections = predicted[true].float().mean(), (~predicted[~true]).float().mean()
+    return {
+        "accuracy": float((hits + rejections) / 2),
+        "positives": int(true.sum()),
+        "negatives": int((~true).sum()),
+    }
+
+
+@torch.inference_mode()
+def generate(
+    backbone: Backbone,
+    prompts: Sequence[str],
+    steps: int = 20,
+    guidance_scale: float = 3.0,
+    seed: int = 0,
+    chunk: int = 25,
+) -> Tensor:
+    """Samples one image a prompt with DDIM and classifier-free guidance, (B, 3, H, W) in [-1, 1]."""
+    images: list[Tensor] = []
+    side = backbone.unet.config.sample_size
+    backbone.scheduler.set_timesteps(steps)
+    generator = torch.Generator().manual_seed(seed)
+    empty = backbone.encode_prompts([""])
+    for start in tqdm(range(0, len(prompts), chunk), desc="sample", unit="batch"):
+        part = list(prompts[start : start + chunk])
+        text = backbone.encode_prompts(part)
+        latents = torch.randn((len(part), backbone.latent_channels, side, side), generator=generator)
+        for timestep in backbone.scheduler.timesteps:
+            unconditional = backbone.unet(latents, timestep, empty.expand(len(part), -1, -1)).sample
+            conditional = backbone.unet(latents, timestep, text).sample
+            output = unconditional + guidance_scale * (conditional - unconditional)
+            latents = backbone.scheduler.step(output, timestep, latents).prev_sample
+        images.append(backbone.decode_latents(latents).clamp(-1, 1))
+    return torch.cat(images)
+
+
+def prompt_control(
+    backbone: Backbone, classifier: AttributeClassifier, count: int = 200, guidance_scale: float = 3.0
+) -> tuple[dict[str, dict[str, float]], Tensor]:
+    """Samples faces from captions of held-out people and asks the classifier what it sees.
+
+    Returns:
+        For each label of :data:`PROMPTED` the balanced accuracy of "seen" against "asked for", and the
+        images (count, 3, H, W).
+    """
+    faces = held_out_faces(count, 1, seed=11)
+    images = generate(backbone, captions.full_caption(faces), guidance_scale=guidance_scale)
+    scores = classifier_accuracy(classifier, images, world.labels(faces))
+    return {name: scores[name] for name in PROMPTED}, images
+
+
+@torch.inference_mode()
+def inversion_psnr(
+    backbone: Backbone, images: Tensor, prompts: Sequence[str], steps: int = 25, chunk: int = 16
+) -> dict[str, float]:
+    """Returns the PSNR in dB of invert-and-denoise, and of the autoencoder alone, on the same images."""
+    scores: dict[str, list[float]] = {"reconstruction": [], "autoencoder": []}
+    for start in range(0, len(images), chunk):
+        part = images[start : start + chunk]
+        text = backbone.encode_prompts(list(prompts[start : start + chunk]))
+        latents = backbone.encode_images(part)
+        inverted = invert(backbone.unet, backbone.scheduler, latents, text, steps)[-1]
+        returned = denoise(backbone.unet, backbone.scheduler, inverted, text, steps)
+        scores["reconstruction"].append(psnr(backbone.decode_latents(returned), part))
+        scores["autoencoder"].append(psnr(backbone.decode_latents(latents), part))
+    return {name: sum(values) / len(values) for name, values in scores.items()}

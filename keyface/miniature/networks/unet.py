@@ -1,0 +1,51 @@
+"""The miniature's U-Net and noise schedule."""
+
+from __future__ import annotations
+
+from diffusers import DDIMScheduler, UNet2DConditionModel
+
+
+def build_unet(
+    latent_channels: int = 12,
+    sample_size: int = 16,
+    widths: tuple[int, int, int] = (64, 128, 192),
+    text_width: int = 128,
+) -> UNet2DConditionModel:
+    """Builds an untrained U-Net with self- and cross-attention at 16×16, 8×8 and 4×4.
+
+    Args:
+        latent_channels: Channels of the latents.
+        sample_size: Side of the latents.
+        widths: Channels by level; each a multiple of 32, the width of a head.
+        text_width: Width of the text encoder.
+    """
+    return UNet2DConditionModel(
+        sample_size=sample_size,
+        in_channels=latent_channels,
+        out_channels=latent_channels,
+        block_out_channels=widths,
+        layers_per_block=1,
+        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+        cross_attention_dim=text_width,
+        # diffusers reads this as the number of heads.
+        attention_head_dim=tuple(width // 32 for width in widths),
+        norm_num_groups=16,
+        use_linear_projection=True,
+    )
+
+
+def build_scheduler() -> DDIMScheduler:
+    """Builds the schedule: v-prediction with zero terminal SNR, trailing timesteps."""
+    return DDIMScheduler(
+        num_train_timesteps=1000,
+        beta_schedule="scaled_linear",
+        beta_start=0.00085,
+        beta_end=0.012,
+        prediction_type="v_prediction",
+        rescale_betas_zero_snr=True,
+        timestep_spacing="trailing",
+        clip_sample=False,
+        set_alpha_to_one=True,
+        steps_offset=0,
+    )

@@ -1,0 +1,106 @@
+"""The miniature's trained networks, read from the package."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import cast
+
+import torch
+from diffusers import UNet2DConditionModel
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from keyface.diffusion.backbone import Backbone, load_unet
+from keyface.faces.recognition import Recognizer
+from keyface.miniature import captioner
+from keyface.miniature.networks.attributes import AttributeClassifier
+from keyface.miniature.networks.autoencoder import PatchAutoencoder
+from keyface.miniature.networks.clip import ClipPair
+from keyface.miniature.networks.recognition import Architecture, IdentityNetwork
+from keyface.miniature.parameters import CELEBA_ATTRIBUTES, EXTRA_LABELS
+from keyface.miniature.storage import load_network
+
+WEIGHTS = Path(__file__).parent / "weights"
+"""Folder of the weights: ``base`` in diffusers' layout, one folder for each other network."""
+
+RECOGNIZERS: dict[str, Architecture] = {"recognizer_vgg": "vgg", "recognizer_convnext": "convnext"}
+"""Evaluation recognizers by folder; neither shares architecture or weights with Eq. 5's network."""
+
+
+def backbone() -> Backbone:
+    """Returns the base: autoencoder, U-Net, text encoder, tokenizer and scheduler, in single precision.
+
+    Raises:
+        FileNotFoundError: If the package was installed without its weights.
+    """
+    return Backbone.from_folder(WEIGHTS / "base", autoencoder=PatchAutoencoder, dtype=torch.float32)
+
+
+def identity_unet(base: UNet2DConditionModel | None = None) -> UNet2DConditionModel:
+    """Returns ε1, the base U-Net fine-tuned with Eq. 5."""
+    return load_unet(WEIGHTS / "identity", base or backbone().unet)
+
+
+def direction_unet(base: UNet2DConditionModel | None = None) -> UNet2DConditionModel:
+    """Returns ε2, the base U-Net fine-tuned with Eq. 6."""
+    return load_unet(WEIGHTS / "direction", base or backbone().unet)
+
+
+@cache
+def clip_pair() -> ClipPair:
+    """Returns the CLIP pair of Eq. 6, frozen."""
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(WEIGHTS / "clip")
+    with _same_random_numbers():
+        network = ClipPair(tokenizer)
+    return cast(ClipPair, load_network(network, WEIGHTS / "clip"))
+
+
+@cache
+def identity_network() -> Recognizer:
+    """Returns the identity network of Eq. 5; it aligns faces and needs landmarks."""
+    return _recognizer("identity_network", "iresnet", aligned=True)
+
+
+@cache
+def recognizers() -> dict[str, Recognizer]:
+    """Returns the recognizers of the evaluation; they see whole frames and ignore landmarks."""
+    return {folder: _recognizer(folder, architecture) for folder, architecture in RECOGNIZERS.items()}
+
+
+@cache
+def attribute_classifier() -> AttributeClassifier:
+    """Returns the classifier that scores edits; nothing is trained against it."""
+    with _same_random_numbers():
+        network = AttributeClassifier([*CELEBA_ATTRIBUTES, *EXTRA_LABELS])
+    return cast(AttributeClassifier, load_network(network, WEIGHTS / "attributes"))
+
+
+def caption_images(images: Tensor) -> list[str]:
+    """Captions images (B, 3, H, W) in [-1, 1] in the canonical form, by zero-shot choice of phrases."""
+    return captioner.caption_images(clip_pair(), images)
+
+
+def card(name: str) -> dict[str, object]:
+    """Returns a network's card: its config, data, samples seen and measured figures."""
+    content: dict[str, object] = json.loads((WEIGHTS / name / "card.json").read_text())
+    return content
+
+
+def _recognizer(folder: str, architecture: Architecture, aligned: bool = False) -> Recognizer:
+    with _same_random_numbers():
+        network = IdentityNetwork(architecture, aligned=aligned)
+    return cast(Recognizer, load_network(network, WEIGHTS / folder))
+
+
+@contextmanager
+def _same_random_numbers() -> Iterator[None]:
+    """Building a network draws initial weights; the caller's random numbers must not notice."""
+    state = torch.get_rng_state()
+    try:
+        yield
+    finally:
+        torch.set_rng_state(state)
