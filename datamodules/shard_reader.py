@@ -76,14 +76,6 @@ def find_samples(folder: Path, shard: ShardEntry, faults: Faults) -> list[Found]
     except (tarfile.TarError, OSError, EOFError) as error:
         faults.report(path, "", SampleError(f"is not a readable tar file ({error})"))
         return []
-    if len({key for key, _, _ in groups}) != shard.samples:
-        faults.report(
-            path,
-            "",
-            SampleError(
-                f"holds {len(groups)} samples, its index says {shard.samples}; it was cut or changed"
-            ),
-        )
     found: list[Found] = []
     keys: set[str] = set()
     for key, members, wrong in groups:
@@ -96,6 +88,9 @@ def find_samples(folder: Path, shard: ShardEntry, faults: Faults) -> list[Found]
         except SampleError as problem:
             faults.report(path, key, problem)
         keys.add(key)
+    if len(keys) != shard.samples:
+        what = f"holds {len(keys)} samples, its index says {shard.samples}; it was cut or changed"
+        faults.report(path, "", SampleError(what))
     return found
 
 

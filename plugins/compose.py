@@ -109,7 +109,7 @@ def _replace(caption: str, hits: list[re.Match[str]], category: Category, phrase
 
 
 def _join(before: str, phrase: str, old: str) -> str:
-    """Put a phrase after a text so that the two read as one: no second article or "with", and a or an by sound.
+    """Put a phrase after a text so that the two read as one: no second article or "with", a or an by sound.
 
     Args:
         before: The text up to what is replaced, with its last space.

@@ -46,24 +46,30 @@ def check(file: Path | None = None) -> None:
         file: YAML file of categories to check; it is not installed.
     """
     from keyface.plugins import EditError, edits
+    from keyface.plugins.category import did_you_mean
+    from keyface.plugins.registry import read_yaml
 
-    edits.load()
+    known = {category.name: edits.origin(category.name) for category in edits}
+    checked = list(edits)
+    if file is not None:
+        checked = read_yaml(file)
+        for category in checked:
+            if category.name in known:
+                raise EditError(
+                    f"{file}: {category.name!r} is already an edit from {known[category.name]}; rename it"
+                )
+            known[category.name] = str(file)
+    for category in checked:
+        for other in category.conflicts:
+            if other not in known:
+                raise EditError(
+                    f"{known[category.name]}: {category.name!r} conflicts with {other!r}, which does not exist"
+                    f"{did_you_mean(other, tuple(known))}; correct the name"
+                )
     if file is None:
-        packages = sorted({edits.origin(name) for name in edits.names()})
-        print(f"{len(edits)} edit categories from {', '.join(packages)} are fine")
-        unknown = [
-            f"{category.name!r} ({other!r})"
-            for category in edits
-            for other in category.conflicts
-            if other not in edits
-        ]
-        if unknown:
-            raise EditError(
-                f"conflicts with edits that do not exist: {', '.join(unknown)}; correct the names"
-            )
-        return
-    added = edits.from_yaml(file)
-    print(f"{file}: {', '.join(category.name for category in added)} can be used")
+        print(f"{len(known)} edit categories from {', '.join(sorted(set(known.values())))} are fine")
+    else:
+        print(f"{file}: {', '.join(category.name for category in checked)} can be used")
 
 
 def table(rows: list[tuple[str, ...]]) -> str:
