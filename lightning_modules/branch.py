@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from keyface.diffusion.backbone import Backbone
-from keyface.lightning_modules.checkpoint import plain, save_only
+from keyface.lightning_modules.checkpoint import arguments_of, plain, save_only
 from keyface.lightning_modules.ema import ExponentialMovingAverage
 from keyface.lightning_modules.lora import TunedUNet, Tuning
 from keyface.lightning_modules.model_card import write_card
@@ -242,7 +242,7 @@ class BranchModule(LightningModule):
         metrics = {} if trainer is None else {k: float(v) for k, v in trainer.callback_metrics.items()}
         return {
             "configuration": dict(self.hparams),
-            "data": {} if data is None else {"class": type(data).__name__, **plain(dict(data.hparams))},
+            "data": {} if data is None else {"class": type(data).__name__, **plain(arguments_of(data))},
             "samples_seen": self.samples_seen,
             "steps": 0 if trainer is None else self.global_step,
             "trained_parameters": sum(parameter.numel() for parameter in self.trained_parameters()),

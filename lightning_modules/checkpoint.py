@@ -1,5 +1,6 @@
 """What goes into a branch's checkpoints."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
@@ -36,6 +37,12 @@ def _is_plain(fields: dict[str, Any]) -> bool:
         isinstance(value, PLAIN) or (is_dataclass(value) and _is_plain(_fields(value)))
         for value in fields.values()
     )
+
+
+def arguments_of(instance: object) -> dict[str, Any]:
+    """What an object was made with, as far as it keeps it in attributes of the arguments' names."""
+    names = inspect.signature(type(instance)).parameters
+    return {name: getattr(instance, name) for name in names if hasattr(instance, name)}
 
 
 def save_only(module: nn.Module, is_saved: Callable[[str], bool], title: str) -> None:

@@ -81,7 +81,7 @@ class TunedUNet:
     @classmethod
     def prepare(cls, base: UNet2DConditionModel, tuning: Tuning) -> "TunedUNet":
         """Copy the base in fp32 and free what `tuning` says; the base stays as it is."""
-        unet = copy.deepcopy(base).float()
+        unet = copy.deepcopy(base).float().train()
         unet.requires_grad_(tuning.lora is None)
         adapter = None if tuning.lora is None else _add_adapter(unet, tuning.lora)
         _freeze_all_but(unet, tuning.trainable)

@@ -35,7 +35,7 @@ and say that the result is synthetic.
 
 
 def write_card(folder: Path, title: str, facts: dict[str, Any]) -> None:
-    """Write README.md for people and keyface.json, the same facts, for programs.
+    """Write README.md for people and card.json, the same facts, for programs.
 
     Args:
         folder: Where the weights are.
@@ -54,4 +54,4 @@ def write_card(folder: Path, title: str, facts: dict[str, Any]) -> None:
         }
     )
     (folder / "README.md").write_text(card)
-    (folder / "keyface.json").write_text(json.dumps({"title": title, **facts}, indent=1, default=str) + "\n")
+    (folder / "card.json").write_text(json.dumps({"title": title, **facts}, indent=1, default=str) + "\n")

@@ -11,8 +11,8 @@ class WarmupCosine(LambdaLR):
 
     Args:
         optimizer: Its learning rate is the flat part's.
-        total_steps: Step at which the end is reached.
-        warmup_steps: Length of the rise from 0.
+        total_steps: Step at which the end is reached; ``${trainer.max_steps}`` in a config.
+        warmup: Fraction of the run in which the rate rises from 0.
         flat: Fraction of the run, warm-up included, before the decay begins; 0: right after the warm-up.
         final: Fraction of the learning rate that is left at the end.
 
@@ -24,17 +24,18 @@ class WarmupCosine(LambdaLR):
         self,
         optimizer: Optimizer,
         total_steps: int,
-        warmup_steps: int = 0,
+        warmup: float = 0.0,
         flat: float = 0.0,
         final: float = 0.0,
     ) -> None:
-        if not 0 <= warmup_steps < total_steps:
+        if total_steps < 1 or not 0 <= warmup <= 1 or not 0 <= flat <= 1:
             raise ValueError(
-                f"warmup_steps is {warmup_steps}; it must be less than total_steps, {total_steps}"
+                f"a schedule needs at least one step and fractions in [0, 1]; total_steps is {total_steps}, "
+                f"warmup {warmup}, flat {flat}"
             )
         self.total_steps = total_steps
-        self.warmup_steps = warmup_steps
-        self.decay_from = max(warmup_steps, round(flat * total_steps))
+        self.warmup_steps = round(warmup * total_steps)
+        self.decay_from = max(self.warmup_steps, round(flat * total_steps))
         self.final = final
         super().__init__(optimizer, self.factor)
 

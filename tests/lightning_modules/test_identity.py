@@ -19,8 +19,6 @@ pytestmark = [
     # Advice on data loader workers and on skipped validation and steps, which tiny runs do not heed.
     pytest.mark.filterwarnings("ignore::lightning.fabric.utilities.warnings.PossibleUserWarning"),
     pytest.mark.filterwarnings("ignore:`training_step` returned `None`"),
-    # Lightning 2.6 with torch 2.15 inside its own data loading.
-    pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning"),
 ]
 
 QUICK = NoisyInput(source="inverted", steps=2)

@@ -9,7 +9,7 @@ from keyface.lightning_modules.optim import WarmupCosine
 
 def test_warm_up_flat_and_half_cosine() -> None:
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=2.0)
-    schedule = WarmupCosine(optimizer, total_steps=20, warmup_steps=3, flat=0.5, final=0.1)
+    schedule = WarmupCosine(optimizer, total_steps=20, warmup=0.15, flat=0.5, final=0.1)
     rates = []
     for _ in range(22):
         rates.append(optimizer.param_groups[0]["lr"])
@@ -22,7 +22,8 @@ def test_warm_up_flat_and_half_cosine() -> None:
     assert rates[20:] == pytest.approx([0.2, 0.2])
 
 
-def test_warm_up_longer_than_the_run_is_refused() -> None:
+@pytest.mark.parametrize(("total_steps", "warmup"), [(-1, 0.1), (10, 20.0)])
+def test_impossible_schedules_are_refused(total_steps: int, warmup: float) -> None:
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
-    with pytest.raises(ValueError, match="warmup_steps is 5"):
-        WarmupCosine(optimizer, total_steps=5, warmup_steps=5)
+    with pytest.raises(ValueError, match=f"total_steps is {total_steps}, warmup {warmup}"):
+        WarmupCosine(optimizer, total_steps, warmup)

@@ -1,0 +1,69 @@
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from keyface.lightning_modules.checkpoint import arguments_of, plain, save_only
+
+
+@dataclass(frozen=True)
+class Inner:
+    rank: int = 2
+
+
+@dataclass(frozen=True)
+class Settings:
+    name: str = "x"
+    inner: Inner = field(default_factory=Inner)
+
+
+@dataclass(frozen=True)
+class HoldsNetwork:
+    network: nn.Module
+
+
+def test_plain_keeps_what_needs_no_code_to_be_read() -> None:
+    values = {
+        "text": "a",
+        "path": Path("b/c"),
+        "settings": Settings(),
+        "network": nn.Identity(),
+        "holder": HoldsNetwork(nn.Identity()),
+        "function": print,
+        "kind": Settings,
+        "nothing": None,
+    }
+    assert plain(values) == {
+        "text": "a",
+        "path": "b/c",
+        "settings": {"name": "x", "inner": {"rank": 2}},
+        "nothing": None,
+    }
+
+
+def test_arguments_of_finds_those_that_were_kept() -> None:
+    layer = nn.Linear(3, 5)
+    assert arguments_of(layer)["in_features"] == 3
+    assert "device" not in arguments_of(layer)
+
+
+def test_save_only_leaves_out_and_takes_back() -> None:
+    def build() -> nn.ModuleDict:
+        network = nn.ModuleDict({"kept": nn.Linear(2, 2), "frozen": nn.Linear(2, 2)})
+        save_only(network, lambda name: name.startswith("kept."), "network")
+        return network
+
+    first, second = build(), build()
+    state = first.state_dict()
+    assert set(state) == {"kept.weight", "kept.bias"}
+    frozen = second["frozen"].weight.clone()
+    second.load_state_dict(state)
+    assert torch.equal(second["kept"].weight, first["kept"].weight)
+    assert torch.equal(second["frozen"].weight, frozen)
+    del state["kept.bias"]
+    with pytest.raises(ValueError, match=r"network: .*kept\.bias"):
+        second.load_state_dict(state)
+    with pytest.raises(ValueError, match="other"):
+        second.load_state_dict({**first.state_dict(), "other": torch.zeros(1)})
