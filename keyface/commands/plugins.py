@@ -63,8 +63,8 @@ def check(file: Path | None = None) -> None:
         for other in category.conflicts:
             if other not in known:
                 raise EditError(
-                    f"{known[category.name]}: {category.name!r} conflicts with {other!r}, which does not exist"
-                    f"{did_you_mean(other, tuple(known))}; correct the name"
+                    f"{known[category.name]}: {category.name!r} conflicts with {other!r}, which does not "
+                    f"exist{did_you_mean(other, tuple(known))}; correct the name"
                 )
     if file is None:
         print(f"{len(known)} edit categories from {', '.join(sorted(set(known.values())))} are fine")
