@@ -90,8 +90,8 @@ def test_every_phrase_is_in_the_vocabulary_of_the_miniature() -> None:
             assert set(re.findall("[a-z]+", phrase)) <= words, (category.name, phrase)
 
 
-# A hat takes bangs out of the picture (and gives them back), a bald head its bangs; an edit of the words cannot
-# know, so these are compared without that clause.
+# A hat takes bangs out of the picture (and gives them back), a bald head its bangs; an edit of the words
+# cannot know, so these are compared without that clause.
 HIDES_BANGS = {"hat", "no-hat", "bald"}
 
 
