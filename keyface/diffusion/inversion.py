@@ -146,6 +146,7 @@ def predict(unet: UNet2DConditionModel, latents: Tensor, timestep: int, text: Te
     return output.float()
 
 
+@torch.no_grad()
 def invert(
     unet: UNet2DConditionModel,
     scheduler: DDIMScheduler,
@@ -157,7 +158,7 @@ def invert(
     until: int | None = None,
     before_level: Callable[[int], None] | None = None,
 ) -> Tensor:
-    """Deterministic DDIM inversion, without guidance.
+    """Deterministic DDIM inversion, without guidance and without gradient.
 
     With k fixed-point iterations the output of each level is first extrapolated linearly from those of the
     two levels below, and corrected k times by evaluating it at the latent that it leads to. The first level,
