@@ -37,6 +37,7 @@ def table(rows: Sequence[Mapping[str, object]]) -> str:
 
 
 def _text(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.4f}" if abs(value) < 0.1 else f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
-    return str(value)
+    if not isinstance(value, float):
+        return str(value)
+    size = abs(value)
+    return f"{value:.4f}" if 0 < size < 0.1 else f"{value:.3f}" if size <= 1 else f"{value:.1f}"
