@@ -14,7 +14,7 @@ Colour = Tensor
 
 
 def cover(distance: Tensor, softness: Tensor) -> Tensor:
-    """Antialiased inside: 1 where the signed distance is well below 0, over a ramp as wide as ``softness``."""
+    """Antialiased inside: 1 where the signed distance is below 0, over a ramp as wide as ``softness``."""
     return (0.5 - distance / softness).clamp(0.0, 1.0)
 
 
@@ -58,7 +58,7 @@ class Canvas:
         self.layers = ground
 
     def paint(self, alpha: Tensor, colour: Colour, name: str | None = None, layer: int | None = None) -> None:
-        """Lays a colour over the picture where ``alpha`` (B, 1, H, W), and names what is more than half covered."""
+        """Lays a colour over the picture by ``alpha`` (B, 1, H, W), and names what it covers by half."""
         self.picture = torch.lerp(self.picture, colour, alpha)
         if self.classes is not None and name is not None:
             self.classes = torch.where(alpha > 0.5, CLASS[name], self.classes)

@@ -1,7 +1,7 @@
 """Captions: what a photo's describer would say, and say truly.
 
-What is absent is often said too ("without glasses", "not smiling"): a text encoder that only ever hears of what
-is there cannot know whether silence means absence.
+What is absent is often said too ("without glasses", "not smiling"): a text encoder that only ever hears of
+what is there cannot know whether silence means absence.
 """
 
 from __future__ import annotations

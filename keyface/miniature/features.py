@@ -16,7 +16,7 @@ _IRISES = ((92, 58, 32), (120, 84, 40), (88, 116, 62), (72, 124, 160), (116, 140
 
 @dataclass(frozen=True)
 class Sheet:
-    """Canonical coordinates by pixel: u, its mirror image m = |u|, side = sign(u), y, and the pixel's size."""
+    """Canonical coordinates by pixel: u, its mirror m = |u|, side = sign(u), y, and the pixel's size."""
 
     u: Tensor
     m: Tensor
@@ -37,7 +37,7 @@ def iris_colour(g: Geometry) -> Colour:
 
 
 def eye_lines(s: Sheet, g: Geometry) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The lids: (dx from the eye's middle outwards, dy tilted with the eye, upper lid's dy, lower lid's dy)."""
+    """The lids: dx outwards from the eye's middle, dy tilted with it, and the upper and lower lid's dy."""
     dx = s.m - g.eye_x
     tilt = 0.10 + 0.13 * g.trait["eye_tilt"] - 0.10 * g.has["sad"]
     dy = s.y - g.eye_y + tilt * dx

@@ -120,9 +120,9 @@ def head_profile(g: Geometry) -> Profile:
 class Surface:
     """A visible surface by pixel, each (B, 1, H, W).
 
-    ``u`` and ``y`` are canonical coordinates (beyond the silhouette those of the nearest rim), ``z`` the depth
-    towards the viewer, ``distance`` the signed distance to the silhouette in head units (negative inside), and
-    ``normal`` (not unit) leans out of the picture.
+    ``u`` and ``y`` are canonical coordinates (beyond the silhouette those of the nearest rim), ``z`` the
+    depth towards the viewer, ``distance`` the signed distance to the silhouette in head units (negative
+    inside), and ``normal`` (not unit) leans out of the picture.
     """
 
     u: Tensor

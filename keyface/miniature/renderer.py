@@ -37,7 +37,7 @@ class Rendering:
         mask: (B, H, W) uint8, an index into `MASK_CLASSES`.
         landmarks: (B, 5, 2) float32 as (x, y) in pixels: left eye, right eye, nose tip, left and right corner
             of the mouth, the viewer's left first (ArcFace's order).
-        surface: (B, 3, H, W) float32: two coordinates that move with the pixel and the layer that they are of.
+        surface: (B, 3, H, W) float32: two coordinates that move with the pixel, and their layer.
     """
 
     image: Tensor

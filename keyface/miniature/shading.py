@@ -89,7 +89,7 @@ def face_light(face: Surface, u: Tensor, m: Tensor, g: Geometry) -> Tensor:
 
 
 def occlusion(m: Tensor, y: Tensor, g: Geometry) -> Tensor:
-    """Where little light reaches whatever its direction: sockets, under the nose and the lip; (B, 1, H, W)."""
+    """Where little light reaches from anywhere: sockets, under the nose and the lip; (B, 1, H, W)."""
     under_nose = blob(m, y - g.nose_y - 0.035, g.nose_width * 1.0, 0.035)
     socket = blob(m - g.eye_x + 0.07, y - g.eye_y + 0.055, 0.16, 0.075)
     inner = blob(m - 0.115, y - g.eye_y + 0.02, 0.05, 0.10)
