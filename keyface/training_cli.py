@@ -78,7 +78,8 @@ class Parser(LightningArgumentParser):
 
     def instantiate_classes(self, cfg: Namespace, **kwargs: Any) -> Namespace:
         """Builds what the config describes; Lightning calls jsonargparse's `instantiate` by its old name."""
-        return self.instantiate(cfg, **kwargs)
+        instances: Namespace = self.instantiate(cfg, **kwargs)
+        return instances
 
 
 class RunRecord(SaveConfigCallback):

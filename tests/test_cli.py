@@ -163,6 +163,8 @@ def test_a_run_leaves_its_record(folder: Path, capsys: pytest.CaptureFixture[str
     assert cli.os.environ.get("KEYFACE_RUN") is None
 
 
+# Lightning resumes after the validation that the checkpoint was saved in, and misses its figures once.
+@pytest.mark.filterwarnings("ignore:.*could not find the monitored key")
 def test_metrics_are_written_as_csv(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "logging_model.py").write_text(
         "from lightning.pytorch.demos.boring_classes import BoringModel\n"
