@@ -3,10 +3,10 @@
 import json
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
-import yaml
+from omegaconf import OmegaConf
 
 from keyface.cli import main
 from keyface.commands.shards import render
@@ -24,8 +24,7 @@ def resolved(names: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str, 
     with pytest.raises(SystemExit) as exit_of_print_config:
         main(["fit", *words, "--print_config"])
     assert not exit_of_print_config.value.code
-    settings: dict[str, Any] = yaml.safe_load(capsys.readouterr().out)
-    return settings
+    return cast(dict[str, Any], OmegaConf.to_container(OmegaConf.create(capsys.readouterr().out)))
 
 
 @pytest.mark.parametrize("branch", ["identity", "direction"])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from keyface.diffusion.backbone import Backbone
 from keyface.lightning_modules.direction import DirectionModule
@@ -23,6 +23,19 @@ pytestmark = [
 ]
 
 QUICK = NoisyInput(source="inverted", steps=2)
+
+
+class Batches(Dataset[dict[str, Any]]):
+    """Ready-made batches as a data set."""
+
+    def __init__(self, batches: list[dict[str, Any]]) -> None:
+        self.batches = batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.batches[index]
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -93,7 +106,7 @@ def test_gradient_reaches_every_weight_and_no_frozen_one(
 
 
 def test_loss_is_eq_6_of_the_generated_images(
-    backbone: Backbone, encoder: nn.Module, batch: dict[str, Any]
+    backbone: Backbone, encoder: Any, batch: dict[str, Any]
 ) -> None:
     module = build(backbone, encoder)
     chosen = draw_edits(batch, module.categories, seeded())
@@ -168,7 +181,9 @@ def test_a_batch_without_any_edit_is_skipped(
         num_sanity_val_steps=0,
     )
     trainer.fit(
-        module, DataLoader([done, batch], batch_size=None), DataLoader([done, batch], batch_size=None)
+        module,
+        DataLoader(Batches([done, batch]), batch_size=None),
+        DataLoader(Batches([done, batch]), batch_size=None),
     )
     assert trainer.global_step == 2
     assert {"train/loss", "val/loss", "val/direction"} <= set(trainer.callback_metrics)

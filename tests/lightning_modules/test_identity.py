@@ -7,7 +7,7 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from keyface.diffusion.backbone import Backbone, load_unet
 from keyface.lightning_modules.identity import IdentityModule
@@ -24,8 +24,21 @@ pytestmark = [
 QUICK = NoisyInput(source="inverted", steps=2)
 
 
+class Batches(Dataset[dict[str, Any]]):
+    """Ready-made batches as a data set."""
+
+    def __init__(self, batches: list[dict[str, Any]]) -> None:
+        self.batches = batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.batches[index]
+
+
 def loader(batch: dict[str, Any], batches: int = 2) -> DataLoader[dict[str, Any]]:
-    return DataLoader([batch] * batches, batch_size=None)
+    return DataLoader(Batches([batch] * batches), batch_size=None)
 
 
 def trainer(folder: Path, steps: int, **options: Any) -> Trainer:
@@ -195,10 +208,10 @@ def test_one_bad_batch_is_skipped(module: IdentityModule, batch: dict[str, Any],
     bad = {**batch, "image": torch.full_like(batch["image"], math.nan)}
     start = module.unet.conv_in.weight.detach().clone()
     trainer(tmp_path, -1, limit_val_batches=0, max_epochs=1).fit(
-        module, DataLoader([bad, bad], batch_size=None)
+        module, DataLoader(Batches([bad, bad]), batch_size=None)
     )
     assert torch.equal(module.unet.conv_in.weight, start)
-    mixed = DataLoader([bad, batch, bad, bad, batch], batch_size=None)
+    mixed = DataLoader(Batches([bad, batch, bad, bad, batch]), batch_size=None)
     trainer(tmp_path, -1, limit_val_batches=0, max_epochs=1).fit(module, mixed)
     assert not torch.equal(module.unet.conv_in.weight, start)
     assert all(parameter.isfinite().all() for parameter in module.unet.parameters())

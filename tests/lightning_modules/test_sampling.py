@@ -1,4 +1,4 @@
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -135,7 +135,7 @@ def test_only_the_last_steps_keep_their_gradient(
             gradient_steps=gradient_steps,
             checkpointed=checkpointed,
         )
-        return torch.autograd.grad(clean.square().mean(), parameter)[0]
+        return cast(torch.Tensor, torch.autograd.grad(clean.square().mean(), parameter)[0])
 
     last = gradient(latents, 1, checkpointed)
     every = gradient(latents, 3, checkpointed)
