@@ -1,17 +1,14 @@
 """W&B: videos, pictures and tables beside the curves. The only place that imports wandb.
 
-The logger itself is configuration; curves need nothing else:
+The logger itself is configuration, and curves need nothing else:
 
-    trainer:
-      logger:
-        class_path: lightning.pytorch.loggers.WandbLogger
-        init_args: {project: keyface, save_dir: runs, offline: true}
+    lightning fit -c configs/miniature/identity.yaml -c configs/wandb.yaml
 
-With `offline: true` nothing leaves the machine: the run lies in `<save_dir>/wandb/offline-run-*`. To look at
-it, either `wandb sync <that folder>` to your account, or `wandb server start` for a dashboard of your own
-(`WANDB_BASE_URL=http://localhost:8080 wandb sync <that folder>`). `offline` with `log_model` is refused by
-Lightning. A run without a W&B logger goes without: every function here then does nothing, and the same
-files lie in the run's folder.
+There it is offline: nothing leaves the machine, and the run lies in `runs/wandb/offline-run-*`. To look at it,
+`wandb sync <that folder>` takes it to your account; `wandb server start` (Docker) runs a dashboard of your own,
+to which `WANDB_BASE_URL=http://localhost:8080 wandb sync <that folder>` takes it; `wandb leet <that folder>`
+shows the curves in the terminal. `offline` with `log_model` is refused by Lightning. A run without a W&B logger
+goes without: every function here then does nothing, and the same files lie in the run's folder.
 
 Media are logged with the metric `trainer/global_step`, as Lightning's own curves are, and never with
 `wandb.log(step=...)`, which drops whatever arrives out of order.

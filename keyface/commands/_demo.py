@@ -23,6 +23,9 @@ from keyface.pictures import before_after, save_png
 from keyface.plugins import Category
 from keyface.video import VideoReader, write_clip
 
+PLAIN = {"Male": True, "Young": True, "No_Beard": True, "Wearing_Hat": False}
+"""What the demo's person is like, but for what is edited: edits show best on a plain face."""
+
 _CHUNK = 32
 
 
@@ -66,10 +69,10 @@ def fit_words(branch: str, out: Path, steps: int, seed: int) -> list[str]:
 def write_clip_of(
     categories: Sequence[Category], path: Path, frames: int, size: int, seed: int, fps: float
 ) -> Trial:
-    """Write the clip of a young man who lacks all the categories; gives the truth about it."""
-    identity = next_person(
-        categories, FIRST_PERSON, seed, also={"Male": True, "Young": True, "Wearing_Hat": False}
-    )
+    """Write the clip of somebody who lacks all the categories; gives the truth about it."""
+    edited = {category.attribute for category in categories}
+    plain = {label: value for label, value in PLAIN.items() if label not in edited}
+    identity = next_person(categories, FIRST_PERSON, seed, also=plain)
     found = trial(identity, categories, frames, size, seed, fps)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_clip(path, found.frames, Fraction(fps).limit_denominator(1001))
@@ -87,6 +90,9 @@ def measure(
         recognizers: Evaluation recognizers.
         classifier: Says whether the edits are there.
     """
+    for judge in (*recognizers.values(), classifier):
+        if isinstance(judge, torch.nn.Module):
+            judge.to("cpu")  # the fits may have taken them to a GPU
     source, edited = read_clip(out / "clip.mp4"), read_clip(out / "edited.mp4")
     sidecar = json.loads((out / "edited.json").read_text())
     distances = {

@@ -42,11 +42,11 @@ class Networks:
     classifier: AttributeClassifier
 
     @classmethod
-    def miniature(cls) -> Self:
-        """The networks that come with keyface."""
+    def miniature(cls, device: str | torch.device = "cpu") -> Self:
+        """The networks that come with keyface; those that edit on the device, those that judge on the CPU."""
         from keyface.miniature import zoo
 
-        backbone = zoo.backbone()
+        backbone = zoo.backbone().to(device)
         return cls(
             backbone,
             zoo.identity_unet(backbone.unet),

@@ -22,6 +22,7 @@ def ablate(
     json: Path | None = None,
     out: Path = Path("runs/ablate"),
     seed: int = 0,
+    device: str | None = None,
 ) -> None:
     """Measure what each part of the method contributes, on the miniature.
 
@@ -35,7 +36,9 @@ def ablate(
         json: File for the rows, a list with one object a variant.
         out: Folder for the picture of the edits and the figures of each clip.
         seed: Of the clips and of the edits.
+        device: Where to edit, such as cuda or cpu.
     """
+    import torch
     from tqdm import tqdm
 
     from keyface.commands._ablation import Ablation, variants
@@ -46,7 +49,7 @@ def ablate(
     from keyface.plugins import edits as registry
 
     categories = [registry[name.strip()] for name in edits.split(",")]
-    networks = Networks.miniature()
+    networks = Networks.miniature(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     size = networks.backbone.image_size
     print(f"{identities} held-out identities, {frames} frames at {size} px, {steps} steps, seed {seed}")
     ablation = Ablation(networks, variants(steps, guidance, seed))
