@@ -4,11 +4,11 @@ The logger itself is configuration, and curves need nothing else:
 
     lightning fit -c configs/miniature/identity.yaml -c configs/wandb.yaml
 
-There it is offline: nothing leaves the machine, and the run lies in `runs/wandb/offline-run-*`. To look at it,
-`wandb sync <that folder>` takes it to your account; `wandb server start` (Docker) runs a dashboard of your own,
-to which `WANDB_BASE_URL=http://localhost:8080 wandb sync <that folder>` takes it; `wandb leet <that folder>`
-shows the curves in the terminal. `offline` with `log_model` is refused by Lightning. A run without a W&B logger
-goes without: every function here then does nothing, and the same files lie in the run's folder.
+There it is offline: nothing leaves the machine, and the run lies in `runs/wandb/offline-run-*`. To look at
+it, `wandb sync <that folder>` takes it to your account; `wandb server start` (Docker) runs a dashboard of
+your own, to which `WANDB_BASE_URL=http://localhost:8080 wandb sync <that folder>` takes it; `wandb leet <that
+folder>` shows the curves in the terminal. `offline` with `log_model` is refused by Lightning. A run without a
+W&B logger goes without: every function here then does nothing, and the same files lie in the run's folder.
 
 Media are logged with the metric `trainer/global_step`, as Lightning's own curves are, and never with
 `wandb.log(step=...)`, which drops whatever arrives out of order.
