@@ -141,3 +141,23 @@ def test_commands_import_heavy_packages_inside_functions_only() -> None:
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             assert not {name.split(".")[0] for name in names} & heavy, f"{file.name}: {names}"
+
+
+def test_weights_and_configs_are_installed() -> None:
+    installed = Path(keyface.__file__).parent
+    for here, there in (("keyface/miniature/weights", "miniature/weights"), ("configs", "configs")):
+        files = [
+            file
+            for file in (ROOT / here).rglob("*")
+            if file.suffix in {".safetensors", ".json", ".yaml", ".txt"}
+        ]
+        missing = [
+            file for file in files if installed_path(installed, there, file.relative_to(ROOT / here)) is None
+        ]
+        assert not missing, "setup.cfg's package_data leaves these out"
+
+
+def installed_path(installed: Path, folder: str, name: Path) -> Path | None:
+    """Where a file is installed; an editable install keeps the mapped folders where they are."""
+    places = (installed / folder / name, installed.parent / folder / name)
+    return next((place for place in places if place.is_file()), None)
