@@ -7,7 +7,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 
 from keyface.callbacks.video_edit import VideoEditCallback
 from keyface.diffusion.backbone import Backbone
@@ -49,10 +49,10 @@ class TinyBranch(LightningModule):
         self.unet = backbone.unet
         self.parameter = nn.Parameter(torch.zeros(()))
 
-    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
-        return (self.parameter - batch.mean()) ** 2
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        return (self.parameter - batch[0].mean()) ** 2
 
-    def validation_step(self, batch: Tensor, batch_idx: int) -> None:
+    def validation_step(self, batch: list[Tensor], batch_idx: int) -> None:
         self.log("val/loss", self.parameter.detach())
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -72,7 +72,7 @@ def callback(**options: Any) -> VideoEditCallback:
 
 
 def fit(module: LightningModule, added: VideoEditCallback, folder: Path, epochs: int = 2) -> Trainer:
-    data = DataLoader(torch.ones(2, 1))
+    data: DataLoader[Any] = DataLoader(TensorDataset(torch.ones(2, 1)))
     trainer = Trainer(
         max_epochs=epochs,
         logger=CSVLogger(folder / "run", name="", version=""),
@@ -139,7 +139,7 @@ def test_videos_of_ones_own(tiny_backbone: Backbone, tmp_path: Path) -> None:
     # every_n_steps=3: the validation after 2 steps is too early, the one after 4 is not
     assert [path.name for path in (tmp_path / "run" / "edits").iterdir()] == ["step-000004"]
     reader = VideoReader(tmp_path / "run" / "edits" / "step-000004" / "glasses-mine.mp4")
-    assert (len(reader), reader.height, reader.width, reader.fps) == (4, 32, 64, 10)
+    assert (len(reader), reader.height, reader.width, float(reader.fps)) == (4, 32, 64, 10.0)
 
 
 def test_the_interval_survives_a_resume() -> None:
