@@ -161,7 +161,7 @@ def build_parser(words: Sequence[str] = ()) -> ArgumentParser:
         description=keyface.__doc__,
         epilog=f"{DEBUG_VARIABLE}=1 shows tracebacks; {TRUST_VARIABLE}=package lets configs import it.",
         exit_on_error=False,
-        version=f"keyface {keyface.__version__}",
+        version=keyface.__version__,
     )
     subcommands = parser.add_subcommands(title="commands")
     for name, summary in TRAINING.items():
