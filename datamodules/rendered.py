@@ -197,7 +197,7 @@ class _Batches(IterableDataset[Batch]):
 
 
 class _Ordered(IterableDataset[Batch]):
-    """All faces once, in order, with canonical captions' mention rate."""
+    """All faces once, in order; captions mention everything."""
 
     def __init__(self, source: RenderedSet, batch_size: int, pairs: bool) -> None:
         self.source, self.batch_size, self.pairs = source, batch_size, pairs
@@ -206,7 +206,7 @@ class _Ordered(IterableDataset[Batch]):
         return -(-len(self.source) // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        for index in torch.arange(len(self.source)).split(self.batch_size):
+        for index in torch.split(torch.arange(len(self.source)), self.batch_size):
             yield self.source.batch(index, self.pairs, caption_seed=0)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from lightning import LightningModule
+from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 Batch = dict[str, Any]
@@ -22,6 +23,8 @@ class MiniatureModule(LightningModule):
         warmup: Steps of linear warm-up.
         flat: Fraction of all steps before the decay begins.
     """
+
+    samples_seen: Tensor
 
     def __init__(self, lr: float, weight_decay: float = 0.01, warmup: int = 200, flat: float = 0.6) -> None:
         super().__init__()

@@ -34,6 +34,8 @@ class DiffusionModule(MiniatureModule):
         flat: Fraction of the run before the learning rate falls.
     """
 
+    alphas_cumprod: Tensor
+
     def __init__(
         self,
         autoencoder: str | None = None,
@@ -96,7 +98,8 @@ class DiffusionModule(MiniatureModule):
     def _encode(self, images: Tensor) -> Tensor:
         with torch.no_grad():
             latents: Tensor = self.autoencoder.encode(images).latent_dist.mode()
-        return latents * self.autoencoder.config.scaling_factor
+        scaled: Tensor = latents * self.autoencoder.config.scaling_factor
+        return scaled
 
     def _losses(self, latents: Tensor, timesteps: Tensor, noise: Tensor, texts: list[str]) -> Tensor:
         """Returns the squared error of v by element, (B, C, h, w)."""

@@ -11,8 +11,8 @@ from keyface.miniature.networks.clip import ClipPair
 _PASSES = 2
 
 
-@torch.inference_mode()
-def caption_images(pair: ClipPair, images: Tensor) -> list[str]:
+@torch.no_grad()
+def describe(pair: ClipPair, images: Tensor) -> list[str]:
     """Chooses for each field of the canonical caption the phrase that fits the picture best.
 
     Coordinate ascent: starting from the first phrases, one field after the other takes the phrase whose

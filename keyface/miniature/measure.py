@@ -46,7 +46,7 @@ def psnr(first: Tensor, second: Tensor) -> float:
 def autoencoder_psnr(autoencoder: PatchAutoencoder, images: Tensor, chunk: int = 32) -> dict[str, float]:
     """Returns the PSNR in dB of the decoder and of the PCA of equal size alone."""
     scores: dict[str, list[float]] = {"psnr": [], "psnr_linear": []}
-    for part in images.split(chunk):
+    for part in torch.split(images, chunk):
         latents = autoencoder.encode(part).latent_dist.mode()
         scores["psnr"].append(psnr(autoencoder.decode(latents).sample, part))
         scores["psnr_linear"].append(psnr(autoencoder.decode_linear(latents), part))
@@ -57,7 +57,7 @@ def autoencoder_psnr(autoencoder: PatchAutoencoder, images: Tensor, chunk: int =
 def recognition_auc(network: Recognizer, images: Tensor, landmarks: Tensor, ids: Tensor) -> float:
     """Returns the AUC of same against different person over all pairs of pictures."""
     embeddings = torch.cat(
-        [network(i, p) for i, p in zip(images.split(64), landmarks.split(64), strict=True)]
+        [network(i, p) for i, p in zip(torch.split(images, 64), torch.split(landmarks, 64), strict=True)]
     )
     rows, columns = torch.triu_indices(len(ids), len(ids), offset=1)
     similarity = (embeddings @ embeddings.T)[rows, columns]
@@ -74,7 +74,7 @@ def classifier_accuracy(
     classifier: AttributeClassifier, images: Tensor, truth: Mapping[str, Tensor]
 ) -> dict[str, dict[str, float]]:
     """Returns for each label the balanced accuracy and the number of positives and negatives."""
-    parts = [classifier.predict(part) for part in images.split(64)]
+    parts = [classifier.predict(part) for part in torch.split(images, 64)]
     return {
         name: balanced_accuracy(torch.cat([part[name] for part in parts]), truth[name])
         for name in classifier.labels

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from keyface.faces.regions import CLASSES
+from keyface.plugins.category import CELEBA_ATTRIBUTES, EXTRA_ATTRIBUTES
+
 IDENTITY_NAMES: tuple[str, ...] = (
     "skull_width", "skull_height", "cheekbones", "jaw_width", "jaw_square", "chin", "fullness",
     "eye_spacing", "eye_size", "eye_open", "eye_tilt", "eye_height", "eye_hue", "eye_shade",
@@ -48,24 +51,24 @@ ATTRIBUTE_NAMES: tuple[str, ...] = (
 )  # fmt: skip
 """Columns of `Attributes.values`, amounts in [0, 1]; what the renderer can add to or take from anybody."""
 
-CELEBA_ATTRIBUTES: tuple[str, ...] = (
-    "5_o_Clock_Shadow", "Arched_Eyebrows", "Attractive", "Bags_Under_Eyes", "Bald", "Bangs",
-    "Big_Lips", "Big_Nose", "Black_Hair", "Blond_Hair", "Blurry", "Brown_Hair", "Bushy_Eyebrows",
-    "Chubby", "Double_Chin", "Eyeglasses", "Goatee", "Gray_Hair", "Heavy_Makeup", "High_Cheekbones",
-    "Male", "Mouth_Slightly_Open", "Mustache", "Narrow_Eyes", "No_Beard", "Oval_Face", "Pale_Skin",
-    "Pointy_Nose", "Receding_Hairline", "Rosy_Cheeks", "Sideburns", "Smiling", "Straight_Hair",
-    "Wavy_Hair", "Wearing_Earrings", "Wearing_Hat", "Wearing_Lipstick", "Wearing_Necklace",
-    "Wearing_Necktie", "Young",
-)  # fmt: skip
-"""The 40 names of list_attr_celeba, in the published order."""
+__all__ = [
+    "ATTRIBUTE_NAMES",
+    "CELEBA_ATTRIBUTES",
+    "EXTRA_LABELS",
+    "IDENTITY_NAMES",
+    "MASK_CLASSES",
+    "NUISANCE_NAMES",
+    "Attributes",
+    "Faces",
+    "Identity",
+    "Nuisance",
+    "columns",
+]
 
-EXTRA_LABELS: tuple[str, ...] = ("Sunglasses", "Beard", "Surprised", "Angry", "Sad")
+EXTRA_LABELS: tuple[str, ...] = EXTRA_ATTRIBUTES
 """Labels of this world that CelebA lacks; `Beard` is a full beard."""
 
-MASK_CLASSES: tuple[str, ...] = (
-    "background", "skin", "nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "l_ear", "r_ear",
-    "mouth", "u_lip", "l_lip", "hair", "hat", "ear_r", "neck_l", "neck", "cloth",
-)  # fmt: skip
+MASK_CLASSES: tuple[str, ...] = CLASSES
 """The 19 classes of CelebAMask-HQ in the published order; here `l_` is the viewer's left."""
 
 

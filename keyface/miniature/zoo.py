@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerFast
 
 from keyface.diffusion.backbone import Backbone, load_unet
 from keyface.faces.recognition import Recognizer
-from keyface.miniature import captioner
+from keyface.miniature.captioner import describe
 from keyface.miniature.networks.attributes import AttributeClassifier
 from keyface.miniature.networks.autoencoder import PatchAutoencoder
 from keyface.miniature.networks.clip import ClipPair
@@ -81,7 +81,7 @@ def attribute_classifier() -> AttributeClassifier:
 
 def caption_images(images: Tensor) -> list[str]:
     """Captions images (B, 3, H, W) in [-1, 1] in the canonical form, by zero-shot choice of phrases."""
-    return captioner.caption_images(clip_pair(), images)
+    return describe(clip_pair(), images)
 
 
 def card(name: str) -> dict[str, object]:

@@ -62,7 +62,11 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
             frequencies drown in noise early), 1 whitens (they cost as much as the face's shape).
     """
 
-    @register_to_config
+    patch_mean: Tensor
+    components: Tensor
+    scales: Tensor
+
+    @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
         self,
         in_channels: int = 3,
@@ -135,11 +139,13 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def decode_linear(self, z: Tensor) -> Tensor:
         """Decodes with the PCA alone: the baseline of equal size, (B, 3, 8h, 8w)."""
         patches = torch.einsum("kp,bkhw->bphw", self.components / self.scales[:, None], z)
-        return F.pixel_shuffle(patches + self.patch_mean[:, None, None], self.config.patch_size)
+        images: Tensor = F.pixel_shuffle(patches + self.patch_mean[:, None, None], self.config.patch_size)
+        return images
 
     def forward(self, sample: Tensor) -> DecoderOutput:
         """Encodes and decodes images (B, 3, H, W)."""
         return self.decode(self.encode(sample).latent_dist.mode())
 
     def _patches(self, images: Tensor) -> Tensor:
-        return F.pixel_unshuffle(images, self.config.patch_size)
+        patches: Tensor = F.pixel_unshuffle(images, self.config.patch_size)
+        return patches
