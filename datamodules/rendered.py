@@ -186,9 +186,6 @@ class _Batches(IterableDataset[Batch]):
         self.source, self.batch_size, self.pairs = source, batch_size, pairs
         self.steps, self.mention, self.seed, self.start = steps, mention, seed, start
 
-    def __len__(self) -> int:
-        return self.steps
-
     def __iter__(self) -> Iterator[Batch]:
         for step in range(self.start, self.start + self.steps):
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
@@ -201,9 +198,6 @@ class _Ordered(IterableDataset[Batch]):
 
     def __init__(self, source: RenderedSet, batch_size: int, pairs: bool) -> None:
         self.source, self.batch_size, self.pairs = source, batch_size, pairs
-
-    def __len__(self) -> int:
-        return -(-len(self.source) // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
         for index in torch.split(torch.arange(len(self.source)), self.batch_size):

@@ -111,7 +111,7 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         covariance = torch.cov((patches - mean).T)
         values, vectors = torch.linalg.eigh(covariance)
         keep = self.config.latent_channels
-        deviations = values.flip(0)[:keep].clamp_min(1e-8).sqrt()
+        deviations: Tensor = values.flip(0)[:keep].clamp_min(1e-8).sqrt()
         components = vectors.flip(1)[:, :keep].T
         # An eigenvector's sign is arbitrary: fix it, so that two machines get the same latents.
         components = components * components.sum(1, keepdim=True).sign()

@@ -1,0 +1,131 @@
+"""The miniature's training modules, fitted for real on a handful of rendered faces."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from lightning import LightningModule, Trainer
+from torch.nn.functional import normalize
+
+from keyface.callbacks.export import ExportNetwork
+from keyface.datamodules.rendered import RenderedDataModule
+from keyface.lightning_modules.miniature_attributes import AttributesModule
+from keyface.lightning_modules.miniature_autoencoder import AutoencoderModule
+from keyface.lightning_modules.miniature_base import learning_rate_factor
+from keyface.lightning_modules.miniature_clip import ClipModule
+from keyface.lightning_modules.miniature_diffusion import DiffusionModule
+from keyface.lightning_modules.miniature_recognition import (
+    RecognitionModule,
+    add_angular_margin,
+    verification_auc,
+)
+from keyface.miniature.networks.autoencoder import PatchAutoencoder
+from keyface.miniature.networks.recognition import IdentityNetwork
+from keyface.miniature.storage import load_network
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("rendered")
+
+
+def data(cache: Path, pairs: bool = True) -> RenderedDataModule:
+    return RenderedDataModule(
+        identities=4, per_identity=2, size=64, batch_size=4, pairs=pairs, held_out=2, steps=2, cache=str(cache)
+    )
+
+
+def fit(module: LightningModule, datamodule: RenderedDataModule, folder: Path) -> Trainer:
+    trainer = Trainer(
+        accelerator="cpu",
+        max_steps=2,
+        default_root_dir=folder,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        callbacks=[ExportNetwork(str(folder / "export"))],
+    )
+    trainer.fit(module, datamodule=datamodule)
+    return trainer
+
+
+def test_learning_rate_rises_stays_and_falls() -> None:
+    factors = [learning_rate_factor(step, 100, warmup=10, flat=0.5) for step in (0, 9, 49, 75, 100)]
+    assert factors == pytest.approx([0.1, 1.0, 1.0, 0.5, 0.0])
+
+
+def test_margin_is_added_to_the_true_angle_only() -> None:
+    cosine = torch.tensor([[math.cos(1.0), math.cos(0.5)]])
+    shifted = add_angular_margin(cosine, torch.tensor([0]), 0.15)
+    torch.testing.assert_close(shifted, torch.tensor([[math.cos(1.15), math.cos(0.5)]]))
+
+
+def test_margin_never_rewards_the_opposite_direction() -> None:
+    angles = torch.linspace(0.01, math.pi - 0.01, 50)
+    shifted = add_angular_margin(angles.cos()[:, None], torch.zeros(50, dtype=torch.long), 0.3)[:, 0]
+    assert bool((shifted[1:] < shifted[:-1]).all())
+
+
+def test_auc_is_one_for_people_apart_and_half_for_a_constant() -> None:
+    identity = torch.tensor([0, 0, 1, 1])
+    apart = normalize(torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.1, 1.0]]))
+    assert verification_auc(apart, identity) == 1
+    assert verification_auc(torch.ones(4, 2) / math.sqrt(2), identity) == pytest.approx(0.5)
+
+
+def test_twins_share_everything_but_one_edit(cache: Path) -> None:
+    datamodule = data(cache)
+    datamodule.prepare_data()
+    datamodule.setup("fit")
+    batch = datamodule.train_set.batch(torch.arange(4), pairs=True, caption_seed=0)
+    assert batch["image"].shape == (8, 3, 64, 64)
+    torch.testing.assert_close(batch["traits"][:4], batch["traits"][4:])
+    changed = (batch["image"][:4] - batch["image"][4:]).abs().amax((1, 2, 3))
+    assert bool((changed > 0.05).all())
+    assert all(a != b for a, b in zip(batch["caption"][:4], batch["caption"][4:], strict=True))
+
+
+def test_same_step_gives_the_same_batch(cache: Path) -> None:
+    first, again = ([*loader(cache)] for _ in range(2))
+    assert [batch["caption"] for batch in first] == [batch["caption"] for batch in again]
+
+
+def loader(cache: Path) -> list[dict[str, list[str]]]:
+    datamodule = data(cache)
+    datamodule.setup("fit")
+    return list(datamodule.train_dataloader())
+
+
+def test_autoencoder_then_diffusion(cache: Path, tmp_path: Path) -> None:
+    fit(AutoencoderModule(width=32, component_images=4), data(cache, pairs=False), tmp_path / "vae")
+    exported = PatchAutoencoder.from_pretrained(tmp_path / "vae" / "export", torch_dtype=torch.float32)
+    assert bool(exported.components.any())
+    module = DiffusionModule(str(tmp_path / "vae" / "export"), widths=(32, 32, 32), text_width=32)
+    before = {name: value.clone() for name, value in module.autoencoder.state_dict().items()}
+    trainer = fit(module, data(cache), tmp_path / "unet")
+    assert {"unet", "text_encoder", "tokenizer", "scheduler", "card.json"} <= {
+        path.name for path in (tmp_path / "unet" / "export").iterdir()
+    }
+    assert math.isfinite(trainer.callback_metrics["val/loss_t900"])
+    for name, value in module.autoencoder.state_dict().items():
+        torch.testing.assert_close(value, before[name])
+
+
+def test_identity_network_is_exported_with_its_card(cache: Path, tmp_path: Path) -> None:
+    module = RecognitionModule(identities=4, width=8, dim=16, aligned=True)
+    trainer = fit(module, data(cache), tmp_path)
+    assert 0 <= float(trainer.callback_metrics["val/auc"]) <= 1
+    load_network(IdentityNetwork("iresnet", 8, 16, aligned=True), tmp_path / "export")
+    card = json.loads((tmp_path / "export" / "card.json").read_text())
+    assert card["samples_seen"] == 16
+    assert card["data"]["identities"] == 4
+
+
+@pytest.mark.parametrize("module", [ClipModule(dim=16, width=8), AttributesModule(width=8)])
+def test_other_networks_are_exported(module: LightningModule, cache: Path, tmp_path: Path) -> None:
+    fit(module, data(cache), tmp_path)
+    assert (tmp_path / "export" / "model.safetensors").is_file()

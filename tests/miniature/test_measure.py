@@ -1,0 +1,55 @@
+import pytest
+import torch
+from torch import Tensor
+from torchmetrics.functional.classification import binary_auroc
+
+from keyface.miniature import captions, world
+from keyface.miniature.captioner import describe
+from keyface.miniature.measure import balanced_accuracy, psnr, recognition_auc
+
+
+def test_psnr_of_a_known_error() -> None:
+    # 0.2 in [-1, 1] is a tenth of the range: 20 dB.
+    assert psnr(torch.zeros(2, 3, 4, 4), torch.full((2, 3, 4, 4), 0.2)) == pytest.approx(20)
+
+
+def test_balanced_accuracy_ignores_how_common_a_label_is() -> None:
+    predicted = torch.tensor([True, False, False, False, False])
+    true = torch.tensor([True, True, False, False, False])
+    assert balanced_accuracy(predicted, true) == {"accuracy": 0.75, "positives": 2, "negatives": 3}
+
+
+def test_recognition_auc_equals_torchmetrics() -> None:
+    generator = torch.Generator().manual_seed(0)
+    embeddings = torch.nn.functional.normalize(torch.randn(12, 4, generator=generator), dim=1)
+    ids = torch.arange(12) // 3
+
+    def network(images: Tensor, landmarks: Tensor | None) -> Tensor:
+        return images
+
+    rows, columns = torch.triu_indices(12, 12, offset=1)
+    expected = binary_auroc(
+        ((embeddings @ embeddings.T)[rows, columns] + 1) / 2, (ids[rows] == ids[columns]).long()
+    )
+    assert recognition_auc(network, embeddings, torch.zeros(12, 5, 2), ids) == pytest.approx(float(expected))
+
+
+class WordCounts(torch.nn.Module):
+    """Pictures are captions in disguise: both are embedded as counts of words and word pairs."""
+
+    def encode_text(self, texts: list[str]) -> Tensor:
+        vectors = torch.zeros(len(texts), 4096)
+        for row, text in zip(vectors, texts, strict=True):
+            for phrase in text.split(", "):
+                row[sum(map(ord, phrase)) * 31 % 4096] += 1
+        return torch.nn.functional.normalize(vectors, dim=1)
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        return images
+
+
+def test_captioner_finds_the_closest_canonical_caption() -> None:
+    faces = world.sample(world.HELD_OUT + torch.arange(6), seed=3)
+    truth = captions.full_caption(faces)
+    pair = WordCounts()
+    assert describe(pair, pair.encode_text(truth)) == truth  # type: ignore[arg-type]
