@@ -32,6 +32,7 @@ def describe(
     prompts: Prompts,
     settings: EditSettings,
     report: EditReport,
+    surprise: float | None,
 ) -> dict[str, Any]:
     """Returns everything that the sidecar says: what was done to what, with what, and how well."""
     import keyface
@@ -53,17 +54,31 @@ def describe(
         "metrics": {
             "vae_psnr": report.vae_psnr,
             "reconstruction_psnr": report.reconstruction_psnr,
+            "surprise": surprise,
             "seconds": report.seconds,
             "keyframes": list(report.keyframes),
             "held_frames": reader.held,
         },
-        "warnings": doubts(report, models),
+        "warnings": doubts(report, models, surprise),
     }
 
 
-def doubts(report: EditReport, models: Models) -> list[str]:
-    """Returns what the reconstruction says against trusting the edit; see the gate in the design."""
+def doubts(report: EditReport, models: Models, surprise: float | None) -> list[str]:
+    """Returns what speaks against trusting the edit: a poor reconstruction, or a strange face.
+
+    Args:
+        report: What the editor measured.
+        models: What edited.
+        surprise: How foreign the clip is to the miniature (`keyface.miniature.familiarity`), if it edited.
+    """
+    from keyface.miniature.familiarity import LIMIT
+
     found = []
+    if surprise is not None and surprise > LIMIT:
+        found.append(
+            f"the model does not know this face: its surprise is {surprise:.2f}, that of the rendered faces "
+            f"which the miniature knows is below {LIMIT:g}; expect no sensible edit"
+        )
     unknown = "the miniature knows rendered faces only" if models.is_miniature else "it needs other weights"
     if report.vae_psnr < POOR_AUTOENCODER_DB:
         found.append(
@@ -92,9 +107,9 @@ def publish_json(path: Path, record: dict[str, Any]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def summarize(output: Path, reader: VideoReader, report: EditReport, models: Models) -> None:
+def summarize(output: Path, reader: VideoReader, report: EditReport, warnings: list[str]) -> None:
     """Prints what was written and what it is worth."""
-    for doubt in doubts(report, models):
+    for doubt in warnings:
         say(f"warning: {doubt}")
     if reader.held:
         say(f"warning: {reader.held} damaged frames repeat the last good one")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import warnings
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from keyface.commands._edit_record import say
 
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
+    from torch import Tensor
 
     from keyface.commands._crop import SquareFrames
     from keyface.diffusion.backbone import Backbone
@@ -101,18 +102,32 @@ def write_prompts(
     return Prompts(source, target, negative)
 
 
-def caption(frames: SquareFrames, looks: int = 5) -> str:
-    """Returns the most frequent of the captions of a few frames, spread evenly."""
-    import torch
-
+def caption(frames: SquareFrames) -> str:
+    """Returns the caption that fits a few frames taken together."""
     from keyface.miniature import zoo
+
+    return zoo.caption_clip(few_frames(frames))
+
+
+def surprise_of(frames: SquareFrames, models: Models) -> float | None:
+    """Returns how foreign the clip is to the miniature; None for other weights."""
+    if not models.is_miniature:
+        return None
+    from keyface.miniature.familiarity import surprise
+
+    return float(surprise(models.backbone, few_frames(frames).to(models.backbone.device)).median())
+
+
+def few_frames(frames: SquareFrames, looks: int = 5) -> Tensor:
+    """Returns up to ``looks`` frames, spread evenly over the clip, (n, 3, S, S)."""
+    import torch
 
     wanted = {round(index * (len(frames) - 1) / max(looks - 1, 1)) for index in range(looks)}
     images, start = [], 0
     for chunk in frames.chunks(16):
         images += [chunk[index - start] for index in sorted(wanted) if start <= index < start + len(chunk)]
         start += len(chunk)
-    return Counter(zoo.caption_images(torch.stack(images))).most_common(1)[0][0]
+    return torch.stack(images)
 
 
 def check_prompts(prompts: Prompts, backbone: Backbone) -> None:
@@ -123,9 +138,18 @@ def check_prompts(prompts: Prompts, backbone: Backbone) -> None:
         if len(tokens) > tokenizer.model_max_length:
             kept = tokenizer.decode(tokens[: tokenizer.model_max_length], skip_special_tokens=True)
             warnings.warn(f"{name} prompt is too long; only this much of it is used: {kept!r}", stacklevel=2)
-        unknown = tokenizer.unk_token_id
-        if unknown is not None and unknown != tokenizer.eos_token_id and unknown in tokens:
-            warnings.warn(f"the text encoder does not know every word of {text!r}", stacklevel=2)
+        unknown = unknown_words(text, tokenizer)
+        if unknown:
+            warnings.warn(f"{name} prompt: the text encoder does not know {', '.join(unknown)}", stacklevel=2)
+
+
+def unknown_words(text: str, tokenizer: Any) -> list[str]:
+    """Returns the words, without punctuation, that the tokenizer has no token for."""
+    unknown = tokenizer.unk_token_id
+    if unknown is None or unknown == tokenizer.eos_token_id:
+        return []
+    words = dict.fromkeys(re.findall(r"[^\W_]+", text.lower()))
+    return [word for word in words if unknown in tokenizer(word, verbose=False).input_ids]
 
 
 def choose_settings(

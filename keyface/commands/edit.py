@@ -15,6 +15,7 @@ from keyface.commands._edit_setup import (
     choose_settings,
     load_models,
     select_categories,
+    surprise_of,
     write_prompts,
 )
 
@@ -102,6 +103,7 @@ def edit(
     frames = SquareFrames(reader, square, models.backbone.image_size)
     prompts = write_prompts(chosen, prompt, source, negative, frames, models)
     check_prompts(prompts, models.backbone)
+    surprise = surprise_of(frames, models)
     settings = choose_settings(
         models, chosen, steps, guidance, interval, propagation, injection_until, strength, seed
     )
@@ -123,9 +125,9 @@ def edit(
                 writer.write(side_by_side(originals, pasted))
 
         report = editor.edit(frames, prompts, sink, progress=progress)
-    record = describe(video, reader, square, models, chosen, prompts, settings, report)
+    record = describe(video, reader, square, models, chosen, prompts, settings, report, surprise)
     publish_json(output.with_suffix(".json"), record)
-    summarize(output, reader, report, models)
+    summarize(output, reader, report, record["warnings"])
 
 
 def check_request(edits: str | None, prompt: str | None) -> None:

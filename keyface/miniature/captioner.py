@@ -12,8 +12,8 @@ _PASSES = 2
 
 
 @torch.no_grad()
-def describe(pair: ClipPair, images: Tensor) -> list[str]:
-    """Chooses for each field of the canonical caption the phrase that fits the picture best.
+def describe(pair: ClipPair, features: Tensor) -> list[str]:
+    """Chooses for each field of the canonical caption the phrase that fits a picture best.
 
     Coordinate ascent: starting from the first phrases, one field after the other takes the phrase whose
     whole caption lies closest to the picture, twice around, since fields explain each other (a bald head
@@ -21,18 +21,17 @@ def describe(pair: ClipPair, images: Tensor) -> list[str]:
 
     Args:
         pair: The CLIP pair.
-        images: (B, 3, H, W) in [-1, 1].
+        features: (B, D), the pictures' embeddings, or means of those of several frames.
 
     Returns:
-        One canonical caption an image.
+        One canonical caption a row.
     """
     fields = alternatives()
-    features = pair.encode_image(images)
-    chosen = [{field: options[-1] for field, options in fields.items()} for _ in range(len(images))]
+    chosen = [{field: options[-1] for field, options in fields.items()} for _ in range(len(features))]
     for _ in range(_PASSES):
         for field, options in fields.items():
             texts = [_join({**row, field: option}) for row in chosen for option in options]
-            similarity = pair.encode_text(texts).view(len(images), len(options), -1) @ features[:, :, None]
+            similarity = pair.encode_text(texts).view(len(features), len(options), -1) @ features[:, :, None]
             for row, best in zip(chosen, similarity[..., 0].argmax(1).tolist(), strict=True):
                 row[field] = options[best]
     return [_join(row) for row in chosen]

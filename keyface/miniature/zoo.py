@@ -81,13 +81,23 @@ def attribute_classifier() -> AttributeClassifier:
 
 def caption_images(images: Tensor) -> list[str]:
     """Captions images (B, 3, H, W) in [-1, 1] in the canonical form, by zero-shot choice of phrases."""
-    return describe(clip_pair(), images)
+    return describe(clip_pair(), _embed(images))
+
+
+def caption_clip(frames: Tensor) -> str:
+    """Captions frames (T, 3, H, W) in [-1, 1] of one clip together."""
+    return describe(clip_pair(), _embed(frames).mean(0, keepdim=True))[0]
 
 
 def card(name: str) -> dict[str, object]:
     """Returns a network's card: its config, data, samples seen and measured figures."""
     content: dict[str, object] = json.loads((WEIGHTS / name / "card.json").read_text())
     return content
+
+
+@torch.no_grad()
+def _embed(images: Tensor) -> Tensor:
+    return clip_pair().encode_image(images)
 
 
 def _recognizer(folder: str, architecture: Architecture, aligned: bool = False) -> Recognizer:

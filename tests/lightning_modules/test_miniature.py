@@ -33,7 +33,14 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def data(cache: Path, pairs: bool = True) -> RenderedDataModule:
     return RenderedDataModule(
-        identities=4, per_identity=2, size=64, batch_size=4, pairs=pairs, held_out=2, steps=2, cache=str(cache)
+        identities=4,
+        per_identity=2,
+        size=64,
+        batch_size=4,
+        pairs=pairs,
+        held_out=2,
+        steps=2,
+        cache=str(cache),
     )
 
 

@@ -34,8 +34,8 @@ def test_recognition_auc_equals_torchmetrics() -> None:
     assert recognition_auc(network, embeddings, torch.zeros(12, 5, 2), ids) == pytest.approx(float(expected))
 
 
-class WordCounts(torch.nn.Module):
-    """Pictures are captions in disguise: both are embedded as counts of words and word pairs."""
+class PhraseCounts(torch.nn.Module):
+    """Embeds a text as counts of its phrases."""
 
     def encode_text(self, texts: list[str]) -> Tensor:
         vectors = torch.zeros(len(texts), 4096)
@@ -44,12 +44,9 @@ class WordCounts(torch.nn.Module):
                 row[sum(map(ord, phrase)) * 31 % 4096] += 1
         return torch.nn.functional.normalize(vectors, dim=1)
 
-    def encode_image(self, images: Tensor) -> Tensor:
-        return images
-
 
 def test_captioner_finds_the_closest_canonical_caption() -> None:
     faces = world.sample(world.HELD_OUT + torch.arange(6), seed=3)
     truth = captions.full_caption(faces)
-    pair = WordCounts()
+    pair = PhraseCounts()
     assert describe(pair, pair.encode_text(truth)) == truth  # type: ignore[arg-type]
