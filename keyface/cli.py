@@ -221,6 +221,16 @@ def add_function(parser: ArgumentParser, function: Callable[..., object]) -> Non
             parser.set_defaults({name: parameter.default})
 
 
+def quiet_libraries() -> None:
+    """Keeps loading bars and advice of diffusers and transformers from burying our own lines.
+
+    By environment, since importing them here would cost seconds; what the user has set stays.
+    """
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+
 def restrict_imports() -> None:
     """Lets configs name classes of trusted packages only, and interpolate across files.
 
