@@ -1,4 +1,6 @@
 import torch
+from skimage.data import astronaut
+from torch.nn.functional import interpolate
 
 from keyface.miniature import zoo
 from keyface.miniature.familiarity import LIMIT, surprise
@@ -6,9 +8,10 @@ from keyface.miniature.measure import held_out_faces
 from keyface.miniature.renderer import render_images
 
 
-def test_rendered_faces_are_familiar_and_noise_is_not() -> None:
+def test_rendered_faces_are_familiar_and_a_photograph_is_not() -> None:
     base = zoo.backbone()
-    faces = surprise(base, render_images(held_out_faces(8, 1), 128))
-    assert bool((faces < LIMIT).all())
-    noise = torch.rand(2, 3, 128, 128, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    assert bool((surprise(base, noise) > LIMIT).all())
+    faces = surprise(base, render_images(held_out_faces(16, 1), 128))
+    # One still may be odd; `keyface edit` takes the median over a clip.
+    assert float(faces.quantile(0.9)) < LIMIT
+    photo = torch.from_numpy(astronaut()[0:200, 124:324].copy()).permute(2, 0, 1).float() / 127.5 - 1
+    assert float(surprise(base, interpolate(photo[None], (128, 128), mode="area"))) > LIMIT
