@@ -170,7 +170,7 @@ def choose_settings(
         strength = max((category.strength for category in chosen), default=1.0)
     return EditSettings(
         steps=steps if steps is not None else 25 if models.is_miniature else 50,
-        guidance_scale=guidance if guidance is not None else 3.0 if models.is_miniature else 7.5,
+        guidance_scale=guidance if guidance is not None else 4.0 if models.is_miniature else 7.5,
         interval=interval,
         propagation=Propagation(mode=propagation),
         injection=Injection(until=injection_until),

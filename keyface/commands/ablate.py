@@ -18,7 +18,7 @@ def ablate(
     distractors: int = 80,
     edits: str = CATEGORIES,
     steps: int = 20,
-    guidance: float = 3.0,
+    guidance: float = 4.0,
     json: Path | None = None,
     out: Path = Path("runs/ablate"),
     seed: int = 0,
