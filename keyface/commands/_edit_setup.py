@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from keyface.diffusion.settings import EditSettings, Prompts
     from keyface.plugins.category import Category
 
+MINIATURE_STRENGTH = 0.75
+"""Three edits of one face at guidance 4, all successful: identity distance .42 with it, .69 with the whole
+inversion, whose edits burn out."""
+
 
 @dataclass(frozen=True)
 class Models:
@@ -168,6 +172,8 @@ def choose_settings(
 
     if strength is None:
         strength = max((category.strength for category in chosen), default=1.0)
+        if models.is_miniature:
+            strength *= MINIATURE_STRENGTH
     return EditSettings(
         steps=steps if steps is not None else 25 if models.is_miniature else 50,
         guidance_scale=guidance if guidance is not None else 4.0 if models.is_miniature else 7.5,

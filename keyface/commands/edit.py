@@ -73,7 +73,8 @@ def edit(
         interval: Frames from one keyframe to the next.
         propagation: How the keyframes' edit reaches the other frames.
         injection_until: Fraction of the steps in which identity features are injected.
-        strength: Fraction of the inversion that is undone, up to 1; less changes less.
+        strength: Fraction of the inversion that is undone, up to 1; less changes less. If not given, that of
+            the categories, with the miniature three quarters of it.
         seed: Decides which frames become keyframes.
         crop: Square to edit, as x,y,size in pixels; the largest in the middle if not given.
         max_seconds: Edit only the first so many seconds.
