@@ -11,8 +11,10 @@ from keyface.diffusion.inversion import predict, predict_original
 TIMESTEPS = (400, 600, 800)
 
 LIMIT = 0.65
-"""Surprise above which a picture is not taken for a rendered face. Measured: 64 held-out faces have at most .53,
-the photograph in the tests .82 to 1.05 by crop."""
+"""Surprise above which a picture is not taken for a rendered face.
+
+Measured: 64 held-out faces have at most .53, the photograph in the tests .82 to 1.05 by crop.
+"""
 
 
 @torch.no_grad()
