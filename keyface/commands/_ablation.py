@@ -39,9 +39,9 @@ class Variant:
     settings: EditSettings
 
 
-def variants(steps: int, guidance_scale: float, seed: int) -> list[Variant]:
+def variants(steps: int, guidance_scale: float, seed: int, strength: float = 1.0) -> list[Variant]:
     """The full method, and the method without each of its parts."""
-    full = EditSettings(steps=steps, guidance_scale=guidance_scale, seed=seed)
+    full = EditSettings(steps=steps, guidance_scale=guidance_scale, strength=strength, seed=seed)
     without_injection = replace(full, injection=replace(full.injection, enabled=False))
     return [
         Variant("full", True, True, full),

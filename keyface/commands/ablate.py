@@ -19,6 +19,7 @@ def ablate(
     edits: str = CATEGORIES,
     steps: int = 20,
     guidance: float = 4.0,
+    strength: float = 0.75,
     json: Path | None = None,
     out: Path = Path("runs/ablate"),
     seed: int = 0,
@@ -33,6 +34,7 @@ def ablate(
         edits: Categories separated by commas, given to people in rotation.
         steps: DDIM steps.
         guidance: Classifier-free guidance scale.
+        strength: Fraction of the inversion that is undone; the default is that of `keyface edit`.
         json: File for the rows, a list with one object a variant.
         out: Folder for the picture of the edits and the figures of each clip.
         seed: Of the clips and of the edits.
@@ -52,7 +54,7 @@ def ablate(
     networks = Networks.miniature(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     size = networks.backbone.image_size
     print(f"{identities} held-out identities, {frames} frames at {size} px, {steps} steps, seed {seed}")
-    ablation = Ablation(networks, variants(steps, guidance, seed))
+    ablation = Ablation(networks, variants(steps, guidance, seed, strength))
     for trial in tqdm(trials(categories, identities, frames, size, seed), total=identities, unit="identity"):
         ablation.add(trial)
     for identity, clip in other_clips(distractors, frames, size, seed):
