@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from keyface.lightning_modules.miniature_base import Batch, MiniatureModule
+from keyface.miniature.measure import psnr
 from keyface.miniature.networks.autoencoder import PatchAutoencoder
 
 
@@ -68,8 +69,7 @@ class AutoencoderModule(MiniatureModule):
             ("psnr", self.network.decode(latents).sample),
             ("psnr_linear", self.network.decode_linear(latents)),
         ):
-            error = (decoded.clamp(-1, 1) - images).square().mean((1, 2, 3)) / 4
-            self.log(f"val/{name}", (-10 * error.log10()).mean(), prog_bar=True, batch_size=len(images))
+            self.log(f"val/{name}", psnr(decoded, images), prog_bar=True, batch_size=len(images))
 
     def export(self, folder: Path) -> None:
         """Writes the autoencoder as a diffusers folder, in half precision to keep the package small."""

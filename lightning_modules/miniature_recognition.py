@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchmetrics.functional.classification import binary_auroc
 
 from keyface.lightning_modules.miniature_base import Batch, MiniatureModule
+from keyface.miniature.measure import verification_auc
 from keyface.miniature.networks.recognition import Architecture, IdentityNetwork
 from keyface.miniature.parameters import IDENTITY_NAMES
 from keyface.miniature.storage import save_network
@@ -97,12 +97,3 @@ def add_angular_margin(cosine: Tensor, identity: Tensor, margin: float) -> Tenso
     shifted = torch.cos(torch.acos(true) + margin)
     shifted = torch.where(true > math.cos(math.pi - margin), shifted, true - margin * math.sin(margin))
     return cosine.scatter(1, identity[:, None], shifted)
-
-
-def verification_auc(embeddings: Tensor, identity: Tensor) -> Tensor:
-    """Returns the AUC of cosine similarity over all pairs of (B, D) unit embeddings."""
-    similarity = embeddings @ embeddings.T
-    rows, columns = torch.triu_indices(len(identity), len(identity), offset=1)
-    same = identity[rows] == identity[columns]
-    # torchmetrics takes scores outside [0, 1] for logits; a shifted cosine is left alone.
-    return binary_auroc((similarity[rows, columns] + 1) / 2, same.long())

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
+from torchmetrics.functional.classification import binary_auroc
 from tqdm import tqdm
 
 from keyface.diffusion.backbone import Backbone
@@ -59,14 +60,16 @@ def recognition_auc(network: Recognizer, images: Tensor, landmarks: Tensor, ids:
     embeddings = torch.cat(
         [network(i, p) for i, p in zip(torch.split(images, 64), torch.split(landmarks, 64), strict=True)]
     )
-    rows, columns = torch.triu_indices(len(ids), len(ids), offset=1)
-    similarity = (embeddings @ embeddings.T)[rows, columns]
-    same = ids[rows] == ids[columns]
-    ranks = torch.empty_like(similarity).double()
-    ranks[similarity.argsort()] = torch.arange(1, len(similarity) + 1).double()
-    positives = int(same.sum())
-    area = ranks[same].sum() - positives * (positives + 1) / 2
-    return float(area / (positives * (len(same) - positives)))
+    return float(verification_auc(embeddings, ids))
+
+
+def verification_auc(embeddings: Tensor, identity: Tensor) -> Tensor:
+    """Returns the AUC of cosine similarity over all pairs of (B, D) unit embeddings."""
+    similarity = embeddings @ embeddings.T
+    rows, columns = torch.triu_indices(len(identity), len(identity), offset=1)
+    same = identity[rows] == identity[columns]
+    # torchmetrics takes scores outside [0, 1] for logits; a shifted cosine is left alone.
+    return binary_auroc((similarity[rows, columns] + 1) / 2, same.long())
 
 
 @torch.inference_mode()

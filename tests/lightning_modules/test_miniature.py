@@ -19,8 +19,8 @@ from keyface.lightning_modules.miniature_diffusion import DiffusionModule
 from keyface.lightning_modules.miniature_recognition import (
     RecognitionModule,
     add_angular_margin,
-    verification_auc,
 )
+from keyface.miniature.measure import verification_auc
 from keyface.miniature.networks.autoencoder import PatchAutoencoder
 from keyface.miniature.networks.recognition import IdentityNetwork
 from keyface.miniature.storage import load_network

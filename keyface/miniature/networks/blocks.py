@@ -22,7 +22,8 @@ class ResidualBlock(nn.Module):
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
         # The block starts as the identity, so a deep stack trains from the first step.
         nn.init.zeros_(self.conv2.weight)
-        nn.init.zeros_(self.conv2.bias) if self.conv2.bias is not None else None
+        if self.conv2.bias is not None:
+            nn.init.zeros_(self.conv2.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (B, channels, H, W) to the same shape."""
