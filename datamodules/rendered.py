@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from tqdm import tqdm
 
 from keyface.miniature import captions, renderer, world
-from keyface.miniature.pairs import counterfactual_pairs
+from keyface.miniature.pairs import FLIPS, RATES, counterfactual_pairs
 from keyface.miniature.parameters import Faces
 
 Batch = dict[str, Any]
@@ -107,6 +107,8 @@ class RenderedDataModule(LightningDataModule):
             "per_identity": self.per_identity if split == "train" else HELD_OUT_PICTURES,
             "size": self.size,
             "seed": self.seed,
+            "rates": RATES,
+            "flips": list(FLIPS.items()),
         }
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
         folder = self.cache / f"{split}-{digest}"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
+from diffusers import UNet2DConditionModel
 from torch import Tensor
+from transformers import CLIPTextModel
 
 from keyface.lightning_modules.miniature_base import Batch, MiniatureModule
 from keyface.miniature.captions import VOCABULARY
@@ -16,20 +18,31 @@ from keyface.miniature.networks.unet import build_scheduler, build_unet
 
 TIMESTEP_BINS = 5
 
+DIFFERENT = 0.15
+"""Latent cells of a pair that are further apart than this, in any channel, count as different."""
+
 
 class DiffusionModule(MiniatureModule):
     """v-prediction on the latents of pairs of faces.
 
     Both faces of a pair get the same noise and timestep, so the phrase in which their captions
-    differ is the only thing that explains how their targets differ. Latent cells in which the pair
-    differs weigh more: glasses are 2 % of the picture and would else be 2 % of the loss.
+    differ is the only thing that explains how their targets differ. The loss has three parts:
+
+    - the squared error of v, all cells alike;
+    - the same over the cells in which a pair differs, averaged pair by pair: glasses are 2 % of the
+      picture and a smile is less, and would else be as little of the loss;
+    - the squared error of the *difference* of v within a pair. What nobody can predict (who it is, the
+      background) is the same on both sides and cancels, so this part sees the phrase's effect almost
+      without noise: on the cells that differ it teaches the edit, on all others that there is none.
 
     Args:
         autoencoder: Folder of the frozen autoencoder; None takes the packaged one.
+        initial: Folder with ``unet`` and ``text_encoder`` to go on from; None starts afresh.
         widths: Channels of the U-Net by level.
         text_width: Width of the text encoder.
         dropout: Probability that a pair's captions are empty, for classifier-free guidance.
-        pair_weight: Extra weight of the cells that differ within a pair.
+        pair_weight: Weight of the error over the cells that differ within a pair.
+        contrast_weight: Weight of the error of the difference within a pair.
         lr: Peak learning rate.
         flat: Fraction of the run before the learning rate falls.
     """
@@ -39,10 +52,12 @@ class DiffusionModule(MiniatureModule):
     def __init__(
         self,
         autoencoder: str | None = None,
+        initial: str | None = None,
         widths: tuple[int, int, int] = (64, 128, 192),
         text_width: int = 128,
         dropout: float = 0.1,
-        pair_weight: float = 3.0,
+        pair_weight: float = 0.5,
+        contrast_weight: float = 0.5,
         lr: float = 1e-3,
         flat: float = 0.6,
     ) -> None:
@@ -56,23 +71,34 @@ class DiffusionModule(MiniatureModule):
         self.tokenizer = build_tokenizer(VOCABULARY)
         self.text_encoder = build_text_encoder(self.tokenizer, text_width)
         self.unet = build_unet(self.autoencoder.config.latent_channels, 16, widths, text_width)
+        if initial is not None:
+            unet = UNet2DConditionModel.from_pretrained(Path(initial) / "unet", torch_dtype=torch.float32)
+            text = CLIPTextModel.from_pretrained(Path(initial) / "text_encoder", dtype=torch.float32)
+            self.unet.load_state_dict(unet.state_dict())
+            self.text_encoder.load_state_dict(text.state_dict())
         self.scheduler = build_scheduler()
         self.register_buffer("alphas_cumprod", self.scheduler.alphas_cumprod.clone(), persistent=False)
-        self.dropout, self.pair_weight = dropout, pair_weight
+        self.dropout, self.pair_weight, self.contrast_weight = dropout, pair_weight, contrast_weight
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Returns the weighted v-prediction loss of a batch of pairs."""
+        """Returns the loss of a batch of pairs."""
         latents = self._encode(batch["image"])
         half = len(latents) // 2
-        timesteps = torch.randint(1000, (half,), device=self.device)
+        # One timestep from each of `half` equal parts of the schedule: the loss varies with t more than
+        # with anything else.
+        position = (torch.arange(half, device=self.device) + torch.rand(half, device=self.device)) / half
+        timesteps = (1000 * position).long().clamp_max(999)
         noise = torch.randn_like(latents[:half])
         empty = (torch.rand(half) < self.dropout).repeat(2).tolist()
         texts = ["" if blank else text for blank, text in zip(empty, batch["caption"], strict=True)]
-        losses = self._losses(latents, timesteps.repeat(2), noise.repeat(2, 1, 1, 1), texts)
-        difference = (latents[:half] - latents[half:]).abs().amax(1, keepdim=True)
-        weight = 1 + self.pair_weight * (difference > 0.15).float().repeat(2, 1, 1, 1)
-        loss = (losses * weight).mean()
-        self.log("train/loss", loss, prog_bar=True)
+        errors = self._errors(latents, timesteps.repeat(2), noise.repeat(2, 1, 1, 1), texts)
+        differs = (latents[:half] - latents[half:]).abs().amax(1, keepdim=True) > DIFFERENT
+        parts = pair_losses(errors, differs)
+        told = ~torch.tensor(empty[:half], device=self.device)
+        plain, pair, contrast = parts.plain.mean(), parts.pair.mean(), (parts.contrast * told).mean()
+        loss = plain + self.pair_weight * pair + self.contrast_weight * contrast
+        self.log_dict({"train/plain": plain, "train/pair": pair, "train/contrast": contrast}, prog_bar=True)
+        self.log("train/loss", loss)
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -83,7 +109,7 @@ class DiffusionModule(MiniatureModule):
         width = 1000 // TIMESTEP_BINS
         for number in range(TIMESTEP_BINS):
             timesteps = torch.full((len(latents),), number * width + width // 2, device=self.device)
-            loss = self._losses(latents, timesteps, noise, batch["caption"]).mean()
+            loss = self._errors(latents, timesteps, noise, batch["caption"]).square().mean()
             self.log(f"val/loss_t{number * width + width // 2}", loss, batch_size=len(latents))
 
     def export(self, folder: Path) -> None:
@@ -101,8 +127,8 @@ class DiffusionModule(MiniatureModule):
         scaled: Tensor = latents * self.autoencoder.config.scaling_factor
         return scaled
 
-    def _losses(self, latents: Tensor, timesteps: Tensor, noise: Tensor, texts: list[str]) -> Tensor:
-        """Returns the squared error of v by element, (B, C, h, w)."""
+    def _errors(self, latents: Tensor, timesteps: Tensor, noise: Tensor, texts: list[str]) -> Tensor:
+        """Returns predicted less true v, (B, C, h, w)."""
         tokens = self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
         context = self.text_encoder(tokens.to(self.device)).last_hidden_state
         alphas = self.alphas_cumprod[timesteps][:, None, None, None]
@@ -110,4 +136,30 @@ class DiffusionModule(MiniatureModule):
         noisy = signal * latents + deviation * noise
         velocity = signal * noise - deviation * latents
         predicted: Tensor = self.unet(noisy, timesteps, context).sample
-        return F.mse_loss(predicted, velocity, reduction="none")
+        return predicted - velocity
+
+
+class PairLosses(NamedTuple):
+    """Losses by pair, (B,) each."""
+
+    plain: Tensor
+    pair: Tensor
+    contrast: Tensor
+
+
+def pair_losses(errors: Tensor, differs: Tensor) -> PairLosses:
+    """Averages the errors of pairs over all cells, over those that differ, and of their difference.
+
+    Args:
+        errors: (2B, C, h, w) errors of v, row ``i`` and row ``i + B`` of one pair.
+        differs: (B, 1, h, w) bool, the cells in which the clean latents of a pair differ.
+    """
+    first, second = errors.chunk(2)
+    squared = (first.square() + second.square()) / 2
+    gap = (first - second).square()
+
+    def over_cells(values: Tensor) -> Tensor:
+        cells = differs.sum((1, 2, 3)).clamp_min(1)
+        return (values * differs).mean(1).sum((1, 2)) / cells
+
+    return PairLosses(squared.mean((1, 2, 3)), over_cells(squared), gap.mean((1, 2, 3)) + over_cells(gap))

@@ -48,6 +48,7 @@ def variants(steps: int, guidance_scale: float, seed: int, strength: float = 1.0
         Variant("without_injection", True, True, without_injection),
         Variant("untuned_direction", True, False, full),
         Variant("frame_by_frame", True, True, replace(full, interval=1, joint_attention=False)),
+        Variant("inverted_by_identity", True, True, replace(full, inversion="identity")),
         Variant("untuned", False, False, full),
     ]
 
@@ -56,7 +57,7 @@ class Ablation:
     """Edits clip after clip with every variant and keeps the scores.
 
     Two rows beside the variants tell how to read theirs: `(reconstruction)` is no edit at all, inverted and
-    denoised by ε1; `(rendered)` is the answer of the renderer, an edit without fault.
+    denoised again; `(rendered)` is the answer of the renderer, an edit without fault.
 
     Args:
         networks: What edits and judges.
@@ -76,15 +77,16 @@ class Ablation:
         originals = self._embed(trial.frames)
         self._gallery.append((trial.identity, originals))
         self._show("source", trial.frames)
-        # What ε1 alone makes of the clip is the same in every variant that has it: once is enough.
+        # What the inversion alone makes of the clip depends on who inverts: once for each is enough.
         reconstructions: dict[bool, Tensor] = {}
         for name, variant in self.variants.items():
             editor = self._editor(variant, trial.categories[0].strength)
-            first = variant.tuned_identity not in reconstructions
+            by_tuned = variant.tuned_identity and variant.settings.inversion == "identity"
+            first = by_tuned not in reconstructions
             clip = edit_clip(editor, trial.frames, trial.prompts, with_reconstruction=first)
             if clip.reconstruction is not None:
-                reconstructions[variant.tuned_identity] = clip.reconstruction
-            kept = reconstructions[variant.tuned_identity]
+                reconstructions[by_tuned] = clip.reconstruction
+            kept = reconstructions[by_tuned]
             report = {
                 "reconstruction_psnr": clip.report.reconstruction_psnr,
                 "seconds": sum(clip.report.seconds.values()),

@@ -1,4 +1,4 @@
-"""A clip as latents: encoded, inverted with ε1, matched to its keyframes, reconstructed for the gate."""
+"""A clip as latents: encoded, inverted, matched to its keyframes, reconstructed for the gate."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -33,18 +33,18 @@ class Clip:
         trajectory: (S + 1, number of sources, C, h, w), inverted latents by level, up to the start level S.
         current: (T, C, h, w), what is being edited: `sources` at level S, others at the settings'
             `token_level`, if that is not 0.
-        reconstructed: (T, C, h, w), ε1's reconstruction where it was asked for.
+        reconstructed: (T, C, h, w), inverted and denoised again, where that was asked for.
         correspondences: of every frame with the keyframes it follows.
     """
 
-    def __init__(self, backbone: Backbone, identity: UNet2DConditionModel, settings: EditSettings) -> None:
-        self.backbone, self.identity, self.settings = backbone, identity, settings
+    def __init__(self, backbone: Backbone, inverter: UNet2DConditionModel, settings: EditSettings) -> None:
+        self.backbone, self.inverter, self.settings = backbone, inverter, settings
         self.batches = Batches(settings.chunk_size)
 
     def allocate(self, frames: FrameStream, scratch: Scratch) -> None:
         """Choose keyframes and make the files; `frames` must tile into whole tokens at every resolution."""
         cell = self.backbone.downscale
-        multiple = cell * 2 ** (len(self.identity.config.block_out_channels) - 1)
+        multiple = cell * 2 ** (len(self.inverter.config.block_out_channels) - 1)
         if frames.height % multiple or frames.width % multiple:
             raise ValueError(
                 f"frames are {frames.width} by {frames.height} pixels; this model needs multiples of "
@@ -90,7 +90,7 @@ class Clip:
             raise ValueError(f"the clip gave {start} frames instead of the {self.length} that it promised")
 
     def invert(self, text: Tensor, advance: Advance) -> None:
-        """Invert with ε1 and the source prompt, and match tokens.
+        """Invert with the source prompt, and match tokens.
 
         With k fixed-point iterations and start level S, the sources take k · S + 3 forwards each. The other
         frames are inverted only as far as they are needed, to the last level of matching or `token_level`.
@@ -99,12 +99,12 @@ class Clip:
         levels = settings.propagation.levels(settings.steps, settings.start_level) if self.others else ()
         depth = max((*levels, settings.token_level)) if self.others else 0
         recorder = TokenRecorder(levels)
-        matching = processors(self.identity, MATCHED_LAYERS, recorder.make) if levels else nullcontext()
+        matching = processors(self.inverter, MATCHED_LAYERS, recorder.make) if levels else nullcontext()
 
         def run(part: Sequence[int], until: int) -> Tensor:
             latents = self.clean[list(part)].to(self.backbone.device)
             return invert(
-                self.identity,
+                self.inverter,
                 self.backbone.scheduler,
                 latents,
                 text,
@@ -135,7 +135,7 @@ class Clip:
                 self.batches.each(self.others, others)
 
     def reconstruct(self, text: Tensor, every_frame: bool, advance: Advance) -> tuple[float, float]:
-        """Denoise keyframes again with ε1 and the source prompt, and measure what editing could at best keep.
+        """Denoise keyframes again with the source prompt, and measure what editing could at best keep.
 
         S forwards a keyframe; with `every_frame` the other frames as well, from `token_level`.
 
@@ -147,7 +147,7 @@ class Clip:
 
         def run(part: Sequence[int], level: int) -> None:
             latents = self.current[list(part)].to(backbone.device)
-            clean = denoise(self.identity, backbone.scheduler, latents, text, settings.steps, level)
+            clean = denoise(self.inverter, backbone.scheduler, latents, text, settings.steps, level)
             self.reconstructed[list(part)] = clean.cpu()
             advance(len(part))
 

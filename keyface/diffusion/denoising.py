@@ -72,15 +72,22 @@ class Denoiser:
 
     Args:
         clip: inverted and, for r = 0, reconstructed.
+        identity: ε1.
         direction: ε2.
         guidance: named branches.
         source: source prompt (1, L, D), for ε1.
     """
 
     def __init__(
-        self, clip: Clip, direction: UNet2DConditionModel, guidance: Guidance, source: Tensor
+        self,
+        clip: Clip,
+        identity: UNet2DConditionModel,
+        direction: UNet2DConditionModel,
+        guidance: Guidance,
+        source: Tensor,
     ) -> None:
-        self.clip, self.direction, self.guidance, self.source = clip, direction, guidance, source
+        self.clip, self.identity, self.direction = clip, identity, direction
+        self.guidance, self.source = guidance, source
         self.settings = clip.settings
         self.grid = Grid.of(clip.backbone.scheduler, clip.settings.steps)
         self.plan = Plan.of(clip, clip.keyframes)
@@ -152,7 +159,7 @@ class Denoiser:
         residual = injection.residual_active(step, steps)
         if not (attention or residual):
             return features
-        identity = self.clip.identity
+        identity = self.identity
         with ExitStack() as stack:
             if attention:
                 stack.enter_context(

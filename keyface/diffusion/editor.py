@@ -41,7 +41,7 @@ class EditReport:
         frames: number of frames edited.
         keyframes: their frame numbers; with keyframes drawn anew at each step, those of the gate.
         vae_psnr: dB on keyframes, autoencoder round trip against the original.
-        reconstruction_psnr: dB on keyframes, inversion and reconstruction with ε1 against the original;
+        reconstruction_psnr: dB on keyframes, inversion and reconstruction against the original;
             far below `vae_psnr` means that the model does not know this clip.
         seconds: by stage: encode, invert, reconstruct, edit, decode.
     """
@@ -62,7 +62,7 @@ class VideoEditor:
     =============  ==============================  =====================================
     stage          propagation `tokens`            propagation `latent`, refined r steps
     =============  ==============================  =====================================
-    invert, ε1     T (k S + 3)                     K (k S + 3) + (T − K)(k m + 3)
+    invert         T (k S + 3)                     K (k S + 3) + (T − K)(k m + 3)
     reconstruct    K S                             K S
     edit, ε1       K S u                           K S u
     edit, ε2       b T S                           b (K S + (T − K) r)
@@ -112,7 +112,7 @@ class VideoEditor:
             prompts: source and target caption.
             sink: called with the edited frames in order, (n, 3, H, W) in [-1, 1] on the CPU.
             reconstruction_sink: called likewise with what the frames become where nothing is edited:
-                the autoencoder's round trip in `latent` without refinement; else ε1's reconstruction, for
+                the autoencoder's round trip in `latent` without refinement; else inverted and denoised again, for
                 which the frames between keyframes cost further forwards.
             progress: called with a stage's name, units done and units to do.
             scratch: where to make the scratch folder, which is removed at the end; None is the system's.
@@ -121,8 +121,9 @@ class VideoEditor:
             EditReport.
         """
         seconds: dict[str, float] = {}
-        clip = Clip(self.backbone, self.identity, self.settings)
-        modules = (self.identity, self.direction, self.backbone.vae, self.backbone.text_encoder)
+        inverter = self.identity if self.settings.inversion == "identity" else self.backbone.unet
+        clip = Clip(self.backbone, inverter, self.settings)
+        modules = (inverter, self.identity, self.direction, self.backbone.vae, self.backbone.text_encoder)
         with evaluating(*modules), Scratch.folder_in(scratch) as folder:
             clip.allocate(frames, folder)
             with _stage("encode", clip.length, seconds, progress) as advance:
@@ -135,7 +136,7 @@ class VideoEditor:
             with _stage("reconstruct", units, seconds, progress) as advance:
                 vae_psnr, reconstruction_psnr = clip.reconstruct(source, every_frame, advance)
             guidance = Guidance.of(target, negative, self.settings.guidance_scale)
-            denoiser = Denoiser(clip, self.direction, guidance, source)
+            denoiser = Denoiser(clip, self.identity, self.direction, guidance, source)
             with _stage("edit", denoiser.work, seconds, progress) as advance:
                 denoiser.run(advance)
             sinks = 1 if reconstruction_sink is None else 2

@@ -133,6 +133,9 @@ class EditSettings:
             edited frame by frame.
         window: keyframes of a window of joint attention, besides the anchors.
         anchors: keyframes spread over the clip that every window attends to.
+        inversion: which U-Net inverts: `base`, as in the training of both branches, which see latents that
+            the base inverted; `identity` is ε1, as in the paper, from whose latents ε2 has not learned to
+            come back.
         injection: how ε1 enters ε2.
         propagation: how the edit reaches the other frames.
         strength: fraction of the inversion that is used; less keeps more of the clip.
@@ -147,6 +150,7 @@ class EditSettings:
     joint_attention: bool = True
     window: int = 8
     anchors: int = 2
+    inversion: Literal["base", "identity"] = "base"
     injection: Injection = field(default_factory=Injection)
     propagation: Propagation = field(default_factory=Propagation)
     strength: float = 1.0
@@ -158,6 +162,7 @@ class EditSettings:
         for name in ("steps", "interval", "window", "chunk_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        _one_of("inversion", self.inversion, ("base", "identity"))
         for name in ("anchors", "fixed_point_iterations"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 0")

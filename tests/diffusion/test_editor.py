@@ -113,10 +113,24 @@ class Counter:
         self.seen += len(inputs[0])
 
 
+def test_base_inverts_unless_identity_is_told_to(backbone, make_unet, frames):
+    """ε1 sees only keyframes, in the first half of the steps; by its own inversion it sees every frame."""
+    base, identity = Counter(backbone.unet), make_unet(2)
+    counter = Counter(identity)
+    by_base, _ = VideoEditor(backbone, identity, None, SMALL).edit_frames(frames, PROMPTS)
+    assert counter.seen == 3 * SMALL.steps // 2
+    assert base.seen > 10 * SMALL.steps
+    by_itself, _ = VideoEditor(backbone, identity, None, changed(inversion="identity")).edit_frames(
+        frames, PROMPTS
+    )
+    assert counter.seen > 10 * SMALL.steps
+    assert not torch.equal(by_base, by_itself)
+
+
 @pytest.mark.parametrize("mode", ["tokens", "latent"])
 def test_forward_counts_are_those_of_the_docstring(backbone, make_unet, frames, mode):
     identity, direction = make_unet(), make_unet(1)
-    settings = changed(steps=10, propagation=Propagation(mode=mode))
+    settings = changed(steps=10, propagation=Propagation(mode=mode), inversion="identity")
     first, second = Counter(identity), Counter(direction)
     VideoEditor(backbone, identity, direction, settings).edit_frames(frames, PROMPTS)
     length, keyframes, steps, matched = 10, 3, 10, 3

@@ -15,7 +15,7 @@ from keyface.lightning_modules.miniature_attributes import AttributesModule
 from keyface.lightning_modules.miniature_autoencoder import AutoencoderModule
 from keyface.lightning_modules.miniature_base import learning_rate_factor
 from keyface.lightning_modules.miniature_clip import ClipModule
-from keyface.lightning_modules.miniature_diffusion import DiffusionModule
+from keyface.lightning_modules.miniature_diffusion import DiffusionModule, pair_losses
 from keyface.lightning_modules.miniature_recognition import (
     RecognitionModule,
     add_angular_margin,
@@ -75,6 +75,31 @@ def test_margin_never_rewards_the_opposite_direction() -> None:
     angles = torch.linspace(0.01, math.pi - 0.01, 50)
     shifted = add_angular_margin(angles.cos()[:, None], torch.zeros(50, dtype=torch.long), 0.3)[:, 0]
     assert bool((shifted[1:] < shifted[:-1]).all())
+
+
+def test_pair_losses_of_two_pairs_by_hand() -> None:
+    errors = torch.zeros(4, 1, 2, 2)
+    errors[0, 0] = torch.tensor([[3.0, 1.0], [0.0, 0.0]])  # first pair: rows 0 and 2
+    errors[2, 0] = torch.tensor([[1.0, 1.0], [0.0, 2.0]])
+    errors[1], errors[3] = 1.0, 1.0  # second pair: the same error everywhere, no difference
+    differs = torch.zeros(2, 1, 2, 2, dtype=torch.bool)
+    differs[0, 0, 0, 0] = True
+    losses = pair_losses(errors, differs)
+    torch.testing.assert_close(losses.plain, torch.tensor([(9 + 1 + 1 + 1 + 4) / 8, 1.0]))
+    torch.testing.assert_close(losses.pair, torch.tensor([(9 + 1) / 2, 0.0]))
+    torch.testing.assert_close(losses.contrast, torch.tensor([(4 + 4) / 4 + 4, 0.0]))
+
+
+def test_diffusion_goes_on_from_exported_weights(tmp_path: Path) -> None:
+    first = DiffusionModule(widths=(32, 32, 64))
+    first.export(tmp_path)
+    second = DiffusionModule(widths=(32, 32, 64), initial=str(tmp_path))
+    for ours, theirs in (
+        (second.unet, first.unet),
+        (second.text_encoder, first.text_encoder),
+    ):
+        for name, value in theirs.state_dict().items():
+            torch.testing.assert_close(ours.state_dict()[name], value, atol=1e-3, rtol=1e-3)
 
 
 def test_auc_is_one_for_people_apart_and_half_for_a_constant() -> None:
