@@ -1,10 +1,10 @@
 """Writes shards: tar files in WebDataset's layout, whole or not at all."""
 
-import io
 import os
-import tarfile
 from collections.abc import Iterable
 from pathlib import Path
+
+from webdataset import TarWriter
 
 from keyface.datamodules.shard_index import ShardEntry, ShardError, file_hash
 from keyface.datamodules.shard_schema import Sample, encode, split_name
@@ -37,12 +37,15 @@ def write_shard(folder: Path, name: str, samples: Iterable[Sample], image_format
     keys: set[str] = set()
     try:
         with temporary.open("wb") as file:
-            with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+            with TarWriter(file, user="", group="", encoder=False, mtime=0) as archive:
                 for sample in samples:
                     if sample.key in keys:
                         raise ShardError(f"{path}: two samples have the key {sample.key!r}")
                     keys.add(sample.key)
-                    _add(archive, sample, image_format)
+                    members = encode(sample, image_format)
+                    for extension in members:
+                        split_name(f"{sample.key}.{extension}")
+                    archive.write({"__key__": sample.key, **members})
             file.flush()
             os.fsync(file.fileno())
         if not keys:
@@ -51,11 +54,3 @@ def write_shard(folder: Path, name: str, samples: Iterable[Sample], image_format
     finally:
         temporary.unlink(missing_ok=True)
     return ShardEntry(name, len(keys), path.stat().st_size, file_hash(path))
-
-
-def _add(archive: tarfile.TarFile, sample: Sample, image_format: str) -> None:
-    for extension, data in encode(sample, image_format).items():
-        member = tarfile.TarInfo(f"{sample.key}.{extension}")
-        split_name(member.name)
-        member.size = len(data)
-        archive.addfile(member, io.BytesIO(data))

@@ -11,7 +11,7 @@ from torch import Tensor
 from keyface.lightning_modules.miniature_base import Batch, MiniatureModule
 from keyface.miniature.networks.attributes import AttributeClassifier
 from keyface.miniature.parameters import CELEBA_ATTRIBUTES, EXTRA_LABELS
-from keyface.miniature.storage import save_network
+from keyface.miniature.storage import go_on_from, save_network
 
 
 class AttributesModule(MiniatureModule):
@@ -19,14 +19,18 @@ class AttributesModule(MiniatureModule):
 
     Args:
         width: Channels of the first stage.
+        initial: Folder of an exported network to go on from; None starts afresh.
         lr: Peak learning rate.
         flat: Fraction of the run before the learning rate falls.
     """
 
-    def __init__(self, width: int = 24, lr: float = 2e-3, flat: float = 0.5) -> None:
+    def __init__(
+        self, width: int = 24, initial: str | None = None, lr: float = 2e-3, flat: float = 0.5
+    ) -> None:
         super().__init__(lr=lr, flat=flat)
         self.save_hyperparameters()
         self.network = AttributeClassifier([*CELEBA_ATTRIBUTES, *EXTRA_LABELS], width)
+        go_on_from(self.network, initial)
         self._predicted: list[Tensor] = []
         self._true: list[Tensor] = []
 

@@ -12,7 +12,7 @@ from keyface.lightning_modules.miniature_base import Batch, MiniatureModule
 from keyface.miniature.captions import VOCABULARY
 from keyface.miniature.networks.clip import ClipPair
 from keyface.miniature.networks.text import build_tokenizer
-from keyface.miniature.storage import save_network
+from keyface.miniature.storage import go_on_from, save_network
 
 
 class ClipModule(MiniatureModule):
@@ -22,21 +22,34 @@ class ClipModule(MiniatureModule):
         dim: Size of the shared space.
         width: Width of the image tower.
         pair_weight: Weight of the loss within pairs (twin against twin) beside the batch's.
+        initial: Folder of an exported network to go on from; None starts afresh.
         lr: Peak learning rate.
         flat: Fraction of the run before the learning rate falls.
     """
 
     def __init__(
-        self, dim: int = 128, width: int = 24, pair_weight: float = 1.0, lr: float = 1e-3, flat: float = 0.5
+        self,
+        dim: int = 128,
+        width: int = 24,
+        pair_weight: float = 1.0,
+        initial: str | None = None,
+        lr: float = 1e-3,
+        flat: float = 0.5,
     ) -> None:
         super().__init__(lr=lr, flat=flat)
         self.save_hyperparameters()
         self.network = ClipPair(build_tokenizer(VOCABULARY), dim=dim, width=width)
+        go_on_from(self.network, initial)
         self.pair_weight = pair_weight
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Returns the symmetric contrastive loss plus the loss within pairs."""
-        image = self.network.encode_image(batch["image"])
+        """Returns the symmetric contrastive loss plus the loss within pairs, on pictures with pixel noise.
+
+        The noise is for Eq. 6, whose gradient would else find patterns that no picture has.
+        """
+        images = batch["image"]
+        level = 0.1 * torch.rand(len(images), 1, 1, 1, device=self.device)
+        image = self.network.encode_image(images + level * torch.randn_like(images))
         text = self.network.encode_text(batch["caption"])
         scale = self.network.clip.logit_scale.exp().clamp(max=100)
         logits = scale * image @ text.T

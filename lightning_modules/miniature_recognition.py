@@ -13,7 +13,7 @@ from keyface.lightning_modules.miniature_base import Batch, MiniatureModule
 from keyface.miniature.measure import verification_auc
 from keyface.miniature.networks.recognition import Architecture, IdentityNetwork
 from keyface.miniature.parameters import IDENTITY_NAMES
-from keyface.miniature.storage import save_network
+from keyface.miniature.storage import go_on_from, save_network
 
 
 class RecognitionModule(MiniatureModule):
@@ -28,6 +28,7 @@ class RecognitionModule(MiniatureModule):
         scale: ArcFace's s.
         margin: ArcFace's angular margin m in radians.
         trait_weight: Weight of the regression.
+        initial: Folder of an exported network to go on from; None starts afresh.
         lr: Peak learning rate.
         flat: Fraction of the run before the learning rate falls.
     """
@@ -42,12 +43,14 @@ class RecognitionModule(MiniatureModule):
         scale: float = 16.0,
         margin: float = 0.15,
         trait_weight: float = 4.0,
+        initial: str | None = None,
         lr: float = 2e-3,
         flat: float = 0.5,
     ) -> None:
         super().__init__(lr=lr, weight_decay=0.05, flat=flat)
         self.save_hyperparameters()
         self.network = IdentityNetwork(architecture, width, dim, aligned)
+        go_on_from(self.network, initial)
         self.centres = nn.Parameter(F.normalize(torch.randn(identities, dim), dim=1))
         self.traits = nn.Linear(dim, len(IDENTITY_NAMES))
         self.scale, self.margin, self.trait_weight = scale, margin, trait_weight

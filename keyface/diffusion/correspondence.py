@@ -1,4 +1,4 @@
-"""Which token of a keyframe a frame's token comes from, found in the U-Net's features during the inversion."""
+"""Which token of a keyframe a frame's token comes from, found in U-Net features during the inversion."""
 
 import math
 from collections.abc import Sequence
@@ -18,7 +18,8 @@ MAXIMUM_TOKENS = torch.iinfo(torch.int16).max + 1
 class TokenRecorder:
     """Keeps what attn1 layers are given, at the chosen levels of an inversion.
 
-    Set `make` as the processors of the U-Net that inverts, tell `before_level` each level, take `descriptors` at the end.
+    Set `make` as the processors of the inverting U-Net, tell `before_level` each level, take `descriptors`
+    at the end.
     """
 
     def __init__(self, levels: Sequence[int]) -> None:

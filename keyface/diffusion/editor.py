@@ -112,8 +112,8 @@ class VideoEditor:
             prompts: source and target caption.
             sink: called with the edited frames in order, (n, 3, H, W) in [-1, 1] on the CPU.
             reconstruction_sink: called likewise with what the frames become where nothing is edited:
-                the autoencoder's round trip in `latent` without refinement; else inverted and denoised again, for
-                which the frames between keyframes cost further forwards.
+                the autoencoder's round trip in `latent` without refinement; else inverted and denoised again,
+                for which the frames between keyframes cost further forwards.
             progress: called with a stage's name, units done and units to do.
             scratch: where to make the scratch folder, which is removed at the end; None is the system's.
 

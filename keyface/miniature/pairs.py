@@ -32,7 +32,7 @@ FLIPS: dict[str, int] = {
     "Bangs": 4, "Black_Hair": 1, "Blond_Hair": 2, "Brown_Hair": 1, "Gray_Hair": 1, "Bald": 1,
     "Wearing_Hat": 1, "Wearing_Lipstick": 2, "Heavy_Makeup": 2, "Wearing_Earrings": 1,
 }  # fmt: skip
-"""Labels that a twin may differ in and how often, relative to each other: small changes need more examples."""
+"""Labels that a twin may differ in and how often, relatively: small changes need more examples."""
 
 _PAIR_STREAM = 7001
 

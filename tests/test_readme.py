@@ -1,0 +1,117 @@
+"""Every command and example of the README, run as a newcomer would, only smaller."""
+
+import configparser
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from keyface.cli import main
+from keyface.miniature.zoo import WEIGHTS
+from keyface.plugins import Category
+from keyface.plugins.registry import Registry
+from keyface.training_cli import run_training
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "README.md").read_text()
+
+SMALLER = {
+    "keyface miniature clip": "--seconds 0.25 --fps 16",
+    "keyface edit": "--steps 2",
+    "keyface shards render": "--count 24 --samples-per-shard 12",
+    "keyface miniature measure": "--faces 4 --prompts 2",
+    "keyface ablate": "--identities 1 --frames 2 --steps 2 --distractors 1",
+    "lightning fit -c configs/miniature": (
+        "--trainer.max_steps 1 --trainer.val_check_interval 1 --trainer.limit_val_batches 1 "
+        "--data.init_args.batch_size 2 --trainer.callbacks null --trainer.enable_progress_bar false"
+    ),
+}
+"""What is put behind a command, by how it begins; the last value of an option counts."""
+
+FULL_SIZE = "configs/base.yaml"
+"""A command with this needs GPUs and the paper's data: its configuration is read, its networks are not."""
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", TEXT, flags=re.DOTALL)
+
+
+def commands() -> list[str]:
+    """Lines of the console blocks and `keyface …` spans in the text, without comments, whole options only."""
+    lines = "\n".join(blocks("console")).replace("\\\n", " ").splitlines()
+    spans = [span for span in re.findall(r"`(keyface [^`]+)`", TEXT.replace("\n", " ")) if "…" not in span]
+    return [re.split(r"\s+#\s", line)[0].strip() for line in [*lines, *spans] if line.strip()]
+
+
+@pytest.fixture
+def newcomer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with what the README takes for granted: configs, a backbone, two trained branches."""
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    shutil.copytree(WEIGHTS / "base", tmp_path / "models" / "stable-diffusion-2-1-base")
+    for branch in ("identity", "direction"):
+        shutil.copytree(WEIGHTS / branch, tmp_path / "runs" / branch / "export")
+    (tmp_path / "FILE.yaml").write_text(
+        "freckles: {targets: [freckles], source: clear skin, attribute: Rosy_Cheeks}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    return tmp_path
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_every_command_of_the_readme_runs(newcomer: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ran = []
+    for command in commands():
+        if command.startswith("make "):
+            assert re.search(rf"^{command.split()[1]}:", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+            continue
+        words = shlex.split(command)
+        if words[0] == "keyface" and len(words) == 2:
+            continue  # a command's name alone
+        if "talk.mp4" in words:
+            shutil.copy("clip.mp4", "talk.mp4")
+        if FULL_SIZE in words:
+            with pytest.raises(SystemExit) as ended:
+                run_training([*words[1:], "--print_config"])
+            assert ended.value.code in (0, None)
+            assert "max_steps: 30000" in capsys.readouterr().out
+            continue
+        smaller = next((extra for start, extra in SMALLER.items() if command.startswith(start)), "")
+        try:
+            status = main([*words[1:], *smaller.split()])
+        except SystemExit as ended_by_help:
+            status = int(ended_by_help.code or 0)
+        output = capsys.readouterr()
+        assert status == 0, f"{command}\n{output.err}"
+        ran.append(command)
+    assert len(ran) >= 9
+    assert {"edited.mp4", "edited.json", "side_by_side.mp4", "blond.mp4"} <= {p.name for p in newcomer.iterdir()}
+
+
+def test_the_category_of_the_readme_is_one() -> None:
+    [module] = [block for block in blocks("python") if "Category(" in block]
+    names: dict[str, object] = {}
+    exec(module, names)
+    category = names["FRECKLES"]
+    assert isinstance(category, Category)
+    [setup] = blocks("ini")
+    parser = configparser.ConfigParser()
+    parser.read_string(setup)
+    assert parser["options.entry_points"]["keyface.edits"].strip() == "freckles = keyface_freckles:FRECKLES"
+    registry = Registry()
+    registry.add(category)
+    assert registry.select(["freckles"]) == [category]
+
+
+def test_the_readme_names_files_that_exist() -> None:
+    for link in re.findall(r"\]\(([^)#]+)\)", TEXT):
+        if "://" not in link:
+            assert (ROOT / link).exists(), link
+
+
+def test_configs_of_the_readme_are_yaml() -> None:
+    for name in set(re.findall(r"configs/[\w/]+\.yaml", TEXT)):
+        assert yaml.safe_load((ROOT / name).read_text()), name
