@@ -1,0 +1,1 @@
+"""Scoring edited clips against their originals: clip sets, judges, scores and the report."""
