@@ -1,8 +1,8 @@
-"""Identity: does the person of an edited clip find the same person among the originals?
+"""Identity: the embedding of a clip, and how steady the person is within it.
 
 A clip is one point on the unit sphere: the embeddings of its frames are normalised, averaged and normalised
-again, so that every frame has an equal say and one strange frame cannot decide. The edited clips are the
-queries; the gallery holds the originals of the edited identities and of any number of others.
+again, so that every frame has an equal say and one strange frame cannot decide. Edited clips are looked up
+among originals by `keyface.metrics.retrieval`.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,32 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
+
+from keyface.metrics.retrieval import (
+    Ranking,
+    Retrieval,
+    RetrievalIdentity,
+    retrieval_scores,
+    retrieve,
+    same_person_ranks,
+)
+
+__all__ = [
+    "Ranking",
+    "Retrieval",
+    "RetrievalIdentity",
+    "TemporalIdentity",
+    "clip_embedding",
+    "cosine_distance",
+    "embed_clip",
+    "embed_frames",
+    "global_similarity",
+    "local_similarity",
+    "retrieval_scores",
+    "retrieve",
+    "same_person_ranks",
+    "temporal_identity",
+]
 
 
 def clip_embedding(frame_embeddings: Tensor) -> Tensor:
@@ -27,13 +52,13 @@ def clip_embedding(frame_embeddings: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def embed_clip(
+def embed_frames(
     recognizer: Callable[[Tensor, Tensor | None], Tensor],
     frames: Tensor,
     landmarks: Tensor | None = None,
     chunk_size: int = 32,
 ) -> Tensor:
-    """The embedding of a clip, some frames at a time.
+    """The embeddings of a clip's frames, some frames at a time.
 
     Args:
         recognizer: (images (B, 3, H, W), landmarks (B, 5, 2) or None) → (B, D).
@@ -42,14 +67,24 @@ def embed_clip(
         chunk_size: Frames in memory at once.
 
     Returns:
-        (D,) of unit length.
+        (T, D) of unit length.
     """
     embeddings = []
     for start in range(0, len(frames), chunk_size):
         chunk = slice(start, start + chunk_size)
         points = None if landmarks is None else landmarks[chunk]
         embeddings.append(recognizer(frames[chunk].clamp(-1, 1), points))
-    return clip_embedding(torch.cat(embeddings))
+    return F.normalize(torch.cat(embeddings), dim=-1)
+
+
+def embed_clip(
+    recognizer: Callable[[Tensor, Tensor | None], Tensor],
+    frames: Tensor,
+    landmarks: Tensor | None = None,
+    chunk_size: int = 32,
+) -> Tensor:
+    """The embedding (D,) of a clip, of unit length; the arguments are those of `embed_frames`."""
+    return clip_embedding(embed_frames(recognizer, frames, landmarks, chunk_size))
 
 
 def cosine_distance(first: Tensor, second: Tensor) -> Tensor:
@@ -57,102 +92,91 @@ def cosine_distance(first: Tensor, second: Tensor) -> Tensor:
     return 1.0 - F.cosine_similarity(first, second, dim=-1)
 
 
-def same_person_ranks(similarities: Tensor, same: Tensor) -> Tensor:
-    """The rank, from 1, of each query's best gallery clip of the same person.
-
-    A tie counts against the query, so that a recognizer that gives every face the same embedding scores as
-    badly as it should. (torchmetrics' `retrieval_reciprocal_rank` breaks ties by position and, unless the
-    scores are shifted, takes every negative similarity for a miss.)
+def local_similarity(frame_embeddings: Tensor) -> Tensor:
+    """Mean cosine similarity of neighbouring frames.
 
     Args:
-        similarities: (Q, G), larger is nearer.
-        same: (Q, G) bool, true where query and gallery clip show the same person; at least once a row.
+        frame_embeddings: (T, D) of any length, T ≥ 2.
 
     Returns:
-        (Q,) integers.
+        A scalar in [-1, 1].
     """
-    best = similarities.masked_fill(~same, -float("inf")).amax(dim=1, keepdim=True)
-    return 1 + ((similarities >= best) & ~same).sum(dim=1)
+    unit = _several_unit(frame_embeddings)
+    return (unit[1:] * unit[:-1]).sum(dim=-1).mean().float()
 
 
-def retrieval_scores(
-    queries: Tensor, gallery: Tensor, query_identities: Tensor, gallery_identities: Tensor
-) -> dict[str, Tensor]:
-    """Rank the gallery by cosine similarity for each query.
+def global_similarity(frame_embeddings: Tensor) -> Tensor:
+    """Mean cosine similarity of all pairs of different frames, in time linear in T.
 
     Args:
-        queries: (Q, D) embeddings of edited clips.
-        gallery: (G, D) embeddings of original clips.
-        query_identities: (Q,) integers.
-        gallery_identities: (G,) integers; each query's identity must be among them.
+        frame_embeddings: (T, D) of any length, T ≥ 2.
 
     Returns:
-        Three scalars. `r_at_1`: the share of queries whose nearest gallery clip is the same person. `mrr`:
-        the mean of 1 / (rank of the nearest clip of the same person). `cosine_distance`: the mean distance to
-        the originals of the same person, in [0, 2].
+        A scalar in [-1, 1].
     """
-    same = query_identities[:, None] == gallery_identities[None, :]
-    missing = query_identities[~same.any(dim=1)]
-    if len(missing):
-        raise ValueError(
-            f"identity {int(missing[0])} was edited but no original clip of it is in the gallery: add one"
-        )
-    similarities = F.normalize(queries, dim=-1) @ F.normalize(gallery, dim=-1).T
-    ranks = same_person_ranks(similarities, same)
-    distances = ((1.0 - similarities) * same).sum(dim=1) / same.sum(dim=1)
-    return {
-        "r_at_1": (ranks == 1).to(similarities.dtype).mean(),
-        "mrr": ranks.to(similarities.dtype).reciprocal().mean(),
-        "cosine_distance": distances.mean(),
-    }
+    unit = _several_unit(frame_embeddings)
+    count = len(unit)
+    # |Σ e|² counts every pair twice and every frame with itself once.
+    return ((unit.sum(dim=0).square().sum() - count) / (count * (count - 1))).float()
 
 
-class RetrievalIdentity(Metric):
-    """R@1, MRR and cosine distance of edited clips against a gallery of originals.
+def temporal_identity(edited: Tensor, original: Tensor) -> dict[str, Tensor]:
+    """TL-ID and TG-ID of one clip as STIT defines them [Tzaban et al. 2022].
 
-    Clips may come in any order and on any rank; the gallery is whole only at `compute`.
+    Both divide the edited clip's similarity by the original's own, so that 1 means as steady as the original.
 
-    Example:
-        >>> metric = RetrievalIdentity()
-        >>> metric.update(edited, originals, edited_identities, original_identities)  # doctest: +SKIP
-        >>> metric.compute()["r_at_1"]  # doctest: +SKIP
+    Args:
+        edited: (T, D) embeddings of the edited frames, T ≥ 2.
+        original: (T, D) embeddings of the original frames.
+
+    Returns:
+        Two scalars: `tl_id` from neighbouring frames, `tg_id` from all pairs of frames.
+
+    Raises:
+        ValueError: There is one frame only, or the recognizer does not find one person in the original.
     """
+    scores = {}
+    for name, similarity in (("tl_id", local_similarity), ("tg_id", global_similarity)):
+        own = similarity(original)
+        if own <= 0:
+            raise ValueError(
+                f"the original's own frames have a mean similarity of {float(own):.3f}: "
+                "this recognizer does not see one person in it"
+            )
+        scores[name] = similarity(edited) / own
+    return scores
+
+
+class TemporalIdentity(Metric):
+    """`temporal_identity` of each clip, averaged over clips."""
 
     full_state_update = False
-    higher_is_better = None
+    higher_is_better = True
     is_differentiable = False
 
-    queries: list[Tensor]
-    gallery: list[Tensor]
-    query_identities: list[Tensor]
-    gallery_identities: list[Tensor]
+    tl_id: Tensor
+    tg_id: Tensor
+    clips: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        for name in ("queries", "gallery", "query_identities", "gallery_identities"):
-            self.add_state(name, default=[], dist_reduce_fx="cat")
+        for name in ("tl_id", "tg_id"):
+            self.add_state(name, default=torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("clips", default=torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
-    def update(
-        self, edited: Tensor, originals: Tensor, edited_identities: Tensor, original_identities: Tensor
-    ) -> None:
-        """Add clips.
-
-        Args:
-            edited: (Q, D) clip embeddings to look up; Q may be 0.
-            originals: (G, D) clip embeddings for the gallery; G may be 0.
-            edited_identities: (Q,) integers.
-            original_identities: (G,) integers.
-        """
-        self.queries.append(edited)
-        self.gallery.append(originals)
-        self.query_identities.append(edited_identities)
-        self.gallery_identities.append(original_identities)
+    def update(self, edited: Tensor, original: Tensor) -> None:
+        """Add one clip; the arguments are those of `temporal_identity`."""
+        scores = temporal_identity(edited, original)
+        self.tl_id += scores["tl_id"].double()
+        self.tg_id += scores["tg_id"].double()
+        self.clips += 1
 
     def compute(self) -> dict[str, Tensor]:
-        """The scores of `retrieval_scores` over all clips seen."""
-        return retrieval_scores(
-            dim_zero_cat(self.queries),
-            dim_zero_cat(self.gallery),
-            dim_zero_cat(self.query_identities),
-            dim_zero_cat(self.gallery_identities),
-        )
+        """`tl_id` and `tg_id`, means over clips."""
+        return {"tl_id": (self.tl_id / self.clips).float(), "tg_id": (self.tg_id / self.clips).float()}
+
+
+def _several_unit(frame_embeddings: Tensor) -> Tensor:
+    if len(frame_embeddings) < 2:
+        raise ValueError("identity over time needs at least 2 frames, the clip has 1")
+    return F.normalize(frame_embeddings.double(), dim=-1)

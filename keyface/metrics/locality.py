@@ -9,6 +9,11 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
+from keyface.faces.regions import CLASSES, region_mask
+
+BEHIND = ("background", "cloth", "neck", "neck_l")
+"""CelebAMask-HQ classes that are neither face nor hair, with what is worn on either."""
+
 _PIXEL_RANGE = 2.0  # images are in [-1, 1]
 
 
@@ -45,8 +50,41 @@ def outside_psnr(edited: Tensor, reference: Tensor, region: Tensor) -> Tensor:
     return (-10.0 * torch.log10(squares / count.clamp(min=1))).float()
 
 
-class OutsideChange(Metric):
-    """Change outside the region over all frames seen: `l1` as in `outside_change`, `psnr` in dB."""
+def person_mask(labels: Tensor) -> Tensor:
+    """Face and hair, with glasses, hat and ear-rings: (B, H, W) bool from class labels (B, H, W)."""
+    return region_mask(labels, [name for name in CLASSES if name not in BEHIND])
+
+
+def background_drift(
+    edited: Tensor, reference: Tensor, person: Tensor | None = None, region: Tensor | None = None
+) -> Tensor:
+    """Mean absolute change of what is behind the person and not to be edited.
+
+    Args:
+        edited: (B, C, H, W) in [-1, 1].
+        reference: (B, C, H, W) in [-1, 1], usually the reconstruction.
+        person: (B, H, W) bool, `person_mask` of the original; None where nobody labelled it, and then the
+            drift is the change outside the region.
+        region: (B, H, W) bool, where the edit may change the picture.
+
+    Returns:
+        A scalar in units of an intensity range of [0, 1].
+
+    Raises:
+        ValueError: Neither mask is given.
+    """
+    return outside_change(edited, reference, _not_behind(person, region))
+
+
+def _not_behind(person: Tensor | None, region: Tensor | None) -> Tensor:
+    masks = [mask.bool() for mask in (person, region) if mask is not None]
+    if not masks:
+        raise ValueError("background drift needs the person's mask or the edit's region")
+    return masks[0] if len(masks) == 1 else masks[0] | masks[1].reshape(masks[0].shape)
+
+
+class _Outside(Metric):
+    """Sums of change outside a mask over all frames seen."""
 
     full_state_update = False
     higher_is_better = None
@@ -62,13 +100,6 @@ class OutsideChange(Metric):
         self.add_state("squares", default=torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("count", default=torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
-    def update(self, edited: Tensor, reference: Tensor, region: Tensor) -> None:
-        """Add frames; the arguments are those of `outside_change`."""
-        absolute, squares, count = _outside_sums(edited, reference, region)
-        self.absolute += absolute
-        self.squares += squares
-        self.count += count
-
     def compute(self) -> dict[str, Tensor]:
         """`l1`, the mean absolute change in [0, 1], and `psnr` in dB."""
         count = self.count.clamp(min=1)
@@ -76,3 +107,27 @@ class OutsideChange(Metric):
             "l1": (self.absolute / count).float(),
             "psnr": (-10.0 * torch.log10(self.squares / count)).float(),
         }
+
+    def _add(self, edited: Tensor, reference: Tensor, mask: Tensor) -> None:
+        absolute, squares, count = _outside_sums(edited, reference, mask)
+        self.absolute += absolute
+        self.squares += squares
+        self.count += count
+
+
+class OutsideChange(_Outside):
+    """Change outside the region over all frames seen: `l1` as in `outside_change`, `psnr` in dB."""
+
+    def update(self, edited: Tensor, reference: Tensor, region: Tensor) -> None:
+        """Add frames; the arguments are those of `outside_change`."""
+        self._add(edited, reference, region)
+
+
+class BackgroundDrift(_Outside):
+    """`background_drift` over all frames seen as `l1`, and the same change as `psnr` in dB."""
+
+    def update(
+        self, edited: Tensor, reference: Tensor, person: Tensor | None = None, region: Tensor | None = None
+    ) -> None:
+        """Add frames; the arguments are those of `background_drift`."""
+        self._add(edited, reference, _not_behind(person, region))

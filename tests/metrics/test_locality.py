@@ -3,7 +3,16 @@ import math
 import pytest
 import torch
 
-from keyface.metrics.locality import OutsideChange, outside_change, outside_psnr, psnr
+from keyface.faces.regions import IDS
+from keyface.metrics.locality import (
+    BackgroundDrift,
+    OutsideChange,
+    background_drift,
+    outside_change,
+    outside_psnr,
+    person_mask,
+    psnr,
+)
 
 
 def test_change_inside_the_region_is_free() -> None:
@@ -49,3 +58,30 @@ def test_metric_weighs_pixels_across_ranks() -> None:
     assert first.compute()["psnr"].item() == pytest.approx(
         -10 * math.log10((4 * 0.04 + 2 * 0.25) / 6), rel=1e-5
     )
+
+
+def test_the_person_is_face_hair_and_what_is_worn_on_them() -> None:
+    names = ("background", "skin", "hair", "hat", "eye_g", "ear_r", "neck", "cloth", "neck_l", "l_brow")
+    labels = torch.tensor([[[IDS[name] for name in names]]])
+    expected = [False, True, True, True, True, True, False, False, False, True]
+    assert person_mask(labels)[0, 0].tolist() == expected
+
+
+def test_background_drift_by_hand() -> None:
+    """Of 4 columns the first is the person and the second to be edited; the third moves by 0.1 of [0, 1]."""
+    reference, edited = torch.zeros(2, 3, 4, 4), torch.zeros(2, 3, 4, 4)
+    edited[..., 0], edited[..., 1], edited[..., 2] = 1.0, 0.6, 0.2
+    person, region = torch.zeros(2, 4, 4, dtype=torch.bool), torch.zeros(2, 1, 4, 4, dtype=torch.bool)
+    person[..., 0] = True
+    region[..., 1] = True
+    assert background_drift(edited, reference, person, region).item() == pytest.approx(0.1 / 2)
+    assert background_drift(edited, reference, person).item() == pytest.approx((0.3 + 0.1) / 3)
+    assert background_drift(edited, reference, region=region).item() == pytest.approx((0.5 + 0.1) / 3)
+    with pytest.raises(ValueError, match="person's mask or the edit's region"):
+        background_drift(edited, reference)
+    first, second = BackgroundDrift(), BackgroundDrift()
+    first.update(edited[:1], reference[:1], person[:1], region[:1])
+    second.update(reference, reference, person, region)
+    first.merge_state(second)
+    assert first.compute()["l1"].item() == pytest.approx(0.05 / 3)
+    assert first.compute()["psnr"].item() == pytest.approx(-10 * math.log10(0.1**2 / 6), rel=1e-5)

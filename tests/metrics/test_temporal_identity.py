@@ -1,0 +1,72 @@
+import pytest
+import torch
+
+from keyface.metrics.identity import (
+    TemporalIdentity,
+    embed_frames,
+    global_similarity,
+    local_similarity,
+    temporal_identity,
+)
+
+# Three frames in the plane: neighbours at cos 0.6 and 0.8, first and last at cos 0.
+TURN = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
+STILL = torch.tensor([[2.0, 0.0], [5.0, 0.0], [0.1, 0.0]])
+
+
+def test_similarities_by_hand() -> None:
+    assert local_similarity(TURN).item() == pytest.approx((0.6 + 0.8) / 2)
+    assert global_similarity(TURN).item() == pytest.approx((0.6 + 0.8 + 0.0) / 3)
+    assert local_similarity(STILL).item() == pytest.approx(1.0)
+    assert global_similarity(STILL).item() == pytest.approx(1.0)
+
+
+def test_global_similarity_is_that_of_all_pairs() -> None:
+    frames = torch.randn(9, 16, generator=torch.Generator().manual_seed(0)) + 1
+    pairs = torch.nn.functional.cosine_similarity(frames[:, None], frames[None], dim=-1)
+    rows, columns = torch.triu_indices(9, 9, offset=1)
+    assert global_similarity(frames).item() == pytest.approx(pairs[rows, columns].mean().item(), abs=1e-6)
+
+
+def test_the_original_is_the_measure() -> None:
+    assert {name: value.item() for name, value in temporal_identity(TURN, TURN).items()} == {
+        "tl_id": 1.0,
+        "tg_id": 1.0,
+    }
+    scores = temporal_identity(STILL, TURN)
+    assert scores["tl_id"].item() == pytest.approx(1 / 0.7)
+    assert scores["tg_id"].item() == pytest.approx(3 / 1.4)
+
+
+def test_what_has_no_score() -> None:
+    with pytest.raises(ValueError, match="at least 2 frames"):
+        temporal_identity(TURN[:1], TURN[:1])
+    with pytest.raises(ValueError, match="does not see one person"):
+        temporal_identity(TURN, torch.tensor([[1.0, 0.0], [-1.0, 0.0]]))
+
+
+def test_metric_averages_clips_across_ranks() -> None:
+    first, second = TemporalIdentity(), TemporalIdentity()
+    first.update(TURN, STILL)
+    second.update(STILL, STILL)
+    second.update(STILL, STILL)
+    first.merge_state(second)
+    scores = first.compute()
+    assert scores["tl_id"].item() == pytest.approx((0.7 + 2) / 3)
+    assert scores["tg_id"].item() == pytest.approx((1.4 / 3 + 2) / 3)
+
+
+def test_frames_are_embedded_in_chunks_and_in_range() -> None:
+    seen: list[int] = []
+
+    def recognizer(images: torch.Tensor, landmarks: torch.Tensor | None) -> torch.Tensor:
+        assert landmarks is not None
+        assert images.abs().max() <= 1
+        seen.append(len(images))
+        return torch.stack([images.mean(dim=(1, 2, 3)), landmarks[:, 0, 0]], dim=1)
+
+    frames = torch.full((5, 3, 2, 2), 3.0)
+    points = torch.arange(5.0)[:, None, None].expand(5, 5, 2)
+    embeddings = embed_frames(recognizer, frames, points, chunk_size=2)
+    assert seen == [2, 2, 1]
+    assert embeddings[3].tolist() == pytest.approx([1 / 10**0.5, 3 / 10**0.5])
