@@ -29,7 +29,7 @@ class ClipSpec:
         frames: How many frames are scored.
         fps: Frames a second at which the video is sampled.
         size: Side in pixels of the square that frames are cropped and resized to.
-        category: The edit category; None where the clip is only looked up.
+        category: The edit category, or several joined by "+"; None where the clip is only looked up.
         source: Prompt of the clip as it is.
         target: Prompt of the clip as it is to be.
         identity: Who is in it; clips with equal identities show the same person.
@@ -67,6 +67,11 @@ class ClipSpec:
         self._real("fps", 1e-3, MAX_FPS)
         if self.box is not None:
             self._check_box(self.box)
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """The names of all edits that are asked for at once."""
+        return tuple(self.category.split("+")) if self.category is not None else ()
 
     @property
     def seconds(self) -> float:

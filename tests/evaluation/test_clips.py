@@ -115,6 +115,12 @@ def test_keys_are_unique_and_edited_clips_have_a_category(tmp_path: Path, spec: 
         clip_set(tmp_path)
 
 
+def test_several_edits_are_joined_by_a_plus(spec: Spec) -> None:
+    assert spec(category="no-beard+glasses").categories == ("no-beard", "glasses")
+    assert spec(category="old").categories == ("old",)
+    assert spec(category=None).categories == ()
+
+
 def test_frames_are_sampled_at_the_clips_rate(
     tmp_path: Path, spec: Spec, make_video: Callable[..., Path]
 ) -> None:
