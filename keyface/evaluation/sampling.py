@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import av
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from keyface.evaluation.spec import Box, ClipSpec
 from keyface.video import VideoReader
+from keyface.video.container import open_container, video_stream
 
 _CHUNK = 8
 _TOLERANCE_SECONDS = 1e-3
@@ -32,7 +34,7 @@ def sampled_frames(path: Path, clip: ClipSpec) -> Tensor:
         FileNotFoundError: There is no such file.
         ValueError: The video is damaged or ends before the clip does, or the box leaves its frame.
     """
-    times = [clip.start + index / clip.fps for index in range(clip.frames)]
+    times = _times(clip)
     # Without the last instants the reader would stop before a frame that begins exactly there.
     reader = VideoReader(path, max_seconds=times[-1] + 2 * _TOLERANCE_SECONDS)
     box = _square(reader, clip)
@@ -47,6 +49,32 @@ def sampled_frames(path: Path, clip: ClipSpec) -> Tensor:
             frames.update(zip(chosen, picked, strict=True))
         first += len(chunk)
     return torch.stack([frames[index] for index in wanted])
+
+
+def is_long_enough(path: Path, clip: ClipSpec) -> bool:
+    """Whether a video holds all frames of a clip; decodes it up to there.
+
+    Raises:
+        ValueError: The video is damaged.
+    """
+    times = _times(clip)
+    reader = VideoReader(path, max_seconds=times[-1] + 2 * _TOLERANCE_SECONDS)
+    return times[-1] <= _end(reader) - _TOLERANCE_SECONDS
+
+
+def declared_seconds(path: Path) -> float:
+    """How long a video says it is; nothing is decoded.
+
+    Raises:
+        ValueError: It is no video, or does not say.
+    """
+    with open_container(path) as container:
+        stream = video_stream(container, path)
+        if stream.duration is not None and stream.time_base is not None:
+            return float(stream.duration * stream.time_base)
+        if container.duration is None:
+            raise ValueError(f"{path}: does not say how long it is; remux it: ffmpeg -i IN -c copy OUT.mp4")
+        return container.duration / av.time_base
 
 
 def whole_video(path: Path, clip: ClipSpec) -> Tensor:
@@ -72,12 +100,23 @@ def whole_video(path: Path, clip: ClipSpec) -> Tensor:
     return torch.cat(list(reader.chunks(_CHUNK)))
 
 
+def _times(clip: ClipSpec) -> list[float]:
+    """When each frame of a clip is, in seconds from the video's first."""
+    return [clip.start + index / clip.fps for index in range(clip.frames)]
+
+
+def _end(reader: VideoReader) -> float:
+    """When the last frame ends, in seconds from the first."""
+    first, last = reader.timings[0], reader.timings[-1]
+    return float((last.pts + last.duration - first.pts) * reader.time_base)
+
+
 def _shown_at(times: Sequence[float], reader: VideoReader, clip: ClipSpec) -> list[int]:
     """The index of the frame that is shown at each time."""
     timings = reader.timings
     scale, origin = float(reader.time_base), timings[0].pts
     begins = torch.tensor([(timing.pts - origin) * scale for timing in timings], dtype=torch.float64)
-    end = (timings[-1].pts + timings[-1].duration - origin) * scale
+    end = _end(reader)
     if times[-1] > end - _TOLERANCE_SECONDS:
         raise ValueError(
             f"{reader.path}: {end:.2f} s long, clip {clip.key} needs a frame at {times[-1]:.2f} s; "
