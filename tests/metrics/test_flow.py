@@ -10,6 +10,10 @@ from torchvision.models.optical_flow import raft_small
 
 from keyface.metrics.flow import Dis, Raft, clip_flow, flow_estimator, occlusion
 from keyface.metrics.temporal import pair_errors, temporal_loss
+from keyface.miniature.clips import clip
+from keyface.miniature.renderer import flow as renderer_flow
+from keyface.miniature.renderer import render_images
+from keyface.miniature.trials import FIRST_PERSON
 
 
 def texture(size: int) -> Tensor:
@@ -35,8 +39,8 @@ def small_raft() -> torch.nn.Module:
 
 
 def test_dis_finds_a_known_translation() -> None:
-    clip = translated_clip(3, right=3, down=-2)
-    flow, valid = clip_flow(Dis(), clip, chunk=1)
+    moving = translated_clip(3, right=3, down=-2)
+    flow, valid = clip_flow(Dis(), moving, chunk=1)
     assert flow.shape == (2, 2, 64, 64)
     assert valid.shape == (2, 64, 64)
     inside = flow[:, :, 8:-8, 8:-8]
@@ -44,15 +48,15 @@ def test_dis_finds_a_known_translation() -> None:
     assert (inside[:, 1] + 2).abs().mean() < 0.2
     assert valid[:, 8:-8, 8:-8].float().mean() > 0.95
     assert not valid[:, :, -2:].any()
-    assert temporal_loss(clip, flow, valid) < 0.2 * temporal_loss(clip, torch.zeros_like(flow), valid)
+    assert temporal_loss(moving, flow, valid) < 0.2 * temporal_loss(moving, torch.zeros_like(flow), valid)
 
 
 def test_the_flow_of_the_source_shows_the_flicker_of_the_edit() -> None:
-    clip = translated_clip(3, right=2, down=0)
-    flow, valid = clip_flow(Dis(), clip)
-    flicker = clip * 0.5
+    moving = translated_clip(3, right=2, down=0)
+    flow, valid = clip_flow(Dis(), moving)
+    flicker = moving * 0.5
     flicker[1] += 0.2
-    still = pair_errors(clip * 0.5, flow, valid)
+    still = pair_errors(moving * 0.5, flow, valid)
     assert (pair_errors(flicker, flow, valid) - still).tolist() == pytest.approx([0.1, 0.1], abs=0.01)
 
 
@@ -145,3 +149,20 @@ def test_raft_refuses_what_is_no_state(tmp_path: Path) -> None:
         Raft.from_file(hostile)
     with pytest.raises(FileNotFoundError, match="no such file"):
         Raft.from_file(tmp_path / "none.pth")
+
+
+def test_against_the_renderers_exact_flow() -> None:
+    """A head that turns: DIS must come near the truth, and what leads home must be what is visible."""
+    faces = clip(FIRST_PERSON, seed=3, frames=3, fps=2)
+    frames = render_images(faces, 96)
+    exact, visible = renderer_flow(faces[:-1], faces[1:], 96)
+    back, _ = renderer_flow(faces[1:], faces[:-1], 96)
+    assert occlusion(exact, back)[visible].float().mean() < 0.02
+    estimated, valid = clip_flow(Dis(), frames)
+    lengths = exact.norm(dim=1)
+    moving = visible & (lengths > 0.5)
+    assert moving.float().mean() > 0.1
+    assert (estimated - exact).norm(dim=1)[moving].mean() < 0.5 * lengths[moving].mean()
+    known = temporal_loss(frames, exact, visible)
+    assert known < temporal_loss(frames, estimated, valid)
+    assert temporal_loss(frames, estimated, valid) < 0.8 * temporal_loss(frames, 0 * exact, visible)

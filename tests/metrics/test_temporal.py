@@ -1,5 +1,7 @@
+import numpy as np
 import pytest
 import torch
+from scipy.ndimage import map_coordinates
 
 from keyface.metrics.temporal import TemporalLoss, pair_errors, temporal_loss, warp
 
@@ -21,6 +23,19 @@ def test_warp_fetches_from_where_the_pixel_went() -> None:
     warped, inside = warp(image, flow)
     assert warped[0, 0, 0, :2].tolist() == pytest.approx([1.5, 2.5])
     assert inside[0, 0].tolist() == [True, True, False, False]
+
+
+def test_warp_is_scipys_linear_interpolation() -> None:
+    generator = torch.Generator().manual_seed(1)
+    images, flow = torch.rand(2, 3, 9, 14, generator=generator), torch.randn(2, 2, 9, 14, generator=generator)
+    warped, inside = warp(images, 3 * flow)
+    rows, columns = np.mgrid[0:9, 0:14]
+    for image, displacement, found, kept in zip(images, 3 * flow, warped, inside, strict=True):
+        y, x = rows + displacement[1].numpy(), columns + displacement[0].numpy()
+        assert torch.equal(kept, torch.from_numpy((x >= 0) & (x <= 13) & (y >= 0) & (y <= 8)))
+        for channel, values in zip(image, found, strict=True):
+            expected = map_coordinates(channel.numpy(), [y, x], order=1, mode="nearest")
+            np.testing.assert_allclose(values.numpy(), expected, atol=1e-5)
 
 
 def test_pure_motion_costs_nothing() -> None:
