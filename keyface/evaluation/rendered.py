@@ -115,7 +115,12 @@ def _claim(folder: Path, recipe: Recipe) -> None:
     if not path.is_file():
         write_text(path, json.dumps(wanted, indent=1) + "\n")
         return
-    found = json.loads(path.read_text())
+    try:
+        found = dict(json.loads(path.read_bytes()))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path}: not what `keyface evaluate` wrote there ({error}); choose another folder"
+        ) from error
     odd = [name for name in wanted if found.get(name) != wanted[name]]
     if odd:
         told = ", ".join(f"{name} is {found.get(name)!r} and not {wanted[name]!r}" for name in odd)

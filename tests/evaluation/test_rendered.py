@@ -84,6 +84,14 @@ def test_two_recipes_never_share_a_folder(made: ClipSet) -> None:
         rendered(made.folder, replace(RECIPE, seed=5))
 
 
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    for text in ("{", "3", "[1]"):
+        (tmp_path / "recipe.json").write_text(text)
+        with pytest.raises(ValueError, match="choose another folder"):
+            rendered(tmp_path, RECIPE)
+    assert [path.name for path in tmp_path.iterdir()] == ["recipe.json"]
+
+
 def test_what_cannot_be_rendered_is_said_first(tmp_path: Path) -> None:
     for name, value in {"edited": 0, "frames": 0, "gallery_frames": 0, "size": 65, "fps": 0}.items():
         with pytest.raises(ValueError, match="please"):
