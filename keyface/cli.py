@@ -80,6 +80,7 @@ COMMANDS: Mapping[str, Command | Group] = {
     "edit": Command("keyface.commands.edit:edit", "Edit the face in a video by categories or by a prompt."),
     "demo": Command("keyface.commands.demo:demo", "Train both branches briefly and edit a clip, end to end."),
     "ablate": Command("keyface.commands.ablate:ablate", "Measure what each part of the method contributes."),
+    "evaluate": Command("keyface.commands.evaluate:evaluate", "Score edited videos and write a report."),
     "shards": Group(
         "Write and check training data.",
         {
@@ -194,7 +195,8 @@ def add_function(parser: ArgumentParser, function: Callable[..., object]) -> Non
     """Adds a function's parameters to a parser, with help from its docstring.
 
     Parameters without a default are positional, those with one are options; `output` and `out` are always
-    options, also `-o`; a bool is a switch; `lightning` is not the user's (see `run_command`).
+    options, also `-o`; a bool is a switch; a list is positional words, or an option that may be repeated;
+    `lightning` is not the user's (see `run_command`).
     """
     documented = docstring_parser.parse(function.__doc__ or "").params
     helps = {parameter.arg_name: parameter.description for parameter in documented}
@@ -207,8 +209,8 @@ def add_function(parser: ArgumentParser, function: Callable[..., object]) -> Non
         settings: dict[str, Any] = {"help": helps.get(name)}
         if hints[name] is bool:
             settings |= {"action": "store_true"}
-        elif typing.get_origin(hints[name]) is list:
-            settings |= {"type": typing.get_args(hints[name])[0], "nargs": "+"}
+        elif (item := _item_of(hints[name])) is not None:
+            settings |= {"type": item} | ({"nargs": "+"} if required else {"action": "append"})
         else:
             settings |= {"type": hints[name]}
         if name in ("output", "out"):
@@ -219,6 +221,14 @@ def add_function(parser: ArgumentParser, function: Callable[..., object]) -> Non
             parser.add_argument(option, **settings)
         if not required:
             parser.set_defaults({name: parameter.default})
+
+
+def _item_of(hint: object) -> Any:
+    """The type of a list's items, also of `list[...] | None`; None for what is no list."""
+    for part in (hint, *typing.get_args(hint)):
+        if typing.get_origin(part) is list:
+            return typing.get_args(part)[0]
+    return None
 
 
 def quiet_libraries() -> None:

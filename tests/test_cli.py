@@ -110,7 +110,12 @@ def test_unknown_words_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_functions_become_commands(capsys: pytest.CaptureFixture[str]) -> None:
     def example(
-        videos: list[Path], output: Path, lightning: object, frame_rate: int = 3, loud: bool = False
+        videos: list[Path],
+        output: Path,
+        lightning: object,
+        frame_rate: int = 3,
+        loud: bool = False,
+        method: list[str] | None = None,
     ) -> None:
         """Example.
 
@@ -120,18 +125,22 @@ def test_functions_become_commands(capsys: pytest.CaptureFixture[str]) -> None:
             lightning: Not the user's.
             frame_rate: Frames per second.
             loud: Whether to shout.
+            method: What else to compare.
         """
 
     parser = cli.ArgumentParser(exit_on_error=False)
     cli.add_function(parser, example)
-    values = parser.parse_args(["a.mp4", "b.mp4", "-o", "c.mp4", "--frame-rate", "5", "--loud"])
+    words = ["a.mp4", "b.mp4", "-o", "c.mp4", "--frame-rate", "5", "--loud", "--method", "x", "--method", "y"]
+    values = parser.parse_args(words)
     assert values.as_dict() == {
         "videos": [Path("a.mp4"), Path("b.mp4")],
         "output": Path("c.mp4"),
         "frame_rate": 5,
         "loud": True,
+        "method": ["x", "y"],
     }
     assert parser.parse_args(["a.mp4", "--output", "c.mp4"]).frame_rate == 3
+    assert parser.parse_args(["a.mp4", "--output", "c.mp4"]).method is None
     assert "Frames per second." in parser.format_help()
 
 

@@ -20,7 +20,8 @@ MAPPED = ("lightning_modules", "datamodules", "callbacks", "plugins", "configs")
 SETUP = configparser.ConfigParser()
 SETUP.read(ROOT / "setup.cfg")
 
-CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
+# Those of `evaluate` are no configs of a training run; tests/evaluation reads them.
+CONFIGS = sorted(path for path in (ROOT / "configs").rglob("*.yaml") if path.parent.name != "evaluate")
 
 
 def folders_of_the_tree() -> set[str]:

@@ -9,9 +9,10 @@ from PIL.Image import Image
 from torch import Tensor
 
 from keyface.commands._report import mean
-from keyface.commands._scoring import Networks, edit_clip, edit_success
+from keyface.commands._scoring import Networks, edit_clip
 from keyface.diffusion.editor import VideoEditor
 from keyface.diffusion.settings import EditSettings
+from keyface.evaluation.judges import edit_success
 from keyface.metrics.identity import RetrievalIdentity, cosine_distance, embed_clip
 from keyface.metrics.locality import outside_change
 from keyface.metrics.temporal import temporal_loss

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from keyface.commands._report import mean, table
-from keyface.commands._scoring import AttributeClassifier, edit_success
+from keyface.evaluation.judges import AttributeClassifier, edit_success
 from keyface.faces.recognition import Recognizer
 from keyface.metrics.identity import cosine_distance, embed_clip
 from keyface.metrics.locality import outside_change

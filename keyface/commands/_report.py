@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from keyface.evaluation.tables import number
+
 
 def write_json(path: Path, content: object) -> None:
     """Write through a temporary name, so that a reader never meets half a file."""
@@ -21,7 +23,7 @@ def mean(values: Sequence[float]) -> float:
 
 
 def table(rows: Sequence[Mapping[str, object]]) -> str:
-    """Rows with the same keys as aligned text; floats with three significant decimals."""
+    """Rows with the same keys as aligned text; floats as `number` writes them."""
     columns = list(rows[0])
     cells = [columns, *([_text(row[column]) for column in columns] for row in rows)]
     widths = [max(len(line[index]) for line in cells) for index in range(len(columns))]
@@ -37,7 +39,4 @@ def table(rows: Sequence[Mapping[str, object]]) -> str:
 
 
 def _text(value: object) -> str:
-    if not isinstance(value, float):
-        return str(value)
-    size = abs(value)
-    return f"{value:.4f}" if 0 < size < 0.1 else f"{value:.3f}" if size <= 1 else f"{value:.1f}"
+    return number(value) if isinstance(value, float) else str(value)

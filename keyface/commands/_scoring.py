@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Self
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -11,16 +11,8 @@ from torch import Tensor
 from keyface.diffusion.backbone import Backbone
 from keyface.diffusion.editor import EditReport, TensorFrames, VideoEditor
 from keyface.diffusion.settings import Prompts
+from keyface.evaluation.judges import AttributeClassifier
 from keyface.faces.recognition import Recognizer
-from keyface.plugins import Category
-
-
-class AttributeClassifier(Protocol):
-    """Says which labels a face has."""
-
-    def predict(self, images: Tensor) -> dict[str, Tensor]:
-        """Label → (B,) bool, for images (B, 3, H, W) in [-1, 1]."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -89,10 +81,3 @@ def edit_clip(
 
 def _joined(chunks: list[Tensor]) -> Tensor:
     return torch.cat(chunks).float().cpu().clamp(-1, 1)
-
-
-@torch.inference_mode()
-def edit_success(classifier: AttributeClassifier, frames: Tensor, category: Category) -> float:
-    """The share of frames (T, 3, H, W) whose attribute is as the category wants it after the edit."""
-    present = classifier.predict(frames)[category.attribute]
-    return float((present == category.present).float().mean())

@@ -6,10 +6,11 @@ from torch import Tensor, nn
 
 from keyface.commands._ablation import Ablation, Variant, variants
 from keyface.commands._report import mean, table
-from keyface.commands._scoring import Networks, edit_clip, edit_success
+from keyface.commands._scoring import Networks, edit_clip
 from keyface.diffusion.backbone import Backbone
 from keyface.diffusion.editor import VideoEditor
 from keyface.diffusion.settings import EditSettings
+from keyface.evaluation.judges import edit_success
 from keyface.miniature.trials import other_clips, trials
 from keyface.plugins import edits
 

@@ -1,0 +1,1 @@
+"""Ablations and multi-edits for `keyface evaluate`."""

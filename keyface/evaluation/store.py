@@ -1,0 +1,81 @@
+"""What was computed before, on disk, so that an interrupted evaluation goes on where it was."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+VERSION = 1
+"""Raised when scores are computed differently, so that old ones are not taken for new ones."""
+
+
+class Store:
+    """Numbers and tensors by what they were made from.
+
+    Args:
+        folder: Made when something is first kept; None keeps nothing.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+
+    def numbers(self, made_from: Mapping[str, Any], make: Callable[[], dict[str, float]]) -> dict[str, float]:
+        """The numbers kept for this, or newly made and kept.
+
+        Args:
+            made_from: All that they depend on, as JSON takes it.
+            make: Makes them.
+        """
+        path = self._path(made_from, ".json")
+        if path is not None and path.is_file():
+            try:
+                kept: dict[str, float] = json.loads(path.read_bytes())["numbers"]
+            except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+                pass  # damaged on disk: made anew
+            else:
+                return kept
+        made = make()
+        if path is not None:
+            # `made_from` is written for people who wonder what a file is.
+            content = {"made_from": made_from, "numbers": made}
+            _write(path, json.dumps(content, indent=1, default=str, allow_nan=False).encode())
+        return made
+
+    def tensors(
+        self, made_from: Mapping[str, Any], make: Callable[[], dict[str, Tensor]]
+    ) -> dict[str, Tensor]:
+        """The tensors kept for this, or newly made and kept; the arguments are those of `numbers`."""
+        path = self._path(made_from, ".safetensors")
+        if path is not None and path.is_file():
+            try:
+                return load(path.read_bytes())
+            except SafetensorError:
+                pass  # damaged on disk: made anew
+        made = {name: tensor.detach().cpu().contiguous() for name, tensor in make().items()}
+        if path is not None:
+            _write(path, save(made))
+        return made
+
+    def _path(self, made_from: Mapping[str, Any], suffix: str) -> Path | None:
+        if self.folder is None:
+            return None
+        name = digest({"version": VERSION, **made_from})
+        return self.folder / name[:2] / f"{name}{suffix}"
+
+
+def digest(content: object) -> str:
+    """SHA-256, in hex, of anything that JSON takes; the order of keys does not count."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_bytes(content)
+    temporary.replace(path)

@@ -1,0 +1,212 @@
+"""`keyface evaluate` from a clip set that it renders to a report, with few and tiny clips."""
+
+import base64
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from keyface.cli import main
+from keyface.video import VideoReader
+
+RECIPE = """\
+protocol: miniature
+edits: glasses,beard
+edited: 2
+gallery: 1
+frames: 2
+gallery_frames: 1
+size: 64
+"""
+
+
+class Run(NamedTuple):
+    folder: Path
+    words: list[str]
+
+    def results(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.folder / "out" / "results.json").read_text())
+        return found
+
+    def row(self, method: str) -> dict[str, Any]:
+        rows = json.loads((self.folder / "rows.json").read_text())
+        found: dict[str, Any] = next(row for row in rows if row["method"] == method)
+        return found
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The whole way: make the clip set, put another method's outputs beside it, score them and ours."""
+    folder = tmp_path_factory.mktemp("evaluate")
+    (folder / "recipe.yaml").write_text(RECIPE)
+    out = folder / "out"
+    assert main(["evaluate", "--protocol", str(folder / "recipe.yaml"), "-o", str(out)]) == 0
+    originals = sorted((out / "clips" / "clips").glob("glasses*.mp4"))
+    (folder / "copies").mkdir()
+    shutil.copy(originals[0], folder / "copies")
+    words = [
+        "evaluate", "--protocol", str(out / "clips" / "protocol.json"), "-o", str(out),
+        "--method", f"copies={folder / 'copies'}", "--ours", "--edit", "steps=2,interval=2",
+        "--sweep", "strength=0.5", "--json", str(folder / "rows.json"), "--show", "1",
+    ]  # fmt: skip
+    assert main(words) == 0
+    return Run(folder, words)
+
+
+def test_one_row_a_method_and_the_controls(run: Run) -> None:
+    rows = json.loads((run.folder / "rows.json").read_text())
+    assert [row["method"] for row in rows] == [
+        "(source)", "(autoencoder)", "(inversion)", "(rendered)", "(another person)",
+        "copies", "ours", "strength 0.5",
+    ]  # fmt: skip
+    assert {row["method"]: row["n"] for row in rows} == {row["method"]: 2 for row in rows} | {"copies": 1}
+    for row in rows:
+        assert set(row["by_recognizer"]) == {"recognizer_vgg", "recognizer_convnext"}
+        assert set(row["by_category"]) <= {"glasses", "beard"}
+        by = [each["mrr"] for each in row["by_recognizer"].values()]
+        assert row["mrr"] == pytest.approx(sum(by) / 2)
+
+
+def test_controls_score_as_they_must(run: Run) -> None:
+    source, another, inversion = run.row("(source)"), run.row("(another person)"), run.row("(inversion)")
+    assert source["r_at_1"] == 1
+    assert source["cosine_distance"] == pytest.approx(0, abs=1e-5)
+    assert source["tl_id"] == source["tg_id"] == pytest.approx(1)
+    assert source["direction_similarity"] == 0
+    assert another["r_at_1"] == 0, "somebody else finds himself, not the person whose place he takes"
+    assert another["cosine_distance"] > inversion["cosine_distance"]
+    assert another["temporal_loss_masked"] > source["temporal_loss_masked"]
+    assert (inversion["outside_l1"], inversion["outside_psnr"]) == (0, 100)
+    assert inversion["background_drift"] == 0
+    assert source["temporal_loss_frames"] == pytest.approx(source["temporal_loss"] / 2), "1 pair of 2 frames"
+
+
+def test_a_copy_is_the_source_and_lacks_a_clip(run: Run) -> None:
+    copies, source = run.row("copies"), run.row("(source)")
+    (missing,) = copies["missing"]
+    assert missing.startswith("beard")
+    assert copies["by_category"]["glasses"]["r_at_1"] == 1
+    same = ("cosine_distance", "temporal_loss", "edit_success", "outside_l1", "tg_id", "mrr")
+    for name in same:
+        assert copies[name] == pytest.approx(source["by_category"]["glasses"][name]), name
+
+
+def test_the_record_holds_seeds_hashes_and_every_clip(run: Run) -> None:
+    results = run.results()
+    about = results["about"]
+    assert about["clips"]["edited"] == 2
+    assert about["clips"]["gallery"] == 3
+    assert re.fullmatch("[0-9a-f]{64}", about["clips"]["digest"])
+    assert set(about["judges"]) == {"recognizer_vgg", "recognizer_convnext", "attributes", "clip", "flow"}
+    assert set(about["weights"]) == {"weights", "identity", "direction"}
+    assert len(about["sha256"]["ours"]) == 2
+    assert len(results["clips"]) == 8 * 2 - 1
+    assert {verdict["measure"] for verdict in results["calibration"]} >= {"r_at_1", "edit_success"}
+    assert [point["method"] for point in results["frontier"]] == ["copies", "ours", "strength 0.5"]
+    assert any(point["on_front"] for point in results["frontier"])
+    assert [row["method"] for row in results["speed"]] == ["ours", "strength 0.5"]
+    assert run.row("ours")["settings"]["steps"] == 2
+
+
+class Page(HTMLParser):
+    """Collects what a page would load, and its tags."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+        self.tags: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.loads += [value for name, value in attrs if name in ("src", "href", "data") and value]
+
+
+def test_the_page_needs_nothing_beside_it_and_plays(run: Run, tmp_path: Path) -> None:
+    text = (run.folder / "out" / "report.html").read_text()
+    page = Page()
+    page.feed(text)
+    assert "script" not in page.tags
+    assert page.tags.count("svg") == 2, "intervals and frontier"
+    (video,) = page.loads
+    assert video.startswith("data:video/mp4;base64,")
+    (tmp_path / "shown.mp4").write_bytes(base64.b64decode(video.partition(",")[2]))
+    shown = VideoReader(tmp_path / "shown.mp4")
+    assert (len(shown), shown.height, shown.width) == (2, 64, 4 * 64), "source, inversion, copies and ours"
+    assert "copies lacks 1: beard" in text
+    assert "for reference, not for comparison" in text
+    assert (run.folder / "out" / "table.tex").read_text().count(r"\\") >= 8
+    assert "copies,method,glasses,recognizer_vgg,mrr" in (run.folder / "out" / "results.csv").read_text()
+
+
+def test_the_same_command_again_gives_the_same_and_edits_nothing_twice(run: Run) -> None:
+    out = run.folder / "out"
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.mp4")}
+    kept = set((out / "cache").rglob("*.*"))
+    rows = (run.folder / "rows.json").read_text()
+    assert main(run.words) == 0
+    assert (run.folder / "rows.json").read_text() == rows
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*.mp4")} == before
+    assert set((out / "cache").rglob("*.*")) == kept
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--protocol", "celeba"], "--protocol celeba"),
+        (["--protocol", "missing.json"], "missing.json: no such clip set"),
+        (["--method", "a=nowhere"], "nowhere: no such folder"),
+        (["--method", "nowhere"], "give NAME=DIR"),
+        (["--edit", "steps=3"], "add one of them"),
+        (["--ours", "--edit", "stepz=3"], "did you mean 'steps'"),
+        (["--sweep", "nonsense=1"], "unknown setting 'nonsense'"),
+        (["--variants", "missing.yaml"], "missing.yaml"),
+        (["--ours", "--videos", "."], "--videos has no meaning"),
+        (["--protocol", "celebv-hq"], "needs --videos"),
+        (["--protocol", "celebv-hq", "--videos", "."], "videos"),
+        (["--judges", "nowhere"], "package.module:function"),
+        (["--reference", "missing.json"], "missing.json: no such file"),
+        (["--benchmark", "missing.json"], "missing.json: no such benchmark"),
+        (["--edits", "glases", "--clips", "1"], "did you mean 'glasses'"),
+    ],
+)
+def test_a_wrong_request_is_one_line_before_anything_is_made(
+    words: list[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["evaluate", *words]) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert said in line
+    assert not list(tmp_path.rglob("*.mp4"))
+
+
+def test_a_recipe_with_a_wrong_option_says_which(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "recipe.yaml"
+    for content, said in (
+        ("protocol: miniature\npeople: 3", "no option 'people'"),
+        ("protocol: miniature\nedited: many", "edited is 'many'"),
+        ("edited: 3", "`protocol`"),
+        ("protocol: [", "cannot be read as YAML"),
+    ):
+        path.write_text(content)
+        assert main(["evaluate", "--protocol", str(path), "-o", str(tmp_path / "out")]) == 1
+        assert said in capsys.readouterr().err
+
+
+def test_a_methods_damaged_output_is_named(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = next((run.folder / "copies").iterdir())
+    (tmp_path / whole.name).write_bytes(whole.read_bytes()[:400])
+    protocol = str(run.folder / "out" / "clips" / "protocol.json")
+    words = ["evaluate", "--protocol", protocol, "-o", str(run.folder / "out"), "--limit", "1"]
+    assert main([*words, "--method", f"damaged={tmp_path}"]) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert str(tmp_path / whole.name) in line
