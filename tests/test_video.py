@@ -242,6 +242,15 @@ def test_mp4_without_its_index_suggests_a_remux(tmp_path: Path) -> None:
         VideoReader(cut)
 
 
+def test_mp4_cut_off_in_its_leading_index_is_an_error(tmp_path: Path) -> None:
+    frames = torch.zeros(5, 3, 64, 64)
+    write_clip(tmp_path / "whole.mp4", frames, 10)
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes((tmp_path / "whole.mp4").read_bytes()[:400])
+    with pytest.raises(ValueError, match=r"cut\.mp4: its video is damaged"):
+        VideoReader(cut)
+
+
 def test_damaged_packets_are_an_error_or_held(tmp_path: Path) -> None:
     source = make(tmp_path / "a.avi", "mjpeg", frames=20, pixels="yuvj420p")
     data = bytearray(source.read_bytes())

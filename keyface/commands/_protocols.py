@@ -19,6 +19,9 @@ Recipe = TypeVar("Recipe")
 FOLDER = "clips"
 """Where a clip set is made, below the output."""
 
+INPUTS = "inputs"
+"""Where the frames that are scored are written as files for other methods, below the clip set."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -71,7 +74,8 @@ def open_clips(
                 f"{protocol} is a clip set already: leave out {', '.join(said)}, which are for making one"
             )
         return ClipSet.read(Path(protocol), videos), None
-    name, wanted = protocol, dict[str, Any]()
+    name = protocol
+    wanted: Mapping[str, Any] = {}
     if protocol.endswith((".yaml", ".yml")):
         name, wanted = read_recipe(Path(protocol))
     wanted = {**wanted, **options.given()}
@@ -119,6 +123,8 @@ def make_celebv(
 ) -> tuple[ClipSet, Path]:
     """Choose CelebV-HQ's clips and write the choice down; `long_clips` means the paper's Table 3."""
     from keyface.evaluation.celebv import TABLE_1, TABLE_3, celebv_hq
+    from keyface.evaluation.clips import write_text
+    from keyface.evaluation.inputs import write_inputs
 
     if videos is None:
         raise ValueError(f"--protocol {CELEBV} needs --videos, the folder of CelebV-HQ's clips")
@@ -127,9 +133,8 @@ def make_celebv(
     clips, left_out = celebv_hq(videos, changed(recipe, CELEBV, options), annotations)
     path = folder / "protocol.json"
     clips.write(path)
+    write_inputs(clips, folder / INPUTS)
     if left_out:
-        from keyface.evaluation.clips import write_text
-
         write_text(folder / "left_out.txt", "\n".join(left_out) + "\n")
         say(f"{len(left_out)} videos were left out: {folder / 'left_out.txt'} says why")
     return clips, path
@@ -138,6 +143,7 @@ def make_celebv(
 def changed(recipe: Recipe, protocol: str, wanted: Mapping[str, Any]) -> Recipe:
     """A protocol's options with what was asked for in place; a clear word about what does not fit."""
     assert is_dataclass(recipe)
+    assert not isinstance(recipe, type)
     known = {field.name: getattr(recipe, field.name) for field in fields(recipe)}
     for name, value in wanted.items():
         if name not in known:
@@ -166,10 +172,13 @@ def is_rendered(clips: ClipSet) -> bool:
 def next_step(path: Path, clips: ClipSet) -> str:
     """What to do with a clip set that was just made."""
     first = clips.edited[0]
+    inputs = path.parent / INPUTS
+    if not inputs.is_dir():
+        inputs = clips.video_of(first).parent  # rendered clips are whole videos as they are
     where = "" if clips.folder.resolve() == path.parent.resolve() else f" --videos {clips.folder}"
     return (
-        f"{path}: {len(clips.edited)} clips to edit, {len(clips.clips)} in the gallery. Next: edit each with "
-        f"any method into DIR/KEY.mp4, such as {first.key}.mp4 of {first.frames} frames of "
-        f"{first.size}x{first.size}, then: keyface evaluate --protocol {path}{where} --method NAME=DIR; or "
-        "with keyface itself: --ours"
+        f"{path}: {len(clips.edited)} clips to edit, {len(clips.clips)} in the gallery. Next: edit each of "
+        f"{inputs} that it lists under `edited`, such as {first.key}.mp4, to a file of the same name in a "
+        f"folder DIR, all {first.frames} frames at {first.size}x{first.size}. Then: "
+        f"keyface evaluate --protocol {path}{where} --method NAME=DIR. Or let keyface edit: --ours."
     )

@@ -45,10 +45,13 @@ def video_stream(container: InputContainer, path: Path) -> VideoStream:
     """Returns the first moving-picture stream (cover art is a video stream too).
 
     Raises:
-        ValueError: There is none.
+        ValueError: There is none, or the file does not say how it is encoded.
     """
     for stream in container.streams.video:
         if not stream.disposition & Disposition.attached_pic:
+            # A file that was cut off before its first frame has none, which PyAV's types do not admit.
+            if getattr(stream, "codec_context", None) is None:
+                raise ValueError(f"{path}: its video is damaged: it cannot be told how it is encoded")
             stream.thread_type = "AUTO"
             return stream
     raise ValueError(f"{path}: no video stream in it (audio only)")
