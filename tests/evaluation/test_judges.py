@@ -1,0 +1,61 @@
+"""Who may judge."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from keyface.evaluation.judges import Judges, folder_sha256
+
+
+def recognizer(images: Tensor, landmarks: Tensor | None) -> Tensor:
+    return torch.nn.functional.normalize(images.flatten(1), dim=-1)
+
+
+def test_a_judge_without_a_version_is_refused() -> None:
+    with pytest.raises(ValueError, match="judge 'mine' has no version"):
+        Judges({"mine": recognizer})
+    with pytest.raises(ValueError, match="at least one recognizer"):
+        Judges({})
+    with pytest.raises(ValueError, match="recognizer name 'a/b'"):
+        Judges({"a/b": recognizer}, versions={"a/b": "1"})
+
+
+def test_flow_brings_its_version_with_its_name() -> None:
+    class Still:
+        name = "nothing moves"
+
+        def __call__(self, first: Tensor, second: Tensor) -> Tensor:
+            return torch.zeros(len(first), 2, *first.shape[-2:])
+
+    judges = Judges({"mine": recognizer}, versions={"mine": "1"}).with_flow(Still())
+    assert judges.versions == {"mine": "1", "flow": "nothing moves"}
+
+
+def test_judges_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_judges.py").write_text(
+        "from keyface.evaluation.judges import Judges\n"
+        "def real():\n"
+        "    return Judges({'arcface': lambda images, landmarks: images}, versions={'arcface': 'r100'})\n"
+        "def wrong():\n"
+        "    return 3\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert set(Judges.load("my_judges:real").recognizers) == {"arcface"}
+    with pytest.raises(ValueError, match="it gave a int, not Judges"):
+        Judges.load("my_judges:wrong")
+    with pytest.raises(ValueError, match="my_judges has no function 'missing'"):
+        Judges.load("my_judges:missing")
+    with pytest.raises(ImportError):
+        Judges.load("no_such_module_at_all:real")
+
+
+def test_a_folders_hash_changes_with_any_of_its_weights(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(2)}, tmp_path / "a.safetensors")
+    first = folder_sha256(tmp_path)
+    (tmp_path / "README.md").write_text("no weights")
+    assert folder_sha256(tmp_path) == first
+    save_file({"a": torch.ones(2)}, tmp_path / "a.safetensors")
+    assert folder_sha256(tmp_path) != first
