@@ -177,9 +177,11 @@ def with_checkpoints(callbacks: Callback | list[Callback] | None, monitor: str |
     chosen = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or [])
     if any(isinstance(callback, Checkpoint) for callback in chosen):
         return chosen
+    # An interrupted run, by Ctrl-C or by an error, leaves where it stood.
+    kept: dict[str, Any] = {"save_last": True, "save_top_k": 3, "save_on_exception": True}
     if monitor is None:
-        return [*chosen, ModelCheckpoint(save_last=True, save_top_k=3, monitor="step", mode="max")]
-    return [*chosen, ModelCheckpoint(save_last=True, save_top_k=3, monitor=monitor)]
+        return [*chosen, ModelCheckpoint(**kept, monitor="step", mode="max")]
+    return [*chosen, ModelCheckpoint(**kept, monitor=monitor)]
 
 
 def experiment_name(words: Sequence[str]) -> str:

@@ -88,7 +88,9 @@ def test_every_command_of_the_readme_runs(newcomer: Path, capsys: pytest.Capture
         assert status == 0, f"{command}\n{output.err}"
         ran.append(command)
     assert len(ran) >= 9
-    assert {"edited.mp4", "edited.json", "side_by_side.mp4", "blond.mp4"} <= {p.name for p in newcomer.iterdir()}
+    assert {"edited.mp4", "edited.json", "side_by_side.mp4", "blond.mp4"} <= {
+        p.name for p in newcomer.iterdir()
+    }
 
 
 def test_the_category_of_the_readme_is_one() -> None:

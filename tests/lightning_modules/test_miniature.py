@@ -15,7 +15,11 @@ from keyface.lightning_modules.miniature_attributes import AttributesModule
 from keyface.lightning_modules.miniature_autoencoder import AutoencoderModule
 from keyface.lightning_modules.miniature_base import learning_rate_factor
 from keyface.lightning_modules.miniature_clip import ClipModule
-from keyface.lightning_modules.miniature_diffusion import DiffusionModule, pair_losses
+from keyface.lightning_modules.miniature_diffusion import (
+    DiffusionModule,
+    pair_losses,
+    spread_timesteps,
+)
 from keyface.lightning_modules.miniature_recognition import (
     RecognitionModule,
     add_angular_margin,
@@ -75,6 +79,14 @@ def test_margin_never_rewards_the_opposite_direction() -> None:
     angles = torch.linspace(0.01, math.pi - 0.01, 50)
     shifted = add_angular_margin(angles.cos()[:, None], torch.zeros(50, dtype=torch.long), 0.3)[:, 0]
     assert bool((shifted[1:] < shifted[:-1]).all())
+
+
+@pytest.mark.parametrize(("share", "above"), [(0.0, 0.3), (0.5, 0.65), (1.0, 1.0)])
+def test_noisy_timesteps_are_drawn_more_often(share: float, above: float) -> None:
+    timesteps = spread_timesteps(torch.arange(1000) / 1000, share)
+    assert int(timesteps.min()) >= 0
+    assert int(timesteps.max()) == 999
+    assert float((timesteps >= 700).float().mean()) == pytest.approx(above, abs=0.005)
 
 
 def test_pair_losses_of_two_pairs_by_hand() -> None:
