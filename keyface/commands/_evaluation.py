@@ -41,12 +41,13 @@ def chosen_variants(
     ours: bool, edit: str | None, variants: Path | None, sweep: str | None
 ) -> tuple[Variant, list[Variant], list[Variant]]:
     """How controls are made, and how ours edit: rows of the table, and points of the sweep."""
+    from keyface.commands._protocols import found_config
     from keyface.evaluation.variants import Variant, grid, parse_settings, read_variants
 
     base = parse_settings(edit) if edit is not None else {}
     rows = [Variant("ours", base)] if ours else []
     if variants is not None:
-        rows += read_variants(variants, base)
+        rows += read_variants(found_config(variants), base)
     points = grid(sweep, base) if sweep is not None else []
     if edit is not None and not rows and not points:
         raise ValueError("--edit says how --ours, --variants or --sweep edit; add one of them")

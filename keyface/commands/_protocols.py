@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from importlib import import_module
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -76,8 +77,9 @@ def open_clips(
         return ClipSet.read(Path(protocol), videos), None
     name = protocol
     wanted: Mapping[str, Any] = {}
-    if protocol.endswith((".yaml", ".yml")):
-        name, wanted = read_recipe(Path(protocol))
+    recipe = found_config(Path(protocol))
+    if recipe.suffix in (".yaml", ".yml"):
+        name, wanted = read_recipe(recipe)
     wanted = {**wanted, **options.given()}
     if name == MINIATURE:
         return make_miniature(wanted, videos, output / FOLDER)
@@ -86,6 +88,12 @@ def open_clips(
     raise ValueError(
         f"--protocol {name}: give the path of a protocol.json, or {MINIATURE} or {CELEBV} to make one"
     )
+
+
+def found_config(path: Path) -> Path:
+    """A file, or the one of that name that ships with keyface, as "ablation" in configs/evaluate."""
+    shipped = Path(str(files("keyface.configs.evaluate"))) / f"{path.name}.yaml"
+    return shipped if len(path.parts) == 1 and not path.exists() and shipped.is_file() else path
 
 
 def read_recipe(path: Path) -> tuple[str, Mapping[str, Any]]:

@@ -51,12 +51,13 @@ def evaluate(
     What was computed is kept in OUTPUT/cache, so that a run that was stopped goes on where it was.
 
     Args:
-        protocol: A clip set's protocol.json, or what to make one of: miniature, celebv-hq, or a YAML file
-            such as configs/evaluate/multi_edit.yaml.
+        protocol: A clip set's protocol.json, or what to make one of: miniature, celebv-hq, or a YAML file of
+            options; goals and multi_edit ship with keyface (configs/evaluate).
         method: Outputs to score, as NAME=DIR with DIR/KEY.mp4 for each clip; may be given several times.
         ours: Edit the clips with keyface, too.
         edit: How ours edit, such as steps=25,guidance=4,injection.until=0.5.
-        variants: YAML file with one row a way to edit, such as configs/evaluate/ablation.yaml.
+        variants: YAML file with one row a way to edit; ablation and guidance ship with keyface
+            (configs/evaluate).
         sweep: Settings to draw the frontier of identity against edit success over, such as
             injection.until,guidance,strength or strength=0.5:0.75:1.
         videos: Folder of the videos: CelebV-HQ's to make its clip set, or where a clip set's are.

@@ -43,7 +43,8 @@ class Judges:
     """Everything that scores a clip.
 
     Attributes:
-        recognizers: Evaluation recognizers by name; no "/" in a name.
+        recognizers: Evaluation recognizers by name; no "/" in a name. They get whole frames and no landmarks:
+            one that needs aligned faces finds and aligns them itself.
         classifier: Says whether an edit is there; None leaves edit success out.
         clip: Gives the directional similarity; None leaves it out.
         flow: Estimates motion where the clip set has no exact flow; None leaves the temporal metrics out

@@ -70,6 +70,7 @@ def _dots(axes: Axes, rows: Sequence[Mapping[str, Any]], measure: Measure) -> No
     axes.set_yticks(range(len(rows)), [row["method"] for row in rows], fontsize=7)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.tick_params(axis="x", labelsize=7)
+    axes.locator_params(axis="x", nbins=4)
     axes.set_title(f"{measure.title} ({'higher' if measure.higher else 'lower'} is better)", fontsize=8)
     axes.grid(axis="x", linewidth=0.3)
 

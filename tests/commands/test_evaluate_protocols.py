@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from keyface.cli import main
-from keyface.commands._protocols import Options, changed, next_step, open_clips, read_recipe
+from keyface.commands._protocols import Options, changed, found_config, next_step, open_clips, read_recipe
 from keyface.evaluation.clips import ClipSet
 from keyface.evaluation.rendered import Recipe
 from keyface.video import VideoReader, write_clip
@@ -33,6 +33,17 @@ def test_shipped_recipes_fit_the_miniature(name: str) -> None:
     recipe = changed(Recipe(), protocol, wanted)
     assert recipe.edited // len(recipe.groups()) >= 25
     assert recipe.gallery >= 1000
+
+
+def test_shipped_files_are_found_by_name_and_ones_own_come_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert found_config(Path("ablation")).read_text() == (CONFIGS / "ablation.yaml").read_text()
+    (tmp_path / "ablation").write_text("mine: {}")
+    assert found_config(Path("ablation")) == Path("ablation")
+    assert found_config(Path("elsewhere/goals")) == Path("elsewhere/goals")
+    assert found_config(Path("nothing")) == Path("nothing")
 
 
 def test_options_win_over_the_recipe() -> None:
