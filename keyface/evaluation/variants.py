@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from keyface.diffusion.settings import EditSettings
+from keyface.evaluation.method import Method
 from keyface.plugins.category import did_you_mean
 
 ALIASES: Mapping[str, str] = {"guidance": "guidance_scale"}
@@ -42,6 +43,7 @@ class Variant:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        Method(self.name, Path())  # for its rules about names, since a row's name becomes a folder's
         for name in BRANCHES:
             if self.settings.get(name, "tuned") not in ("tuned", "base"):
                 raise ValueError(f"{self.name}: {name} is {self.settings[name]!r}; choose tuned or base")

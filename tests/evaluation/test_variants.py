@@ -75,6 +75,8 @@ def test_the_ablation_leaves_out_one_part_a_row() -> None:
         ("full: 3", "its settings must be a mapping"),
         ("full: {stepz: 3}", "full: unknown setting 'stepz'"),
         ("full: {direction: mine}", "choose tuned or base"),
+        ("../../up: {}", "method name '../../up'"),
+        ("(source): {}", "method name"),
         ("full: !!python/object/apply:os.system [touch canary]", "cannot be read as YAML"),
         ("full: [", "cannot be read as YAML"),
     ],
