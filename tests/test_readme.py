@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from diffusers import AutoencoderKL
 
 from keyface.cli import main
 from keyface.miniature.zoo import WEIGHTS
@@ -23,6 +24,7 @@ SMALLER = {
     "keyface edit": "--steps 2",
     "keyface shards render": "--count 24 --samples-per-shard 12",
     "keyface miniature measure": "--faces 4 --prompts 2",
+    "keyface evaluate --protocol miniature": "--clips 2 --gallery 1 --frames 2 --edit steps=2",
     "keyface ablate": "--identities 1 --frames 2 --steps 2 --distractors 1",
     "lightning fit -c configs/miniature": (
         "--trainer.max_steps 1 --trainer.val_check_interval 1 --trainer.limit_val_batches 1 "
@@ -50,7 +52,17 @@ def commands() -> list[str]:
 def newcomer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with what the README takes for granted: configs, a backbone, two trained branches."""
     (tmp_path / "configs").symlink_to(ROOT / "configs")
-    shutil.copytree(WEIGHTS / "base", tmp_path / "models" / "stable-diffusion-2-1-base")
+    backbone = tmp_path / "models" / "stable-diffusion-2-1-base"
+    shutil.copytree(WEIGHTS / "base", backbone)
+    shutil.rmtree(backbone / "vae")
+    AutoencoderKL(
+        block_out_channels=(8,) * 4,
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        latent_channels=12,
+        norm_num_groups=4,
+        sample_size=128,
+    ).save_pretrained(backbone / "vae")
     for branch in ("identity", "direction"):
         shutil.copytree(WEIGHTS / branch, tmp_path / "runs" / branch / "export")
     (tmp_path / "FILE.yaml").write_text(
@@ -73,6 +85,8 @@ def test_every_command_of_the_readme_runs(newcomer: Path, capsys: pytest.Capture
             continue  # a command's name alone
         if "talk.mp4" in words:
             shutil.copy("clip.mp4", "talk.mp4")
+        if "other=outputs" in words:
+            shutil.copytree("runs/evaluate/clips/rendered", "outputs")
         if FULL_SIZE in words:
             with pytest.raises(SystemExit) as ended:
                 run_training([*words[1:], "--print_config"])
@@ -88,9 +102,9 @@ def test_every_command_of_the_readme_runs(newcomer: Path, capsys: pytest.Capture
         assert status == 0, f"{command}\n{output.err}"
         ran.append(command)
     assert len(ran) >= 9
-    assert {"edited.mp4", "edited.json", "side_by_side.mp4", "blond.mp4"} <= {
-        p.name for p in newcomer.iterdir()
-    }
+    written = {path.name for path in newcomer.iterdir()}
+    assert {"edited.mp4", "edited.json", "side_by_side.mp4", "blond.mp4", "glasses.mp4"} <= written
+    assert (newcomer / "runs" / "evaluate" / "report.html").exists()
 
 
 def test_the_category_of_the_readme_is_one() -> None:

@@ -41,6 +41,10 @@ class Backbone:
             folder: holds `vae/ unet/ text_encoder/ tokenizer/ scheduler/`.
             autoencoder: class of the `vae` part.
             dtype: precision of the weights.
+
+        Raises:
+            FileNotFoundError: a part is missing.
+            ValueError: the `vae` part is of another class, whose weights would be left at random.
         """
         folder = Path(folder)
         missing = [
@@ -50,6 +54,9 @@ class Backbone:
             raise FileNotFoundError(
                 f"{folder} lacks {', '.join(missing)}; a model folder in diffusers' layout is needed"
             )
+        stored = json.loads((folder / "vae" / "config.json").read_text()).get("_class_name")
+        if stored not in (None, autoencoder.__name__):
+            raise ValueError(f"{folder / 'vae'} holds a {stored}; {autoencoder.__name__} is needed")
         weights: dict[str, Any] = {"use_safetensors": True, "torch_dtype": dtype}
         vae_class: Any = autoencoder
         # Clipping to [-1, 1] is for pixels; it is diffusers' default and would break inversion of latents.
