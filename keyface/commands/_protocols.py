@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
-from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from keyface.commands._edit_record import say
+from keyface.evaluation.files import read_yaml
 
 if TYPE_CHECKING:
     from keyface.evaluation.clips import ClipSet
@@ -103,13 +103,7 @@ def read_recipe(path: Path) -> tuple[str, Mapping[str, Any]]:
         FileNotFoundError: There is no such file.
         ValueError: It is no mapping, or lacks `protocol`.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    yaml: Any = import_module("yaml")  # it has no types
-    try:
-        content = yaml.safe_load(path.read_bytes())
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
+    content = read_yaml(path)
     if not isinstance(content, dict) or not isinstance(content.get("protocol"), str):
         raise ValueError(f"{path}: a mapping with `protocol` ({MINIATURE} or {CELEBV}) is needed")
     wanted = {str(name): value for name, value in content.items() if name != "protocol"}

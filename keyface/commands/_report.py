@@ -4,15 +4,13 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from keyface.evaluation.files import write_text
 from keyface.evaluation.tables import number
 
 
 def write_json(path: Path, content: object) -> None:
     """Write through a temporary name, so that a reader never meets half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(content, indent=1) + "\n")
-    temporary.replace(path)
+    write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def mean(values: Sequence[float]) -> float:

@@ -1,10 +1,10 @@
 """CelebV-HQ's annotations, `celebvhq_info.json`: what is true of each clip, and a caption made of it."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from keyface.evaluation.files import read_json
 from keyface.plugins.category import ATTRIBUTES
 
 _ALIASES = {"blonde_hair": "Blond_Hair", "smile": "Smiling"}
@@ -31,12 +31,7 @@ def read_info(path: Path) -> dict[str, Labels]:
         FileNotFoundError: There is no such file.
         ValueError: It is not CelebV-HQ's annotation file.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; celebvhq_info.json comes with CelebV-HQ")
-    try:
-        content = json.loads(path.read_bytes())
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"{path}: not a JSON file: {error}") from error
+    content = read_json(path, "annotation file", "no such file; celebvhq_info.json comes with CelebV-HQ")
     try:
         columns = {
             part: _texts(content["meta_info"][f"{part}_mapping"], part) for part in ("appearance", "action")

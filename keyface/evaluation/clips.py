@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from torch import Tensor
 
-from keyface.evaluation.files import file_sha256, write_text
+from keyface.evaluation.files import file_sha256, read_json, write_text
 from keyface.evaluation.method import SUFFIXES, Method
 from keyface.evaluation.sampling import sampled_frames
 from keyface.evaluation.spec import ClipSpec
@@ -85,17 +85,8 @@ class ClipSet:
             FileNotFoundError: There is no such file.
             ValueError: It is not a clip set; the message says what is wrong where.
         """
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"{path}: no such clip set; `keyface evaluate --protocol miniature` makes one"
-            )
-        if path.stat().st_size > _MAX_BYTES:
-            raise ValueError(f"{path}: larger than {_MAX_BYTES} bytes, this is no clip set")
-        try:
-            content = json.loads(path.read_bytes())
-        # A few thousand brackets exhaust the parser's stack.
-        except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-            raise ValueError(f"{path}: not a JSON file: {error}") from error
+        missing = "no such clip set; `keyface evaluate --protocol miniature` makes one"
+        content = read_json(path, "clip set", missing, _MAX_BYTES)
         try:
             return cls._from_json(content, path.parent if videos is None else videos)
         except ValueError as error:

@@ -5,11 +5,12 @@ its abstract but not its tables, so Tables 1 to 3 are left out rather than guess
 add them with `--reference FILE`, a JSON list of objects with the fields of `Published`.
 """
 
-import json
 import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
+
+from keyface.evaluation.files import read_json
 
 _MAX_BYTES = 2**20
 
@@ -68,14 +69,7 @@ def references(path: Path | None) -> list[dict[str, Any]]:
 
 
 def _read(path: Path) -> list[Published]:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file of published figures")
-    if path.stat().st_size > _MAX_BYTES:
-        raise ValueError(f"{path}: larger than {_MAX_BYTES} bytes, this is no list of figures")
-    try:
-        content = json.loads(path.read_bytes())
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{path}: not a JSON file: {error}") from error
+    content = read_json(path, "list of figures", "no such file of published figures", _MAX_BYTES)
     names = {field.name for field in fields(Published)}
     if not isinstance(content, list) or not all(
         isinstance(each, dict) and each.keys() == names for each in content

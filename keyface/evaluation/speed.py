@@ -7,6 +7,7 @@ from typing import Any
 
 from keyface.evaluation.candidates import Candidate
 from keyface.evaluation.clips import ClipSpec
+from keyface.evaluation.files import read_json
 
 _MAX_BYTES = 2**22
 
@@ -45,14 +46,7 @@ def read_benchmark(path: Path) -> list[dict[str, Any]]:
         FileNotFoundError: There is no such file.
         ValueError: It is of another form.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such benchmark")
-    if path.stat().st_size > _MAX_BYTES:
-        raise ValueError(f"{path}: larger than {_MAX_BYTES} bytes, this is no table")
-    try:
-        content = json.loads(path.read_bytes())
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{path}: not a JSON file: {error}") from error
+    content = read_json(path, "table", "no such benchmark", _MAX_BYTES)
     if not isinstance(content, list) or not all(isinstance(row, dict) and row for row in content):
         raise ValueError(f"{path}: a list of objects, one a row, is needed")
     for row in content:

@@ -10,6 +10,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from keyface.evaluation.files import write_bytes
+
 VERSION = 1
 """Raised when scores are computed differently, so that old ones are not taken for new ones."""
 
@@ -43,7 +45,7 @@ class Store:
         if path is not None:
             # `made_from` is written for people who wonder what a file is.
             content = {"made_from": made_from, "numbers": made}
-            _write(path, json.dumps(content, indent=1, default=str, allow_nan=False).encode())
+            write_bytes(path, json.dumps(content, indent=1, default=str, allow_nan=False).encode())
         return made
 
     def tensors(
@@ -58,7 +60,7 @@ class Store:
                 pass  # damaged on disk: made anew
         made = {name: tensor.detach().cpu().contiguous() for name, tensor in make().items()}
         if path is not None:
-            _write(path, save(made))
+            write_bytes(path, save(made))
         return made
 
     def _path(self, made_from: Mapping[str, Any], suffix: str) -> Path | None:
@@ -72,10 +74,3 @@ def digest(content: object) -> str:
     """SHA-256, in hex, of anything that JSON takes; the order of keys does not count."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)

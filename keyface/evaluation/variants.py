@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from importlib import import_module
 from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar
 
 from keyface.diffusion.settings import EditSettings
+from keyface.evaluation.files import read_yaml
 from keyface.evaluation.method import Method
 from keyface.plugins.category import did_you_mean
 
@@ -140,13 +140,7 @@ def read_variants(path: Path, base: Mapping[str, Any]) -> list[Variant]:
         FileNotFoundError: There is no such file.
         ValueError: It is not such a mapping, or a setting is unknown.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file of variants")
-    yaml: Any = import_module("yaml")  # it has no types
-    try:
-        content = yaml.safe_load(path.read_bytes())
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
+    content = read_yaml(path, "no such file of variants")
     if not isinstance(content, dict) or not content:
         raise ValueError(f"{path}: a mapping from names to settings is needed, as in 'full: {{}}'")
     found = []
