@@ -14,6 +14,8 @@ from lightning import Callback, LightningModule, Trainer
 class ExportNetwork(Callback):
     """Calls the module's ``export(folder)`` when ``fit`` ends and writes ``card.json`` beside the weights.
 
+    Where the module went on from exported weights (its ``initial``), the card lists the earlier stages.
+
     The new weights replace the old only when they are complete.
 
     Args:
@@ -30,6 +32,13 @@ class ExportNetwork(Callback):
 
     def __init__(self, folder: str) -> None:
         self.folder = Path(folder)
+        self._earlier: list[dict[str, Any]] = []
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Reads the card of the weights that the run goes on from, which this export may replace."""
+        initial = pl_module.hparams.get("initial")
+        before = Path(initial) / "card.json" if initial is not None else None
+        self._earlier = [] if before is None or not before.exists() else _history(json.loads(before.read_text()))
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Exports after every other callback has settled the weights (EMA copies its average back)."""
@@ -43,8 +52,7 @@ class ExportNetwork(Callback):
         shutil.rmtree(self.folder, ignore_errors=True)
         partial.rename(self.folder)
 
-    @staticmethod
-    def _card(trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+    def _card(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         datamodule = getattr(trainer, "datamodule", None)
         return {
             "module": f"{type(pl_module).__module__}.{type(pl_module).__qualname__}",
@@ -52,6 +60,7 @@ class ExportNetwork(Callback):
             "data": _plain(dict(datamodule.hparams)) if datamodule is not None else {},
             "steps": trainer.global_step,
             "samples_seen": int(getattr(pl_module, "samples_seen", torch.tensor(0))),
+            "earlier": self._earlier,
             "metrics": {
                 name: round(float(value), 5)
                 for name, value in sorted(trainer.callback_metrics.items())
@@ -59,6 +68,11 @@ class ExportNetwork(Callback):
             },
             "torch": torch.__version__.split("+")[0],
         }
+
+
+def _history(card: dict[str, Any]) -> list[dict[str, Any]]:
+    """Returns the stages of training up to and including the card's, first to last."""
+    return [*card.get("earlier", []), {name: card.get(name) for name in ("config", "steps", "samples_seen")}]
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

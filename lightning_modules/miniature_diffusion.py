@@ -14,12 +14,15 @@ from keyface.lightning_modules.miniature_base import Batch, MiniatureModule
 from keyface.miniature.captions import VOCABULARY
 from keyface.miniature.networks.autoencoder import PatchAutoencoder
 from keyface.miniature.networks.text import build_text_encoder, build_tokenizer
-from keyface.miniature.networks.unet import build_scheduler, build_unet
+from keyface.miniature.networks.unet import FullPrecisionAttention, build_scheduler, build_unet
 
 TIMESTEP_BINS = 5
 
 DIFFERENT = 0.15
 """Latent cells of a pair that are further apart than this, in any channel, count as different."""
+
+SMALLEST_GAP = 0.2
+"""Squared difference of latents, mean over cells and channels, below which a pair's error is not scaled up."""
 
 
 class DiffusionModule(MiniatureModule):
@@ -34,6 +37,7 @@ class DiffusionModule(MiniatureModule):
     - the squared error of the *difference* of v within a pair. What nobody can predict (who it is, the
       background) is the same on both sides and cancels, so this part sees the phrase's effect almost
       without noise: on the cells that differ it teaches the edit, on all others that there is none.
+      It is relative to the size of the difference, so that a smile counts as much as black hair.
 
     Args:
         autoencoder: Folder of the frozen autoencoder; None takes the packaged one.
@@ -43,7 +47,8 @@ class DiffusionModule(MiniatureModule):
         dropout: Probability that a pair's captions are empty, for classifier-free guidance.
         pair_weight: Weight of the error over the cells that differ within a pair.
         contrast_weight: Weight of the error of the difference within a pair.
-        noisy_share: Share of the timesteps that are drawn from the noisiest 30 %; the rest is drawn from all.
+        noisy_share: Share of the timesteps that are drawn from ``noisy_from`` up; the rest is drawn from all.
+        noisy_from: Timestep at which that share begins, in [0, 1000).
         lr: Peak learning rate.
         flat: Fraction of the run before the learning rate falls.
     """
@@ -60,6 +65,7 @@ class DiffusionModule(MiniatureModule):
         pair_weight: float = 0.5,
         contrast_weight: float = 0.5,
         noisy_share: float = 0.5,
+        noisy_from: int = 700,
         lr: float = 1e-3,
         flat: float = 0.6,
     ) -> None:
@@ -78,9 +84,10 @@ class DiffusionModule(MiniatureModule):
             text = CLIPTextModel.from_pretrained(Path(initial) / "text_encoder", dtype=torch.float32)
             self.unet.load_state_dict(unet.state_dict())
             self.text_encoder.load_state_dict(text.state_dict())
+        self.unet.set_attn_processor(FullPrecisionAttention())
         self.scheduler = build_scheduler()
         self.register_buffer("alphas_cumprod", self.scheduler.alphas_cumprod.clone(), persistent=False)
-        self.dropout, self.noisy_share = dropout, noisy_share
+        self.dropout, self.noisy_share, self.noisy_from = dropout, noisy_share, noisy_from
         self.pair_weight, self.contrast_weight = pair_weight, contrast_weight
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -90,13 +97,13 @@ class DiffusionModule(MiniatureModule):
         # One draw from each of `half` equal parts of [0, 1): the loss varies with t more than with
         # anything else.
         position = (torch.arange(half, device=self.device) + torch.rand(half, device=self.device)) / half
-        timesteps = spread_timesteps(position, self.noisy_share)
+        timesteps = spread_timesteps(position, self.noisy_share, self.noisy_from)
         noise = torch.randn_like(latents[:half])
         empty = (torch.rand(half) < self.dropout).repeat(2).tolist()
         texts = ["" if blank else text for blank, text in zip(empty, batch["caption"], strict=True)]
         errors = self._errors(latents, timesteps.repeat(2), noise.repeat(2, 1, 1, 1), texts)
         differs = (latents[:half] - latents[half:]).abs().amax(1, keepdim=True) > DIFFERENT
-        parts = pair_losses(errors, differs)
+        parts = pair_losses(errors, differs, (latents[:half] - latents[half:]).square().mean(1, keepdim=True))
         told = ~torch.tensor(empty[:half], device=self.device)
         plain, pair, contrast = parts.plain.mean(), parts.pair.mean(), (parts.contrast * told).mean()
         loss = plain + self.pair_weight * pair + self.contrast_weight * contrast
@@ -142,22 +149,23 @@ class DiffusionModule(MiniatureModule):
         return predicted - velocity
 
 
-def spread_timesteps(position: Tensor, noisy_share: float) -> Tensor:
+def spread_timesteps(position: Tensor, noisy_share: float, noisy_from: int) -> Tensor:
     """Maps uniform numbers to timesteps, more of them where there is more noise.
 
-    Below t = 700 of 1000 a noisy latent still shows whether a mouth smiles, and the caption has little to
-    add; what the caption decides in sampling, it decides above.
+    A noisy latent still shows whether a face wears glasses below t = 700 of 1000, and whether it smiles
+    below about 880; there the caption has little to add. What it decides in sampling, it decides above.
 
     Args:
         position: (B,) in [0, 1).
-        noisy_share: Share of the timesteps from 700 up, beside those that fall there anyway.
+        noisy_share: Share of the timesteps from ``noisy_from`` up, beside those that fall there anyway.
+        noisy_from: Timestep in [0, 1000).
 
     Returns:
         (B,) int64 in [0, 1000).
     """
     plain = 1.0 - noisy_share
     everywhere = 1000 * position / max(plain, 1e-9)
-    noisy = 700 + 300 * (position - plain) / max(noisy_share, 1e-9)
+    noisy = noisy_from + (1000 - noisy_from) * (position - plain) / max(noisy_share, 1e-9)
     return torch.where(position < plain, everywhere, noisy).long().clamp(0, 999)
 
 
@@ -169,12 +177,16 @@ class PairLosses(NamedTuple):
     contrast: Tensor
 
 
-def pair_losses(errors: Tensor, differs: Tensor) -> PairLosses:
+def pair_losses(errors: Tensor, differs: Tensor, gaps: Tensor) -> PairLosses:
     """Averages the errors of pairs over all cells, over those that differ, and of their difference.
+
+    The error of the difference over the cells that differ is relative to the difference itself: without
+    that, a smile weighs a third of what glasses do, and a hair colour drowns both.
 
     Args:
         errors: (2B, C, h, w) errors of v, row ``i`` and row ``i + B`` of one pair.
         differs: (B, 1, h, w) bool, the cells in which the clean latents of a pair differ.
+        gaps: (B, 1, h, w) squared difference of a pair's clean latents, mean over channels.
     """
     first, second = errors.chunk(2)
     squared = (first.square() + second.square()) / 2
@@ -184,4 +196,5 @@ def pair_losses(errors: Tensor, differs: Tensor) -> PairLosses:
         cells = differs.sum((1, 2, 3)).clamp_min(1)
         return (values * differs).mean(1).sum((1, 2)) / cells
 
-    return PairLosses(squared.mean((1, 2, 3)), over_cells(squared), gap.mean((1, 2, 3)) + over_cells(gap))
+    relative = over_cells(gap) / over_cells(gaps).clamp_min(SMALLEST_GAP)
+    return PairLosses(squared.mean((1, 2, 3)), over_cells(squared), gap.mean((1, 2, 3)) + relative)

@@ -17,8 +17,8 @@ RATES: dict[str, float] = {
     "Goatee": 0.2,
     "Smiling": 0.4,
     "Surprised": 0.1,
-    "Angry": 0.12,
-    "Sad": 0.12,
+    "Angry": 0.15,
+    "Sad": 0.15,
     "Young": 0.6,
     "Bangs": 0.35,
     "Wearing_Hat": 0.12,
@@ -27,9 +27,9 @@ RATES: dict[str, float] = {
 """Rates of the training set: what is rare in CelebA is drawn more often, so that it is learned."""
 
 FLIPS: dict[str, int] = {
-    "Eyeglasses": 5, "Sunglasses": 2, "Smiling": 5, "Surprised": 2, "Angry": 2, "Sad": 2,
-    "Beard": 3, "Mustache": 2, "Goatee": 2, "5_o_Clock_Shadow": 1, "Young": 3, "Male": 2,
-    "Bangs": 4, "Black_Hair": 1, "Blond_Hair": 2, "Brown_Hair": 1, "Gray_Hair": 1, "Bald": 1,
+    "Eyeglasses": 5, "Sunglasses": 2, "Smiling": 10, "Surprised": 3, "Angry": 4, "Sad": 4,
+    "Beard": 3, "Mustache": 2, "Goatee": 2, "5_o_Clock_Shadow": 1, "Young": 5, "Male": 2,
+    "Bangs": 8, "Black_Hair": 1, "Blond_Hair": 2, "Brown_Hair": 1, "Gray_Hair": 1, "Bald": 1,
     "Wearing_Hat": 1, "Wearing_Lipstick": 2, "Heavy_Makeup": 2, "Wearing_Earrings": 1,
 }  # fmt: skip
 """Labels that a twin may differ in and how often, relatively: small changes need more examples."""

@@ -81,12 +81,14 @@ def test_margin_never_rewards_the_opposite_direction() -> None:
     assert bool((shifted[1:] < shifted[:-1]).all())
 
 
-@pytest.mark.parametrize(("share", "above"), [(0.0, 0.3), (0.5, 0.65), (1.0, 1.0)])
-def test_noisy_timesteps_are_drawn_more_often(share: float, above: float) -> None:
-    timesteps = spread_timesteps(torch.arange(1000) / 1000, share)
+@pytest.mark.parametrize(
+    ("share", "start", "above"), [(0.0, 700, 0.3), (0.5, 700, 0.65), (0.6, 860, 0.656), (1.0, 700, 1.0)]
+)
+def test_noisy_timesteps_are_drawn_more_often(share: float, start: int, above: float) -> None:
+    timesteps = spread_timesteps(torch.arange(1000) / 1000, share, start)
     assert int(timesteps.min()) >= 0
     assert int(timesteps.max()) == 999
-    assert float((timesteps >= 700).float().mean()) == pytest.approx(above, abs=0.005)
+    assert float((timesteps >= start).float().mean()) == pytest.approx(above, abs=0.005)
 
 
 def test_pair_losses_of_two_pairs_by_hand() -> None:
@@ -96,10 +98,11 @@ def test_pair_losses_of_two_pairs_by_hand() -> None:
     errors[1], errors[3] = 1.0, 1.0  # second pair: the same error everywhere, no difference
     differs = torch.zeros(2, 1, 2, 2, dtype=torch.bool)
     differs[0, 0, 0, 0] = True
-    losses = pair_losses(errors, differs)
+    gaps = torch.full((2, 1, 2, 2), 0.5)
+    losses = pair_losses(errors, differs, gaps)
     torch.testing.assert_close(losses.plain, torch.tensor([(9 + 1 + 1 + 1 + 4) / 8, 1.0]))
     torch.testing.assert_close(losses.pair, torch.tensor([(9 + 1) / 2, 0.0]))
-    torch.testing.assert_close(losses.contrast, torch.tensor([(4 + 4) / 4 + 4, 0.0]))
+    torch.testing.assert_close(losses.contrast, torch.tensor([(4 + 4) / 4 + 4 / 0.5, 0.0]))
 
 
 def test_diffusion_goes_on_from_exported_weights(tmp_path: Path) -> None:

@@ -2,7 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
+from diffusers.models.attention_processor import Attention
+from torch import Tensor
+
+from keyface.diffusion.attention import attend, finish
+
+
+class FullPrecisionAttention:
+    """Self- and cross-attention in float32, also under autocast.
+
+    For training in bf16 on CPUs: all other layers gain from bf16 there, but the backward pass of the
+    attention's bf16 kernel takes four times as long as that of the float32 one.
+    """
+
+    def __call__(
+        self, attn: Attention, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None, **_: Any
+    ) -> Tensor:
+        """Attends from (B, S, C) to itself or to (B, S', C')."""
+        context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+        query, key, value = attn.to_q(hidden_states), attn.to_k(context), attn.to_v(context)
+        with torch.autocast(query.device.type, enabled=False):
+            attended = attend(attn, query.float(), key.float(), value.float())
+        return finish(attn, attended.to(query.dtype))
 
 
 def build_unet(
