@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 MINIATURE_SETTINGS: Mapping[str, Any] = {"steps": 25, "guidance_scale": 4.0}
 """Those of `keyface edit` with the miniature."""
 
+SHEET_COLUMNS = 10
+"""Clips in the picture of the edits."""
+
 Bar = Callable[[int], None]
 
 
@@ -182,13 +185,14 @@ def write_up(
     from keyface.evaluation.calibration import calibrate
     from keyface.evaluation.measures import INVERSION
     from keyface.evaluation.report import Report, about, clip_records
-    from keyface.evaluation.showcase import side_by_side
+    from keyface.evaluation.showcase import middle_frames, side_by_side
     from keyface.evaluation.speed import measured_speed
     from keyface.evaluation.summary import summarize
     from keyface.evaluation.sweep import frontier
 
     rows = [summarize(row, seed) for row in scored]
     candidates = [row.candidate for row in scored]
+    missing = {row.candidate.name: row.missing for row in scored}
     panels = [each for each in candidates if each.kind == "method" or each.name == INVERSION]
     return Report(
         about(scorer, candidates, {} if model is None else model.versions, seed),
@@ -200,4 +204,5 @@ def write_up(
         side_by_side(scorer.clips, panels, show),
         notes,
         clip_records(scored),
+        middle_frames(scorer.clips, [each for each in panels if not missing[each.name]], SHEET_COLUMNS),
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+from PIL.Image import Image
 
 import keyface
 from keyface.evaluation import plots, tables
@@ -19,6 +20,7 @@ from keyface.evaluation.scoring import Scorer
 from keyface.evaluation.showcase import Shown
 from keyface.evaluation.summary import RowScores
 from keyface.metrics.intervals import CONFIDENCE, RESAMPLES
+from keyface.pictures import save_png
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Report:
         shown: Videos.
         notes: What a reader must know, a sentence each.
         clips: The numbers of every clip of every row.
+        sheet: One frame of the clips by row, in one picture.
     """
 
     about: Mapping[str, Any]
@@ -46,6 +49,7 @@ class Report:
     shown: Sequence[Shown] = ()
     notes: Sequence[str] = ()
     clips: Sequence[Mapping[str, Any]] = ()
+    sheet: Image | None = None
 
     @property
     def unfit(self) -> tuple[str, ...]:
@@ -53,7 +57,7 @@ class Report:
         return tuple(verdict.measure for verdict in self.verdicts if verdict.fit is False)
 
     def write(self, folder: Path) -> list[Path]:
-        """Write report.html, results.json, results.csv and table.tex; each whole or not at all.
+        """Write report.html, results.json, results.csv, table.tex and sheet.png; each whole or not at all.
 
         Args:
             folder: Made where it is missing.
@@ -69,7 +73,8 @@ class Report:
         }
         for name, content in contents.items():
             write_text(folder / name, content)
-        return [folder / name for name in contents]
+        files = [folder / name for name in contents]
+        return files if self.sheet is None else [*files, save_png(self.sheet, folder / "sheet.png")]
 
     def caption(self) -> str:
         """What the tables show, in a line."""

@@ -9,9 +9,11 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from PIL.Image import Image
 
 from keyface.evaluation.candidates import Candidate
 from keyface.evaluation.clips import ClipSet, ClipSpec
+from keyface.pictures import sheet
 from keyface.video import write_clip
 
 _LARGEST = 256
@@ -41,6 +43,22 @@ def side_by_side(clips: ClipSet, rows: Sequence[Candidate], number: int) -> list
         number: How many videos.
     """
     return [_shown(clips, clip, rows) for clip in _varied(clips.edited)[:number]]
+
+
+def middle_frames(clips: ClipSet, rows: Sequence[Candidate], number: int) -> Image:
+    """The middle frame of the first clips in one picture: sources above, a row a row below.
+
+    Args:
+        clips: The clip set.
+        rows: From above to below; a clip that any of them lacks is left out.
+        number: How many clips, one of each category before a second of any.
+    """
+    shown = [clip for clip in _varied(clips.edited) if all(row.video_of(clip) for row in rows)][:number]
+    frames = {"source": [clips.frames_of(clip) for clip in shown]}
+    frames |= {row.name: [row.frames_of(clip) for clip in shown] for row in rows}
+    return sheet(
+        [(name, torch.stack([each[len(each) // 2] for each in found])) for name, found in frames.items()]
+    )
 
 
 def _varied(edited: Sequence[ClipSpec]) -> list[ClipSpec]:

@@ -15,7 +15,7 @@ from keyface.miniature.captions import full_caption
 from keyface.miniature.clips import clip
 from keyface.miniature.labels import CONTROLLABLE, counterfactual, labels
 from keyface.miniature.parameters import Faces
-from keyface.miniature.renderer import flow, render, render_images
+from keyface.miniature.renderer import flow, render
 from keyface.miniature.world import HELD_OUT, sample
 from keyface.plugins.category import Category
 from keyface.plugins.compose import compose
@@ -133,14 +133,6 @@ def next_person(
             return first + index
     names = ", ".join(category.name for category in categories)
     raise LookupError(f"nobody among {_PATIENCE} people of the miniature can be edited with {names} at once")
-
-
-def other_clips(number: int, frames: int, size: int, seed: int) -> Iterator[tuple[int, Tensor]]:
-    """Clips of people whom no trial has: their ids and frames (T, 3, H, W), to fill a gallery."""
-    for identity in range(FIRST_PERSON - number, FIRST_PERSON):
-        faces = clip(identity, seed, frames, FPS)
-        parts = [render_images(faces[start : start + _CHUNK], size) for start in range(0, frames, _CHUNK)]
-        yield identity, torch.cat(parts)
 
 
 def _render(faces: Faces, size: int) -> tuple[Tensor, Tensor]:

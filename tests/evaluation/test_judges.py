@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from keyface.evaluation.judges import Judges, folder_sha256
+from keyface.evaluation.judges import Judges, edit_success, folder_sha256
+from keyface.plugins import edits
 
 
 def recognizer(images: Tensor, landmarks: Tensor | None) -> Tensor:
@@ -59,3 +60,16 @@ def test_a_folders_hash_changes_with_any_of_its_weights(tmp_path: Path) -> None:
     assert folder_sha256(tmp_path) == first
     save_file({"a": torch.ones(2)}, tmp_path / "a.safetensors")
     assert folder_sha256(tmp_path) != first
+
+
+class Brightness:
+    """Takes bright pictures for faces with glasses."""
+
+    def predict(self, images: Tensor) -> dict[str, Tensor]:
+        return {"Eyeglasses": images.mean(dim=(1, 2, 3)) > 0}
+
+
+def test_edit_success_is_the_share_of_frames() -> None:
+    frames = torch.tensor([1.0, 1.0, 1.0, -1.0]).reshape(4, 1, 1, 1).expand(4, 3, 2, 2)
+    assert edit_success(Brightness(), frames, edits["glasses"]) == pytest.approx(0.75)
+    assert edit_success(Brightness(), frames, edits["no-glasses"]) == pytest.approx(0.25)

@@ -4,7 +4,7 @@ import torch
 from keyface.metrics.temporal import temporal_loss
 from keyface.miniature.clips import clip
 from keyface.miniature.labels import labels
-from keyface.miniature.trials import FIRST_PERSON, Trial, next_person, other_clips, trial, trials
+from keyface.miniature.trials import FIRST_PERSON, Trial, next_person, trial, trials
 from keyface.plugins import edits
 
 
@@ -58,9 +58,3 @@ def test_several_edits_at_once() -> None:
 def test_nobody_is_found_where_nobody_fits() -> None:
     with pytest.raises(LookupError, match="nobody among 2000 people"):
         next_person([edits["beard"]], FIRST_PERSON, seed=0, also={"Male": False})
-
-
-def test_the_gallery_holds_other_people() -> None:
-    clips = list(other_clips(2, frames=2, size=32, seed=0))
-    assert [identity for identity, _ in clips] == [FIRST_PERSON - 2, FIRST_PERSON - 1]
-    assert clips[0][1].shape == (2, 3, 32, 32)
