@@ -1,4 +1,4 @@
-"""Identity networks: one for Eq. 5, two of other architectures for evaluation."""
+"""Identity networks: one for Eq. 5, three of other architectures for evaluation."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.models.shufflenetv2 import InvertedResidual
 
 from keyface.faces.alignment import align
 from keyface.miniature.networks.blocks import ConvNormAct
 
-Architecture = Literal["iresnet", "vgg", "convnext"]
+Architecture = Literal["iresnet", "vgg", "convnext", "shufflenet"]
 
 
 class _IResNetBlock(nn.Module):
@@ -81,15 +82,23 @@ def _convnext(width: int) -> tuple[nn.Module, int]:
     return nn.Sequential(*stages), width * 4 * 16
 
 
-_BODIES = {"iresnet": _iresnet, "vgg": _vgg, "convnext": _convnext}
+def _shufflenet(width: int) -> tuple[nn.Module, int]:
+    stages: list[nn.Module] = [ConvNormAct(3, width, stride=2, act=nn.ReLU)]
+    for a, b in ((width, width * 2), (width * 2, width * 4), (width * 4, width * 6)):
+        stages += [InvertedResidual(a, b, 2), InvertedResidual(b, b, 1)]
+    # Fewer channels before the embedding, which would else hold most of the weights.
+    return nn.Sequential(*stages, ConvNormAct(width * 6, width * 3, 1, act=nn.ReLU)), width * 3 * 16
+
+
+_BODIES = {"iresnet": _iresnet, "vgg": _vgg, "convnext": _convnext, "shufflenet": _shufflenet}
 
 
 class IdentityNetwork(nn.Module):
     """Embeds a face so that pictures of one person lie close together.
 
     Args:
-        architecture: ``iresnet`` (ArcFace's family, used in Eq. 5), ``vgg`` or ``convnext``
-            (evaluation).
+        architecture: ``iresnet`` (ArcFace's family, used in Eq. 5), ``vgg``, ``convnext`` or
+            ``shufflenet`` (evaluation).
         width: Channels of the first stage.
         dim: Size D of the embedding.
         aligned: Warp the face to ArcFace's five-point template first (needs landmarks); else the
