@@ -8,6 +8,7 @@ import torch
 
 from keyface.diffusion.backbone import Backbone
 from keyface.diffusion.single_file import Prediction, backbone_from_file
+from keyface.weights.hub import HubError, fetch_snapshot
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
 """``OWNER/NAME`` or ``OWNER/NAME@REVISION``."""
@@ -20,7 +21,6 @@ _HUB_FILES = [
     "unet/diffusion_pytorch_model.safetensors",
     "text_encoder/model.safetensors",
 ]
-_TRIED_SECONDS = 10
 
 
 def load_backbone(place: Path | str, *, dtype: torch.dtype = torch.float32) -> Backbone:
@@ -47,29 +47,17 @@ def load_backbone(place: Path | str, *, dtype: torch.dtype = torch.float32) -> B
     if HUB_NAME.fullmatch(name):
         return Backbone.from_folder(_from_hub(name), dtype=dtype)
     raise FileNotFoundError(
-        f"backbone {name!r} is neither a folder in diffusers' layout, a .safetensors file, nor OWNER/NAME on the "
-        "model hub; `keyface weights list` names what can be fetched"
+        f"backbone {name!r} is neither a folder in diffusers' layout, a .safetensors file, nor OWNER/NAME on "
+        "the model hub; `keyface weights list` names what can be fetched"
     )
 
 
 def _from_hub(name: str) -> Path:
-    import httpx
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
-
     repository, _, revision = name.partition("@")
-    wanted = {"repo_id": repository, "revision": revision or None, "allow_patterns": _HUB_FILES}
     try:
-        return Path(snapshot_download(**wanted, local_files_only=True))
-    except LocalEntryNotFoundError:
-        pass
-    try:
-        # One short request first: the library itself would go on trying for minutes without a network.
-        HfApi().model_info(repository, revision=revision or None, timeout=_TRIED_SECONDS)
-        return Path(snapshot_download(**wanted))
-    except (httpx.HTTPError, HfHubHTTPError, OfflineModeIsEnabled, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return fetch_snapshot(repository, revision, _HUB_FILES)
+    except HubError as error:
         raise FileNotFoundError(
-            f"backbone {name!r} is no folder here, there is no copy of it on this machine, and the model hub does not "
-            f"give it ({reason:.160}); download it where there is a network and give its folder"
+            f"backbone {name!r} is no folder here, and there is no copy of it on this machine; {error}. "
+            "Download it where there is a network and give its folder"
         ) from error

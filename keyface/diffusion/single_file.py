@@ -1,7 +1,7 @@
 """Stable Diffusion 1.x and 2.x from one safetensors file in the format in which they were published.
 
-Such a file holds weights and no configuration. Widths and depths are read off the weights' shapes; what shapes do not
-tell (attention heads, noise levels, what the U-Net predicts) is fixed for each of the two families.
+Such a file holds weights and no configuration. Widths and depths are read off the weights' shapes; what
+shapes do not tell (attention heads, noise levels, what the U-Net predicts) is fixed for each family.
 """
 
 import json
@@ -139,7 +139,8 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise FileNotFoundError(f"{path}: no such file; see `keyface weights list`")
     try:
         with safe_open(path, framework="pt") as file:
-            wanted = [name for name in file.keys() if name.startswith((UNET, VAE, TEXT_1, TEXT_2))]
+            names: list[str] = file.keys()
+            wanted = [name for name in names if name.startswith((UNET, VAE, TEXT_1, TEXT_2))]
             return {name: file.get_tensor(name) for name in wanted}, file.metadata() or {}
     except SafetensorError as error:
         raise ValueError(f"{path}: damaged, or no safetensors file: {error}") from error

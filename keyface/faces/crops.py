@@ -12,7 +12,7 @@ _MOST_SAMPLES = 4
 def crop_squares(images: Tensor, squares: Tensor, size: int) -> Tensor:
     """Cut squares out of images and resize them; black outside the image; differentiable in the images.
 
-    Where a square is larger than the crop, as many samples are averaged for each pixel as are needed, up to 4×4.
+    Where a square is larger than the crop, each pixel averages as many samples as are needed, up to 4×4.
 
     Args:
         images: (B, 3, H, W) in [-1, 1].
@@ -29,9 +29,9 @@ def crop_squares(images: Tensor, squares: Tensor, size: int) -> Tensor:
     steps = (torch.arange(count, device=images.device, dtype=torch.float32) + 0.5) / count
     xs = (squares[:, :1] + steps * squares[:, 2:]) * (2 / width) - 1
     ys = (squares[:, 1:2] + steps * squares[:, 2:]) * (2 / height) - 1
-    grid = torch.stack(
-        [xs[:, None, :].expand(-1, count, -1), ys[:, :, None].expand(-1, -1, count)], dim=-1
-    )
+    grid = torch.stack([xs[:, None, :].expand(-1, count, -1), ys[:, :, None].expand(-1, -1, count)], dim=-1)
     # The shift by 1 makes zero padding mean black.
-    shifted = F.grid_sample(images.float() + 1, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    shifted = F.grid_sample(
+        images.float() + 1, grid, mode="bilinear", padding_mode="zeros", align_corners=False
+    )
     return F.avg_pool2d(shifted, samples) - 1

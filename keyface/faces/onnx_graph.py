@@ -1,7 +1,8 @@
 """ONNX graphs of face recognition networks, run by torch so that gradients reach the images.
 
-insightface publishes its networks as ONNX with batch norm folded into the convolutions, so the weights have no
-counterpart in a PyTorch definition. The graphs are short lists of a few operator types; each is one call here.
+insightface publishes its networks as ONNX with batch norm folded into the convolutions, so the weights have
+no counterpart in a PyTorch definition. The graphs are short lists of a few operator types; each is one call
+here.
 """
 
 from collections.abc import Callable
@@ -134,7 +135,7 @@ class OnnxGraph(nn.Module):
         Raises:
             FileNotFoundError: There is no such file.
             ImportError: The package ``onnx`` is not installed.
-            ValueError: It is no ONNX, keeps weights in other files, or needs an operator that is not supported.
+            ValueError: It is no ONNX, keeps weights in other files, or needs an unsupported operator.
         """
         path = Path(path)
         if not path.is_file():
@@ -145,8 +146,8 @@ class OnnxGraph(nn.Module):
         unknown = sorted({node.kind for node in nodes} - OPERATORS.keys())
         if unknown:
             raise ValueError(
-                f"{path}: needs the operators {', '.join(unknown)}; only {', '.join(OPERATORS)} are run, which "
-                "is what face recognition networks of insightface consist of"
+                f"{path}: needs the operators {', '.join(unknown)}; only {', '.join(OPERATORS)} are run, "
+                "which is what face recognition networks of insightface consist of"
             )
         sources = [each for each in model.graph.input if each.name not in weights]
         if len(sources) != 1 or len(model.graph.output) != 1:
@@ -221,7 +222,9 @@ def _constants(graph: Any, path: Path) -> dict[str, Tensor]:
     weights = {}
     for name, tensor in stored.items():
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            raise ValueError(f"{path}: keeps weights in other files, which are not opened; save it as one file")
+            raise ValueError(
+                f"{path}: keeps weights in other files, which are not opened; save it as one file"
+            )
         try:
             weight = torch.from_numpy(onnx.numpy_helper.to_array(tensor).copy())
         except (ValueError, TypeError) as error:

@@ -103,7 +103,9 @@ def original_vae(state: dict[str, Tensor]) -> dict[str, Tensor]:
         name = re.sub(
             r"up_blocks\.(\d)\.resnets\.(\d)", lambda found: f"up.{1 - int(found[1])}.block.{found[2]}", name
         )
-        name = re.sub(r"up_blocks\.(\d)\.upsamplers\.0", lambda found: f"up.{1 - int(found[1])}.upsample", name)
+        name = re.sub(
+            r"up_blocks\.(\d)\.upsamplers\.0", lambda found: f"up.{1 - int(found[1])}.upsample", name
+        )
         name = re.sub(r"mid_block\.resnets\.(\d)", lambda found: f"mid.block_{int(found[1]) + 1}", name)
         if "attentions" in name:
             name = name.replace("mid_block.attentions.0", "mid.attn_1").replace("group_norm", "norm")
@@ -166,7 +168,9 @@ def agree(found: Backbone, models: dict[str, Any]) -> None:
         expected = models["vae"].encode(images).latent_dist.mode() * 0.18215
         latents = found.encode_images(images)
         torch.testing.assert_close(latents, expected)
-        torch.testing.assert_close(found.decode_latents(latents), models["vae"].decode(latents / 0.18215).sample)
+        torch.testing.assert_close(
+            found.decode_latents(latents), models["vae"].decode(latents / 0.18215).sample
+        )
         tokens = found.tokenizer(["a photo of a man"], padding="max_length", return_tensors="pt").input_ids
         text = found.encode_prompts(["a photo of a man"])
         torch.testing.assert_close(text, models["text"](tokens).last_hidden_state)
@@ -243,7 +247,9 @@ def test_the_published_shapes_give_the_published_configurations() -> None:
     found = Shapes.of(shapes)
     assert found.family == 2
     for name, value in found.unet.items():
-        assert list(value) == list(unet.config[name]) if isinstance(value, list) else value == unet.config[name], name
+        assert (
+            list(value) == list(unet.config[name]) if isinstance(value, list) else value == unet.config[name]
+        ), name
     assert found.vae["block_out_channels"] == [128, 256, 512, 512]
     assert found.vae["layers_per_block"] == 2
     assert found.text["num_hidden_layers"] == 23
@@ -270,5 +276,5 @@ def test_the_hub_is_asked_once_and_its_silence_is_one_error(monkeypatch: pytest.
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(FileNotFoundError, match="the model hub does not give it"):
+    with pytest.raises(FileNotFoundError, match="the model hub cannot be reached"):
         load_backbone("sd2-community/no-such-model@main")

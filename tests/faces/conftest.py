@@ -107,8 +107,8 @@ def iresnet() -> Callable[..., nn.Module]:
 
 
 @pytest.fixture(scope="session")
-def small_iresnet(
-    iresnet: Callable[..., nn.Module], tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def small_iresnet(iresnet: Callable[..., nn.Module], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A narrow one with the published operators, 16 numbers a face."""
-    return export(iresnet((1, 1, 1, 1), (4, 4, 8, 8, 8), 16), tmp_path_factory.mktemp("arcface") / "small.onnx")
+    return export(
+        iresnet((1, 1, 1, 1), (4, 4, 8, 8, 8), 16), tmp_path_factory.mktemp("arcface") / "small.onnx"
+    )

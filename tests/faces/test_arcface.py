@@ -64,7 +64,9 @@ def test_gradients_are_those_of_finite_differences(small_iresnet: Path) -> None:
     network = ArcFace.from_file(small_iresnet).double()
     generator = torch.Generator().manual_seed(3)
     frame = torch.rand(1, 3, 112, 112, dtype=torch.float64, generator=generator) * 2 - 1
-    reference = torch.nn.functional.normalize(torch.randn(16, dtype=torch.float64, generator=generator), dim=0)
+    reference = torch.nn.functional.normalize(
+        torch.randn(16, dtype=torch.float64, generator=generator), dim=0
+    )
 
     def similarity(image: Tensor) -> Tensor:
         # `align` computes in fp32; the network alone is what finite differences can resolve.
@@ -77,7 +79,9 @@ def test_gradients_are_those_of_finite_differences(small_iresnet: Path) -> None:
         direction = torch.randn(frame.shape, dtype=torch.float64, generator=generator)
         step = 1e-6
         with torch.no_grad():
-            numeric = (similarity(frame + step * direction) - similarity(frame - step * direction)) / (2 * step)
+            numeric = (similarity(frame + step * direction) - similarity(frame - step * direction)) / (
+                2 * step
+            )
         assert float((gradient * direction).sum()) == pytest.approx(float(numeric), rel=1e-4)
 
 
@@ -148,7 +152,10 @@ def test_what_cannot_be_run_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.onnx").write_bytes(b"")
     with pytest.raises(ValueError, match="not an ONNX"):
         ArcFace.from_file(tmp_path / "empty.onnx")
-    softmax = [helper.make_node("Softmax", ["data"], ["soft"]), helper.make_node("Flatten", ["soft"], ["out"])]
+    softmax = [
+        helper.make_node("Softmax", ["data"], ["soft"]),
+        helper.make_node("Flatten", ["soft"], ["out"]),
+    ]
     with pytest.raises(ValueError, match="needs the operators Softmax"):
         ArcFace.from_file(write(tmp_path / "softmax.onnx", softmax, {}))
     flatten = [helper.make_node("Flatten", ["data"], ["out"])]

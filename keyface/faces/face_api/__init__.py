@@ -1,8 +1,8 @@
 """The small face networks of npm's ``@vladmandic/face-api``: detector, landmarks, identity, age, expression.
 
-They are fetched by ``keyface weights get face-api`` and read by `FaceApi.load`. 8 MB in all, MIT; the identity
-network is dlib's (CC0) in another file format. They make identity on real photographs work on a machine without
-any model hub; ArcFace is better wherever it can be had.
+They are fetched by ``keyface weights get face-api`` and read by `FaceApi.load`: 8 MB in all, MIT; the
+identity network is dlib's (CC0) in another file format. They make identity on real photographs work on a
+machine without any model hub; ArcFace is better wherever it can be had.
 """
 
 from keyface.faces.face_api.suite import Face, FaceApi

@@ -18,8 +18,8 @@ SIZE = 150
 SAME_PERSON = 0.6
 """Euclidean distance of raw descriptors below which dlib calls two faces the same person."""
 
-# Where the face lies in the crop, as the network was trained: side = distance of eyes and mouth / 0.45, and the
-# middle of eyes and mouth at 50 % of the width and 43 % of the height.
+# Where the face lies in the crop, as the network was trained: side = distance of eyes and mouth / 0.45, and
+# the middle of eyes and mouth at 50 % of the width and 43 % of the height.
 _EYES_TO_MOUTH = 0.45
 _ACROSS, _DOWN = 0.5, 0.43
 
@@ -29,7 +29,9 @@ class ScaledConv(nn.Module):
 
     def __init__(self, inside: int, outside: int, kernel: int, stride: int = 1) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(inside, outside, kernel, stride) if stride > 1 else ConvSame(inside, outside, kernel)
+        self.conv = (
+            nn.Conv2d(inside, outside, kernel, stride) if stride > 1 else ConvSame(inside, outside, kernel)
+        )
         self.scale = nn.ParameterDict({"weight": torch.ones(outside), "bias": torch.zeros(outside)})
 
     def forward(self, data: Tensor) -> Tensor:
@@ -88,8 +90,8 @@ class DescriptorNetwork(nn.Module):
 class FaceApiRecognizer(nn.Module):
     """The identity network behind keyface's `Recognizer` protocol, differentiable up to the images.
 
-    All descriptors share a large common part, so that the cosine of raw ones says little. The unit vectors are
-    those of descriptor minus a fixed mean over several people (`keyface.faces.face_api.mean`).
+    All descriptors share a large common part, so that the cosine of raw ones says little. The unit vectors
+    are those of descriptor minus a fixed mean over several people (`keyface.faces.face_api.mean`).
 
     Args:
         network: The descriptor network, trained.
@@ -135,7 +137,9 @@ class FaceApiRecognizer(nn.Module):
             ValueError: There are no landmarks, or none that make a face.
         """
         if landmarks is None:
-            raise ValueError("face-api's identity network needs five landmarks for each face; detect them first")
+            raise ValueError(
+                "face-api's identity network needs five landmarks for each face; detect them first"
+            )
         return F.normalize(self.describe(images, landmarks) - self.mean, dim=-1)
 
 

@@ -103,7 +103,9 @@ class FaceApi(nn.Module):
             found.append(
                 [
                     Face(box, float(score), dense, sparse)
-                    for box, score, dense, sparse in zip(boxes.corners, boxes.scores, points, five, strict=True)
+                    for box, score, dense, sparse in zip(
+                        boxes.corners, boxes.scores, points, five, strict=True
+                    )
                 ]
             )
         return found

@@ -46,7 +46,14 @@ def read_tensors(folder: Path, model: str) -> dict[str, Tensor]:
     try:
         entries = [entry for group in json.loads(manifest.read_bytes()) for entry in group["weights"]]
         layout = [_layout(entry) for entry in entries]
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError, KeyError, TypeError, ValueError) as error:
+    except (
+        UnicodeDecodeError,
+        json.JSONDecodeError,
+        RecursionError,
+        KeyError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise ValueError(f"{manifest}: no manifest of TensorFlow.js weights: {error!r}") from error
     data = content.read_bytes()
     needed = sum(count * stored.itemsize for _, _, count, stored, _, _ in layout)
@@ -88,8 +95,8 @@ def load_weights(network: nn.Module, folder: Path, model: str) -> None:
     ]
     if wrong:
         raise ValueError(
-            f"{folder / model}.bin: not the weights of this network: {len(wrong)} names or shapes differ, for "
-            f"instance {wrong[0]!r}"
+            f"{folder / model}.bin: not the weights of this network: {len(wrong)} names or shapes differ, "
+            f"for instance {wrong[0]!r}"
         )
     network.load_state_dict(state)
     network.eval().requires_grad_(False)
