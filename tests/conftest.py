@@ -1,6 +1,8 @@
 """A text-to-image model of the real classes with random weights, small enough for every test."""
 
 import hashlib
+import os
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,6 +12,8 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from keyface.diffusion.backbone import Backbone
+from keyface.weights import MissingWeightsError, Store, catalogue
+from keyface.weights.fetch import Fetcher
 
 
 class WordTokenizer:
@@ -70,3 +74,15 @@ def tiny_backbone() -> Backbone:
     for module in (vae, unet, text_encoder):
         module.eval().requires_grad_(False)
     return Backbone(vae, unet, text_encoder, WordTokenizer(), scheduler)
+
+
+@pytest.fixture(scope="session")
+def face_api_folder() -> Path:
+    """The small face networks, fetched once with the npm client and kept between runs."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    store, entry = Store(cache / "keyface-tests"), catalogue()["face-api"]
+    try:
+        Fetcher(store).get([entry])
+    except MissingWeightsError as error:
+        pytest.skip(str(error))
+    return store.folder(entry)
