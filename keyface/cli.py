@@ -97,6 +97,17 @@ COMMANDS: Mapping[str, Command | Group] = {
             "measure": Command("keyface.commands.measure:measure", "Measure the miniature's networks."),
         },
     ),
+    "export": Command("keyface.commands.export:export", "Write a fine-tuned branch for diffusers."),
+    "weights": Group(
+        "Fetch and check external weights: Stable Diffusion, ArcFace, CLIP, ...",
+        {
+            "list": Command("keyface.commands.weights:list_weights", "List the weights and which are here."),
+            "get": Command("keyface.commands.weights:get", "Fetch weights and check them."),
+            "verify": Command("keyface.commands.weights:verify", "Hash the weights that are here."),
+            "licences": Command("keyface.commands.weights:licences", "Show the terms of the weights."),
+        },
+    ),
+    "doctor": Command("keyface.commands.doctor:doctor", "Say what works here and what is missing."),
     "plugins": Group(
         "See which edit categories are installed.",
         {

@@ -11,6 +11,7 @@ from keyface.diffusion.backbone import Backbone
 from keyface.faces.regions import dilate, region_mask
 from keyface.lightning_modules.branch import Batch, BranchModule, Losses
 from keyface.lightning_modules.checkpoint import plain
+from keyface.lightning_modules.clip_crops import CroppedEncoder
 from keyface.lightning_modules.lora import EVERYTHING, Tuning
 from keyface.lightning_modules.networks import (
     Evaluators,
@@ -18,6 +19,7 @@ from keyface.lightning_modules.networks import (
     find_encoder,
     find_evaluators,
     only_modules,
+    require_weights,
 )
 from keyface.lightning_modules.sampling import (
     Guidance,
@@ -39,8 +41,11 @@ class DirectionModule(BranchModule):
 
     Args:
         backbone: ``"miniature"`` or a folder in diffusers' layout: the base that ε2 starts from.
-        encoder: f_I and f_T: ``"miniature"``, OpenCLIP's ``"ViT-B-16:path/to/weights"``, or a class_path of a
+        encoder: f_I and f_T: ``"miniature"``, ``"clip-vit-b-16"`` or other weights of the catalogue,
+            OpenCLIP's ``"ViT-B-16:path/to/weights"``, or a class_path of a
             `keyface.losses.ImageTextEncoder`.
+        crops: The encoder sees so many random crops beside each whole image, see
+            `keyface.lightning_modules.clip_crops`; 0, as in the paper, is none.
         evaluators: ``"miniature"`` to score validation edits with networks that are not trained against.
         categories: Names of the edit categories to train with; None: all that are installed.
         noisy_input: Where z_t comes from.
@@ -71,6 +76,7 @@ class DirectionModule(BranchModule):
         self,
         backbone: str | Backbone = "miniature",
         encoder: str | nn.Module = "miniature",
+        crops: int = 0,
         evaluators: str | Evaluators | None = None,
         categories: list[str] | None = None,
         noisy_input: NoisyInput = FEW_STEPS,
@@ -95,7 +101,10 @@ class DirectionModule(BranchModule):
                 f"not {generation_steps} and {gradient_steps}"
             )
         hyperparameters = plain(locals())
+        require_weights(backbone, encoder, evaluators)
         base, found, noise = find_backbone(backbone), find_encoder(encoder), NoisyInput.of(noisy_input)
+        if crops:
+            found = CroppedEncoder(found, crops)
         super().__init__(
             base,
             only_modules([found]),
@@ -152,6 +161,8 @@ class DirectionModule(BranchModule):
         chosen = draw_edits(batch, self.categories, generator)
         if not chosen:
             return None
+        if isinstance(self.loss.encoder, CroppedEncoder):
+            self.loss.encoder.draw(generator)
         batch = take_rows(batch, [edit.row for edit in chosen])
         images = batch["image"]
         latents = self.clean_latents(batch)

@@ -15,6 +15,7 @@ from keyface.lightning_modules.networks import (
     find_evaluators,
     find_identity_network,
     only_modules,
+    require_weights,
 )
 from keyface.lightning_modules.sampling import INVERTED, NoisyInput, even_timesteps, noisy_latents, sample
 from keyface.losses import IdentityLoss
@@ -27,7 +28,8 @@ class IdentityModule(BranchModule):
 
     Args:
         backbone: ``"miniature"`` or a folder in diffusers' layout: the base that ε1 starts from.
-        identity_network: f_arc: ``"miniature"`` or a class_path of a `keyface.faces.recognition.Recognizer`.
+        identity_network: f_arc: ``"miniature"``, ``"arcface"`` or another of `keyface.recognizers`, also as
+            ``"arcface:path/to/network.onnx"``, or a class_path of a `keyface.faces.recognition.Recognizer`.
         evaluators: ``"miniature"`` to score validation images with networks that are not trained against.
         noisy_input: Where z_t comes from.
         unroll_steps: DDIM steps from z_t to ŷ0, all with gradient; 1 is the one-step x̂0.
@@ -61,6 +63,7 @@ class IdentityModule(BranchModule):
         if unroll_steps < 1:
             raise ValueError(f"unroll_steps is {unroll_steps}; at least 1 is needed")
         hyperparameters = plain(locals())
+        require_weights(backbone, identity_network, evaluators)
         base, network = find_backbone(backbone), find_identity_network(identity_network)
         noise = NoisyInput.of(noisy_input)
         super().__init__(

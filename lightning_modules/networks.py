@@ -5,13 +5,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-import torch
 from torch import Tensor, nn
 
 from keyface.diffusion.backbone import Backbone
+from keyface.diffusion.backbone_files import load_backbone
 from keyface.faces.recognition import Recognizer
 from keyface.lightning_modules.clip_encoder import OpenClipEncoder
 from keyface.losses import ImageTextEncoder
+from keyface.recognizers import load_recognizer, load_recognizers
+from keyface.weights import MissingWeightsError, Store, catalogue
+from keyface.weights.store import how_to_get
 
 MINIATURE = "miniature"
 """The word for the networks that come with keyface."""
@@ -49,53 +52,105 @@ def only_modules(networks: list[Any]) -> list[nn.Module]:
     return [network for network in networks if isinstance(network, nn.Module)]
 
 
+def require_weights(*names: object) -> None:
+    """Raise one error for all weights that a config names and that are not here.
+
+    Args:
+        names: What the config says: names of the catalogue, also several separated by commas, and folders as
+            `keyface weights get` fills them; everything else is passed over.
+
+    Raises:
+        MissingWeightsError: Files are missing; all of them are listed, with how to get them.
+    """
+    absent: dict[str, list[Path]] = {}
+    for name in (part.strip() for each in names if isinstance(each, str) for part in each.split(",")):
+        store, key = (Store(), name) if name in catalogue() else (Store(Path(name).parent), Path(name).name)
+        entry = catalogue().get(key)
+        if entry is not None and (key == name or not Path(name).exists()):
+            absent |= {key: missing} if (missing := store.missing(entry)) else {}
+    if absent:
+        raise MissingWeightsError(how_to_get([catalogue()[name] for name in absent], absent))
+
+
 def find_backbone(name: str | Backbone) -> Backbone:
-    """``"miniature"``, a folder in diffusers' layout, or a backbone as it is."""
+    """A backbone by what a config says.
+
+    Args:
+        name: ``"miniature"``; a name of `keyface.weights.catalogue`; what
+            `keyface.diffusion.backbone_files.load_backbone` takes (folder, safetensors file, hub name); or a
+            backbone as it is.
+
+    Raises:
+        FileNotFoundError: Nothing of that name is here; the message says how to get it.
+        ValueError: What is there cannot be read.
+    """
     if isinstance(name, Backbone):
         return name
     if name == MINIATURE:
         from keyface.miniature import zoo
 
         return zoo.backbone()
-    if not Path(name).is_dir():
-        raise FileNotFoundError(
-            f"backbone {name!r} is neither {MINIATURE!r} nor a folder; download Stable Diffusion 2.1-base in "
-            "diffusers' layout and give its folder"
-        )
-    return Backbone.from_folder(Path(name), dtype=torch.float32)
+    entry = catalogue().get(name)
+    if entry is not None and entry.kind == "backbone":
+        folder = Store().require([name])[name]
+        return load_backbone(folder if len(entry.files) > 1 else folder / entry.files[0].path)
+    require_weights(name)
+    return load_backbone(name)
 
 
 def find_identity_network(network: str | nn.Module) -> Recognizer:
-    """``"miniature"``, or a recognition network as it is."""
+    """``"miniature"``, a name that `keyface.recognizers.load_recognizer` takes, or a network as it is."""
     if isinstance(network, nn.Module):
         return network
-    if network != MINIATURE:
-        raise ValueError(f"identity_network {network!r} is unknown; give {MINIATURE!r} or a class_path")
-    from keyface.miniature import zoo
+    if network == MINIATURE:
+        from keyface.miniature import zoo
 
-    return zoo.identity_network()
+        return zoo.identity_network()
+    return load_recognizer(network)
 
 
 def find_encoder(network: str | nn.Module) -> ImageTextEncoder:
-    """``"miniature"``, an OpenCLIP model ``"ViT-B-16:path/to/weights"``, or an encoder as it is."""
+    """An image-text encoder by what a config says.
+
+    Args:
+        network: ``"miniature"``; OpenCLIP's weights of `keyface.weights.catalogue`, such as
+            ``"clip-vit-b-16"``; ``"MODEL:path/to/weights"``; or an encoder as it is.
+
+    Raises:
+        FileNotFoundError: The weights are not here; the message says how to get them.
+        ValueError: There is no such model, or no weights are named.
+    """
     if isinstance(network, nn.Module):
         return cast(ImageTextEncoder, network)
     if network == MINIATURE:
         from keyface.miniature import zoo
 
         return zoo.clip_pair()
+    entry = catalogue().get(network)
+    if entry is not None and entry.kind == "clip":
+        folder = Store().require([network])[network]
+        return OpenClipEncoder(entry.model, str(folder / entry.files[0].path))
     model, _, weights = network.partition(":")
     return OpenClipEncoder(model, weights)
 
 
 def find_evaluators(name: str | Evaluators | None) -> Evaluators:
-    """``"miniature"``, None for none, or evaluators as they are."""
+    """Networks for validation by what a config says.
+
+    Args:
+        name: ``"miniature"``; recognizers of `keyface.recognizers`, separated by commas, such as
+            ``"cosface,facenet"``; None for none; or evaluators as they are.
+
+    Raises:
+        LookupError: There is no such recognizer.
+        FileNotFoundError: Weights are not here; all that are missing are listed.
+    """
     if isinstance(name, Evaluators):
         return name
     if name is None:
         return Evaluators()
     if name != MINIATURE:
-        raise ValueError(f"evaluators {name!r} are unknown; give {MINIATURE!r} or null")
+        return Evaluators(load_recognizers([each.strip() for each in name.split(",") if each.strip()]))
     from keyface.miniature import zoo
 
     return Evaluators(zoo.recognizers(), zoo.attribute_classifier())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,19 +12,19 @@ if TYPE_CHECKING:
     from keyface.weights import Entry, Store
 
 
-def list_weights(root: Path | None = None, as_json: bool = False) -> None:
+def list_weights(root: Path | None = None, json: bool = False) -> None:
     """List the external weights that keyface can use, and which of them are here.
 
     Args:
         root: Folder of the weights; models, or what KEYFACE_WEIGHTS says, if not given.
-        as_json: Print JSON, with every file.
+        json: Print JSON, with every file.
     """
     from keyface.weights import catalogue
 
     store = open_store(root)
     facts = [describe(entry, store) for entry in catalogue().values()]
-    if as_json:
-        print(json.dumps({"root": str(store.root), "weights": facts}, indent=1))
+    if json:
+        print(dumps({"root": str(store.root), "weights": facts}, indent=1))
         return
     rows = [
         (fact["name"], fact["state"], fact["kind"], f"commercial: {fact['commercial']}", fact["title"])

@@ -55,10 +55,16 @@ def test_miniature_configs_parse(branch: str, capsys: pytest.CaptureFixture[str]
     assert steps == settings["trainer"]["max_steps"]
 
 
-@pytest.mark.parametrize("module", [IdentityModule, DirectionModule])
-def test_the_papers_config_asks_for_what_the_user_must_bring(module: type) -> None:
-    with pytest.raises(FileNotFoundError, match="stable-diffusion-2-1-base' is neither"):
-        module(backbone="models/stable-diffusion-2-1-base")
+def test_the_papers_configs_ask_at_once_for_all_that_the_user_must_bring(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("KEYFACE_WEIGHTS", raising=False)
+    get = "keyface weights get stable-diffusion-2-1-base"
+    with pytest.raises(FileNotFoundError, match=f"{get} arcface cosface facenet`"):
+        IdentityModule("models/stable-diffusion-2-1-base", "arcface", "cosface,facenet")
+    with pytest.raises(FileNotFoundError, match=f"{get} clip-vit-b-16`"):
+        DirectionModule("models/stable-diffusion-2-1-base", "clip-vit-b-16")
 
 
 def test_fit_through_the_command_line(backbone: Backbone, tmp_path: Path) -> None:

@@ -198,3 +198,17 @@ def test_unknown_category_is_refused(backbone: Backbone, encoder: nn.Module) -> 
 def test_no_steps_are_refused(backbone: Backbone, encoder: nn.Module) -> None:
     with pytest.raises(ValueError, match="not 6 and 0"):
         build(backbone, encoder, gradient_steps=0)
+
+
+def test_crops_change_the_loss_and_stay_seeded(
+    backbone: Backbone, encoder: nn.Module, batch: dict[str, Any]
+) -> None:
+    losses = []
+    for crops in (0, 2, 2):
+        torch.manual_seed(0)
+        module = build(backbone, encoder, crops=crops)
+        found = module.losses(batch, seeded(1))
+        assert found is not None
+        losses.append(float(found.values["loss"].detach()))
+    assert losses[1] == losses[2]
+    assert losses[0] != losses[1]

@@ -221,12 +221,12 @@ def test_one_bad_batch_is_skipped(module: IdentityModule, batch: dict[str, Any],
     ("build", "message"),
     [
         (lambda backbone: IdentityModule(backbone, nn.Identity(), unroll_steps=0), "unroll_steps is 0"),
-        (lambda backbone: IdentityModule(backbone, "arcface"), "identity_network 'arcface' is unknown"),
+        (lambda backbone: IdentityModule(backbone, "sphereface"), "recognizer 'sphereface' is unknown"),
         (lambda backbone: IdentityModule("no/such/folder"), "'no/such/folder' is neither"),
     ],
 )
 def test_bad_arguments_are_refused(
     backbone: Backbone, build: Callable[[Backbone], IdentityModule], message: str
 ) -> None:
-    with pytest.raises((ValueError, FileNotFoundError), match=message):
+    with pytest.raises((ValueError, LookupError, FileNotFoundError), match=message):
         build(backbone)
