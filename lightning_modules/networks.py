@@ -7,17 +7,15 @@ from typing import Any, Protocol, cast
 
 from torch import Tensor, nn
 
+from keyface import backbones
+from keyface.backbones import MINIATURE
 from keyface.diffusion.backbone import Backbone
-from keyface.diffusion.backbone_files import load_backbone
 from keyface.faces.recognition import Recognizer
 from keyface.lightning_modules.clip_encoder import OpenClipEncoder
 from keyface.losses import ImageTextEncoder
 from keyface.recognizers import load_recognizer, load_recognizers
 from keyface.weights import MissingWeightsError, Store, catalogue
 from keyface.weights.store import how_to_get
-
-MINIATURE = "miniature"
-"""The word for the networks that come with keyface."""
 
 
 class AttributeClassifier(Protocol):
@@ -76,9 +74,8 @@ def find_backbone(name: str | Backbone) -> Backbone:
     """A backbone by what a config says.
 
     Args:
-        name: ``"miniature"``; a name of `keyface.weights.catalogue`; what
-            `keyface.diffusion.backbone_files.load_backbone` takes (folder, safetensors file, hub name); or a
-            backbone as it is.
+        name: What `keyface.backbones.find_backbone` takes (``"miniature"``, a name of the catalogue, folder,
+            safetensors file, hub name), or a backbone as it is.
 
     Raises:
         FileNotFoundError: Nothing of that name is here; the message says how to get it.
@@ -86,16 +83,8 @@ def find_backbone(name: str | Backbone) -> Backbone:
     """
     if isinstance(name, Backbone):
         return name
-    if name == MINIATURE:
-        from keyface.miniature import zoo
-
-        return zoo.backbone()
-    entry = catalogue().get(name)
-    if entry is not None and entry.kind == "backbone":
-        folder = Store().require([name])[name]
-        return load_backbone(folder if len(entry.files) > 1 else folder / entry.files[0].path)
     require_weights(name)
-    return load_backbone(name)
+    return backbones.find_backbone(name)
 
 
 def find_identity_network(network: str | nn.Module) -> Recognizer:

@@ -148,7 +148,7 @@ def video(findings: list[dict[str, str]]) -> dict[str, str]:
     facts = {"av": av.__version__, "ffmpeg": ".".join(map(str, av.library_versions["libavcodec"]))}
     for name, (mode, disables, *fix) in CODECS.items():
         try:
-            av.Codec(name, mode)
+            av.Codec(name, "w" if mode == "w" else "r")
             facts[name] = "yes"
         except ValueError:  # PyAV's UnknownCodecError is one
             facts[name] = "no"

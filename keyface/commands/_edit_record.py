@@ -36,17 +36,14 @@ def describe(
 ) -> dict[str, Any]:
     """Returns everything that the sidecar says: what was done to what, with what, and how well."""
     import keyface
+    from keyface.backbones import files_of
 
     return {
         "statement": SYNTHETIC,
         "keyface": keyface.__version__,
         "input": {"name": video.name, "sha256": sha256(video), "frames": len(reader), "fps": str(reader.fps)},
         "model": "miniature" if models.is_miniature else "user's weights",
-        "weights": {
-            str(file): sha256(file)
-            for folder in models.folders
-            for file in sorted(folder.rglob("*.safetensors"))
-        },
+        "weights": {str(file): sha256(file) for folder in models.folders for file in files_of(str(folder))},
         "edits": [category.name for category in chosen],
         "prompts": asdict(prompts),
         "crop": asdict(crop),

@@ -33,7 +33,7 @@ class Models:
         identity: ε1; None is the untuned U-Net.
         direction: ε2; None is the untuned U-Net.
         is_miniature: Whether these are the networks that come with keyface.
-        folders: The folders that the user named.
+        folders: What the user named: folders, files, or names of backbones.
     """
 
     backbone: Backbone
@@ -58,7 +58,8 @@ def load_models(
     """Loads the given networks, or the miniature's where no backbone is given."""
     import torch
 
-    from keyface.diffusion.backbone import Backbone, load_unet
+    from keyface.backbones import find_backbone
+    from keyface.diffusion.backbone import load_unet
 
     if weights is None:
         from keyface.miniature import zoo
@@ -73,7 +74,7 @@ def load_models(
             load_unet(direction, backbone.unet) if direction else zoo.direction_unet(backbone.unet),
         ]
     else:
-        backbone = Backbone.from_folder(weights)
+        backbone = find_backbone(str(weights))
         branches = [load_unet(folder, backbone.unet) if folder else None for folder in (identity, direction)]
         for name, branch in zip(("--identity", "--direction"), branches, strict=True):
             if branch is None:

@@ -11,10 +11,9 @@ from typing import Any, Literal
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from keyface.backbones import find_backbone
 from keyface.commands._export_card import write_card
 from keyface.diffusion.backbone import Backbone, load_unet
-from keyface.diffusion.backbone_files import load_backbone
-from keyface.weights import Store, catalogue
 
 ADAPTER = "adapter_model.safetensors"
 LORA_FILE = "pytorch_lora_weights.safetensors"
@@ -91,7 +90,7 @@ def write_form(
     else:
         if base is None:
             raise ValueError(f"{branch.folder}: its card names no base; give it with --weights")
-        backbone = find_base(base)
+        backbone = find_backbone(base)
         unet = load_unet(branch.folder, backbone.unet)
         if form == "unet":
             unet.save_pretrained(folder, safe_serialization=True)
@@ -99,19 +98,6 @@ def write_form(
             backbone.unet = unet
             write_pipeline(backbone, folder)
     write_card(folder, form, branch.title, branch.facts, base)
-
-
-def find_base(name: str) -> Backbone:
-    """The base by what a config or the user says."""
-    if name == "miniature":
-        from keyface.miniature import zoo
-
-        return zoo.backbone()
-    entry = catalogue().get(name)
-    if entry is not None and entry.kind == "backbone":
-        folder = Store().require([name])[name]
-        return load_backbone(folder if len(entry.files) > 1 else folder / entry.files[0].path)
-    return load_backbone(name)
 
 
 def write_lora(branch: Branch, folder: Path) -> None:

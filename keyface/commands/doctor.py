@@ -46,8 +46,8 @@ def report(record: dict[str, object]) -> str:
     rows = [(each["name"], each["state"], f"commercial: {each['commercial']}") for each in weights]
     parts.append("weights\n" + indent(table([("name", "here", "use"), *rows])))
     if findings:
-        rows = [(each["level"], each["what"], f"disables: {each['disables']}") for each in findings]
-        parts.append("missing\n" + indent(table(rows)))
+        lines = [(each["level"], each["what"], f"disables: {each['disables']}") for each in findings]
+        parts.append("missing\n" + indent(table([*lines])))
         fixes = dict.fromkeys(each["fix"] for each in findings)
         parts.append("to mend\n" + indent("\n".join(fixes)))
     else:

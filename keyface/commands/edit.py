@@ -64,7 +64,8 @@ def edit(
         source: What the clip shows, in words; found by itself with the miniature.
         negative: What guidance moves away from; the source caption if not given.
         compare: Also write a video here with original and result side by side.
-        weights: Folder of a backbone in diffusers' layout.
+        weights: A backbone: a folder in diffusers' layout, a .safetensors file, OWNER/NAME on the model
+            hub, or a name of `keyface weights list`.
         identity: Folder of ε1, the identity branch: a U-Net or LoRA weights.
         direction: Folder of ε2, the editing branch: a U-Net or LoRA weights.
         categories: YAML file with edit categories of your own.

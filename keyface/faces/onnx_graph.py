@@ -50,8 +50,10 @@ def _prelu(inputs: list[Tensor], attributes: Attributes) -> Tensor:
 def _gemm(inputs: list[Tensor], attributes: Attributes) -> Tensor:
     left = inputs[0].T if attributes.get("transA", 0) else inputs[0]
     right = inputs[1].T if attributes.get("transB", 0) else inputs[1]
-    product = attributes.get("alpha", 1.0) * (left @ right)
-    return product + attributes.get("beta", 1.0) * inputs[2] if len(inputs) > 2 else product
+    product: Tensor = attributes.get("alpha", 1.0) * (left @ right)
+    if len(inputs) > 2:
+        product = product + attributes.get("beta", 1.0) * inputs[2]
+    return product
 
 
 def _flatten(inputs: list[Tensor], attributes: Attributes) -> Tensor:

@@ -1,6 +1,7 @@
 """One try at the model hub, with one error for everything that can go wrong."""
 
 from pathlib import Path
+from typing import Any
 
 _SECONDS = 20
 
@@ -36,8 +37,8 @@ def fetch_snapshot(repository: str, revision: str, patterns: list[str], folder: 
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
     # The hub's client changed its HTTP library three times; the base of its own error is that library's base.
-    transport = next(base for base in HfHubHTTPError.__mro__ if base.__name__ == "HTTPError")
-    wanted = {"repo_id": repository, "revision": revision or None, "allow_patterns": patterns}
+    transport: Any = next(base for base in HfHubHTTPError.__mro__ if base.__name__ == "HTTPError")
+    wanted: dict[str, Any] = {"repo_id": repository, "revision": revision or None, "allow_patterns": patterns}
     if folder is None:
         try:
             return Path(snapshot_download(**wanted, local_files_only=True))

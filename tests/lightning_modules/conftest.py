@@ -1,5 +1,7 @@
 """A tiny backbone and tiny frozen networks of the right classes, and a batch for them."""
 
+import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -159,3 +161,23 @@ def batch() -> dict[str, Any]:
         "key": ["0", "1"],
         "mask": mask,
     }
+
+
+@pytest.fixture(scope="session")
+def recognizer_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny recognition network in insightface's format."""
+    path: Path = tmp_path_factory.mktemp("recognizer") / "net.onnx"
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 7, 8), nn.PReLU(4), nn.Flatten(), nn.Linear(4 * 14 * 14, 8))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter that insightface used is called legacy today
+        torch.onnx.export(
+            network.eval(),
+            (torch.zeros(1, 3, 112, 112),),
+            str(path),
+            input_names=["data"],
+            dynamic_axes={"data": {0: "batch"}},
+            opset_version=11,
+            dynamo=False,
+        )
+    return path

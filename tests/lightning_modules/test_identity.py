@@ -230,3 +230,18 @@ def test_bad_arguments_are_refused(
 ) -> None:
     with pytest.raises((ValueError, LookupError, FileNotFoundError), match=message):
         build(backbone)
+
+
+def test_arcface_s_onnx_teaches_the_u_net(
+    backbone: Backbone, batch: dict[str, Any], recognizer_file: Path
+) -> None:
+    """Eq. 5 with a network in insightface's format: its gradient reaches the U-Net through aligned faces."""
+    module = IdentityModule(
+        backbone, f"arcface:{recognizer_file}", noisy_input=NoisyInput(source="noise"), pixel_weight=0.0
+    )
+    losses = module.losses(batch, torch.Generator().manual_seed(0))
+    assert 0 < float(losses.values["identity"].detach()) < 2
+    losses.values["loss"].backward()
+    gradients = [parameter.grad for parameter in module.unet.parameters() if parameter.grad is not None]
+    assert sum(float(gradient.abs().sum()) for gradient in gradients) > 0
+    assert not [name for name in module.state_dict() if "weight_" in name], "ArcFace is not checkpointed"

@@ -1,7 +1,6 @@
 import json
 import math
 import shutil
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -42,26 +41,6 @@ def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> str:
     weights = open_clip.create_model("keyface-tiny", load_weights=False).state_dict()
     save_file(weights, folder / "weights.safetensors")
     return f"keyface-tiny:{folder / 'weights.safetensors'}"
-
-
-@pytest.fixture(scope="module")
-def recognizer_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny recognition network in insightface's format."""
-    path: Path = tmp_path_factory.mktemp("recognizer") / "net.onnx"
-    torch.manual_seed(0)
-    network = nn.Sequential(nn.Conv2d(3, 4, 7, 8), nn.PReLU(4), nn.Flatten(), nn.Linear(4 * 14 * 14, 8))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter that insightface used is called legacy today
-        torch.onnx.export(
-            network.eval(),
-            (torch.zeros(1, 3, 112, 112),),
-            str(path),
-            input_names=["data"],
-            dynamic_axes={"data": {0: "batch"}},
-            opset_version=11,
-            dynamo=False,
-        )
-    return path
 
 
 def test_open_clip_embeds_as_its_own_preprocessing_does(tiny_clip: str) -> None:

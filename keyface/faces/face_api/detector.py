@@ -67,11 +67,10 @@ class TinyFaceDetector(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Raw boxes (B, cells, cells, anchors, 5) of square images (B, 3, S, S) in [-1, 1], S ÷ 32."""
         out = F.leaky_relu(self.conv0(normalize(images, MEAN)), _SLOPE)
-        for level, layer in enumerate((self.conv1, self.conv2, self.conv3, self.conv4, self.conv5)):
+        for layer in (self.conv1, self.conv2, self.conv3, self.conv4, self.conv5):
             out = F.leaky_relu(layer(max_pool_same(out, 2, 2)), _SLOPE)
-            assert out.shape[1] == 32 * 2**level
-        out = self.conv8(max_pool_same(out, 2, 1))
-        return out.permute(0, 2, 3, 1).unflatten(-1, (len(ANCHORS), 5))
+        raw: Tensor = self.conv8(max_pool_same(out, 2, 1)).permute(0, 2, 3, 1)
+        return raw.reshape(*raw.shape[:3], len(ANCHORS), 5)
 
     @torch.no_grad()
     def detect(self, images: Tensor, threshold: float = 0.5, sides: tuple[int, ...] = SIDES) -> list[Boxes]:

@@ -65,7 +65,7 @@ class LandmarkNetwork(DenseNetwork):
 
     def forward(self, faces: Tensor) -> Tensor:
         """(B, 68, 2): x and y as fractions of the crop's side, for crops (B, 3, 112, 112) in [-1, 1]."""
-        return super().forward(faces).unflatten(-1, (68, 2))
+        return super().forward(faces).reshape(-1, 68, 2)
 
 
 class ExpressionNetwork(DenseNetwork):

@@ -91,7 +91,7 @@ class FaceApi(nn.Module):
         Returns:
             The faces of each image, the surest first; an empty list where there is none.
         """
-        found = []
+        found: list[list[Face]] = []
         for image, boxes in zip(images, self.detector.detect(images, threshold), strict=True):
             if not len(boxes.scores):
                 found.append([])

@@ -9,7 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-_TYPES = {"float32": np.dtype("<f4"), "uint8": np.dtype("u1"), "uint16": np.dtype("<u2")}
+_TYPES: dict[str, np.dtype[Any]] = {
+    "float32": np.dtype("<f4"),
+    "uint8": np.dtype("u1"),
+    "uint16": np.dtype("<u2"),
+}
 _MANIFEST_LIMIT = 2**20
 
 _RENAMED = {
