@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
+from tqdm import tqdm
+
 from keyface.weights.catalogue import Entry, WeightFile
 from keyface.weights.hub import HubError, fetch_snapshot
 from keyface.weights.store import MissingWeightsError, Store, file_sha256, how_to_get
@@ -144,8 +146,13 @@ def from_url(entry: Entry, folder: Path) -> dict[str, Path]:
     target = folder / "download"
     request = urllib.request.Request(entry.url, headers={"User-Agent": "keyface"})
     with urllib.request.urlopen(request, timeout=_SECONDS) as answer, target.open("wb") as file:
-        shutil.copyfileobj(answer, file, _CHUNK)
         length = answer.headers.get("Content-Length")
+        # Without a terminal there is no bar.
+        bar = tqdm(total=length and int(length), unit="B", unit_scale=True, desc=entry.name, disable=None)
+        with bar:
+            while chunk := answer.read(_CHUNK):
+                file.write(chunk)
+                bar.update(len(chunk))
     if length is not None and target.stat().st_size != int(length):
         raise FetchError(f"{entry.url}: the connection broke after {target.stat().st_size} of {length} bytes")
     if not entry.url.endswith(".zip"):
