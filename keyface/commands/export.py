@@ -25,7 +25,7 @@ def export(
     (load_lora_weights). Adapters are merged into the base for the first two.
 
     Args:
-        branch: A run's folder, or the folder `export` in it: a whole U-Net or adapters.
+        branch: A run's folder, or the folder `export` in it (a whole U-Net or adapters), or a checkpoint.
         output: Folder to write.
         form: What to write.
         weights: The base that the branch was tuned from: a folder, a safetensors file, OWNER/NAME on the
@@ -36,14 +36,18 @@ def export(
         FileNotFoundError: There is no branch or no base.
         ValueError: The form does not fit the branch or the base, or the output exists.
     """
-    from keyface.commands._export import Branch, write_form
-
-    found = Branch.read(branch)
     if output.exists() and not overwrite:
         raise ValueError(f"{output}: exists; give another name, or --overwrite to replace it")
-    if output.exists() and output.resolve() in (found.folder.resolve(), *found.folder.resolve().parents):
+    if output.resolve() in (branch.resolve(), *branch.resolve().parents, branch.resolve() / "export"):
         raise ValueError(f"{output}: holds the branch itself; give another folder")
-    with whole_folder(output) as folder:
+
+    from keyface.commands._export import Branch, write_form
+    from keyface.commands._export_checkpoint import write_branch
+
+    with tempfile.TemporaryDirectory() as unpacked, whole_folder(output) as folder:
+        if branch.is_file():
+            write_branch(branch, weights, Path(unpacked))
+        found = Branch.read(Path(unpacked) if branch.is_file() else branch)
         write_form(found, form, weights or found.base, folder)
     print(f"{output}: {found.title} as {form}; see README.md in it")
 
