@@ -38,7 +38,8 @@ class ExportNetwork(Callback):
         """Reads the card of the weights that the run goes on from, which this export may replace."""
         initial = pl_module.hparams.get("initial")
         before = Path(initial) / "card.json" if initial is not None else None
-        self._earlier = [] if before is None or not before.exists() else _history(json.loads(before.read_text()))
+        earlier = json.loads(before.read_text()) if before is not None and before.exists() else None
+        self._earlier = [] if earlier is None else _history(earlier)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Exports after every other callback has settled the weights (EMA copies its average back)."""

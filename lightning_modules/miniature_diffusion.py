@@ -22,7 +22,7 @@ DIFFERENT = 0.15
 """Latent cells of a pair that are further apart than this, in any channel, count as different."""
 
 SMALLEST_GAP = 0.2
-"""Squared difference of latents, mean over cells and channels, below which a pair's error is not scaled up."""
+"""Squared latent difference, mean over cells and channels, below which a pair's error is not scaled up."""
 
 
 class DiffusionModule(MiniatureModule):
