@@ -35,11 +35,15 @@ class ExportNetwork(Callback):
         self._earlier: list[dict[str, Any]] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Reads the card of the weights that the run goes on from, which this export may replace."""
-        initial = pl_module.hparams.get("initial")
-        before = Path(initial) / "card.json" if initial is not None else None
-        earlier = json.loads(before.read_text()) if before is not None and before.exists() else None
-        self._earlier = [] if earlier is None else _history(earlier)
+        """Reads the cards of the weights that the run goes on from, which this export may replace."""
+        initial = pl_module.hparams.get("initial") or []
+        folders = [initial] if isinstance(initial, str) else initial
+        cards = [Path(folder) / "card.json" for folder in folders]
+        earlier = [
+            stage for card in cards if card.exists() for stage in _history(json.loads(card.read_text()))
+        ]
+        # Weights whose mean the run goes on from may have stages in common.
+        self._earlier = [stage for place, stage in enumerate(earlier) if stage not in earlier[:place]]
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Exports after every other callback has settled the weights (EMA copies its average back)."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from diffusers import UNet2DConditionModel
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import CLIPTextModel
 
 from keyface.lightning_modules.miniature_base import Batch, MiniatureModule
@@ -41,7 +42,8 @@ class DiffusionModule(MiniatureModule):
 
     Args:
         autoencoder: Folder of the frozen autoencoder; None takes the packaged one.
-        initial: Folder with ``unet`` and ``text_encoder`` to go on from; None starts afresh.
+        initial: Folder with ``unet`` and ``text_encoder`` to go on from; of several, from the mean of their
+            weights. None starts afresh.
         widths: Channels of the U-Net by level.
         text_width: Width of the text encoder.
         dropout: Probability that a pair's captions are empty, for classifier-free guidance.
@@ -58,7 +60,7 @@ class DiffusionModule(MiniatureModule):
     def __init__(
         self,
         autoencoder: str | None = None,
-        initial: str | None = None,
+        initial: str | list[str] | None = None,
         widths: tuple[int, int, int] = (64, 128, 192),
         text_width: int = 128,
         dropout: float = 0.1,
@@ -80,10 +82,9 @@ class DiffusionModule(MiniatureModule):
         self.text_encoder = build_text_encoder(self.tokenizer, text_width)
         self.unet = build_unet(self.autoencoder.config.latent_channels, 16, widths, text_width)
         if initial is not None:
-            unet = UNet2DConditionModel.from_pretrained(Path(initial) / "unet", torch_dtype=torch.float32)
-            text = CLIPTextModel.from_pretrained(Path(initial) / "text_encoder", dtype=torch.float32)
-            self.unet.load_state_dict(unet.state_dict())
-            self.text_encoder.load_state_dict(text.state_dict())
+            folders = [Path(initial)] if isinstance(initial, str) else [Path(folder) for folder in initial]
+            self.unet.load_state_dict(mean_weights([_unet(folder) for folder in folders]))
+            self.text_encoder.load_state_dict(mean_weights([_text_encoder(folder) for folder in folders]))
         self.unet.set_attn_processor(FullPrecisionAttention())
         self.scheduler = build_scheduler()
         self.register_buffer("alphas_cumprod", self.scheduler.alphas_cumprod.clone(), persistent=False)
@@ -147,6 +148,23 @@ class DiffusionModule(MiniatureModule):
         velocity = signal * noise - deviation * latents
         predicted: Tensor = self.unet(noisy, timesteps, context).sample
         return predicted - velocity
+
+
+def mean_weights(networks: Sequence[nn.Module]) -> dict[str, Tensor]:
+    """Returns the mean of the networks' weights by name; stages of one training lie close enough for it."""
+    states = [network.state_dict() for network in networks]
+    return {
+        name: torch.stack([state[name] for state in states]).mean(0) if value.is_floating_point() else value
+        for name, value in states[0].items()
+    }
+
+
+def _unet(folder: Path) -> UNet2DConditionModel:
+    return UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float32)
+
+
+def _text_encoder(folder: Path) -> CLIPTextModel:
+    return CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32)
 
 
 def spread_timesteps(position: Tensor, noisy_share: float, noisy_from: int) -> Tensor:

@@ -15,6 +15,9 @@ from keyface.miniature.networks.recognition import Architecture, IdentityNetwork
 from keyface.miniature.parameters import IDENTITY_NAMES
 from keyface.miniature.storage import go_on_from, save_network
 
+LANDMARK_WEIGHT = 50.0
+"""Weight of the found landmarks' error in image sides: 1 % of the side then counts like half a nat."""
+
 
 class RecognitionModule(MiniatureModule):
     """ArcFace's margin over the training identities, with regression of the true identity parameters.
@@ -25,6 +28,7 @@ class RecognitionModule(MiniatureModule):
         width: Channels of its first stage.
         dim: Size of the embedding.
         aligned: Warp faces to the five-point template first.
+        finds_faces: Find the landmarks itself first; learned from the true ones beside the rest.
         scale: ArcFace's s.
         margin: ArcFace's angular margin m in radians.
         trait_weight: Weight of the regression.
@@ -40,6 +44,7 @@ class RecognitionModule(MiniatureModule):
         width: int = 32,
         dim: int = 128,
         aligned: bool = False,
+        finds_faces: bool = False,
         scale: float = 16.0,
         margin: float = 0.15,
         trait_weight: float = 4.0,
@@ -49,7 +54,7 @@ class RecognitionModule(MiniatureModule):
     ) -> None:
         super().__init__(lr=lr, weight_decay=0.05, flat=flat)
         self.save_hyperparameters()
-        self.network = IdentityNetwork(architecture, width, dim, aligned)
+        self.network = IdentityNetwork(architecture, width, dim, aligned, finds_faces)
         go_on_from(self.network, initial)
         self.centres = nn.Parameter(F.normalize(torch.randn(identities, dim), dim=1))
         self.traits = nn.Linear(dim, len(IDENTITY_NAMES))
@@ -58,14 +63,20 @@ class RecognitionModule(MiniatureModule):
         self._identities: list[Tensor] = []
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Returns margin loss plus weighted regression loss."""
+        """Returns margin loss plus weighted regression loss, and the error of found landmarks."""
         features = self.network.features(batch["image"], batch["landmarks"])
         cosine = F.normalize(features, dim=1) @ F.normalize(self.centres, dim=1).T
         logits = self.scale * add_angular_margin(cosine, batch["identity"], self.margin)
         margin = F.cross_entropy(logits, batch["identity"])
         traits = F.mse_loss(self.traits(features), batch["traits"])
         self.log_dict({"train/margin": margin, "train/traits": traits}, prog_bar=True)
-        return margin + self.trait_weight * traits
+        loss = margin + self.trait_weight * traits
+        if self.network.finder is not None:
+            found = self.network.finder(batch["image"])
+            landmarks = F.l1_loss(found, batch["landmarks"]) / batch["image"].shape[-1]
+            self.log("train/landmarks", landmarks, prog_bar=True)
+            loss = loss + LANDMARK_WEIGHT * landmarks
+        return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Collects embeddings of held-out people."""

@@ -117,6 +117,40 @@ def test_diffusion_goes_on_from_exported_weights(tmp_path: Path) -> None:
             torch.testing.assert_close(ours.state_dict()[name], value, atol=1e-3, rtol=1e-3)
 
 
+def test_diffusion_goes_on_from_the_mean_of_two_stages(tmp_path: Path) -> None:
+    stages = [DiffusionModule(widths=(32, 32, 64)) for _ in range(2)]
+    for number, stage in enumerate(stages):
+        stage.export(tmp_path / str(number))
+    both = [str(tmp_path / "0"), str(tmp_path / "1")]
+    third = DiffusionModule(widths=(32, 32, 64), initial=both)
+    for name, value in third.unet.state_dict().items():
+        mean = (stages[0].unet.state_dict()[name] + stages[1].unet.state_dict()[name]) / 2
+        torch.testing.assert_close(value, mean, atol=2e-3, rtol=2e-3)
+
+
+def test_the_card_names_each_earlier_stage_once(tmp_path: Path) -> None:
+    first = {"config": {"lr": 1}, "steps": 3, "samples_seen": 12}
+    second = {"config": {"lr": 2}, "steps": 4, "samples_seen": 16}
+    for name, card in (("a", first), ("b", {**second, "earlier": [first]})):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "card.json").write_text(json.dumps(card))
+    module = AttributesModule(width=8)
+    module.hparams["initial"] = [str(tmp_path / "a"), str(tmp_path / "b")]
+    callback = ExportNetwork(str(tmp_path / "export"))
+    trainer = Trainer(logger=False, callbacks=[callback], enable_checkpointing=False, accelerator="cpu")
+    callback.setup(trainer, module, "fit")
+    callback.on_fit_end(trainer, module)
+    assert json.loads((tmp_path / "export" / "card.json").read_text())["earlier"] == [first, second]
+
+
+def test_a_recognizer_learns_to_find_faces(cache: Path, tmp_path: Path) -> None:
+    module = RecognitionModule(4, architecture="vgg", width=8, dim=16, finds_faces=True)
+    before = module.network.finder.head.weight.clone()  # type: ignore[union-attr]
+    fit(module, data(cache), tmp_path)
+    assert not torch.equal(before, module.network.finder.head.weight)  # type: ignore[union-attr]
+    load_network(IdentityNetwork("vgg", 8, 16, finds_faces=True), tmp_path / "export")
+
+
 def test_auc_is_one_for_people_apart_and_half_for_a_constant() -> None:
     identity = torch.tensor([0, 0, 1, 1])
     apart = normalize(torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.1, 1.0]]))

@@ -3,9 +3,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from keyface.faces.alignment import TEMPLATE, similarity_from_landmarks
 from keyface.miniature.networks.attributes import AttributeClassifier
 from keyface.miniature.networks.autoencoder import PatchAutoencoder
 from keyface.miniature.networks.clip import ClipPair
+from keyface.miniature.networks.face_finder import FaceFinder
 from keyface.miniature.networks.recognition import IdentityNetwork
 from keyface.miniature.networks.text import build_text_encoder, build_tokenizer
 from keyface.miniature.networks.unet import build_scheduler, build_unet
@@ -56,6 +58,25 @@ def test_identity_embeddings_have_unit_length(architecture: str, images: torch.T
 def test_aligned_network_asks_for_landmarks(images: torch.Tensor) -> None:
     with pytest.raises(ValueError, match="needs landmarks"):
         IdentityNetwork("vgg", width=8, dim=16, aligned=True)(images)
+
+
+def test_face_finder_begins_at_the_average_face_and_stays_a_similarity(images: torch.Tensor) -> None:
+    finder = FaceFinder().eval()
+    side = images.shape[-1]
+    first = finder(images).detach()
+    assert (first[:, 0] == first[0, 0]).all(), "untrained, it finds the same place in every frame"
+    assert 0.3 < float(first[0, 2, 0]) / side < 0.7
+    torch.nn.init.normal_(finder.head.weight, std=10.0)
+    template = torch.tensor(TEMPLATE).expand(len(images), 5, 2)
+    found = finder(images).detach()
+    matrix = similarity_from_landmarks(template, found)
+    again = template @ matrix[:, :, :2].transpose(1, 2) + matrix[:, None, :, 2]
+    torch.testing.assert_close(again, found, atol=1e-3, rtol=1e-4)
+
+
+def test_a_network_that_finds_faces_needs_no_landmarks(images: torch.Tensor) -> None:
+    network = IdentityNetwork("vgg", width=8, dim=16, finds_faces=True).eval()
+    torch.testing.assert_close(network(images, torch.zeros(4, 5, 2)), network(images))
 
 
 def test_classifier_names_its_predictions(images: torch.Tensor) -> None:
