@@ -13,9 +13,18 @@ from keyface.miniature.networks.attributes import AttributeClassifier
 from keyface.miniature.parameters import CELEBA_ATTRIBUTES, EXTRA_LABELS
 from keyface.miniature.storage import go_on_from, save_network
 
+RATES_MOMENTUM = 0.02
+"""Share of a batch in the running estimate of how often each label holds."""
+
+HEAVIEST = 4.0
+"""Largest weight of a positive example, for labels that hold hardly ever."""
+
 
 class AttributesModule(MiniatureModule):
     """Binary cross-entropy over CelebA's names and the miniature's own labels.
+
+    Examples of the rarer kind weigh more, by the square root of how much rarer they are: what counts is
+    balanced accuracy, and an unweighted loss calls most sad faces neutral.
 
     Args:
         width: Channels of the first stage.
@@ -24,6 +33,8 @@ class AttributesModule(MiniatureModule):
         flat: Fraction of the run before the learning rate falls.
     """
 
+    rates: Tensor
+
     def __init__(
         self, width: int = 24, initial: str | None = None, lr: float = 2e-3, flat: float = 0.5
     ) -> None:
@@ -31,6 +42,7 @@ class AttributesModule(MiniatureModule):
         self.save_hyperparameters()
         self.network = AttributeClassifier([*CELEBA_ATTRIBUTES, *EXTRA_LABELS], width)
         go_on_from(self.network, initial)
+        self.register_buffer("rates", torch.full((len(self.network.labels),), 0.5))
         self._predicted: list[Tensor] = []
         self._true: list[Tensor] = []
 
@@ -40,7 +52,10 @@ class AttributesModule(MiniatureModule):
         images = images + 0.05 * torch.rand(len(images), 1, 1, 1, device=self.device) * torch.randn_like(
             images
         )
-        loss = F.binary_cross_entropy_with_logits(self.network(images), self._target(batch))
+        target = self._target(batch)
+        self.rates.lerp_(target.mean(0), RATES_MOMENTUM)
+        rare = ((1 - self.rates) / self.rates.clamp_min(1e-3)).sqrt().clamp(1 / HEAVIEST, HEAVIEST)
+        loss = F.binary_cross_entropy_with_logits(self.network(images), target, pos_weight=rare)
         self.log("train/loss", loss, prog_bar=True)
         return loss
 

@@ -67,8 +67,11 @@ def identity_network() -> Recognizer:
 
 @cache
 def recognizers() -> dict[str, Recognizer]:
-    """Returns the recognizers of the evaluation; they see whole frames and ignore landmarks."""
-    return {folder: _recognizer(folder, architecture) for folder, architecture in RECOGNIZERS.items()}
+    """Returns the recognizers of the evaluation; they see whole frames, in which they find the face."""
+    return {
+        folder: _recognizer(folder, architecture, finds_faces=True)
+        for folder, architecture in RECOGNIZERS.items()
+    }
 
 
 @cache
@@ -100,9 +103,11 @@ def _embed(images: Tensor) -> Tensor:
     return clip_pair().encode_image(images)
 
 
-def _recognizer(folder: str, architecture: Architecture, aligned: bool = False) -> Recognizer:
+def _recognizer(
+    folder: str, architecture: Architecture, aligned: bool = False, finds_faces: bool = False
+) -> Recognizer:
     with _same_random_numbers():
-        network = IdentityNetwork(architecture, aligned=aligned)
+        network = IdentityNetwork(architecture, aligned=aligned, finds_faces=finds_faces)
     return cast(Recognizer, load_network(network, WEIGHTS / folder))
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from keyface.cli import main
+from keyface.miniature.zoo import RECOGNIZERS
 from keyface.video import VideoReader
 
 RECIPE = """\
@@ -65,7 +66,7 @@ def test_one_row_a_method_and_the_controls(run: Run) -> None:
     ]  # fmt: skip
     assert {row["method"]: row["n"] for row in rows} == {row["method"]: 2 for row in rows} | {"copies": 1}
     for row in rows:
-        assert set(row["by_recognizer"]) == {"recognizer_vgg", "recognizer_convnext"}
+        assert set(row["by_recognizer"]) == set(RECOGNIZERS)
         assert set(row["by_category"]) <= {"glasses", "beard"}
         by = [each["mrr"] for each in row["by_recognizer"].values()]
         assert row["mrr"] == pytest.approx(sum(by) / 2)
@@ -101,7 +102,7 @@ def test_the_record_holds_seeds_hashes_and_every_clip(run: Run) -> None:
     assert about["clips"]["edited"] == 2
     assert about["clips"]["gallery"] == 3
     assert re.fullmatch("[0-9a-f]{64}", about["clips"]["digest"])
-    assert set(about["judges"]) == {"recognizer_vgg", "recognizer_convnext", "attributes", "clip", "flow"}
+    assert set(about["judges"]) == {*RECOGNIZERS, "attributes", "clip", "flow"}
     assert set(about["weights"]) == {"weights", "identity", "direction"}
     assert len(about["sha256"]["ours"]) == 2
     assert len(results["clips"]) == 8 * 2 - 1
