@@ -85,6 +85,7 @@ COMMANDS: Mapping[str, Command | Group] = {
         "Write and check training data.",
         {
             "render": Command("keyface.commands.shards:render", "Render the miniature world into shards."),
+            "celeba-hq": Command("keyface.commands.shards:celeba_hq", "Write CelebA-HQ as shards."),
             "verify": Command("keyface.commands.shards:verify", "Check shards against their index."),
             "index": Command("keyface.commands.shards:index", "Write the index of shards made elsewhere."),
         },

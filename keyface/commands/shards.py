@@ -1,7 +1,8 @@
-"""`keyface shards`: write training data of the miniature, and check shards of any origin."""
+"""`keyface shards`: write training data, rendered or CelebA-HQ, and check shards of any origin."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,67 @@ def render(
     with tqdm(total=count, desc=f"render {out}", unit="face") as bar:
         index = render_shards(out, settings, _frozen_base, progress=bar.update)
     print(f"{out}: {index.samples} faces in {len(index.shards)} shards, {index.bytes / 1e6:.1f} MB")
+
+
+def celeba_hq(
+    out: Path = Path("data/celeba-hq"),
+    images: Path = Path("CelebAMask-HQ"),
+    attributes: Path | None = None,
+    masks: Path | None = None,
+    landmarks: Path | None = None,
+    identities: Path | None = None,
+    mapping: Path | None = None,
+    count: int | None = None,
+    seed: int = 0,
+    size: int = 512,
+    samples_per_shard: int = 500,
+    workers: int = 0,
+    tolerate: int = 0,
+) -> None:
+    """Write CelebA-HQ as shards with an index; an interrupted call can be repeated.
+
+    Captions are made of the labels, until `keyface caption` looks at the pictures.
+
+    Args:
+        out: Folder to write.
+        images: The folder CelebAMask-HQ as it is published, its CelebA-HQ-img, or any folder of square
+            pictures with one face each.
+        attributes: The 40 labels of each picture: CelebAMask-HQ-attribute-anno.txt, list_attr_celeba.txt or
+            the like, also as CSV; found by itself in CelebAMask-HQ.
+        masks: Folder of CelebAMask-HQ's masks, or of one map of class ids a picture; found by itself in
+            CelebAMask-HQ; without it the shards hold no masks.
+        landmarks: Five landmarks of each picture, in the format of list_landmarks_align_celeba.txt, pixels of
+            the picture; by default they are detected by face-api (`keyface weights get face-api`).
+        identities: CelebA's identity_CelebA.txt; by default everybody is taken for another person.
+        mapping: CelebA-HQ-to-CelebA-mapping.txt, for identities; found by itself in CelebAMask-HQ.
+        count: Size of a subset drawn by the seed, 10000 in the paper; by default all pictures.
+        seed: Draws subset and order.
+        size: Side of the images in pixels.
+        samples_per_shard: Pictures in a shard.
+        workers: Processes; 0 takes as many as there are cores.
+        tolerate: How many unreadable pictures are left out before it is an error.
+    """
+    from tqdm import tqdm
+
+    from keyface.datamodules.celeba_files import Layout
+    from keyface.datamodules.celeba_shards import CelebaHq, write_celeba_hq
+    from keyface.weights import Store
+
+    layout = Layout.find(images, attributes, masks, mapping)
+    detector = Store().require(["face-api"])["face-api"] if landmarks is None else None
+    settings = CelebaHq(layout, count, seed, size, samples_per_shard, landmarks, identities, detector)
+    pictures = settings.pictures()
+    cores = workers or len(os.sched_getaffinity(0))
+    with tqdm(total=len(pictures), desc=f"convert {layout.images}", unit="image") as bar:
+        index = write_celeba_hq(out, settings, pictures, cores, tolerate, progress=bar.update)
+    no_face, unreadable = len(index.made["no_face"]), len(index.made["unreadable"])
+    left_out = (
+        f"; left out: {no_face} without a face, {unreadable} unreadable" if no_face + unreadable else ""
+    )
+    print(
+        f"{out}: {index.samples} of {len(pictures)} pictures in {len(index.shards)} shards, "
+        f"{index.bytes / 1e6:.1f} MB{left_out}"
+    )
 
 
 def verify(shards: Path) -> None:
