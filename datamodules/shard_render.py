@@ -13,7 +13,7 @@ from keyface.datamodules.shard_resume import finished_shards
 from keyface.datamodules.shard_schema import Latents, Record, Sample
 from keyface.datamodules.shard_writer import shard_name, write_shard
 from keyface.diffusion.backbone import Backbone
-from keyface.diffusion.inversion import Grid, invert
+from keyface.diffusion.inverted_images import invert_images, kept_levels
 from keyface.miniature import captions, renderer, world
 
 BATCH = 16
@@ -125,12 +125,8 @@ def _faces(identities: range, settings: Rendered, base: Backbone | None) -> Iter
             yield replace(sample, latents=inverted[row])
 
 
-@torch.no_grad()
 def _latents(base: Backbone, images: Tensor, texts: list[str], steps: int) -> list[Latents | None]:
     """Invert images (B, 3, H, W) with their captions; keep ``LEVELS`` levels spread evenly over the grid."""
-    clean = base.encode_images(images)
-    trajectory = invert(base.unet, base.scheduler, clean, base.encode_prompts(texts), steps).cpu()
-    levels = sorted({max(1, round(steps * part / LEVELS)) for part in range(1, LEVELS + 1)})
-    grid = Grid.of(base.scheduler, steps)
-    timesteps = torch.tensor([grid.timestep(level) for level in levels])
-    return [Latents(clean[row].cpu(), trajectory[levels, row], timesteps) for row in range(len(images))]
+    found = invert_images(base, images, texts, steps, kept_levels(steps, LEVELS))
+    latent, inverted = found.latent.cpu(), found.inverted.cpu()
+    return [Latents(latent[row], inverted[row], found.timesteps) for row in range(len(images))]

@@ -86,10 +86,12 @@ COMMANDS: Mapping[str, Command | Group] = {
         {
             "render": Command("keyface.commands.shards:render", "Render the miniature world into shards."),
             "celeba-hq": Command("keyface.commands.shards:celeba_hq", "Write CelebA-HQ as shards."),
+            "invert": Command("keyface.commands.shards:invert", "Add inverted latents to shards."),
             "verify": Command("keyface.commands.shards:verify", "Check shards against their index."),
             "index": Command("keyface.commands.shards:index", "Write the index of shards made elsewhere."),
         },
     ),
+    "caption": Command("keyface.commands.caption:caption", "Describe the images of shards."),
     "miniature": Group(
         "Look at the rendered world and measure its networks.",
         {
