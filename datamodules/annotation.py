@@ -15,7 +15,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import IterableDataset, get_worker_info
 from tqdm import tqdm
 
-from keyface.datamodules.annotation_store import LATENTS_MADE, Staging, merge
+from keyface.datamodules.annotation_store import Staging, merge
 from keyface.datamodules.shard_batch import Shape, to_batch
 from keyface.datamodules.shard_index import ShardError, ShardIndex, local_folder
 from keyface.datamodules.shard_loaders import load_batches
@@ -25,6 +25,10 @@ from keyface.datamodules.shard_schema import LATENTS, Latents, Sample, SampleErr
 What = Literal["captions", "latents"]
 
 MEMBERS: dict[str, str] = {"captions": "txt", "latents": LATENTS}
+"""The member of a sample that holds each."""
+
+RECORDED: dict[str, str] = {"captions": "captioned", "latents": "inverted"}
+"""Under which name the index tells how each was made."""
 
 
 class AnnotationDataModule(LightningDataModule):
@@ -78,14 +82,15 @@ class AnnotationDataModule(LightningDataModule):
         Raises:
             ShardError: Samples have what other settings made, or an unfinished run had other settings.
         """
-        made = self.index.made.get(self.what)
+        made = self.index.made.get(RECORDED[self.what])
         if made is not None and made != settings and not self.overwrite:
             raise ShardError(
                 f"{self.folder}: its {self.what} were made with {made}, now {settings}; "
                 "overwrite makes them anew"
             )
         wanted = [each for each in self.samples if self.overwrite or self.staging.member not in each.members]
-        if wanted and self.what == "captions" and LATENTS_MADE in self.index.made and not self.overwrite:
+        stale = self.what == "captions" and any(LATENTS in each.members for each in wanted)
+        if stale and not self.overwrite:
             raise ShardError(
                 f"{self.folder}: its latents were inverted with the captions that are there; "
                 "overwrite drops them"
@@ -132,15 +137,19 @@ class AnnotationDataModule(LightningDataModule):
             rank_zero_info(f"{self.folder}: {left} of {len(self.wanted)} {self.what} left; repeat the call")
             return
         if self.wanted:
-            drop = (LATENTS,) if self.what == "captions" else ()
-            made = {k: v for k, v in self.index.made.items() if not (drop and k == LATENTS_MADE)}
+            drop: tuple[str, ...] = ()
+            made = dict(self.index.made)
+            if self.what == "captions":
+                drop = (LATENTS,)
+                made.pop(RECORDED["latents"], None)
+            made[RECORDED[self.what]] = self.settings
             with tqdm(total=len(self.samples), desc=f"write {self.folder}", unit="sample") as bar:
                 self.index = merge(
                     self.folder,
                     self.index,
                     self.staging,
                     drop,
-                    {**made, self.what: self.settings},
+                    made,
                     bar.update,
                 )
         self.staging.close()

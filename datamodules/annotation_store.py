@@ -12,9 +12,6 @@ from keyface.datamodules.shard_reader import Faults, find_samples
 from keyface.datamodules.shard_schema import MEMBERS
 from keyface.datamodules.shard_writer import write_members
 
-LATENTS_MADE = "latents"
-"""Under which name an index tells how the latents were made."""
-
 _SETTINGS = "settings.json"
 _GENERATION = re.compile(r"(?P<stem>.+?)(-v(?P<number>\d+))?\.tar")
 

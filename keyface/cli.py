@@ -137,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             run_training(words)
         else:
-            run_command(words)
+            return run_command(words)
     except KeyboardInterrupt:
         print("keyface: interrupted", file=sys.stderr)
         return 130
@@ -154,12 +154,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def run_command(words: Sequence[str]) -> None:
-    """Parses the words and calls the function that they name; errors pass through."""
+def run_command(words: Sequence[str]) -> int:
+    """Parses the words and calls the function that they name; errors pass through.
+
+    Returns:
+        The exit status: what the function returns if it is one, otherwise 0.
+    """
     parser = build_parser(words)
     if not words:
         parser.print_help()
-        return
+        return 0
     config = parser.instantiate(parser.parse_args(list(words)))
     command, values = COMMANDS[config.subcommand], config[config.subcommand]
     if isinstance(command, Group):
@@ -167,7 +171,8 @@ def run_command(words: Sequence[str]) -> None:
     function = command.resolve()
     if "lightning" in inspect.signature(function).parameters:
         values["lightning"] = main
-    function(**values)
+    status = function(**values)
+    return status if isinstance(status, int) else 0
 
 
 def build_parser(words: Sequence[str] = ()) -> ArgumentParser:

@@ -165,3 +165,21 @@ def blip2_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         '{"num_query_tokens": 4, "processor_class": "Blip2Processor"}'
     )
     return folder
+
+
+@pytest.fixture
+def folder_backbone(tiny_backbone: Backbone) -> Backbone:
+    """The tiny model with a tokenizer that can be saved, so that a folder can be made of it."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = ["<pad>", "<unk>", "a", "an", "photo", "of", "young", "old", "man", "woman", "glasses", "hair"]
+    tokenizer = Tokenizer(models.WordLevel({w: n for n, w in enumerate(words)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>", model_max_length=8
+    )
+    tiny_backbone.text_encoder.config.eos_token_id = tiny_backbone.text_encoder.config.bos_token_id = 0
+    return Backbone(
+        tiny_backbone.vae, tiny_backbone.unet, tiny_backbone.text_encoder, fast, tiny_backbone.scheduler
+    )

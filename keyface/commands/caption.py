@@ -21,7 +21,7 @@ def caption(
     devices: str = "auto",
     nodes: int = 1,
     runs: Path = Path("runs"),
-) -> None:
+) -> int:
     """Describe the images of shards and write the captions into them; an interrupted call can be repeated.
 
     Short for `lightning predict -c configs/caption.yaml`, whose every value can be set there.
@@ -47,4 +47,4 @@ def caption(
     }
     data = {"shards": shards, "batch_size": batch_size, "workers": workers, "overwrite": overwrite}
     trainer = {"accelerator": accelerator, "devices": devices, "num_nodes": nodes}
-    predict(lightning, "caption", runs, values, data, trainer)
+    return predict(lightning, "caption", runs, values, data, trainer)

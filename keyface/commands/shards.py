@@ -120,7 +120,7 @@ def invert(
     nodes: int = 1,
     precision: str = "32-true",
     runs: Path = Path("runs"),
-) -> None:
+) -> int:
     """Write latents and inverted latents of the frozen base into shards; an interrupted call can be repeated.
 
     Captions come first (`keyface caption`), since the inversion reads them. Short for `lightning predict -c
@@ -154,7 +154,7 @@ def invert(
         "num_nodes": nodes,
         "precision": precision,
     }
-    predict(lightning, "invert", runs, values, data, trainer)
+    return predict(lightning, "invert", runs, values, data, trainer)
 
 
 def verify(shards: Path) -> None:

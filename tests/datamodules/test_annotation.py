@@ -96,7 +96,7 @@ def test_captions_come_into_the_shards_and_all_else_stays(make_shards, make_samp
         assert (sample.mask == before.mask).all()
     index = ShardIndex.read(folder)
     assert [shard.name for shard in index.shards] == ["shard-000000-v2.tar", "shard-000001-v2.tar"]
-    assert index.made == {"by": "a test", "captions": {"word": "new"}}
+    assert index.made == {"by": "a test", "captioned": {"word": "new"}}
     assert sorted(path.name for path in folder.iterdir()) == [
         "index.json",
         "shard-000000-v2.tar",
@@ -170,7 +170,7 @@ def test_new_captions_drop_the_latents_that_the_old_ones_made(make_shards) -> No
     with pytest.raises(ShardError, match="its latents were inverted with the captions that are there"):
         predict(folder, Describer(), "captions")
     predict(folder, Describer(), "captions", overwrite=True)
-    assert set(ShardIndex.read(folder).made) == {"by", "captions"}
+    assert set(ShardIndex.read(folder).made) == {"by", "captioned"}
     with pytest.raises(SampleError, match="has no latents"):
         samples(folder, with_latents=True)
     predict(folder, Encoder(), "latents")
