@@ -143,7 +143,7 @@ def test_two_processes_share_the_samples(
     words = [script, "shards", "invert", shards, "--backbone", base, "--steps", "3", "--levels", "3"]
     options = ["--accelerator", "cpu", "--devices", str(processes), "--workers", "0", "--batch-size", "2"]
     result = subprocess.run(
-        [*map(str, words), *options], cwd=tmp_path, capture_output=True, text=True, timeout=120
+        [*map(str, words), *options], cwd=tmp_path, capture_output=True, text=True, timeout=900
     )
     assert result.returncode == 0, result.stderr[-2000:]
     assert "MEMBER: 2/2" in result.stderr + result.stdout, "Lightning says how many processes took part"
