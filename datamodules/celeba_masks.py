@@ -65,7 +65,8 @@ def _marked(path: Path) -> NDArray[np.bool_]:
         with Image.open(path, formats=["PNG"]) as picture:
             # The published files are RGB with three equal channels.
             channel = picture.getchannel(0) if picture.mode in ("RGB", "RGBA") else picture.convert("L")
-            return np.asarray(channel) != 0
+            marked: NDArray[np.bool_] = np.asarray(channel) != 0
+            return marked
     except FileNotFoundError:
         raise
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:

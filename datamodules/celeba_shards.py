@@ -8,7 +8,6 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -185,7 +184,7 @@ def _converters(workers: int) -> Iterator[Run]:
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=in_worker)
     try:
-        yield partial(pool.submit, convert)
+        yield lambda pictures, how: pool.submit(convert, pictures, how)
     finally:
         pool.shutdown(cancel_futures=True)
 
