@@ -30,7 +30,7 @@ class ResumableLoader:
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         self.stream.epoch, self.stream.start = divmod(self.given, self.stream.batches)
-        for batch in _load(self.stream, self.workers):
+        for batch in load_batches(self.stream, self.workers):
             self.given += 1
             yield batch
 
@@ -73,7 +73,7 @@ class NonEmptyLoader:
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         empty = True
-        for batch in _load(self.stream, self.workers):
+        for batch in load_batches(self.stream, self.workers):
             empty = False
             yield batch
         if empty:
@@ -97,7 +97,8 @@ class _Guarded(IterableDataset[dict[str, Any] | ShardError]):
             yield ShardError(str(error))
 
 
-def _load(stream: IterableDataset[dict[str, Any]], workers: int) -> Iterator[dict[str, Any]]:
+def load_batches(stream: IterableDataset[dict[str, Any]], workers: int) -> Iterator[dict[str, Any]]:
+    """Load the batches that a stream makes, here or in workers; its errors come out as they are."""
     # The stream makes whole batches, so that batch numbers are in one place.
     loader: DataLoader[dict[str, Any] | ShardError] = DataLoader(
         _Guarded(stream), batch_size=None, num_workers=workers, pin_memory=torch.cuda.is_available()

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from keyface.datamodules.shard_index import NAME, ShardEntry, ShardError, ShardIndex
+from keyface.datamodules.shard_index import ShardError, ShardIndex
+from keyface.datamodules.shard_resume import finished_shards
 from keyface.datamodules.shard_schema import Latents, Record, Sample
 from keyface.datamodules.shard_writer import shard_name, write_shard
 from keyface.diffusion.backbone import Backbone
-from keyface.diffusion.inversion import Grid, invert
+from keyface.diffusion.inverted_images import invert_images, kept_levels
 from keyface.miniature import captions, renderer, world
 
 BATCH = 16
@@ -84,7 +85,7 @@ def render_shards(
         ShardError: The folder holds shards that were made with other settings.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    done = _finished(folder, settings)
+    done = finished_shards(folder, settings.describe())
     base = backbone() if settings.latents and backbone is not None else None
     for number, identities in enumerate(settings.shards()):
         if number < len(done):
@@ -94,27 +95,6 @@ def render_shards(
         done.append(write_shard(folder, shard_name(number), samples))
         ShardIndex(tuple(done), settings.describe()).write(folder)
     return ShardIndex(tuple(done), settings.describe())
-
-
-def _finished(folder: Path, settings: Rendered) -> list[ShardEntry]:
-    """Return the shards that are there already, complete and made with these settings."""
-    if not (folder / NAME).exists():
-        if any(folder.glob("*.tar")) and not (folder / shard_name(0)).exists():
-            raise ShardError(f"{folder}: holds other tar files and no {NAME}; choose another --out")
-        return []
-    index = ShardIndex.read(folder)
-    wanted = settings.describe()
-    differing = [
-        f"{name} {index.made.get(name)!r} (now {value!r})"
-        for name, value in wanted.items()
-        if index.made.get(name) != value
-    ]
-    if differing:
-        raise ShardError(
-            f"{folder}: was made with {', '.join(differing)}; choose another --out or remove the folder"
-        )
-    index.check_sizes(folder)
-    return list(index.shards)
 
 
 def _counted(samples: Iterator[Sample], progress: Callable[[int], object]) -> Iterator[Sample]:
@@ -145,12 +125,8 @@ def _faces(identities: range, settings: Rendered, base: Backbone | None) -> Iter
             yield replace(sample, latents=inverted[row])
 
 
-@torch.no_grad()
 def _latents(base: Backbone, images: Tensor, texts: list[str], steps: int) -> list[Latents | None]:
     """Invert images (B, 3, H, W) with their captions; keep ``LEVELS`` levels spread evenly over the grid."""
-    clean = base.encode_images(images)
-    trajectory = invert(base.unet, base.scheduler, clean, base.encode_prompts(texts), steps).cpu()
-    levels = sorted({max(1, round(steps * part / LEVELS)) for part in range(1, LEVELS + 1)})
-    grid = Grid.of(base.scheduler, steps)
-    timesteps = torch.tensor([grid.timestep(level) for level in levels])
-    return [Latents(clean[row].cpu(), trajectory[levels, row], timesteps) for row in range(len(images))]
+    found = invert_images(base, images, texts, steps, kept_levels(steps, LEVELS))
+    latent, inverted = found.latent.cpu(), found.inverted.cpu()
+    return [Latents(latent[row], inverted[row], found.timesteps) for row in range(len(images))]

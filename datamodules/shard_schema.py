@@ -198,15 +198,19 @@ def encode(sample: Sample, image_format: str = "jpg") -> dict[str, bytes]:
     if sample.mask is not None:
         members[MASK] = _encode_picture(sample.mask, "PNG")
     if sample.latents is not None:
-        latents = sample.latents
-        members[LATENTS] = save_safetensors(
-            {
-                "latent": latents.latent.contiguous(),
-                "inverted": latents.inverted.contiguous(),
-                "timesteps": latents.timesteps.contiguous(),
-            }
-        )
+        members[LATENTS] = encode_latents(sample.latents)
     return members
+
+
+def encode_latents(latents: Latents) -> bytes:
+    """Turn latents into the bytes of ``{key}.latents.safetensors``."""
+    return save_safetensors(
+        {
+            "latent": latents.latent.contiguous(),
+            "inverted": latents.inverted.contiguous(),
+            "timesteps": latents.timesteps.contiguous(),
+        }
+    )
 
 
 def _encode_picture(pixels: NDArray[np.uint8], codec: str) -> bytes:

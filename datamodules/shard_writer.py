@@ -1,7 +1,7 @@
 """Writes shards: tar files in WebDataset's layout, whole or not at all."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from webdataset import TarWriter
@@ -21,10 +21,7 @@ def shard_name(number: int) -> str:
 
 
 def write_shard(folder: Path, name: str, samples: Iterable[Sample], image_format: str = "jpg") -> ShardEntry:
-    """Write one shard and return its entry for the index.
-
-    The bytes depend on the samples alone (no times, users or machines), so equal settings give equal
-    hashes. The file appears under its name only when it is complete and on the disk.
+    """Write one shard of decoded samples and return its entry for the index.
 
     Args:
         folder: Where; it must exist.
@@ -32,20 +29,33 @@ def write_shard(folder: Path, name: str, samples: Iterable[Sample], image_format
         samples: What it holds, in order; keys must differ.
         image_format: ``jpg`` (quality 95, full chroma) or ``png`` (lossless).
     """
+    return write_members(folder, name, ((sample.key, encode(sample, image_format)) for sample in samples))
+
+
+def write_members(folder: Path, name: str, samples: Iterable[tuple[str, Mapping[str, bytes]]]) -> ShardEntry:
+    """Write one shard of encoded samples and return its entry for the index.
+
+    The bytes depend on the samples alone (no times, users or machines), so equal settings give equal
+    hashes. The file appears under its name only when it is complete and on the disk.
+
+    Args:
+        folder: Where; it must exist.
+        name: The shard's file name.
+        samples: Key and members, extension → bytes, of each sample, in order; keys must differ.
+    """
     path = folder / name
     temporary = folder / f".{name}.{os.getpid()}.partial"
     keys: set[str] = set()
     try:
         with temporary.open("wb") as file:
             with TarWriter(file, user="", group="", encoder=False, mtime=0) as archive:
-                for sample in samples:
-                    if sample.key in keys:
-                        raise ShardError(f"{path}: two samples have the key {sample.key!r}")
-                    keys.add(sample.key)
-                    members = encode(sample, image_format)
+                for key, members in samples:
+                    if key in keys:
+                        raise ShardError(f"{path}: two samples have the key {key!r}")
+                    keys.add(key)
                     for extension in members:
-                        split_name(f"{sample.key}.{extension}")
-                    archive.write({"__key__": sample.key, **members})
+                        split_name(f"{key}.{extension}")
+                    archive.write({"__key__": key, **members})
             file.flush()
             os.fsync(file.fileno())
         if not keys:

@@ -85,10 +85,13 @@ COMMANDS: Mapping[str, Command | Group] = {
         "Write and check training data.",
         {
             "render": Command("keyface.commands.shards:render", "Render the miniature world into shards."),
+            "celeba-hq": Command("keyface.commands.shards:celeba_hq", "Write CelebA-HQ as shards."),
+            "invert": Command("keyface.commands.shards:invert", "Add inverted latents to shards."),
             "verify": Command("keyface.commands.shards:verify", "Check shards against their index."),
             "index": Command("keyface.commands.shards:index", "Write the index of shards made elsewhere."),
         },
     ),
+    "caption": Command("keyface.commands.caption:caption", "Describe the images of shards."),
     "miniature": Group(
         "Look at the rendered world and measure its networks.",
         {
@@ -134,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             run_training(words)
         else:
-            run_command(words)
+            return run_command(words)
     except KeyboardInterrupt:
         print("keyface: interrupted", file=sys.stderr)
         return 130
@@ -151,12 +154,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def run_command(words: Sequence[str]) -> None:
-    """Parses the words and calls the function that they name; errors pass through."""
+def run_command(words: Sequence[str]) -> int:
+    """Parses the words and calls the function that they name; errors pass through.
+
+    Returns:
+        The exit status: what the function returns if it is one, otherwise 0.
+    """
     parser = build_parser(words)
     if not words:
         parser.print_help()
-        return
+        return 0
     config = parser.instantiate(parser.parse_args(list(words)))
     command, values = COMMANDS[config.subcommand], config[config.subcommand]
     if isinstance(command, Group):
@@ -164,7 +171,8 @@ def run_command(words: Sequence[str]) -> None:
     function = command.resolve()
     if "lightning" in inspect.signature(function).parameters:
         values["lightning"] = main
-    function(**values)
+    status = function(**values)
+    return status if isinstance(status, int) else 0
 
 
 def build_parser(words: Sequence[str] = ()) -> ArgumentParser:

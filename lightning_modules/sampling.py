@@ -21,7 +21,8 @@ class NoisyInput:
         source: ``cached``: the inverted latents and timesteps of the batch, made beforehand with the frozen
             base; ``inverted``: inverted now with the frozen base; ``noise``: plain noise, the cheapest.
         steps: Steps of the inversion's grid.
-        lowest: Lowest noise level drawn, as a fraction of the grid.
+        lowest: Lowest noise level drawn, as a fraction of the grid; cached latents have those levels that
+            `keyface shards invert --lowest … --highest …` kept.
         highest: Highest noise level drawn, as a fraction of the grid; 1 is pure noise.
         fixed_point_iterations: Corrections of each inversion step.
     """
@@ -78,7 +79,7 @@ def noisy_latents(
         if "inverted" not in batch:
             raise ValueError(
                 "noisy_input.source is 'cached' but the shards hold no inverted latents; "
-                "write them with the shards (data.with_latents: true) or use 'inverted'"
+                "add them by `keyface shards invert`, set data.with_latents to true, or use 'inverted'"
             )
         return batch["inverted"].float(), batch["timestep"].long()
     count = len(latents)

@@ -86,3 +86,100 @@ def face_api_folder() -> Path:
     except MissingWeightsError as error:
         pytest.skip(str(error))
     return store.folder(entry)
+
+
+@pytest.fixture(scope="session")
+def blip2_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random BLIP-2 in the files that the hub has of the real one."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import (
+        Blip2Config,
+        Blip2ForConditionalGeneration,
+        BlipImageProcessor,
+        OPTConfig,
+        PreTrainedTokenizerFast,
+    )
+
+    folder = tmp_path_factory.mktemp("blip2")
+    words = [
+        "<s>",
+        "<pad>",
+        "</s>",
+        "<unk>",
+        "a",
+        "photo",
+        "of",
+        "man",
+        "woman",
+        "with",
+        "glasses",
+        "hair",
+        "smiling",
+        "young",
+        "old",
+        "the",
+        "and",
+    ]
+    vocabulary = {word: index for index, word in enumerate([*words, "<image>"])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.decoder = decoders.WordPiece(prefix="##")
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="</s>",
+        eos_token="</s>",
+        pad_token="<pad>",
+        unk_token="<unk>",
+        additional_special_tokens=["<image>"],
+    )
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = Blip2Config(
+        vision_config={**sizes, "image_size": 16, "patch_size": 8},
+        qformer_config={**sizes, "encoder_hidden_size": 16, "vocab_size": 20},
+        text_config=OPTConfig(
+            vocab_size=len(vocabulary),
+            hidden_size=16,
+            word_embed_proj_dim=16,
+            ffn_dim=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            max_position_embeddings=64,
+            pad_token_id=1,
+            bos_token_id=2,
+            eos_token_id=2,
+            init_std=0.5,
+        ).to_dict(),
+        num_query_tokens=4,
+        image_token_index=vocabulary["<image>"],
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = Blip2ForConditionalGeneration(config)
+        for name, parameter in network.named_parameters():
+            if "norm" not in name:  # large weights: what the picture shows must change the words
+                parameter.data.normal_(0.0, 0.25)
+    network.save_pretrained(folder, max_shard_size="20KB")
+    BlipImageProcessor(size={"height": 16, "width": 16}).save_pretrained(folder)
+    fast.save_pretrained(folder)
+    (folder / "processor_config.json").write_text(
+        '{"num_query_tokens": 4, "processor_class": "Blip2Processor"}'
+    )
+    return folder
+
+
+@pytest.fixture
+def folder_backbone(tiny_backbone: Backbone) -> Backbone:
+    """The tiny model with a tokenizer that can be saved, so that a folder can be made of it."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = ["<pad>", "<unk>", "a", "an", "photo", "of", "young", "old", "man", "woman", "glasses", "hair"]
+    tokenizer = Tokenizer(models.WordLevel({w: n for n, w in enumerate(words)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>", model_max_length=8
+    )
+    tiny_backbone.text_encoder.config.eos_token_id = tiny_backbone.text_encoder.config.bos_token_id = 0
+    return Backbone(
+        tiny_backbone.vae, tiny_backbone.unet, tiny_backbone.text_encoder, fast, tiny_backbone.scheduler
+    )

@@ -1,7 +1,9 @@
-"""`keyface shards`: write training data of the miniature, and check shards of any origin."""
+"""`keyface shards`: write training data, rendered or CelebA-HQ, and check shards of any origin."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,6 +41,120 @@ def render(
     with tqdm(total=count, desc=f"render {out}", unit="face") as bar:
         index = render_shards(out, settings, _frozen_base, progress=bar.update)
     print(f"{out}: {index.samples} faces in {len(index.shards)} shards, {index.bytes / 1e6:.1f} MB")
+
+
+def celeba_hq(
+    out: Path = Path("data/celeba-hq"),
+    images: Path = Path("CelebAMask-HQ"),
+    attributes: Path | None = None,
+    masks: Path | None = None,
+    landmarks: Path | None = None,
+    identities: Path | None = None,
+    mapping: Path | None = None,
+    count: int | None = None,
+    seed: int = 0,
+    size: int = 512,
+    samples_per_shard: int = 500,
+    workers: int = 0,
+    tolerate: int = 0,
+) -> None:
+    """Write CelebA-HQ as shards with an index; an interrupted call can be repeated.
+
+    Captions are made of the labels, until `keyface caption` looks at the pictures.
+
+    Args:
+        out: Folder to write.
+        images: The folder CelebAMask-HQ as it is published, its CelebA-HQ-img, or any folder of square
+            pictures with one face each.
+        attributes: The 40 labels of each picture: CelebAMask-HQ-attribute-anno.txt, list_attr_celeba.txt or
+            the like, also as CSV; found by itself in CelebAMask-HQ.
+        masks: Folder of CelebAMask-HQ's masks, or of one map of class ids a picture; found by itself in
+            CelebAMask-HQ; without it the shards hold no masks.
+        landmarks: Five landmarks of each picture, in the format of list_landmarks_align_celeba.txt, pixels of
+            the picture; by default they are detected by face-api (`keyface weights get face-api`).
+        identities: CelebA's identity_CelebA.txt; by default everybody is taken for another person.
+        mapping: CelebA-HQ-to-CelebA-mapping.txt, for identities; found by itself in CelebAMask-HQ.
+        count: Size of a subset drawn by the seed, 10000 in the paper; by default all pictures.
+        seed: Draws subset and order.
+        size: Side of the images in pixels.
+        samples_per_shard: Pictures in a shard.
+        workers: Processes; 0 takes as many as there are cores.
+        tolerate: How many unreadable pictures are left out before it is an error.
+    """
+    from tqdm import tqdm
+
+    from keyface.datamodules.celeba_files import Layout
+    from keyface.datamodules.celeba_shards import CelebaHq, write_celeba_hq
+    from keyface.weights import Store
+
+    layout = Layout.find(images, attributes, masks, mapping)
+    detector = Store().require(["face-api"])["face-api"] if landmarks is None else None
+    settings = CelebaHq(layout, count, seed, size, samples_per_shard, landmarks, identities, detector)
+    pictures = settings.pictures()
+    cores = workers or len(os.sched_getaffinity(0))
+    with tqdm(total=len(pictures), desc=f"convert {layout.images}", unit="image") as bar:
+        index = write_celeba_hq(out, settings, pictures, cores, tolerate, progress=bar.update)
+    no_face, unreadable = len(index.made["no_face"]), len(index.made["unreadable"])
+    left_out = (
+        f"; left out: {no_face} without a face, {unreadable} unreadable" if no_face + unreadable else ""
+    )
+    print(
+        f"{out}: {index.samples} of {len(pictures)} pictures in {len(index.shards)} shards, "
+        f"{index.bytes / 1e6:.1f} MB{left_out}"
+    )
+
+
+def invert(
+    shards: Path,
+    lightning: Callable[[Sequence[str]], int],
+    backbone: str = "miniature",
+    steps: int = 50,
+    levels: int = 8,
+    lowest: float = 0.0,
+    highest: float = 1.0,
+    batch_size: int = 8,
+    workers: int = 2,
+    overwrite: bool = False,
+    accelerator: str = "auto",
+    devices: str = "auto",
+    nodes: int = 1,
+    precision: str = "32-true",
+    runs: Path = Path("runs"),
+) -> int:
+    """Write latents and inverted latents of the frozen base into shards; an interrupted call can be repeated.
+
+    Captions come first (`keyface caption`), since the inversion reads them. Short for `lightning predict -c
+    configs/invert.yaml`, whose every value can be set there. An image of 512 pixels takes about 0.6 MB.
+
+    Args:
+        shards: Folder of shards.
+        lightning: Runs a `lightning` command line and returns its exit status.
+        backbone: miniature, a name of `keyface weights list`, a folder or a safetensors file.
+        steps: Steps of the inversion.
+        levels: How many noise levels of each image are kept; training draws one of them.
+        lowest: The levels lie above this fraction of the steps.
+        highest: The noisiest level, as a fraction of the steps; 1 is pure noise.
+        batch_size: Images a batch, on each device.
+        workers: Data loading processes of each device.
+        overwrite: Also where there are latents.
+        accelerator: cpu, gpu or auto.
+        devices: How many, or auto for all.
+        nodes: Number of machines.
+        precision: Of the networks, such as bf16-mixed; latents and the schedule's arithmetic stay in fp32.
+        runs: Folder of the run's record.
+    """
+    from keyface.commands._predict import predict
+
+    model = {"backbone": backbone, "steps": steps, "levels": levels, "lowest": lowest, "highest": highest}
+    values = {f"model.init_args.{name}": value for name, value in model.items()}
+    data = {"shards": shards, "batch_size": batch_size, "workers": workers, "overwrite": overwrite}
+    trainer = {
+        "accelerator": accelerator,
+        "devices": devices,
+        "num_nodes": nodes,
+        "precision": precision,
+    }
+    return predict(lightning, "invert", runs, values, data, trainer)
 
 
 def verify(shards: Path) -> None:

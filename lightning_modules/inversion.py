@@ -1,0 +1,66 @@
+"""Latents and inverted latents for shards, by `lightning predict`."""
+
+from typing import Any
+
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+
+from keyface.diffusion.backbone import Backbone
+from keyface.diffusion.inverted_images import invert_images, kept_levels
+from keyface.lightning_modules.networks import find_backbone
+
+
+class InversionModule(LightningModule):
+    """Encodes images and inverts their latents with the frozen base and their captions (no guidance).
+
+    Args:
+        backbone: What `keyface.backbones.find_backbone` takes: ``"miniature"``, a name of the catalogue, a
+            folder, a safetensors file.
+        steps: Steps of the DDIM grid.
+        levels: How many noise levels of each image are kept, spread evenly.
+        lowest: The levels lie above this fraction of the grid.
+        highest: The noisiest level, as a fraction of the grid; 1 is pure noise.
+        fixed_point_iterations: Corrections of each inversion step.
+
+    Example:
+        ``lightning predict -c configs/invert.yaml --trainer.devices 8``
+    """
+
+    def __init__(
+        self,
+        backbone: str | Backbone = "miniature",
+        steps: int = 50,
+        levels: int = 8,
+        lowest: float = 0.0,
+        highest: float = 1.0,
+        fixed_point_iterations: int = 1,
+    ) -> None:
+        super().__init__()
+        self.kept = kept_levels(steps, levels, lowest, highest)
+        self.backbone = find_backbone(backbone)
+        self.networks = nn.ModuleList([self.backbone.vae, self.backbone.unet, self.backbone.text_encoder])
+        self.networks.requires_grad_(False).eval()
+        self.steps = steps
+        self.fixed_point_iterations = fixed_point_iterations
+        self.name = backbone if isinstance(backbone, str) else "given"
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the result, for the shards' index."""
+        return {
+            "backbone": self.name,
+            "steps": self.steps,
+            "levels": self.kept,
+            "fixed_point_iterations": self.fixed_point_iterations,
+        }
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor | list[str]]:
+        """One batch's ``key`` and fields of `keyface.diffusion.inverted_images.InvertedImages`."""
+        found = invert_images(
+            self.backbone,
+            batch["image"],
+            batch["caption"],
+            self.steps,
+            self.kept,
+            self.fixed_point_iterations,
+        )
+        return {"key": batch["key"], **found._asdict()}

@@ -1,0 +1,64 @@
+"""What tests name in configs: a callback that notes what is trained on, and batches by key."""
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any, cast
+
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from torch.utils.data import DataLoader
+
+from keyface.datamodules.shard_batch import Shape, to_batch
+from keyface.datamodules.shard_index import ShardIndex
+from keyface.datamodules.shard_reader import Faults, find_samples, load_sample
+
+
+class Recorder(Callback):
+    """Notes each step's keys and loss in ``folder/<rank>.jsonl``.
+
+    Args:
+        folder: Where.
+        dies_at: The process kills itself at the end of this step, before a checkpoint of it; 0 never.
+    """
+
+    def __init__(self, folder: str, dies_at: int = 0) -> None:
+        self.folder, self.dies_at = Path(folder), dies_at
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.folder.mkdir(exist_ok=True)
+        with (self.folder / f"{trainer.global_rank}.jsonl").open("a") as file:
+            note = {"step": trainer.global_step, "keys": batch["key"], "loss": float(outputs["loss"])}
+            file.write(json.dumps(note) + "\n")
+        if self.dies_at and trainer.global_step == self.dies_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def notes(folder: Path, rank: int = 0) -> list[dict[str, Any]]:
+    """What a recorder wrote."""
+    return [json.loads(line) for line in (folder / f"{rank}.jsonl").read_text().splitlines()]
+
+
+class GivenBatches(LightningDataModule):
+    """Batches of the given keys, in this order.
+
+    Args:
+        shards: Where they are.
+        keys: Of each batch.
+    """
+
+    def __init__(self, shards: str, keys: list[list[str]]) -> None:
+        super().__init__()
+        self.shards, self.keys = Path(shards), keys
+
+    def train_dataloader(self) -> DataLoader[dict[str, Any]]:
+        index = ShardIndex.read(self.shards)
+        found = {e.key: e for s in index.shards for e in find_samples(self.shards, s, Faults())}
+        shape = Shape(32, with_latents=True)
+        batches = [
+            to_batch([load_sample(found[key], with_latents=True) for key in keys], shape, "0:0")
+            for keys in self.keys
+        ]
+        return DataLoader(cast(Any, batches), batch_size=None)

@@ -1,0 +1,130 @@
+"""Faults 30 and 31: ε1's training is the same when it is killed and resumed, and on two processes."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from keyface.cli import main
+from keyface.commands.shards import render
+from keyface.datamodules.shard_render import Rendered, render_shards
+
+HERE = Path(__file__).parent
+CONFIG = HERE.parents[1] / "configs" / "miniature" / "identity.yaml"
+MODULE = "recorded_training"
+
+# Lightning's advice on logging intervals and data loader workers, which tiny runs do not heed.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::lightning.fabric.utilities.warnings.PossibleUserWarning"),
+    pytest.mark.filterwarnings("ignore:This DataLoader will create"),
+]
+
+
+@pytest.fixture
+def place(
+    tmp_path: Path, folder_backbone: Any, recognizer_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A folder with a base; configs may name what is in `recorded_training`, here and in other processes."""
+    for part in ("vae", "unet", "text_encoder", "tokenizer", "scheduler"):
+        getattr(folder_backbone, part).save_pretrained(tmp_path / "base" / part)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(HERE))
+    monkeypatch.setenv("PYTHONPATH", str(HERE))
+    monkeypatch.setenv("KEYFACE_TRUST", MODULE)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return tmp_path
+
+
+def fit_words(recognizer: Path, notes: str, steps: int, *more: str, dies_at: int = 0) -> list[str]:
+    recorder = f"{{class_path: {MODULE}.Recorder, init_args: {{folder: {notes}, dies_at: {dies_at}}}}}"
+    checkpoints = (
+        "{class_path: lightning.pytorch.callbacks.ModelCheckpoint, init_args: {every_n_train_steps: 1, "
+        "save_last: true, save_top_k: 1, monitor: step, mode: max}}"
+    )
+    return [
+        *("fit", "-c", str(CONFIG)),
+        "--model.init_args.backbone=base",
+        f"--model.init_args.identity_network=arcface:{recognizer}",
+        "--model.init_args.evaluators=null",
+        "--model.init_args.tuning={lora: null, ema_decay: 0.9, export: false}",
+        "--trainer.accelerator=cpu",
+        f"--trainer.callbacks=[{recorder}, {checkpoints}]",
+        f"--trainer.max_steps={steps}",
+        "--trainer.limit_val_batches=0",
+        "--trainer.enable_progress_bar=false",
+        "--trainer.enable_model_summary=false",
+        *more,
+    ]
+
+
+def run(words: list[str]) -> subprocess.CompletedProcess[str]:
+    script = Path(sys.executable).with_name("keyface")
+    return subprocess.run(
+        [str(script), *words], capture_output=True, text=True, timeout=900, env=dict(os.environ)
+    )
+
+
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(place: Path, recognizer_file: Path) -> None:
+    """Sample ids and losses of every step, to the last bit, across the end of an epoch."""
+    from recorded_training import notes
+
+    render(place / "shards", count=12, size=32, samples_per_shard=4)
+    data = (
+        "--data.init_args.shards=shards",
+        "--data.init_args.batch_size=2",
+        "--data.init_args.val_fraction=0",
+        "--model.init_args.noisy_input={source: inverted, steps: 3}",
+    )
+    assert main(fit_words(recognizer_file, "whole", 8, *data, "--experiment=whole")) == 0
+    whole = notes(place / "whole")
+    assert [each["step"] for each in whole] == list(range(1, 9))
+    assert len({each["loss"] for each in whole}) == 8
+
+    killed = run(fit_words(recognizer_file, "cut", 8, *data, "--experiment=cut", dies_at=4))
+    assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
+    assert notes(place / "cut") == whole[:4]
+
+    words = fit_words(recognizer_file, "rest", 8, *data, "--experiment=cut", "--ckpt_path=last")
+    assert main(words) == 0
+    assert notes(place / "rest") == whole[3:], "step 4 had no checkpoint and is done again"
+
+
+def test_two_processes_train_as_one_with_twice_the_batch(
+    place: Path, recognizer_file: Path, folder_backbone: Any
+) -> None:
+    from recorded_training import notes
+
+    settings = Rendered(count=16, size=32, samples_per_shard=4, latents=4)
+    render_shards(place / "shards", settings, lambda: folder_backbone)
+    cached = "--model.init_args.noisy_input={source: cached}"
+    two = run(
+        fit_words(
+            recognizer_file,
+            "two",
+            4,
+            cached,
+            "--data.init_args.shards=shards",
+            "--data.init_args.batch_size=2",
+            "--data.init_args.val_fraction=0",
+            "--data.init_args.workers=2",
+            "--data.init_args.resampled=false",
+            "--data.init_args.with_latents=true",
+            "--trainer.devices=2",
+            "--trainer.strategy=ddp",
+        )
+    )
+    assert two.returncode == 0, two.stderr[-2000:]
+    ranks = [notes(place / "two", rank) for rank in (0, 1)]
+    seen = [key for rank in ranks for note in rank for key in note["keys"]]
+    assert len(seen) == len(set(seen)) == 16, "ranks and workers see samples of their own"
+
+    together = [ours["keys"] + theirs["keys"] for ours, theirs in zip(*ranks, strict=True)]
+    given = f"{{class_path: {MODULE}.GivenBatches, init_args: {{shards: shards, keys: {together}}}}}"
+    assert main(fit_words(recognizer_file, "one", 4, cached, f"--data={given}")) == 0
+    for one, ours, theirs in zip(notes(place / "one"), *ranks, strict=True):
+        assert one["loss"] == pytest.approx((ours["loss"] + theirs["loss"]) / 2, rel=1e-4)
+    assert len({note["loss"] for note in ranks[0]}) == 4
