@@ -1,24 +1,28 @@
 """A clip as latents: encoded, inverted, matched to its keyframes, reconstructed for the gate."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 
+import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from keyface.diffusion.attention import processors
 from keyface.diffusion.backbone import Backbone
-from keyface.diffusion.batches import Batches
-from keyface.diffusion.correspondence import MATCHED_LAYERS, Correspondences, TokenRecorder
+from keyface.diffusion.batches import Advance, Batches
+from keyface.diffusion.correspondence import (
+    MATCHED_LAYERS,
+    Correspondences,
+    TokenRecorder,
+    descriptor_sizes,
+)
 from keyface.diffusion.frames import FrameStream
 from keyface.diffusion.inversion import denoise, invert
-from keyface.diffusion.keyframes import Neighbours, neighbours, select_keyframes
-from keyface.diffusion.scratch import Scratch
+from keyface.diffusion.journal import Journal
+from keyface.diffusion.keyframes import neighbours, select_keyframes
+from keyface.diffusion.scratch import Layout, Scratch, layout_bytes
 from keyface.diffusion.settings import EditSettings
-
-Advance = Callable[[int], None]
-"""Told how many units of a stage have just been done."""
 
 
 class Clip:
@@ -28,21 +32,51 @@ class Clip:
         length: number of frames T.
         keyframes: frame numbers.
         others: all other frame numbers.
-        sources: frames that may serve as keyframes: the keyframes, or all if they change at each step.
+        sources: frames that may serve as keyframes: the keyframes, or all with `tokenflow`, which draws new
+            ones at each step.
         clean: VAE latents (T, C, h, w).
         trajectory: (S + 1, number of sources, C, h, w), inverted latents by level, up to the start level S.
-        current: (T, C, h, w), what is being edited: `sources` at level S, others at the settings'
-            `token_level`, if that is not 0.
         reconstructed: (T, C, h, w), inverted and denoised again, where that was asked for.
         correspondences: of every frame with the keyframes it follows.
+        batches: in which frames are worked on.
+        disk_bytes: what the files take.
     """
 
-    def __init__(self, backbone: Backbone, inverter: UNet2DConditionModel, settings: EditSettings) -> None:
-        self.backbone, self.inverter, self.settings = backbone, inverter, settings
-        self.batches = Batches(settings.chunk_size)
+    def __init__(
+        self,
+        backbone: Backbone,
+        inverter: UNet2DConditionModel,
+        settings: EditSettings,
+        frames: FrameStream,
+        scratch: Scratch,
+        journal: Journal | None = None,
+    ) -> None:
+        """Choose keyframes and make the files.
 
-    def allocate(self, frames: FrameStream, scratch: Scratch) -> None:
-        """Choose keyframes and make the files; `frames` must tile into whole tokens at every resolution."""
+        Raises:
+            ValueError: Frames do not tile into whole tokens at every resolution, or the disk is too small.
+        """
+        self.backbone, self.inverter, self.settings = backbone, inverter, settings
+        self.scratch, self.length = scratch, len(frames)
+        self.batches = Batches(settings.chunk_size, journal, after=scratch.release)
+        self.keyframes = select_keyframes(self.length, settings.interval, settings.seed)
+        chosen = set(self.keyframes)
+        self.others = tuple(f for f in range(self.length) if f not in chosen)
+        every = settings.propagation.mode == "tokenflow"
+        self.sources = tuple(range(self.length)) if every else self.keyframes
+        self._source_row = {frame: row for row, frame in enumerate(self.sources)}
+        matched = bool(self.others) and not every
+        self._levels = settings.propagation.levels(settings.steps, settings.start_level) if matched else ()
+        size = self._latent_size(frames)
+        layout = self._layout((frames.height, frames.width), size)
+        self.disk_bytes = layout_bytes(layout)
+        files = scratch.allocate(layout)
+        self.clean, self.reconstructed = files["clean"], files["reconstructed"]
+        self.trajectory, self._slots = files["trajectory"], files["current"]
+        self._keyframe_images = files["keyframes"]
+        self.correspondences = Correspondences(self.keyframes, size, settings.propagation.locality, files)
+
+    def _latent_size(self, frames: FrameStream) -> tuple[int, int]:
         cell = self.backbone.downscale
         multiple = cell * 2 ** (len(self.inverter.config.block_out_channels) - 1)
         if frames.height % multiple or frames.width % multiple:
@@ -50,28 +84,50 @@ class Clip:
                 f"frames are {frames.width} by {frames.height} pixels; this model needs multiples of "
                 f"{multiple}, resize or crop them"
             )
-        settings, self.length = self.settings, len(frames)
-        self.keyframes = select_keyframes(self.length, settings.interval, settings.seed)
-        chosen = set(self.keyframes)
-        self.others = tuple(f for f in range(self.length) if f not in chosen)
-        random = settings.propagation.random_keyframes
-        self.sources = tuple(range(self.length)) if random else self.keyframes
-        self._source_row = {frame: row for row, frame in enumerate(self.sources)}
-        size = (frames.height // cell, frames.width // cell)
-        latent = (self.backbone.latent_channels, *size)
-        self.clean = scratch.tensor("clean", (self.length, *latent))
-        self.current = scratch.tensor("current", (self.length, *latent))
-        self.reconstructed = scratch.tensor("reconstructed", (self.length, *latent))
-        self.trajectory = scratch.tensor("trajectory", (settings.start_level + 1, len(self.sources), *latent))
-        images = (len(self.keyframes), 3, frames.height, frames.width)
-        self._keyframe_images = scratch.tensor("keyframes", images)
-        self.correspondences = Correspondences(scratch, self.length, size, settings.propagation.locality)
+        return frames.height // cell, frames.width // cell
+
+    def _layout(self, pixels: tuple[int, int], size: tuple[int, int]) -> Layout:
+        latent, count = (self.backbone.latent_channels, *size), len(self.keyframes)
+        fp32 = torch.float32
+        files: Layout = {
+            "clean": ((self.length, *latent), fp32),
+            "current": ((2, self.length, *latent), fp32),
+            "reconstructed": ((self.length, *latent), fp32),
+            "trajectory": ((self.settings.start_level + 1, len(self.sources), *latent), fp32),
+            "keyframes": ((count, 3, *pixels), fp32),
+        }
+        sizes = descriptor_sizes(self.inverter, size, len(self._levels)) if self._levels else {}
+        return {**files, **Correspondences.layout(self.length, count, sizes)}
+
+    def current(self, level: int) -> Tensor:
+        """(T, C, h, w), what is being edited, at a level.
+
+        Neighbouring levels lie in different files, so that a step that was cut short can be done again.
+        `current(start level)` holds the sources after inversion; `current(0)` the edited clip, but for
+        `latent` without refinement, where it is `current(-1)`.
+        """
+        return self._slots[level % 2]
+
+    @property
+    def edited(self) -> Tensor:
+        """(T, C, h, w), the edited latents, once they are."""
+        return self.current(0 if self.settings.token_level > 0 else -1)
+
+    @property
+    def waiting(self) -> Tensor:
+        """(T, C, h, w): the frames between keyframes, inverted to `token_level`, before the edit."""
+        level = self.settings.token_level
+        return self.current(level if level == self.settings.start_level else level - 1)
 
     def encode(self, frames: FrameStream, advance: Advance) -> None:
         """Encode every frame: T encoder forwards."""
         row = {frame: i for i, frame in enumerate(self.keyframes)}
-        start = 0
+        start, known = 0, self.batches.journal.count("encode")
         for images in frames.chunks(self.settings.chunk_size):
+            if start + len(images) <= known:
+                start += len(images)
+                advance(len(images))
+                continue
             if start + len(images) > self.length:
                 raise ValueError(f"the clip gave more than the {self.length} frames that it promised")
             first = start
@@ -85,6 +141,8 @@ class Clip:
                 if frame in row:
                     self._keyframe_images[row[frame]] = images[frame - start].float().cpu()
             start += len(images)
+            self.scratch.release()
+            self.batches.journal.write(encode=start)
             advance(len(images))
         if start != self.length:
             raise ValueError(f"the clip gave {start} frames instead of the {self.length} that it promised")
@@ -96,8 +154,8 @@ class Clip:
         frames are inverted only as far as they are needed, to the last level of matching or `token_level`.
         """
         settings = self.settings
-        levels = settings.propagation.levels(settings.steps, settings.start_level) if self.others else ()
-        depth = max((*levels, settings.token_level)) if self.others else 0
+        levels = self._levels
+        depth = max((*levels, settings.token_level), default=0)
         recorder = TokenRecorder(levels)
         matching = processors(self.inverter, MATCHED_LAYERS, recorder.make) if levels else nullcontext()
 
@@ -117,22 +175,19 @@ class Clip:
         def sources(part: Sequence[int]) -> None:
             trajectory = run(part, settings.start_level)
             self.trajectory[:, [self._source_row[f] for f in part]] = trajectory.cpu()
-            self.current[list(part)] = trajectory[-1].cpu()
+            self.current(settings.start_level)[list(part)] = trajectory[-1].cpu()
             self.correspondences.put_descriptors(part, recorder.descriptors())
-            advance(len(part))
 
         def others(part: Sequence[int]) -> None:
             trajectory = run(part, depth)
-            self.current[list(part)] = trajectory[settings.token_level].cpu()
-            pairs = [(n.before, n.after) for n in (self.follows(f, self.keyframes) for f in part)]
-            fields = self.correspondences.match(part, pairs, recorder.descriptors())
-            self.correspondences.put_fields(part, fields)
-            advance(len(part))
+            self.waiting[list(part)] = trajectory[settings.token_level].cpu()
+            pairs = [(n.before, n.after) for n in (neighbours(f, self.keyframes) for f in part)]
+            self.correspondences.put_fields(part, self.correspondences.match(pairs, recorder.descriptors()))
 
         with matching:
-            self.batches.each(self.sources, sources)
+            self.batches.each(self.sources, sources, advance, "invert_sources")
             if len(self.sources) < self.length:
-                self.batches.each(self.others, others)
+                self.batches.each(self.others, others, advance, "invert_others")
 
     def reconstruct(self, text: Tensor, every_frame: bool, advance: Advance) -> tuple[float, float]:
         """Denoise keyframes again with the source prompt, and measure what editing could at best keep.
@@ -145,43 +200,46 @@ class Clip:
         """
         settings, backbone = self.settings, self.backbone
 
-        def run(part: Sequence[int], level: int) -> None:
-            latents = self.current[list(part)].to(backbone.device)
+        def run(part: Sequence[int], latents: Tensor, level: int) -> None:
+            latents = latents.to(backbone.device)
             clean = denoise(self.inverter, backbone.scheduler, latents, text, settings.steps, level)
             self.reconstructed[list(part)] = clean.cpu()
-            advance(len(part))
 
-        self.batches.each(self.keyframes, lambda part: run(part, settings.start_level))
+        def keyframes(part: Sequence[int]) -> None:
+            run(part, self.inverted(part, settings.start_level), settings.start_level)
+
+        self.batches.each(self.keyframes, keyframes, advance, "reconstruct_keyframes")
         if every_frame:
-            self.batches.each(self.others, lambda part: run(part, settings.token_level))
-        errors = {"vae": 0.0, "reconstruction": 0.0}
+            self.batches.each(
+                self.others,
+                lambda part: run(part, self.waiting[list(part)], settings.token_level),
+                advance,
+                "reconstruct_others",
+            )
+        return self._gate()
 
-        def measure(rows: Sequence[int]) -> None:
-            images = self._keyframe_images[list(rows)]
-            frames = [self.keyframes[row] for row in rows]
-            for name, latents in (("vae", self.clean), ("reconstruction", self.reconstructed)):
-                decoded = self.decode(latents[frames])
-                errors[name] += float((decoded - images).double().square().sum())
+    def _gate(self) -> tuple[float, float]:
+        """PSNR of the autoencoder, and of inversion and reconstruction, on keyframes."""
+        known = self.batches.journal.numbers("errors")
+        if known is None:
+            errors = {"vae": 0.0, "reconstruction": 0.0}
 
-        self.batches.each(range(len(self.keyframes)), measure)
-        pixels = self._keyframe_images.numel()
-        return _psnr(errors["vae"] / pixels), _psnr(errors["reconstruction"] / pixels)
+            def measure(rows: Sequence[int]) -> None:
+                images = self._keyframe_images[list(rows)]
+                frames = [self.keyframes[row] for row in rows]
+                decoded = [self.decode(latents[frames]) for latents in (self.clean, self.reconstructed)]
+                for name, each in zip(errors, decoded, strict=True):
+                    errors[name] += float((each - images).double().square().sum())
+
+            self.batches.each(range(len(self.keyframes)), measure)
+            known = [error / self._keyframe_images.numel() for error in errors.values()]
+            self.batches.journal.write(errors=known)
+        return _psnr(known[0]), _psnr(known[1])
 
     def inverted(self, frames: Sequence[int], level: int) -> Tensor:
         """Inverted latents (F, C, h, w) of source frames at a level, on the device."""
         rows = [self._source_row[frame] for frame in frames]
         return self.trajectory[level, rows].to(self.backbone.device)
-
-    def follows(self, frame: int, keyframes: Sequence[int]) -> Neighbours:
-        """The keyframes that a frame follows, by the settings."""
-        propagation = self.settings.propagation
-        return neighbours(
-            frame,
-            keyframes,
-            weights=propagation.weights,
-            which=propagation.neighbours,
-            interval=self.settings.interval,
-        )
 
     def decode(self, latents: Tensor) -> Tensor:
         """Frames (F, 3, H, W), clamped to [-1, 1], on the CPU."""

@@ -32,7 +32,7 @@ VARIANTS = {
     "tokens": SMALL,
     "latent": changed(propagation=LATENT),
     "refined": changed(propagation=Propagation(mode="latent", refine_steps=2)),
-    "tokenflow": changed(propagation=Propagation.tokenflow()),
+    "tokenflow": changed(propagation=Propagation.tokenflow(), injection=Injection.tokenflow()),
     "frame by frame": changed(interval=1, joint_attention=False),
     "residual": changed(injection=Injection(residual_until=0.5)),
     "output": changed(injection=Injection(mode="output", layers="attn1")),
