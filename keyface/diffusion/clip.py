@@ -1,6 +1,5 @@
-"""A clip as latents: encoded, inverted, matched to its keyframes, reconstructed for the gate."""
+"""A clip as latents: encoded, inverted, matched to its keyframes."""
 
-import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 
@@ -18,7 +17,7 @@ from keyface.diffusion.correspondence import (
     descriptor_sizes,
 )
 from keyface.diffusion.frames import FrameStream
-from keyface.diffusion.inversion import denoise, invert
+from keyface.diffusion.inversion import invert
 from keyface.diffusion.journal import Journal
 from keyface.diffusion.keyframes import neighbours, select_keyframes
 from keyface.diffusion.scratch import Layout, Scratch, layout_bytes
@@ -28,6 +27,8 @@ from keyface.diffusion.settings import EditSettings
 class Clip:
     """Latents of a clip in memory-mapped files, and what fills them.
 
+    Nothing is made before `open`.
+
     Attributes:
         length: number of frames T.
         keyframes: frame numbers.
@@ -36,7 +37,8 @@ class Clip:
             ones at each step.
         clean: VAE latents (T, C, h, w).
         trajectory: (S + 1, number of sources, C, h, w), inverted latents by level, up to the start level S.
-        reconstructed: (T, C, h, w), inverted and denoised again, where that was asked for.
+        reconstructed: (T, C, h, w), inverted and denoised again (`keyface.diffusion.gate`).
+        keyframe_images: (K, 3, H, W), the original keyframes.
         correspondences: of every frame with the keyframes it follows.
         batches: in which frames are worked on.
         disk_bytes: what the files take.
@@ -48,17 +50,14 @@ class Clip:
         inverter: UNet2DConditionModel,
         settings: EditSettings,
         frames: FrameStream,
-        scratch: Scratch,
-        journal: Journal | None = None,
     ) -> None:
-        """Choose keyframes and make the files.
+        """Choose keyframes, and find out what will be needed.
 
         Raises:
-            ValueError: Frames do not tile into whole tokens at every resolution, or the disk is too small.
+            ValueError: Frames do not tile into whole tokens at every resolution.
         """
         self.backbone, self.inverter, self.settings = backbone, inverter, settings
-        self.scratch, self.length = scratch, len(frames)
-        self.batches = Batches(settings.chunk_size, journal, after=scratch.release)
+        self.length = len(frames)
         self.keyframes = select_keyframes(self.length, settings.interval, settings.seed)
         chosen = set(self.keyframes)
         self.others = tuple(f for f in range(self.length) if f not in chosen)
@@ -67,14 +66,24 @@ class Clip:
         self._source_row = {frame: row for row, frame in enumerate(self.sources)}
         matched = bool(self.others) and not every
         self._levels = settings.propagation.levels(settings.steps, settings.start_level) if matched else ()
-        size = self._latent_size(frames)
-        layout = self._layout((frames.height, frames.width), size)
-        self.disk_bytes = layout_bytes(layout)
-        files = scratch.allocate(layout)
+        self._size = self._latent_size(frames)
+        self._layout = self._files((frames.height, frames.width), self._size)
+        self.disk_bytes = layout_bytes(self._layout)
+
+    def open(self, scratch: Scratch, journal: Journal | None = None) -> None:
+        """Make the files, or take those that an earlier process left together with its journal.
+
+        Raises:
+            ValueError: The disk is too small.
+        """
+        self.scratch = scratch
+        self.batches = Batches(self.settings.chunk_size, journal, after=scratch.release)
+        files = scratch.allocate(self._layout)
         self.clean, self.reconstructed = files["clean"], files["reconstructed"]
         self.trajectory, self._slots = files["trajectory"], files["current"]
-        self._keyframe_images = files["keyframes"]
-        self.correspondences = Correspondences(self.keyframes, size, settings.propagation.locality, files)
+        self.keyframe_images = files["keyframes"]
+        locality = self.settings.propagation.locality
+        self.correspondences = Correspondences(self.keyframes, self._size, locality, files)
 
     def _latent_size(self, frames: FrameStream) -> tuple[int, int]:
         cell = self.backbone.downscale
@@ -86,7 +95,7 @@ class Clip:
             )
         return frames.height // cell, frames.width // cell
 
-    def _layout(self, pixels: tuple[int, int], size: tuple[int, int]) -> Layout:
+    def _files(self, pixels: tuple[int, int], size: tuple[int, int]) -> Layout:
         latent, count = (self.backbone.latent_channels, *size), len(self.keyframes)
         fp32 = torch.float32
         files: Layout = {
@@ -139,7 +148,7 @@ class Clip:
             self.batches.each(range(start, start + len(images)), work)
             for frame in range(start, start + len(images)):
                 if frame in row:
-                    self._keyframe_images[row[frame]] = images[frame - start].float().cpu()
+                    self.keyframe_images[row[frame]] = images[frame - start].float().cpu()
             start += len(images)
             self.scratch.release()
             self.batches.journal.write(encode=start)
@@ -189,53 +198,6 @@ class Clip:
             if len(self.sources) < self.length:
                 self.batches.each(self.others, others, advance, "invert_others")
 
-    def reconstruct(self, text: Tensor, every_frame: bool, advance: Advance) -> tuple[float, float]:
-        """Denoise keyframes again with the source prompt, and measure what editing could at best keep.
-
-        S forwards a keyframe; with `every_frame` the other frames as well, from `token_level`.
-
-        Returns:
-            Against the original keyframes, in dB: PSNR of the autoencoder alone, PSNR of inversion and
-            reconstruction through the autoencoder.
-        """
-        settings, backbone = self.settings, self.backbone
-
-        def run(part: Sequence[int], latents: Tensor, level: int) -> None:
-            latents = latents.to(backbone.device)
-            clean = denoise(self.inverter, backbone.scheduler, latents, text, settings.steps, level)
-            self.reconstructed[list(part)] = clean.cpu()
-
-        def keyframes(part: Sequence[int]) -> None:
-            run(part, self.inverted(part, settings.start_level), settings.start_level)
-
-        self.batches.each(self.keyframes, keyframes, advance, "reconstruct_keyframes")
-        if every_frame:
-            self.batches.each(
-                self.others,
-                lambda part: run(part, self.waiting[list(part)], settings.token_level),
-                advance,
-                "reconstruct_others",
-            )
-        return self._gate()
-
-    def _gate(self) -> tuple[float, float]:
-        """PSNR of the autoencoder, and of inversion and reconstruction, on keyframes."""
-        known = self.batches.journal.numbers("errors")
-        if known is None:
-            errors = {"vae": 0.0, "reconstruction": 0.0}
-
-            def measure(rows: Sequence[int]) -> None:
-                images = self._keyframe_images[list(rows)]
-                frames = [self.keyframes[row] for row in rows]
-                decoded = [self.decode(latents[frames]) for latents in (self.clean, self.reconstructed)]
-                for name, each in zip(errors, decoded, strict=True):
-                    errors[name] += float((each - images).double().square().sum())
-
-            self.batches.each(range(len(self.keyframes)), measure)
-            known = [error / self._keyframe_images.numel() for error in errors.values()]
-            self.batches.journal.write(errors=known)
-        return _psnr(known[0]), _psnr(known[1])
-
     def inverted(self, frames: Sequence[int], level: int) -> Tensor:
         """Inverted latents (F, C, h, w) of source frames at a level, on the device."""
         rows = [self._source_row[frame] for frame in frames]
@@ -244,8 +206,3 @@ class Clip:
     def decode(self, latents: Tensor) -> Tensor:
         """Frames (F, 3, H, W), clamped to [-1, 1], on the CPU."""
         return self.backbone.decode_latents(latents.to(self.backbone.device)).clamp(-1.0, 1.0).cpu()
-
-
-def _psnr(mean_squared_error: float) -> float:
-    """Peak signal-to-noise ratio in dB of images in [-1, 1]."""
-    return 10.0 * math.log10(4.0 / mean_squared_error) if mean_squared_error > 0.0 else math.inf

@@ -15,6 +15,7 @@ from keyface.diffusion.batches import Advance
 from keyface.diffusion.clip import Clip
 from keyface.diffusion.denoising import Denoiser
 from keyface.diffusion.frames import FrameStream, TensorFrames
+from keyface.diffusion.gate import reconstruct
 from keyface.diffusion.guidance import Guidance
 from keyface.diffusion.journal import Journal
 from keyface.diffusion.scratch import Scratch
@@ -131,10 +132,16 @@ class VideoEditor:
             EditReport.
         """
         seconds: dict[str, float] = {}
-        inverter = self.identity if self.settings.inversion == "identity" else self.backbone.unet
-        modules = (inverter, self.identity, self.direction, self.backbone.vae, self.backbone.text_encoder)
+        clip = self._clip(frames)
+        modules = (
+            clip.inverter,
+            self.identity,
+            self.direction,
+            self.backbone.vae,
+            self.backbone.text_encoder,
+        )
         with evaluating(*modules), _place(scratch, state) as (folder, journal):
-            clip = Clip(self.backbone, inverter, self.settings, frames, folder, journal)
+            clip.open(folder, journal)
             with _stage("encode", clip.length, seconds, progress) as advance:
                 source, target, negative = self._encode_prompts(prompts)
                 clip.encode(frames, advance)
@@ -143,7 +150,7 @@ class VideoEditor:
             every_frame = reconstruction_sink is not None and self.settings.token_level > 0
             units = clip.length if every_frame else len(clip.keyframes)
             with _stage("reconstruct", units, seconds, progress) as advance:
-                vae_psnr, reconstruction_psnr = clip.reconstruct(source, every_frame, advance)
+                vae_psnr, reconstruction_psnr = reconstruct(clip, source, every_frame, advance)
             guidance = Guidance.of(target, negative, self.settings.guidance_scale)
             denoiser: Denoiser | TokenFlowDenoiser
             if self.settings.propagation.mode == "tokenflow":
@@ -161,6 +168,14 @@ class VideoEditor:
         return EditReport(
             clip.length, clip.keyframes, vae_psnr, reconstruction_psnr, seconds, clip.disk_bytes
         )
+
+    def temporary_bytes(self, frames: FrameStream) -> int:
+        """What the temporary files of an edit take."""
+        return self._clip(frames).disk_bytes
+
+    def _clip(self, frames: FrameStream) -> Clip:
+        inverter = self.identity if self.settings.inversion == "identity" else self.backbone.unet
+        return Clip(self.backbone, inverter, self.settings, frames)
 
     def edit_frames(self, frames: Tensor, prompts: Prompts) -> tuple[Tensor, EditReport]:
         """Edit frames that are in memory: (T, 3, H, W) in [-1, 1] → the same, edited, and the report."""
