@@ -84,6 +84,8 @@ def settings_of(mode: str, base: EditSettings) -> EditSettings:
             propagation=Propagation.tokenflow(),
             injection=Injection.tokenflow(),
         )
-    if mode in ("tokens", "latent"):
-        return replace(base, propagation=replace(base.propagation, mode=mode))
+    if mode == "tokens":
+        return replace(base, propagation=replace(base.propagation, mode="tokens"))
+    if mode == "latent":
+        return replace(base, propagation=replace(base.propagation, mode="latent"))
     raise ValueError(f"unknown mode {mode!r}; choose from {', '.join(MODES)}")

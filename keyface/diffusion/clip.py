@@ -160,15 +160,16 @@ class Clip:
         """Invert with the source prompt, and match tokens.
 
         With k fixed-point iterations and start level S, the sources take k · S + 3 forwards each. The other
-        frames are inverted only as far as they are needed, to the last level of matching or `token_level`.
+        frames are inverted only as far as they are needed, to the last level of matching or `token_level`;
+        where their latents are not needed at all (token_level 0) only the levels of matching are visited.
         """
-        settings = self.settings
-        levels = self._levels
+        settings, levels = self.settings, self._levels
+        exactly = settings.token_level > 0
         depth = max((*levels, settings.token_level), default=0)
         recorder = TokenRecorder(levels)
         matching = processors(self.inverter, MATCHED_LAYERS, recorder.make) if levels else nullcontext()
 
-        def run(part: Sequence[int], until: int) -> Tensor:
+        def run(part: Sequence[int], until: int, only: Sequence[int] | None = None) -> Tensor:
             latents = self.clean[list(part)].to(self.backbone.device)
             return invert(
                 self.inverter,
@@ -178,6 +179,7 @@ class Clip:
                 settings.steps,
                 settings.fixed_point_iterations,
                 until=until,
+                levels=only,
                 before_level=recorder.before_level,
             )
 
@@ -188,8 +190,9 @@ class Clip:
             self.correspondences.put_descriptors(part, recorder.descriptors())
 
         def others(part: Sequence[int]) -> None:
-            trajectory = run(part, depth)
-            self.waiting[list(part)] = trajectory[settings.token_level].cpu()
+            trajectory = run(part, depth, None if exactly else levels)
+            if exactly:
+                self.waiting[list(part)] = trajectory[settings.token_level].cpu()
             pairs = [(n.before, n.after) for n in (neighbours(f, self.keyframes) for f in part)]
             self.correspondences.put_fields(part, self.correspondences.match(pairs, recorder.descriptors()))
 

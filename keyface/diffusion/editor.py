@@ -76,8 +76,10 @@ class VideoEditor:
     edit, ε2       b T S                           b (K S + (T − K) r)
     =============  ==============================  =====================================
 
-    m is the greater of r and the last level at which tokens are compared (.3 · steps). At T = 75, 20 steps
-    and an interval of 8 that is 5,025 forwards with `tokens` and 1,515 with `latent`, r = 0.
+    m is the greater of r and the last level at which tokens are compared (.3 · steps); for r = 0, the number
+    of these levels (3), which are then the only ones to be visited. At T = 75, 20 steps and an interval of 8
+    that is 5,025 forwards with `tokens` and 1,320 with `latent`, r = 0. `tokenflow`: T (k S + 3) + K S for
+    the first two stages, 3 (K + T) S of one U-Net for the edit.
 
     Args:
         backbone: autoencoder, text encoder, schedule.
