@@ -69,8 +69,8 @@ class Grid:
 
     def coefficients(self, level: int) -> tuple[float, float]:
         """(a, b) of the step x_{level−1} = a x_level + b o, from eq. 12 of the DDIM paper at η = 0."""
-        signal, noise = signal_and_noise(self.alphas[level])
-        signal_to, noise_to = signal_and_noise(self.alphas[level - 1])
+        signal, noise = _signal_and_noise(self.alphas[level])
+        signal_to, noise_to = _signal_and_noise(self.alphas[level - 1])
         if self.prediction_type == "epsilon":
             return signal_to / signal, noise_to - signal_to * noise / signal
         if self.prediction_type == "v_prediction":
@@ -93,5 +93,5 @@ class Grid:
         return (latents - b * output) / a
 
 
-def signal_and_noise(alpha: float) -> tuple[float, float]:
+def _signal_and_noise(alpha: float) -> tuple[float, float]:
     return math.sqrt(alpha), math.sqrt(1.0 - alpha)
