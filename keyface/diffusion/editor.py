@@ -58,7 +58,7 @@ class EditReport:
     vae_psnr: float
     reconstruction_psnr: float
     seconds: dict[str, float]
-    disk_bytes: int
+    disk_bytes: int = 0
 
 
 class VideoEditor:

@@ -22,10 +22,10 @@ COLUMNS = (
 
 def test_the_miniature_is_measured_and_judged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = tmp_path / "bench.json"
-    words = ["--frames", "4", "--modes", "tokenflow,latent", "--dry-run", "--json", str(table)]
+    words = ["--frames", "4", "--modes", "latent", "--dry-run", "--json", str(table)]
     assert main(["benchmark", *words]) == 0
     rows = json.loads(table.read_text())
-    assert [(row["mode"], row["frames"]) for row in rows] == [("tokenflow", 4), ("latent", 4)]
+    assert [(row["mode"], row["frames"]) for row in rows] == [("latent", 4)]
     for row in rows:
         assert tuple(row)[: len(COLUMNS)] == COLUMNS
         assert row["seconds_wall"] >= sum(row[f"seconds_{s}"] for s in ("encode", "invert", "edit", "decode"))
@@ -33,7 +33,6 @@ def test_the_miniature_is_measured_and_judged(tmp_path: Path, capsys: pytest.Cap
         assert 0.0 <= row["edit_success"] <= 1.0
         assert row["identity_distance"] > 0.0
         assert row["temporal_loss"] > 0.0
-    assert rows[0]["temporal_loss"] != rows[1]["temporal_loss"]
     assert table.with_suffix(".png").is_file()
     assert read_benchmark(table) == rows
     assert "identity_distance" in capsys.readouterr().out
@@ -41,10 +40,10 @@ def test_the_miniature_is_measured_and_judged(tmp_path: Path, capsys: pytest.Cap
 
 def test_stable_diffusions_shapes_are_tried_dry(tmp_path: Path) -> None:
     table = tmp_path / "bench.json"
-    words = ["--scale", "sd21", "--dry-run", "--modes", "latent:guidance=1", "--dtype", "bf16"]
-    assert main(["benchmark", *words, "--channels-last", "--json", str(table)]) == 0
+    words = ["--scale", "sd21", "--dry-run", "--frames", "300", "--modes", "latent:guidance=1"]
+    assert main(["benchmark", *words, "--dtype", "bf16", "--channels-last", "--json", str(table)]) == 0
     rows = json.loads(table.read_text())
-    assert [row["frames"] for row in rows] == [4, 8]
+    assert [row["frames"] for row in rows] == [4], "a dry run is short whatever was asked for"
     assert {row["mode"] for row in rows} == {"latent:guidance=1"}
     assert all(row["edit_success"] is None for row in rows)
 
