@@ -79,6 +79,9 @@ TRAINING: Mapping[str, str] = {
 COMMANDS: Mapping[str, Command | Group] = {
     "edit": Command("keyface.commands.edit:edit", "Edit the face in a video by categories or by a prompt."),
     "demo": Command("keyface.commands.demo:demo", "Train both branches briefly and edit a clip, end to end."),
+    "benchmark": Command(
+        "keyface.commands.benchmark:benchmark", "Measure speed, memory and quality of the ways to edit."
+    ),
     "ablate": Command("keyface.commands.ablate:ablate", "Measure what each part of the method contributes."),
     "evaluate": Command("keyface.commands.evaluate:evaluate", "Score edited videos and write a report."),
     "shards": Group(

@@ -28,6 +28,7 @@ def describe(
     reader: VideoReader,
     crop: Crop,
     models: Models,
+    weights: dict[str, str],
     chosen: list[Category],
     prompts: Prompts,
     settings: EditSettings,
@@ -36,14 +37,13 @@ def describe(
 ) -> dict[str, Any]:
     """Returns everything that the sidecar says: what was done to what, with what, and how well."""
     import keyface
-    from keyface.backbones import files_of
 
     return {
         "statement": SYNTHETIC,
         "keyface": keyface.__version__,
         "input": {"name": video.name, "sha256": sha256(video), "frames": len(reader), "fps": str(reader.fps)},
         "model": "miniature" if models.is_miniature else "user's weights",
-        "weights": {str(file): sha256(file) for folder in models.folders for file in files_of(str(folder))},
+        "weights": weights,
         "edits": [category.name for category in chosen],
         "prompts": asdict(prompts),
         "crop": asdict(crop),
@@ -57,6 +57,41 @@ def describe(
             "held_frames": reader.held,
         },
         "warnings": doubts(report, models, surprise),
+    }
+
+
+def hashes(models: Models) -> dict[Path, str]:
+    """Returns the hash of every file of weights that the user named, or of the miniature's."""
+    from keyface.backbones import files_of
+
+    if not models.folders:
+        from keyface.miniature.zoo import WEIGHTS
+
+        folders = [WEIGHTS / name for name in ("base", "identity", "direction")]
+        return {file: sha256(file) for folder in folders for file in sorted(folder.rglob("*.safetensors"))}
+    return {file: sha256(file) for folder in models.folders for file in files_of(str(folder))}
+
+
+def what_decides(
+    video: Path,
+    reader: VideoReader,
+    square: Crop,
+    models: Models,
+    weights: dict[Path, str],
+    prompts: Prompts,
+    settings: EditSettings,
+) -> dict[str, Any]:
+    """Returns everything that the edited frames depend on: a stopped edit goes on only with the same."""
+    import keyface
+
+    return {
+        "keyface": keyface.__version__,
+        "input": {"sha256": sha256(video), "frames": len(reader)},
+        "weights": {str(file): digest for file, digest in weights.items()},
+        "prompts": asdict(prompts),
+        "crop": asdict(square),
+        "settings": asdict(settings),
+        "device": str(models.backbone.device),
     }
 
 

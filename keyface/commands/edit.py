@@ -9,7 +9,15 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from keyface.commands._edit_record import SYNTHETIC, describe, publish_json, say, summarize
+from keyface.commands._edit_record import (
+    SYNTHETIC,
+    describe,
+    hashes,
+    publish_json,
+    say,
+    summarize,
+    what_decides,
+)
 from keyface.commands._edit_setup import (
     check_prompts,
     choose_settings,
@@ -49,12 +57,15 @@ def edit(
     on_corrupt: Literal["error", "hold"] = "error",
     device: str | None = None,
     overwrite: bool = False,
+    resume: bool = False,
+    restart: bool = False,
 ) -> None:
     """Edit the face in a video while the person stays the same person.
 
     The output keeps the frames' number and time stamps and the audio. A file OUTPUT.json beside it says
-    how it was made and how well the model knows the clip. Without --weights the miniature is used, which
-    comes with keyface and knows rendered faces only.
+    how it was made and how well the model knows the clip. Until the output is complete, a folder OUTPUT.state
+    holds what is done: the same command goes on where it was stopped. Without --weights the miniature is
+    used, which comes with keyface and knows rendered faces only.
 
     Args:
         video: The video to edit: mp4, mov, mkv, webm or avi.
@@ -82,6 +93,8 @@ def edit(
         on_corrupt: What to do at damaged frames: stop, or hold the last good one.
         device: Where to compute, such as cuda or cpu.
         overwrite: Replace existing output files.
+        resume: Only go on with an edit that was stopped. The same command does so by itself.
+        restart: Begin anew although an edit of this output was stopped.
 
     Raises:
         ValueError: The request does not fit together, or the video cannot be used.
@@ -90,17 +103,18 @@ def edit(
     check_request(edits, prompt)
     targets = [output, output.with_suffix(".json"), *([compare] if compare else [])]
     check_targets(video, targets, overwrite)
+    folder = state_folder(output, resume, restart)
     chosen = select_categories(edits, categories)
 
     from keyface.commands._crop import Crop, Paster, SquareFrames
     from keyface.diffusion.editor import VideoEditor
+    from keyface.diffusion.state import State
     from keyface.video import VideoReader, VideoWriter
 
     reader = VideoReader(video, on_corrupt=on_corrupt, max_seconds=max_seconds)
     square = (
         Crop.parse(crop, reader.height, reader.width) if crop else Crop.centre(reader.height, reader.width)
     )
-    check_space(output, reader, sides=3 if compare else 1)
     models = load_models(weights, identity, direction, device)
     frames = SquareFrames(reader, square, models.backbone.image_size)
     prompts = write_prompts(chosen, prompt, source, negative, frames, models)
@@ -112,9 +126,19 @@ def edit(
     say(f"source: {prompts.source}\ntarget: {prompts.target}")
 
     editor = VideoEditor(models.backbone, models.identity, models.direction, settings)
+    temporary = 0 if folder.exists() else editor.temporary_bytes(frames)
+    check_space(output, reader, sides=3 if compare else 1, temporary=temporary)
+    weights_used = hashes(models)
+    request = what_decides(video, reader, square, models, weights_used, prompts, settings)
     paster = Paster(reader, square)
     metadata = {"title": f"{video.stem} (synthetic)", "comment": f"{SYNTHETIC} Prompt: {prompts.target}"}
     with ExitStack() as stack:
+        state = stack.enter_context(State.open(folder, request))
+        say(
+            f"going on with the edit that was stopped: {folder}"
+            if state.resumed
+            else f"temporary files: {temporary / 2**20:.0f} MiB in {folder}"
+        )
         writers = [stack.enter_context(VideoWriter(output, like=reader, metadata=metadata))]
         if compare:
             writers.append(stack.enter_context(VideoWriter(compare, like=reader, metadata=metadata)))
@@ -126,8 +150,9 @@ def edit(
             for writer in writers[1:]:
                 writer.write(side_by_side(originals, pasted))
 
-        report = editor.edit(frames, prompts, sink, progress=progress)
-    record = describe(video, reader, square, models, chosen, prompts, settings, report, surprise)
+        report = editor.edit(frames, prompts, sink, progress=progress, state=state)
+    used = {str(path): digest for path, digest in weights_used.items()}
+    record = describe(video, reader, square, models, used, chosen, prompts, settings, report, surprise)
     publish_json(output.with_suffix(".json"), record)
     summarize(output, reader, report, record["warnings"])
 
@@ -153,11 +178,32 @@ def check_targets(video: Path, targets: list[Path], overwrite: bool) -> None:
             raise ValueError(f"{target}: exists; give another name, or --overwrite to replace it")
 
 
-def check_space(output: Path, reader: VideoReader, sides: int) -> None:
-    """Raises if the disk cannot hold the output, estimated at 4 bits a pixel (crf 16 stays well below)."""
+def state_folder(output: Path, resume: bool, restart: bool) -> Path:
+    """Returns where the state of an edit is kept, after removing that of a stopped one with --restart."""
+    from keyface.diffusion.state import discard
+
+    folder = output.with_name(f"{output.name}.state")
+    if resume and restart:
+        raise ValueError("--resume goes on and --restart begins anew; give one of the two")
+    if resume and not folder.is_dir():
+        raise ValueError(f"{folder}: no such folder, so no edit of {output} was stopped; leave --resume out")
+    if restart:
+        discard(folder)
+    return folder
+
+
+def check_space(output: Path, reader: VideoReader, sides: int, temporary: int = 0) -> None:
+    """Raises if the disk cannot hold the output, estimated at 4 bits a pixel (crf 16 stays well below).
+
+    Args:
+        output: The output.
+        reader: The input.
+        sides: Frames as large as the input's that are written for each of its frames.
+        temporary: Bytes of temporary files.
+    """
     folder = output.resolve().parent
     folder.mkdir(parents=True, exist_ok=True)
-    needed = len(reader) * reader.height * reader.width * sides // 2 + 2**20
+    needed = len(reader) * reader.height * reader.width * sides // 2 + 2**20 + temporary
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise ValueError(

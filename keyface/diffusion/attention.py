@@ -204,6 +204,21 @@ def replaced_outputs(unet: nn.Module, pattern: str, store: dict[str, Tensor]) ->
 
 
 @contextmanager
+def shared_outputs(unet: nn.Module, pattern: str, branches: int) -> Iterator[None]:
+    """Put the first branch's outputs in place of all branches', in the modules matching `pattern`."""
+
+    def share(_: str) -> Callable[[nn.Module, Any, Tensor], Tensor]:
+        def hook(_: nn.Module, __: Any, output: Tensor) -> Tensor:
+            first = output[: output.shape[0] // branches]
+            return first.expand(branches, *first.shape).flatten(0, 1)
+
+        return hook
+
+    with _hooks(unet, pattern, share):
+        yield
+
+
+@contextmanager
 def _hooks(unet: nn.Module, pattern: str, make: Callable[[str], Callable[..., Any]]) -> Iterator[None]:
     names = {path.removeprefix("base_model.model."): module for path, module in unet.named_modules()}
     matching = {name: module for name, module in names.items() if re.search(pattern, name)}

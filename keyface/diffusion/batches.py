@@ -1,8 +1,16 @@
 """Work in batches that become smaller when the device's memory does not hold them."""
 
+import logging
 from collections.abc import Callable, Sequence
 
 import torch
+
+from keyface.diffusion.journal import Journal
+
+_log = logging.getLogger(__name__)
+
+Advance = Callable[[int], None]
+"""Told how many units of a stage have just been done."""
 
 
 class Batches:
@@ -10,14 +18,34 @@ class Batches:
 
     Args:
         size: frames a batch to begin with.
+        journal: knows what an earlier process did, and in which batches.
+        after: called after each batch.
     """
 
-    def __init__(self, size: int) -> None:
-        self.size = size
+    def __init__(
+        self, size: int, journal: Journal | None = None, after: Callable[[], None] = lambda: None
+    ) -> None:
+        self.journal = Journal() if journal is None else journal
+        self.size = self.journal.count("batch") or size
+        self._after = after
 
-    def each(self, frames: Sequence[int], work: Callable[[Sequence[int]], None]) -> None:
-        """Call `work` on consecutive parts of `frames`; a part that ran out of memory is done in halves."""
-        start = 0
+    def each(
+        self,
+        frames: Sequence[int],
+        work: Callable[[Sequence[int]], None],
+        advance: Advance = lambda _: None,
+        name: str | None = None,
+    ) -> None:
+        """Call `work` on consecutive parts of `frames`; a part that ran out of memory is done in halves.
+
+        Args:
+            frames: to be worked on.
+            work: must be right again when it is repeated on the same frames.
+            advance: told the length of each part.
+            name: of the journal's entry; what it says is done is left out.
+        """
+        start = self.journal.count(name) if name is not None else 0
+        advance(start)
         while start < len(frames):
             part = frames[start : start + self.size]
             try:
@@ -28,5 +56,16 @@ class Batches:
                 self.size = max(1, len(part) // 2)
             else:
                 start += len(part)
+                self._after()
+                if name is not None:
+                    self.journal.write(**{name: start, "batch": self.size})
+                advance(len(part))
                 continue
-            torch.cuda.empty_cache()  # outside `except`, where the failed call's tensors are still referenced
+            free_memory()  # outside `except`, where the failed call's tensors are still referenced
+            _log.warning("out of memory: going on with batches of %d frames", self.size)
+
+
+def free_memory() -> None:
+    """Give what PyTorch keeps for later back to the device."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

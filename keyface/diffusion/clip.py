@@ -1,48 +1,91 @@
-"""A clip as latents: encoded, inverted, matched to its keyframes, reconstructed for the gate."""
+"""A clip as latents: encoded, inverted, matched to its keyframes."""
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 
+import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from keyface.diffusion.attention import processors
 from keyface.diffusion.backbone import Backbone
-from keyface.diffusion.batches import Batches
-from keyface.diffusion.correspondence import MATCHED_LAYERS, Correspondences, TokenRecorder
+from keyface.diffusion.batches import Advance, Batches
+from keyface.diffusion.correspondence import (
+    MATCHED_LAYERS,
+    Correspondences,
+    TokenRecorder,
+    descriptor_sizes,
+)
 from keyface.diffusion.frames import FrameStream
-from keyface.diffusion.inversion import denoise, invert
-from keyface.diffusion.keyframes import Neighbours, neighbours, select_keyframes
-from keyface.diffusion.scratch import Scratch
+from keyface.diffusion.inversion import invert
+from keyface.diffusion.journal import Journal
+from keyface.diffusion.keyframes import neighbours, select_keyframes
+from keyface.diffusion.scratch import Layout, Scratch, layout_bytes
 from keyface.diffusion.settings import EditSettings
-
-Advance = Callable[[int], None]
-"""Told how many units of a stage have just been done."""
 
 
 class Clip:
     """Latents of a clip in memory-mapped files, and what fills them.
 
+    Nothing is made before `open`.
+
     Attributes:
         length: number of frames T.
         keyframes: frame numbers.
         others: all other frame numbers.
-        sources: frames that may serve as keyframes: the keyframes, or all if they change at each step.
+        sources: frames that may serve as keyframes: the keyframes, or all with `tokenflow`, which draws new
+            ones at each step.
         clean: VAE latents (T, C, h, w).
         trajectory: (S + 1, number of sources, C, h, w), inverted latents by level, up to the start level S.
-        current: (T, C, h, w), what is being edited: `sources` at level S, others at the settings'
-            `token_level`, if that is not 0.
-        reconstructed: (T, C, h, w), inverted and denoised again, where that was asked for.
+        reconstructed: (T, C, h, w), inverted and denoised again (`keyface.diffusion.gate`).
+        keyframe_images: (K, 3, H, W), the original keyframes.
         correspondences: of every frame with the keyframes it follows.
+        batches: in which frames are worked on.
+        disk_bytes: what the files take.
     """
 
-    def __init__(self, backbone: Backbone, inverter: UNet2DConditionModel, settings: EditSettings) -> None:
-        self.backbone, self.inverter, self.settings = backbone, inverter, settings
-        self.batches = Batches(settings.chunk_size)
+    def __init__(
+        self,
+        backbone: Backbone,
+        inverter: UNet2DConditionModel,
+        settings: EditSettings,
+        frames: FrameStream,
+    ) -> None:
+        """Choose keyframes, and find out what will be needed.
 
-    def allocate(self, frames: FrameStream, scratch: Scratch) -> None:
-        """Choose keyframes and make the files; `frames` must tile into whole tokens at every resolution."""
+        Raises:
+            ValueError: Frames do not tile into whole tokens at every resolution.
+        """
+        self.backbone, self.inverter, self.settings = backbone, inverter, settings
+        self.length = len(frames)
+        self.keyframes = select_keyframes(self.length, settings.interval, settings.seed)
+        chosen = set(self.keyframes)
+        self.others = tuple(f for f in range(self.length) if f not in chosen)
+        every = settings.propagation.mode == "tokenflow"
+        self.sources = tuple(range(self.length)) if every else self.keyframes
+        self._source_row = {frame: row for row, frame in enumerate(self.sources)}
+        matched = bool(self.others) and not every
+        self._levels = settings.propagation.levels(settings.steps, settings.start_level) if matched else ()
+        self._size = self._latent_size(frames)
+        self._layout = self._files((frames.height, frames.width), self._size)
+        self.disk_bytes = layout_bytes(self._layout)
+
+    def open(self, scratch: Scratch, journal: Journal | None = None) -> None:
+        """Make the files, or take those that an earlier process left together with its journal.
+
+        Raises:
+            ValueError: The disk is too small.
+        """
+        self.scratch = scratch
+        self.batches = Batches(self.settings.chunk_size, journal, after=scratch.release)
+        files = scratch.allocate(self._layout)
+        self.clean, self.reconstructed = files["clean"], files["reconstructed"]
+        self.trajectory, self._slots = files["trajectory"], files["current"]
+        self.keyframe_images = files["keyframes"]
+        locality = self.settings.propagation.locality
+        self.correspondences = Correspondences(self.keyframes, self._size, locality, files)
+
+    def _latent_size(self, frames: FrameStream) -> tuple[int, int]:
         cell = self.backbone.downscale
         multiple = cell * 2 ** (len(self.inverter.config.block_out_channels) - 1)
         if frames.height % multiple or frames.width % multiple:
@@ -50,28 +93,50 @@ class Clip:
                 f"frames are {frames.width} by {frames.height} pixels; this model needs multiples of "
                 f"{multiple}, resize or crop them"
             )
-        settings, self.length = self.settings, len(frames)
-        self.keyframes = select_keyframes(self.length, settings.interval, settings.seed)
-        chosen = set(self.keyframes)
-        self.others = tuple(f for f in range(self.length) if f not in chosen)
-        random = settings.propagation.random_keyframes
-        self.sources = tuple(range(self.length)) if random else self.keyframes
-        self._source_row = {frame: row for row, frame in enumerate(self.sources)}
-        size = (frames.height // cell, frames.width // cell)
-        latent = (self.backbone.latent_channels, *size)
-        self.clean = scratch.tensor("clean", (self.length, *latent))
-        self.current = scratch.tensor("current", (self.length, *latent))
-        self.reconstructed = scratch.tensor("reconstructed", (self.length, *latent))
-        self.trajectory = scratch.tensor("trajectory", (settings.start_level + 1, len(self.sources), *latent))
-        images = (len(self.keyframes), 3, frames.height, frames.width)
-        self._keyframe_images = scratch.tensor("keyframes", images)
-        self.correspondences = Correspondences(scratch, self.length, size, settings.propagation.locality)
+        return frames.height // cell, frames.width // cell
+
+    def _files(self, pixels: tuple[int, int], size: tuple[int, int]) -> Layout:
+        latent, count = (self.backbone.latent_channels, *size), len(self.keyframes)
+        fp32 = torch.float32
+        files: Layout = {
+            "clean": ((self.length, *latent), fp32),
+            "current": ((2, self.length, *latent), fp32),
+            "reconstructed": ((self.length, *latent), fp32),
+            "trajectory": ((self.settings.start_level + 1, len(self.sources), *latent), fp32),
+            "keyframes": ((count, 3, *pixels), fp32),
+        }
+        sizes = descriptor_sizes(self.inverter, size, len(self._levels)) if self._levels else {}
+        return {**files, **Correspondences.layout(self.length, count, sizes)}
+
+    def current(self, level: int) -> Tensor:
+        """(T, C, h, w), what is being edited, at a level.
+
+        Neighbouring levels lie in different files, so that a step that was cut short can be done again.
+        `current(start level)` holds the sources after inversion; `current(0)` the edited clip, but for
+        `latent` without refinement, where it is `current(-1)`.
+        """
+        return self._slots[level % 2]
+
+    @property
+    def edited(self) -> Tensor:
+        """(T, C, h, w), the edited latents, once they are."""
+        return self.current(0 if self.settings.token_level > 0 else -1)
+
+    @property
+    def waiting(self) -> Tensor:
+        """(T, C, h, w): the frames between keyframes, inverted to `token_level`, before the edit."""
+        level = self.settings.token_level
+        return self.current(level if level == self.settings.start_level else level - 1)
 
     def encode(self, frames: FrameStream, advance: Advance) -> None:
         """Encode every frame: T encoder forwards."""
         row = {frame: i for i, frame in enumerate(self.keyframes)}
-        start = 0
+        start, known = 0, self.batches.journal.count("encode")
         for images in frames.chunks(self.settings.chunk_size):
+            if start + len(images) <= known:
+                start += len(images)
+                advance(len(images))
+                continue
             if start + len(images) > self.length:
                 raise ValueError(f"the clip gave more than the {self.length} frames that it promised")
             first = start
@@ -83,8 +148,10 @@ class Clip:
             self.batches.each(range(start, start + len(images)), work)
             for frame in range(start, start + len(images)):
                 if frame in row:
-                    self._keyframe_images[row[frame]] = images[frame - start].float().cpu()
+                    self.keyframe_images[row[frame]] = images[frame - start].float().cpu()
             start += len(images)
+            self.scratch.release()
+            self.batches.journal.write(encode=start)
             advance(len(images))
         if start != self.length:
             raise ValueError(f"the clip gave {start} frames instead of the {self.length} that it promised")
@@ -93,15 +160,16 @@ class Clip:
         """Invert with the source prompt, and match tokens.
 
         With k fixed-point iterations and start level S, the sources take k · S + 3 forwards each. The other
-        frames are inverted only as far as they are needed, to the last level of matching or `token_level`.
+        frames are inverted only as far as they are needed, to the last level of matching or `token_level`;
+        where their latents are not needed at all (token_level 0) only the levels of matching are visited.
         """
-        settings = self.settings
-        levels = settings.propagation.levels(settings.steps, settings.start_level) if self.others else ()
-        depth = max((*levels, settings.token_level)) if self.others else 0
+        settings, levels = self.settings, self._levels
+        exactly = settings.token_level > 0
+        depth = max((*levels, settings.token_level), default=0)
         recorder = TokenRecorder(levels)
         matching = processors(self.inverter, MATCHED_LAYERS, recorder.make) if levels else nullcontext()
 
-        def run(part: Sequence[int], until: int) -> Tensor:
+        def run(part: Sequence[int], until: int, only: Sequence[int] | None = None) -> Tensor:
             latents = self.clean[list(part)].to(self.backbone.device)
             return invert(
                 self.inverter,
@@ -111,83 +179,33 @@ class Clip:
                 settings.steps,
                 settings.fixed_point_iterations,
                 until=until,
+                levels=only,
                 before_level=recorder.before_level,
             )
 
         def sources(part: Sequence[int]) -> None:
             trajectory = run(part, settings.start_level)
             self.trajectory[:, [self._source_row[f] for f in part]] = trajectory.cpu()
-            self.current[list(part)] = trajectory[-1].cpu()
+            self.current(settings.start_level)[list(part)] = trajectory[-1].cpu()
             self.correspondences.put_descriptors(part, recorder.descriptors())
-            advance(len(part))
 
         def others(part: Sequence[int]) -> None:
-            trajectory = run(part, depth)
-            self.current[list(part)] = trajectory[settings.token_level].cpu()
-            pairs = [(n.before, n.after) for n in (self.follows(f, self.keyframes) for f in part)]
-            fields = self.correspondences.match(part, pairs, recorder.descriptors())
-            self.correspondences.put_fields(part, fields)
-            advance(len(part))
+            trajectory = run(part, depth, None if exactly else levels)
+            if exactly:
+                self.waiting[list(part)] = trajectory[settings.token_level].cpu()
+            pairs = [(n.before, n.after) for n in (neighbours(f, self.keyframes) for f in part)]
+            self.correspondences.put_fields(part, self.correspondences.match(pairs, recorder.descriptors()))
 
         with matching:
-            self.batches.each(self.sources, sources)
+            self.batches.each(self.sources, sources, advance, "invert_sources")
             if len(self.sources) < self.length:
-                self.batches.each(self.others, others)
-
-    def reconstruct(self, text: Tensor, every_frame: bool, advance: Advance) -> tuple[float, float]:
-        """Denoise keyframes again with the source prompt, and measure what editing could at best keep.
-
-        S forwards a keyframe; with `every_frame` the other frames as well, from `token_level`.
-
-        Returns:
-            Against the original keyframes, in dB: PSNR of the autoencoder alone, PSNR of inversion and
-            reconstruction through the autoencoder.
-        """
-        settings, backbone = self.settings, self.backbone
-
-        def run(part: Sequence[int], level: int) -> None:
-            latents = self.current[list(part)].to(backbone.device)
-            clean = denoise(self.inverter, backbone.scheduler, latents, text, settings.steps, level)
-            self.reconstructed[list(part)] = clean.cpu()
-            advance(len(part))
-
-        self.batches.each(self.keyframes, lambda part: run(part, settings.start_level))
-        if every_frame:
-            self.batches.each(self.others, lambda part: run(part, settings.token_level))
-        errors = {"vae": 0.0, "reconstruction": 0.0}
-
-        def measure(rows: Sequence[int]) -> None:
-            images = self._keyframe_images[list(rows)]
-            frames = [self.keyframes[row] for row in rows]
-            for name, latents in (("vae", self.clean), ("reconstruction", self.reconstructed)):
-                decoded = self.decode(latents[frames])
-                errors[name] += float((decoded - images).double().square().sum())
-
-        self.batches.each(range(len(self.keyframes)), measure)
-        pixels = self._keyframe_images.numel()
-        return _psnr(errors["vae"] / pixels), _psnr(errors["reconstruction"] / pixels)
+                self.batches.each(self.others, others, advance, "invert_others")
 
     def inverted(self, frames: Sequence[int], level: int) -> Tensor:
         """Inverted latents (F, C, h, w) of source frames at a level, on the device."""
         rows = [self._source_row[frame] for frame in frames]
         return self.trajectory[level, rows].to(self.backbone.device)
 
-    def follows(self, frame: int, keyframes: Sequence[int]) -> Neighbours:
-        """The keyframes that a frame follows, by the settings."""
-        propagation = self.settings.propagation
-        return neighbours(
-            frame,
-            keyframes,
-            weights=propagation.weights,
-            which=propagation.neighbours,
-            interval=self.settings.interval,
-        )
-
     def decode(self, latents: Tensor) -> Tensor:
         """Frames (F, 3, H, W), clamped to [-1, 1], on the CPU."""
         return self.backbone.decode_latents(latents.to(self.backbone.device)).clamp(-1.0, 1.0).cpu()
-
-
-def _psnr(mean_squared_error: float) -> float:
-    """Peak signal-to-noise ratio in dB of images in [-1, 1]."""
-    return 10.0 * math.log10(4.0 / mean_squared_error) if mean_squared_error > 0.0 else math.inf

@@ -1,18 +1,22 @@
 """Which token of a keyframe a frame's token comes from, found in U-Net features during the inversion."""
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from diffusers import UNet2DConditionModel
 from torch import Tensor
 
-from keyface.diffusion.attention import attend, finish
-from keyface.diffusion.scratch import Scratch
+from keyface.diffusion.attention import attend, finish, self_attention
+from keyface.diffusion.scratch import Layout, Shape
 
 MATCHED_LAYERS = r"(mid_block|up_blocks).*attn1$"
 MAXIMUM_TOKENS = torch.iinfo(torch.int16).max + 1
+
+_DESCRIPTORS, _FIELD = "descriptors-", "field-"
 
 
 class TokenRecorder:
@@ -50,6 +54,22 @@ class TokenRecorder:
             parts.setdefault(tokens.shape[1], []).append(F.normalize(tokens.float(), dim=-1))
         self._tokens.clear()
         return {size: torch.cat(part, dim=-1) / math.sqrt(len(part)) for size, part in parts.items()}
+
+
+def descriptor_sizes(unet: UNet2DConditionModel, latent_size: tuple[int, int], levels: int) -> dict[int, int]:
+    """Length D of the descriptors that a recorder of so many levels gives, by number of tokens S.
+
+    Known from the U-Net's configuration, so that files can be made before anything runs: the middle block
+    works at the coarsest resolution and the i-th decoder block on a grid 2^i times as fine.
+    """
+    coarsest = len(unet.config.block_out_channels) - 1
+    found: dict[int, int] = {}
+    for name, module in self_attention(unet, MATCHED_LAYERS).items():
+        block = re.match(r"up_blocks\.(\d+)\.", name)
+        scale = 2 ** (coarsest - int(block[1]) if block else coarsest)
+        tokens = (latent_size[0] // scale) * (latent_size[1] // scale)
+        found[tokens] = found.get(tokens, 0) + levels * int(module.query_dim)
+    return found
 
 
 class _RecordTokens:
@@ -120,45 +140,70 @@ def resize_field(indices: Tensor, grid: tuple[int, int], to: tuple[int, int]) ->
 class Correspondences:
     """For each frame, the nearest tokens in the two keyframes it follows, at every attention resolution.
 
-    Indices are stored as int16 in scratch files. Descriptors are stored (fp16) for keyframes only, unless
-    keyframes change at each step; then for every frame, and nothing but they is stored.
+    Indices are kept as int16 for every frame, descriptors as fp16 for keyframes, both in scratch files.
 
     Args:
-        scratch: where the files go.
-        frames: length of the clip.
+        keyframes: whose tokens are pointed to.
         latent_size: (h, w) of the latents.
         locality: see `Propagation`.
+        files: tensors named as `layout` names them.
     """
 
-    def __init__(self, scratch: Scratch, frames: int, latent_size: tuple[int, int], locality: float) -> None:
-        self.scratch, self.frames, self.latent_size, self.locality = scratch, frames, latent_size, locality
-        self._descriptors: dict[int, Tensor] = {}
-        self._indices: dict[int, Tensor] = {}
+    def __init__(
+        self,
+        keyframes: Sequence[int],
+        latent_size: tuple[int, int],
+        locality: float,
+        files: Mapping[str, Tensor],
+    ) -> None:
+        self.latent_size, self.locality = latent_size, locality
+        self._row = {keyframe: row for row, keyframe in enumerate(keyframes)}
+        self._descriptors, self._indices = (
+            {
+                int(name.removeprefix(prefix)): tensor
+                for name, tensor in files.items()
+                if name.startswith(prefix)
+            }
+            for prefix in (_DESCRIPTORS, _FIELD)
+        )
         self._penalties: dict[int, Tensor] = {}
 
-    def put_descriptors(self, frames: Sequence[int], descriptors: dict[int, Tensor]) -> None:
-        """Store descriptors (F, S, D) of `frames` by S."""
-        for size, tokens in descriptors.items():
-            if size not in self._descriptors:
-                if size > MAXIMUM_TOKENS:
-                    raise ValueError(
-                        f"{size} tokens a frame are too many for int16 indices; use smaller frames"
-                    )
-                shape = (self.frames, size, tokens.shape[-1])
-                self._descriptors[size] = self.scratch.tensor(f"descriptors-{size}", shape, torch.float16)
-            self._descriptors[size][list(frames)] = tokens.to("cpu", torch.float16)
+    @staticmethod
+    def layout(frames: int, keyframes: int, sizes: Mapping[int, int]) -> Layout:
+        """The files that are needed for a clip.
 
-    def match(
-        self, frames: Sequence[int], pairs: Sequence[tuple[int, int]], descriptors: dict[int, Tensor]
-    ) -> dict[int, Tensor]:
-        """Fields (F, 2, S) of `frames` to the (before, after) keyframes in `pairs`, by S."""
+        Args:
+            frames: its length.
+            keyframes: how many of them are keyframes.
+            sizes: descriptors' length by number of tokens, as `descriptor_sizes` says.
+
+        Raises:
+            ValueError: There are more tokens than the indices can count.
+        """
+        files: dict[str, tuple[Shape, torch.dtype]] = {}
+        for size, length in sizes.items():
+            if size > MAXIMUM_TOKENS:
+                raise ValueError(f"{size} tokens a frame are too many for int16 indices; use smaller frames")
+            files[f"{_DESCRIPTORS}{size}"] = ((keyframes, size, length), torch.float16)
+            files[f"{_FIELD}{size}"] = ((frames, 2, size), torch.int16)
+        return files
+
+    def put_descriptors(self, keyframes: Sequence[int], descriptors: dict[int, Tensor]) -> None:
+        """Store descriptors (F, S, D) of `keyframes` by S."""
+        for size, tokens in descriptors.items():
+            self._descriptors[size][[self._row[k] for k in keyframes]] = tokens.to("cpu", torch.float16)
+
+    def match(self, pairs: Sequence[tuple[int, int]], descriptors: dict[int, Tensor]) -> dict[int, Tensor]:
+        """Fields (F, 2, S) by S, of frames with these descriptors to their (before, after) keyframes."""
         found = {}
         for size, tokens in descriptors.items():
             keys, penalty = self._descriptors[size], self._penalty(size, tokens.device)
             found[size] = torch.stack(
                 [
                     nearest_tokens(
-                        own.expand(2, -1, -1), keys[list(pair)].to(tokens.device, torch.float32), penalty
+                        own.expand(2, -1, -1),
+                        keys[[self._row[k] for k in pair]].to(tokens.device, torch.float32),
+                        penalty,
                     )
                     for own, pair in zip(tokens.float(), pairs, strict=True)
                 ]
@@ -168,20 +213,11 @@ class Correspondences:
     def put_fields(self, frames: Sequence[int], fields: dict[int, Tensor]) -> None:
         """Store fields (F, 2, S) of `frames` by S."""
         for size, indices in fields.items():
-            if size not in self._indices:
-                self._indices[size] = self.scratch.tensor(
-                    f"field-{size}", (self.frames, 2, size), torch.int16
-                )
             self._indices[size][list(frames)] = indices.to("cpu", torch.int16)
 
-    def fields(
-        self, frames: Sequence[int], pairs: Sequence[tuple[int, int]], device: torch.device
-    ) -> dict[int, Tensor]:
-        """Fields (F, 2, S), int64, of `frames` by S: the stored ones, else matched now."""
-        if self._indices:
-            return {size: indices[list(frames)].to(device).long() for size, indices in self._indices.items()}
-        own = {size: tokens[list(frames)].to(device) for size, tokens in self._descriptors.items()}
-        return self.match(frames, pairs, own)
+    def fields(self, frames: Sequence[int], device: torch.device) -> dict[int, Tensor]:
+        """Fields (F, 2, S), int64, of `frames` by S."""
+        return {size: indices[list(frames)].to(device).long() for size, indices in self._indices.items()}
 
     def at(self, fields: dict[int, Tensor], tokens: int) -> Tensor:
         """The field (F, 2, tokens) of one resolution, derived from the finest where it was not matched."""

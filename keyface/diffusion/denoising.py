@@ -1,8 +1,8 @@
 """Denoising with ε2: keyframes jointly with ε1's attention, then every frame after them."""
 
+import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -17,58 +17,27 @@ from keyface.diffusion.attention import (
     recorded_outputs,
     replaced_outputs,
 )
-from keyface.diffusion.clip import Advance, Clip
+from keyface.diffusion.batches import Advance, free_memory
+from keyface.diffusion.clip import Clip
 from keyface.diffusion.guidance import Guidance
 from keyface.diffusion.inversion import Grid, predict
-from keyface.diffusion.keyframes import Neighbours, Windows, joint_windows, select_keyframes, separate_groups
+from keyface.diffusion.plan import Plan
 from keyface.diffusion.propagation import Blend, KeyframeTokens, PropagatedAttention
 from keyface.diffusion.settings import SELF_ATTENTION
 
-
-@dataclass(frozen=True)
-class Plan:
-    """Order of work within one step, so that only the tokens of neighbouring keyframes are in memory.
-
-    Attributes:
-        keyframes: of this step.
-        windows: keyframes in groups.
-        follows: keyframes that each other frame follows.
-        ready: by group, the frames whose keyframes are all done after it.
-        last_use: by keyframe, the last group after which a frame needs it.
-    """
-
-    keyframes: tuple[int, ...]
-    windows: Windows
-    follows: dict[int, Neighbours]
-    ready: tuple[tuple[int, ...], ...]
-    last_use: dict[int, int]
-
-    @classmethod
-    def of(cls, clip: Clip, keyframes: tuple[int, ...]) -> "Plan":
-        """Plan for a clip with these keyframes."""
-        settings = clip.settings
-        if settings.joint_attention:
-            windows = joint_windows(keyframes, settings.window, settings.anchors)
-        else:
-            windows = separate_groups(keyframes, settings.chunk_size)
-        group_of = {keyframe: g for g, group in enumerate(windows.groups) for keyframe in group}
-        follows = {f: clip.follows(f, keyframes) for f in range(clip.length) if f not in group_of}
-        ready: list[list[int]] = [[] for _ in windows.groups]
-        last_use: dict[int, int] = {}
-        for frame, pair in follows.items():
-            done = max(group_of[pair.before], group_of[pair.after])
-            ready[done].append(frame)
-            for keyframe in (pair.before, pair.after):
-                last_use[keyframe] = max(last_use.get(keyframe, 0), done)
-        return cls(keyframes, windows, follows, tuple(tuple(frames) for frames in ready), last_use)
+_log = logging.getLogger(__name__)
 
 
 class Denoiser:
-    """Turns the inverted latents of a clip into edited ones, in `clip.current`.
+    """Turns the inverted latents of a clip into edited ones, `clip.edited`.
 
     Forwards, with S steps, K keyframes, T frames, b branches (2, or 1 at guidance scale 1), and r the last
     steps in which every frame runs (`token_level`; r = S in `tokens`): ε1 K · S · injection.until,
     ε2 b · (K · S + (T − K) · r). ε1 never runs on anything but keyframes here.
+
+    The journal counts steps, and within a step windows, so that a killed run loses one window. A window that
+    the device's memory does not hold is halved: from there on keyframes attend to fewer others, which is
+    what a run with that `window` from the start does in these steps.
 
     Args:
         clip: inverted and, for r = 0, reconstructed.
@@ -88,9 +57,11 @@ class Denoiser:
     ) -> None:
         self.clip, self.identity, self.direction = clip, identity, direction
         self.guidance, self.source = guidance, source
-        self.settings = clip.settings
+        self.settings, self.journal = clip.settings, clip.batches.journal
         self.grid = Grid.of(clip.backbone.scheduler, clip.settings.steps)
-        self.plan = Plan.of(clip, clip.keyframes)
+        group = self.settings.window if self.settings.joint_attention else clip.batches.size
+        self.window = self.journal.count("window") or group
+        self.plan = Plan.of(clip, self.window)
 
     @property
     def work(self) -> int:
@@ -101,53 +72,93 @@ class Denoiser:
     def run(self, advance: Advance) -> None:
         """Denoise from the start level to the clean latents of every frame."""
         start, tokens_from = self.settings.start_level, self.settings.token_level
-        for step in range(start):
+        known = self.journal.count("steps")
+        keyframes, others = len(self.clip.keyframes), len(self.clip.others)
+        advance(known * keyframes + max(0, known - start + tokens_from) * others)
+        for step in range(known, start):
             level = start - step
-            if self.settings.propagation.random_keyframes:
-                seed = self.settings.seed + step + 1
-                self.plan = Plan.of(
-                    self.clip, select_keyframes(self.clip.length, self.settings.interval, seed)
-                )
             if level == tokens_from and level < start:
                 self._begin_others(level)
-            self._step(step, level, with_others=level <= tokens_from, advance=advance)
+            self._whole_step(step, level, with_others=level <= tokens_from, advance=advance)
+            self.journal.write(steps=step + 1, groups=0)
         if tokens_from == 0:
             self._move_edit_to_every_frame()
 
+    def _whole_step(self, step: int, level: int, *, with_others: bool, advance: Advance) -> None:
+        """One step, with smaller windows if need be: it writes nothing that it reads, and can be repeated."""
+        while True:
+            done = 0
+
+            def count(units: int) -> None:
+                nonlocal done
+                done += units
+                advance(units)
+
+            try:
+                self._step(step, level, with_others=with_others, advance=count)
+            except torch.OutOfMemoryError:
+                if self.window == 1:
+                    raise
+            else:
+                return
+            free_memory()  # outside `except`, where the failed step's tensors are still referenced
+            advance(-done)
+            self.window = max(1, self.window // 2)
+            self.plan = Plan.of(self.clip, self.window)
+            self.journal.write(window=self.window, groups=0)
+            _log.warning("out of memory: going on with windows of %d keyframes", self.window)
+
     def _step(self, step: int, level: int, *, with_others: bool, advance: Advance) -> None:
-        """One DDIM step of all keyframes, group by group, and of the other frames as soon as they can."""
-        windows = self.plan.windows
-        tokens = KeyframeTokens()
+        """One DDIM step of all keyframes, group by group, and of the other frames as soon as they can.
+
+        Groups that the journal knows are done run again only where later ones need what they remember.
+        """
+        windows, last_use = self.plan.windows, self.plan.last_use
+        known, tokens = self.journal.count("groups"), KeyframeTokens()
+        guidance = self.guidance if self.settings.guided(step) else self.guidance.unguided()
         state = KeyframeState(
-            self.guidance.branches,
+            guidance.branches,
             self.settings.injection.mode,
             self.settings.joint_attention,
             keep_outputs=with_others and bool(self.plan.follows),
         )
         for number, group in enumerate(windows.groups):
-            state.anchors_in_batch = windows.anchors if number == 0 else 0
-            self._denoise_keyframes(group, step, level, state)
-            advance(len(group))
-            if state.keep_outputs:
-                tokens.add(group, state.outputs)
-                state.outputs = {}
-                self._denoise_others(self.plan.ready[number], level, tokens, advance)
-                tokens.keep({k for k, last in self.plan.last_use.items() if last > number})
+            done = number < known
+            remembered = (number == 0 and windows.anchors > 0) or (
+                state.keep_outputs and any(last_use.get(k, -1) >= known for k in group)
+            )
+            if not done or remembered:
+                state.anchors_in_batch = windows.anchors if number == 0 else 0
+                self._denoise_keyframes(group, step, level, state, guidance)
+                if state.keep_outputs:
+                    tokens.add(group, state.outputs)
+                    state.outputs = {}
+            if done:
+                advance(len(group) + len(self.plan.ready[number]) * state.keep_outputs)
+            else:
+                advance(len(group))
+                if state.keep_outputs:
+                    self._denoise_others(self.plan.ready[number], level, tokens, guidance, advance)
+                self.clip.scratch.release()
+                self.journal.write(groups=number + 1)
+            tokens.keep({k for k, last in last_use.items() if last > number})
 
-    def _denoise_keyframes(self, group: Sequence[int], step: int, level: int, state: KeyframeState) -> None:
+    def _denoise_keyframes(
+        self, group: Sequence[int], step: int, level: int, state: KeyframeState, guidance: Guidance
+    ) -> None:
         """One step of a group of keyframes; ε1 runs first where its features are injected."""
         injection, steps = self.settings.injection, self.settings.start_level
         residuals: dict[str, Tensor] = {}
         state.source = self._identity_features(group, step, level, residuals)
-        latents = self.clip.current[list(group)].to(self.clip.backbone.device)
+        latents = self.clip.current(level)[list(group)].to(self.clip.backbone.device)
         with ExitStack() as stack:
             stack.enter_context(
                 processors(self.direction, SELF_ATTENTION, lambda name: KeyframeAttention(name, state))
             )
             if injection.residual_active(step, steps):
                 stack.enter_context(replaced_outputs(self.direction, injection.residual_layers, residuals))
-            output = self.guidance.predict(self.direction, latents, self.grid.timestep(level))
-        self.clip.current[list(group)] = self.grid.denoise(latents, output, level).cpu()
+            output = guidance.predict(self.direction, latents, self.grid.timestep(level))
+        self.clip.current(level - 1)[list(group)] = self.grid.denoise(latents, output, level).cpu()
 
     def _identity_features(
         self, group: Sequence[int], step: int, level: int, residuals: dict[str, Tensor]
@@ -175,21 +186,25 @@ class Denoiser:
         return features
 
     def _denoise_others(
-        self, frames: Sequence[int], level: int, tokens: KeyframeTokens, advance: Advance
+        self,
+        frames: Sequence[int],
+        level: int,
+        tokens: KeyframeTokens,
+        guidance: Guidance,
+        advance: Advance,
     ) -> None:
         """One step of other frames: ε2 with attn1 replaced by the keyframes' tokens (Eq. 4)."""
 
         def work(part: Sequence[int]) -> None:
             blend = self._blend(part, tokens.keyframes)
-            latents = self.clip.current[list(part)].to(self.clip.backbone.device)
+            latents = self.clip.current(level)[list(part)].to(self.clip.backbone.device)
             with processors(
                 self.direction, SELF_ATTENTION, lambda name: PropagatedAttention(name, tokens, blend)
             ):
-                output = self.guidance.predict(self.direction, latents, self.grid.timestep(level))
-            self.clip.current[list(part)] = self.grid.denoise(latents, output, level).cpu()
-            advance(len(part))
+                output = guidance.predict(self.direction, latents, self.grid.timestep(level))
+            self.clip.current(level - 1)[list(part)] = self.grid.denoise(latents, output, level).cpu()
 
-        self.clip.batches.each(frames, work)
+        self.clip.batches.each(frames, work, advance)
 
     def _begin_others(self, level: int) -> None:
         """Put the keyframes' edit so far, edited minus inverted latent, onto the other frames' latents."""
@@ -197,10 +212,12 @@ class Denoiser:
         def work(part: Sequence[int]) -> None:
             used = self._followed(part)
             device = self.clip.backbone.device
-            edits = self.clip.current[used].to(device) - self.clip.inverted(used, level)
-            self.clip.current[list(part)] += self._blend(part, used).latents(edits).cpu()
+            edits = self.clip.current(level)[used].to(device) - self.clip.inverted(used, level)
+            begun = self.clip.waiting[list(part)] + self._blend(part, used).latents(edits).cpu()
+            self.clip.current(level)[list(part)] = begun
 
-        self.clip.batches.each(self.clip.others, work)
+        # Named, since the step that follows writes where these frames were waiting.
+        self.clip.batches.each(self.clip.others, work, name="begin_others")
 
     def _move_edit_to_every_frame(self) -> None:
         """Edited minus reconstructed latent of the keyframes, moved onto every frame's own VAE latent.
@@ -211,12 +228,12 @@ class Denoiser:
 
         def others(part: Sequence[int]) -> None:
             used = self._followed(part)
-            edits = (clip.current[used] - clip.reconstructed[used]).to(device)
-            clip.current[list(part)] = clip.clean[list(part)] + self._blend(part, used).latents(edits).cpu()
+            edits = (clip.current(0)[used] - clip.reconstructed[used]).to(device)
+            clip.edited[list(part)] = clip.clean[list(part)] + self._blend(part, used).latents(edits).cpu()
 
         def keyframes(part: Sequence[int]) -> None:
             frames = list(part)
-            clip.current[frames] += clip.clean[frames] - clip.reconstructed[frames]
+            clip.edited[frames] = clip.current(0)[frames] + clip.clean[frames] - clip.reconstructed[frames]
 
         clip.batches.each(clip.others, others)
         clip.batches.each(clip.keyframes, keyframes)

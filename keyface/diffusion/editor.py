@@ -11,12 +11,17 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
 from keyface.diffusion.backbone import Backbone
-from keyface.diffusion.clip import Advance, Clip
+from keyface.diffusion.batches import Advance
+from keyface.diffusion.clip import Clip
 from keyface.diffusion.denoising import Denoiser
 from keyface.diffusion.frames import FrameStream, TensorFrames
+from keyface.diffusion.gate import reconstruct
 from keyface.diffusion.guidance import Guidance
+from keyface.diffusion.journal import Journal
 from keyface.diffusion.scratch import Scratch
 from keyface.diffusion.settings import EditSettings, Injection, Prompts, Propagation
+from keyface.diffusion.state import State
+from keyface.diffusion.tokenflow import TokenFlowDenoiser
 
 __all__ = [
     "EditReport",
@@ -43,7 +48,9 @@ class EditReport:
         vae_psnr: dB on keyframes, autoencoder round trip against the original.
         reconstruction_psnr: dB on keyframes, inversion and reconstruction against the original;
             far below `vae_psnr` means that the model does not know this clip.
-        seconds: by stage: encode, invert, reconstruct, edit, decode.
+        seconds: by stage: encode, invert, reconstruct, edit, decode; of this process, where an edit was
+            resumed.
+        disk_bytes: temporary files.
     """
 
     frames: int
@@ -51,6 +58,7 @@ class EditReport:
     vae_psnr: float
     reconstruction_psnr: float
     seconds: dict[str, float]
+    disk_bytes: int = 0
 
 
 class VideoEditor:
@@ -68,8 +76,10 @@ class VideoEditor:
     edit, ε2       b T S                           b (K S + (T − K) r)
     =============  ==============================  =====================================
 
-    m is the greater of r and the last level at which tokens are compared (.3 · steps). At T = 75, 20 steps
-    and an interval of 8 that is 5,025 forwards with `tokens` and 1,515 with `latent`, r = 0.
+    m is the greater of r and the last level at which tokens are compared (.3 · steps); for r = 0, the number
+    of these levels (3), which are then the only ones to be visited. At T = 75, 20 steps and an interval of 8
+    that is 5,025 forwards with `tokens` and 1,320 with `latent`, r = 0. `tokenflow`: T (k S + 3) + K S for
+    the first two stages, 3 (K + T) S of one U-Net for the edit.
 
     Args:
         backbone: autoencoder, text encoder, schedule.
@@ -104,6 +114,7 @@ class VideoEditor:
         reconstruction_sink: Sink | None = None,
         progress: Progress | None = None,
         scratch: Path | None = None,
+        state: State | None = None,
     ) -> EditReport:
         """Edit a clip of any length; memory does not grow with it.
 
@@ -116,16 +127,23 @@ class VideoEditor:
                 for which the frames between keyframes cost further forwards.
             progress: called with a stage's name, units done and units to do.
             scratch: where to make the scratch folder, which is removed at the end; None is the system's.
+            state: an open folder that keeps everything instead, so that a killed edit goes on where it was.
+                Decoding starts anew: a sink gets every frame.
 
         Returns:
             EditReport.
         """
         seconds: dict[str, float] = {}
-        inverter = self.identity if self.settings.inversion == "identity" else self.backbone.unet
-        clip = Clip(self.backbone, inverter, self.settings)
-        modules = (inverter, self.identity, self.direction, self.backbone.vae, self.backbone.text_encoder)
-        with evaluating(*modules), Scratch.folder_in(scratch) as folder:
-            clip.allocate(frames, folder)
+        clip = self._clip(frames)
+        modules = (
+            clip.inverter,
+            self.identity,
+            self.direction,
+            self.backbone.vae,
+            self.backbone.text_encoder,
+        )
+        with evaluating(*modules), _place(scratch, state) as (folder, journal):
+            clip.open(folder, journal)
             with _stage("encode", clip.length, seconds, progress) as advance:
                 source, target, negative = self._encode_prompts(prompts)
                 clip.encode(frames, advance)
@@ -134,18 +152,32 @@ class VideoEditor:
             every_frame = reconstruction_sink is not None and self.settings.token_level > 0
             units = clip.length if every_frame else len(clip.keyframes)
             with _stage("reconstruct", units, seconds, progress) as advance:
-                vae_psnr, reconstruction_psnr = clip.reconstruct(source, every_frame, advance)
+                vae_psnr, reconstruction_psnr = reconstruct(clip, source, every_frame, advance)
             guidance = Guidance.of(target, negative, self.settings.guidance_scale)
-            denoiser = Denoiser(clip, self.identity, self.direction, guidance, source)
+            denoiser: Denoiser | TokenFlowDenoiser
+            if self.settings.propagation.mode == "tokenflow":
+                denoiser = TokenFlowDenoiser(clip, self.direction, guidance, source)
+            else:
+                denoiser = Denoiser(clip, self.identity, self.direction, guidance, source)
             with _stage("edit", denoiser.work, seconds, progress) as advance:
                 denoiser.run(advance)
             sinks = 1 if reconstruction_sink is None else 2
             with _stage("decode", sinks * clip.length, seconds, progress) as advance:
-                _decode(clip, clip.current, sink, advance)
+                _decode(clip, clip.edited, sink, advance)
                 if reconstruction_sink is not None:
                     kept = clip.reconstructed if every_frame else clip.clean
                     _decode(clip, kept, reconstruction_sink, advance)
-        return EditReport(clip.length, clip.keyframes, vae_psnr, reconstruction_psnr, seconds)
+        return EditReport(
+            clip.length, clip.keyframes, vae_psnr, reconstruction_psnr, seconds, clip.disk_bytes
+        )
+
+    def temporary_bytes(self, frames: FrameStream) -> int:
+        """What the temporary files of an edit take."""
+        return self._clip(frames).disk_bytes
+
+    def _clip(self, frames: FrameStream) -> Clip:
+        inverter = self.identity if self.settings.inversion == "identity" else self.backbone.unet
+        return Clip(self.backbone, inverter, self.settings, frames)
 
     def edit_frames(self, frames: Tensor, prompts: Prompts) -> tuple[Tensor, EditReport]:
         """Edit frames that are in memory: (T, 3, H, W) in [-1, 1] → the same, edited, and the report."""
@@ -164,9 +196,18 @@ def _decode(clip: Clip, latents: Tensor, sink: Sink, advance: Advance) -> None:
     def work(part: Sequence[int]) -> None:
         frames = clip.decode(latents[list(part)])
         sink(frames)
-        advance(len(part))
 
-    clip.batches.each(range(clip.length), work)
+    clip.batches.each(range(clip.length), work, advance)
+
+
+@contextmanager
+def _place(scratch: Path | None, state: State | None) -> Iterator[tuple[Scratch, Journal | None]]:
+    """Where the clip's files are, and what is known of them."""
+    if state is not None:
+        yield state.scratch, state.journal
+        return
+    with Scratch.folder_in(scratch) as folder:
+        yield folder, None
 
 
 @contextmanager

@@ -31,6 +31,10 @@ class Guidance:
             return cls(("target",), target, scale)
         return cls(("negative", "target"), torch.cat([negative, target]), scale)
 
+    def unguided(self) -> "Guidance":
+        """The target branch alone."""
+        return Guidance.of(self.text[-1:], self.text[:1], 1.0)
+
     def predict(self, unet: UNet2DConditionModel, latents: Tensor, timestep: int) -> Tensor:
         """Guided output (F, C, h, w), fp32, for latents (F, C, h, w); one forward of branches · F."""
         frames = latents.shape[0]

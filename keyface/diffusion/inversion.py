@@ -1,100 +1,18 @@
-"""Deterministic DDIM inversion and denoising on one shared grid, with exact fp32 arithmetic.
+"""Deterministic DDIM inversion and denoising on one shared grid; see `keyface.diffusion.grid`."""
 
-A level counts grid points from the clean latent: level 0 is clean, level ℓ ≥ 1 sits at the ℓ-th smallest
-timestep of the grid. One denoising step is linear in the latent x and the network's output o,
-
-    x_{ℓ−1} = a_ℓ x_ℓ + b_ℓ o_ℓ,
-
-so its exact inverse is x_ℓ = (x_{ℓ−1} − b_ℓ o_ℓ) / a_ℓ. Only o_ℓ = ε(x_ℓ, t_ℓ) is unknown there.
-For ε-prediction this is diffusers' `DDIMInverseScheduler.from_config(ddim.config)`. For v-prediction it is
-not: diffusers converts v with the ᾱ of the wrong level, and a constant v does not come back.
-"""
-
-import copy
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
 
+from keyface.diffusion.grid import Grid
+
+__all__ = ["Grid", "denoise", "invert", "invert_to", "predict", "predict_original"]
+
 FIRST_LEVEL_CORRECTIONS = 2
 """Further ones of the first level, which has the widest step and no level below to learn from."""
-
-PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
-
-
-@dataclass(frozen=True)
-class Grid:
-    """The timesteps of a DDIM run and their noise levels.
-
-    Attributes:
-        timesteps: ascending; `timesteps[level - 1]` belongs to `level`.
-        alphas: ᾱ of the levels 0 … steps, `alphas[0]` that of the clean latent.
-        prediction_type: what the network's output means, as in the scheduler's configuration.
-    """
-
-    timesteps: tuple[int, ...]
-    alphas: tuple[float, ...]
-    prediction_type: str
-
-    @classmethod
-    def of(cls, scheduler: DDIMScheduler, steps: int) -> "Grid":
-        """Grid of `steps` steps, spaced as the scheduler spaces it; the scheduler stays as it is."""
-        prediction_type = str(scheduler.config.prediction_type)
-        if prediction_type not in PREDICTION_TYPES:
-            raise ValueError(
-                f"unknown prediction_type {prediction_type!r}; known: {', '.join(PREDICTION_TYPES)}"
-            )
-        own = copy.deepcopy(scheduler)
-        own.set_timesteps(steps)
-        timesteps = tuple(sorted(int(t) for t in own.timesteps))
-        alphas = tuple(float(scheduler.alphas_cumprod[t]) for t in timesteps)
-        if prediction_type == "epsilon" and min(alphas) <= 0.0:
-            raise ValueError(
-                "ε-prediction cannot start at zero terminal SNR; use v_prediction or leading spacing"
-            )
-        return cls(timesteps, (float(scheduler.final_alpha_cumprod), *alphas), prediction_type)
-
-    @property
-    def steps(self) -> int:
-        """Number of steps, which is also the noisiest level."""
-        return len(self.timesteps)
-
-    def timestep(self, level: int) -> int:
-        """Timestep of a level from 1 to `steps`."""
-        return self.timesteps[level - 1]
-
-    def coefficients(self, level: int) -> tuple[float, float]:
-        """(a, b) of the step x_{level−1} = a x_level + b o, from eq. 12 of the DDIM paper at η = 0."""
-        signal, noise = _signal_and_noise(self.alphas[level])
-        signal_to, noise_to = _signal_and_noise(self.alphas[level - 1])
-        if self.prediction_type == "epsilon":
-            return signal_to / signal, noise_to - signal_to * noise / signal
-        if self.prediction_type == "v_prediction":
-            return signal_to * signal + noise_to * noise, noise_to * signal - signal_to * noise
-        return noise_to / noise, signal_to - noise_to * signal / noise
-
-    def denoise(self, latents: Tensor, output: Tensor, level: int) -> Tensor:
-        """Latents (B, C, h, w) one level cleaner."""
-        a, b = self.coefficients(level)
-        return a * latents + b * output
-
-    def invert(self, latents: Tensor, output: Tensor, level: int) -> Tensor:
-        """Exact inverse of `denoise`: from `level` − 1 to `level`, given the output at `level`."""
-        a, b = self.coefficients(level)
-        if abs(a) < 1e-6:
-            raise ValueError(
-                f"the DDIM step to timestep {self.timestep(level)} cannot be inverted with "
-                f"{self.prediction_type} and {self.steps} steps; use more steps, ε- or v-prediction"
-            )
-        return (latents - b * output) / a
-
-
-def _signal_and_noise(alpha: float) -> tuple[float, float]:
-    return math.sqrt(alpha), math.sqrt(1.0 - alpha)
 
 
 def _original_and_noise(
@@ -156,6 +74,7 @@ def invert(
     fixed_point_iterations: int = 1,
     *,
     until: int | None = None,
+    levels: Sequence[int] | None = None,
     before_level: Callable[[int], None] | None = None,
 ) -> Tensor:
     """Deterministic DDIM inversion, without guidance and without gradient.
@@ -175,21 +94,24 @@ def invert(
         steps: of the whole grid.
         fixed_point_iterations: k.
         until: last level wanted, 1 … steps; None is all.
+        levels: the only ones to visit, ascending, where no exact reconstruction is wanted; replaces `until`.
         before_level: called with the level before the U-Net runs for it.
 
     Returns:
-        Trajectory (until + 1, B, C, h, w), fp32, `[level]` the latents of a level; `[0]` is the input.
+        Trajectory (visited levels + 1, B, C, h, w), fp32; `[0]` is the input.
     """
     grid = Grid.of(scheduler, steps)
     until = steps if until is None else until
     if not 0 <= until <= grid.steps:
         raise ValueError(f"level {until} is outside the grid of {grid.steps} steps")
-    trajectory = torch.empty((until + 1, *latents.shape), dtype=torch.float32, device=latents.device)
+    visited = range(1, until + 1) if levels is None else levels
+    grid = grid.only(visited)
+    trajectory = torch.empty((grid.steps + 1, *latents.shape), dtype=torch.float32, device=latents.device)
     trajectory[0] = latents
     outputs: list[Tensor] = []
-    for level in range(1, until + 1):
+    for level, wanted in enumerate(visited, start=1):
         if before_level is not None:
-            before_level(level)
+            before_level(wanted)
         below = trajectory[level - 1]
         corrections = fixed_point_iterations
         if not outputs or fixed_point_iterations == 0:

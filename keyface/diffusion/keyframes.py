@@ -1,10 +1,8 @@
 """Which frames are keyframes, which keyframes attend to each other, and which ones a frame follows."""
 
-import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 
@@ -45,42 +43,23 @@ class Neighbours:
     weight: float
 
 
-def neighbours(
-    frame: int,
-    keyframes: Sequence[int],
-    *,
-    weights: Literal["linear", "sigmoid"] = "linear",
-    which: Literal["surrounding", "previous"] = "surrounding",
-    interval: int | None = None,
-) -> Neighbours:
+def neighbours(frame: int, keyframes: Sequence[int]) -> Neighbours:
     """The keyframes that `frame` follows and their weights (Eq. 4): w₋ = d₊ / (d₊ + d₋).
 
     Args:
         frame: frame number.
         keyframes: ascending frame numbers.
-        weights: `sigmoid` takes the sigmoid of w₋, as TokenFlow does.
-        which: `surrounding`: the last keyframe not after the frame and the first not before it;
-            `previous`: the keyframe of the interval before and the frame's own one.
-        interval: frames a keyframe stands for; needed by `previous`.
 
     Returns:
-        Neighbours; at the ends of the clip both are the one keyframe there is.
+        The last keyframe not after the frame and the first not before it; at the ends of the clip both are
+        the one keyframe there is.
     """
-    if which == "previous":
-        if interval is None:
-            raise ValueError("neighbours of kind 'previous' need the interval")
-        own = frame // interval
-        before, after = keyframes[max(own - 1, 0)], keyframes[own]
-    else:
-        before = keyframes[max(bisect_right(keyframes, frame) - 1, 0)]
-        after = keyframes[min(bisect_left(keyframes, frame), len(keyframes) - 1)]
+    before = keyframes[max(bisect_right(keyframes, frame) - 1, 0)]
+    after = keyframes[min(bisect_left(keyframes, frame), len(keyframes) - 1)]
     if before == after:
         return Neighbours(before, after, 1.0)
     to_before, to_after = abs(frame - before), abs(frame - after)
-    weight = to_after / (to_after + to_before)
-    if weights == "sigmoid":
-        weight = 1.0 / (1.0 + math.exp(-weight))
-    return Neighbours(before, after, weight)
+    return Neighbours(before, after, to_after / (to_after + to_before))
 
 
 @dataclass(frozen=True)

@@ -67,9 +67,8 @@ class Blend:
     ) -> "Blend":
         """Blend of `frames`, each following its `follows`, from `keyframes` in the order of their rows."""
         row = {keyframe: i for i, keyframe in enumerate(keyframes)}
-        pairs = [(n.before, n.after) for n in follows]
-        fields = correspondences.fields(frames, pairs, device)
-        rows = torch.tensor([[row[before], row[after]] for before, after in pairs], device=device)
+        fields = correspondences.fields(frames, device)
+        rows = torch.tensor([[row[n.before], row[n.after]] for n in follows], device=device)
         weights = torch.tensor([n.weight for n in follows], device=device)
         return cls(rows, weights, fields, correspondences)
 

@@ -1,25 +1,74 @@
 """Tensors that live in files, so that a clip's length costs disk and not memory."""
 
 import math
+import mmap
+import os
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+Shape = tuple[int, ...]
+Layout = Mapping[str, tuple[Shape, torch.dtype]]
+"""Files by name: shape and type of the tensor in each."""
+
+
+def layout_bytes(layout: Layout) -> int:
+    """Bytes that the files take together."""
+    return sum(math.prod(shape) * dtype.itemsize for shape, dtype in layout.values())
+
 
 class Scratch:
-    """A folder of memory-mapped tensors."""
+    """A folder of memory-mapped tensors; what is in it already is used as it is."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._maps: dict[str, mmap.mmap] = {}
 
-    def tensor(self, name: str, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
-        """A zero tensor on the CPU in the file `name`; writing into it writes the file."""
-        path = self.folder / name
-        return torch.from_file(str(path), shared=True, size=math.prod(shape), dtype=dtype).reshape(shape)
+    def allocate(self, layout: Layout) -> dict[str, Tensor]:
+        """Make all files of a layout, with their space reserved: writing into them cannot run out of disk.
+
+        Raises:
+            ValueError: The disk cannot hold them; nothing was written.
+        """
+        missing = {name: each for name, each in layout.items() if not (self.folder / name).exists()}
+        needed, free = layout_bytes(missing), shutil.disk_usage(self.folder).free
+        if needed > free:
+            raise ValueError(
+                f"{self.folder}: this edit needs {needed / 2**20:.0f} MiB for temporary files, "
+                f"{free / 2**20:.0f} MiB are free; make room or edit a shorter clip"
+            )
+        return {name: self.tensor(name, shape, dtype) for name, (shape, dtype) in layout.items()}
+
+    def tensor(self, name: str, shape: Shape, dtype: torch.dtype = torch.float32) -> Tensor:
+        """The tensor in the file `name`, on the CPU, zeros if it is new; writing into it writes the file."""
+        size, path = math.prod(shape) * dtype.itemsize, self.folder / name
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            if os.fstat(file).st_size != size:
+                os.truncate(file, 0)
+                os.posix_fallocate(file, 0, size)
+            self._maps[name] = mmap.mmap(file, size)
+        finally:
+            os.close(file)
+        return torch.frombuffer(self._maps[name], dtype=dtype).reshape(shape)
+
+    def release(self) -> None:
+        """Give the resident pages back; they stay in the system's cache, and come again when touched.
+
+        Without this a process' resident memory grows with whatever it has ever touched of its files.
+        """
+        for each in self._maps.values():
+            each.madvise(mmap.MADV_DONTNEED)
+
+    def flush(self) -> None:
+        """Write everything through to the disk."""
+        for each in self._maps.values():
+            each.flush()
 
     @classmethod
     @contextmanager

@@ -62,6 +62,15 @@ class Injection:
         for pattern in (self.layers, self.residual_layers):
             re.compile(pattern)
 
+    @classmethod
+    def tokenflow(cls) -> "Injection":
+        """TokenFlow's: q and k of all decoder layers but the first one, and one ResNet block's residual."""
+        return cls(
+            layers=r"up_blocks\.(1\.attentions\.[1-9]|[2-9]\.attentions\.\d+)\..*attn1$",
+            until=0.5,
+            residual_until=0.8,
+        )
+
     def attention_active(self, step: int, steps: int) -> bool:
         """Whether denoising step `step` (0 is the noisiest) of `steps` takes ε1's attention."""
         return self.enabled and step < self.until * steps
@@ -77,44 +86,32 @@ class Propagation:
 
     Attributes:
         mode: `tokens` runs every frame through ε2 at every step, attn1 replaced by the keyframes' tokens;
-            `latent` denoises only keyframes and moves the latent edit along the correspondences.
+            `latent` denoises only keyframes and moves the latent edit along the correspondences;
+            `tokenflow` does what TokenFlow's published code does (`keyface.diffusion.tokenflow`).
         refine_steps: in `latent`, the last steps in which every frame does run through ε2 as in `tokens`.
-        weights: `linear` is w₋ = d₊ / (d₊ + d₋); `sigmoid` is TokenFlow's sigmoid of it.
-        neighbours: `surrounding` blends the keyframes before and after a frame; `previous` those of the
-            frame's own interval and of the interval before, as TokenFlow does.
-        random_keyframes: draw new keyframes at each step (only with `tokens`).
         correspondence_at: fractions of the inversion at which ε1's tokens are compared.
         locality: cost of moving: a displacement of d image sides lowers the cosine similarity by
             locality · d². It decides between look-alike tokens.
     """
 
-    mode: Literal["tokens", "latent"] = "tokens"
+    mode: Literal["tokens", "latent", "tokenflow"] = "tokens"
     refine_steps: int = 0
-    weights: Literal["linear", "sigmoid"] = "linear"
-    neighbours: Literal["surrounding", "previous"] = "surrounding"
-    random_keyframes: bool = False
     correspondence_at: tuple[float, ...] = (0.1, 0.2, 0.3)
     locality: float = 0.5
 
     def __post_init__(self) -> None:
-        _one_of("propagation.mode", self.mode, ("tokens", "latent"))
-        _one_of("propagation.weights", self.weights, ("linear", "sigmoid"))
-        _one_of("propagation.neighbours", self.neighbours, ("surrounding", "previous"))
+        _one_of("propagation.mode", self.mode, ("tokens", "latent", "tokenflow"))
         if self.refine_steps < 0:
             raise ValueError(f"propagation.refine_steps is {self.refine_steps}; it counts steps, from 0")
         if not self.correspondence_at:
             raise ValueError("propagation.correspondence_at is empty; give at least one fraction")
         for fraction in self.correspondence_at:
             _fraction("propagation.correspondence_at", fraction)
-        if self.random_keyframes and self.mode != "tokens":
-            raise ValueError("propagation.random_keyframes needs propagation.mode tokens")
 
     @classmethod
     def tokenflow(cls) -> "Propagation":
-        """TokenFlow's own choices, to be compared with ours in one program."""
-        return cls(
-            mode="tokens", weights="sigmoid", neighbours="previous", random_keyframes=True, locality=0.0
-        )
+        """TokenFlow, to be compared with ours in one program; goes with `Injection.tokenflow()`."""
+        return cls(mode="tokenflow")
 
     def levels(self, steps: int, last: int) -> tuple[int, ...]:
         """Levels (1 … `last`) of a `steps`-step inversion at which tokens are compared, ascending."""
@@ -128,6 +125,8 @@ class EditSettings:
     Attributes:
         steps: DDIM steps of the whole schedule; inversion and editing share the grid.
         guidance_scale: 1 switches guidance off and halves the cost of ε2.
+        guidance_from: fraction of the denoising steps, from the noisy end, after which guidance begins.
+        guidance_until: fraction after which it ends; steps outside cost half.
         interval: frames a keyframe stands for.
         joint_attention: keyframes attend to each other (Eq. 2–3). With `interval=1` and False the clip is
             edited frame by frame.
@@ -146,6 +145,8 @@ class EditSettings:
 
     steps: int = 50
     guidance_scale: float = 7.5
+    guidance_from: float = 0.0
+    guidance_until: float = 1.0
     interval: int = 8
     joint_attention: bool = True
     window: int = 8
@@ -166,16 +167,22 @@ class EditSettings:
         for name in ("anchors", "fixed_point_iterations"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 0")
-        _fraction("strength", self.strength)
+        for name in ("strength", "guidance_from", "guidance_until"):
+            _fraction(name, getattr(self, name))
 
     @property
     def start_level(self) -> int:
         """Level that editing starts from: 1 (almost clean) … `steps` (the whole inversion)."""
         return max(1, round(self.strength * self.steps))
 
+    def guided(self, step: int) -> bool:
+        """Whether denoising step `step` (0 is the noisiest) is guided."""
+        steps = self.start_level
+        return self.guidance_from * steps <= step < self.guidance_until * steps
+
     @property
     def token_level(self) -> int:
-        """Level from which every frame runs through ε2: `start_level` in `tokens`, 0 for never."""
-        if self.propagation.mode == "tokens":
+        """Level from which every frame runs through ε2: `start_level` but in `latent`, 0 for never."""
+        if self.propagation.mode != "latent":
             return self.start_level
         return min(self.propagation.refine_steps, self.start_level)

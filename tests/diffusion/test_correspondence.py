@@ -7,6 +7,7 @@ from keyface.diffusion.correspondence import (
     MATCHED_LAYERS,
     Correspondences,
     TokenRecorder,
+    descriptor_sizes,
     displacement_penalty,
     nearest_tokens,
     resize_field,
@@ -68,6 +69,7 @@ def test_recorder_gives_unit_descriptors_of_chosen_levels(make_unet):
     descriptors = recorder.descriptors()
     # 16 tokens: up_blocks.0 has two layers of width 32, the middle one; 64: up_blocks.1 two of 16.
     assert {size: d.shape for size, d in descriptors.items()} == {16: (2, 16, 96), 64: (2, 64, 32)}
+    assert descriptor_sizes(unet, (8, 8), levels=1) == {16: 96, 64: 32}
     for tokens in descriptors.values():
         torch.testing.assert_close(tokens.norm(dim=-1), torch.ones(tokens.shape[:2]))
     assert recorder.descriptors() == {}
@@ -76,12 +78,13 @@ def test_recorder_gives_unit_descriptors_of_chosen_levels(make_unet):
 def test_stored_fields_are_the_matched_ones(tmp_path):
     keys = unit(1, 64, 16).expand(2, -1, -1)
     shifted = keys.view(2, 8, 8, 16).roll(1, dims=2).flatten(1, 2)
-    store = Correspondences(Scratch(tmp_path), frames=5, latent_size=(8, 8), locality=0.0)
+    files = Scratch(tmp_path).allocate(Correspondences.layout(5, 2, {64: 16}))
+    store = Correspondences([0, 4], (8, 8), 0.0, files)
     store.put_descriptors([0, 4], {64: torch.stack([keys[0], shifted[0]])})
     pairs = [(0, 4), (0, 4)]
-    fields = store.match([1, 2], pairs, {64: keys})
+    fields = store.match(pairs, {64: keys})
     store.put_fields([1, 2], fields)
-    found = store.fields([2], pairs[:1], torch.device("cpu"))[64]
+    found = store.fields([2], torch.device("cpu"))[64]
     cells = torch.arange(64).view(8, 8)
     assert torch.equal(found[0, 0], cells.flatten())
     assert torch.equal(found[0, 1].view(8, 8), cells.roll(-1, dims=1))

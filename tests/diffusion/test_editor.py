@@ -32,7 +32,7 @@ VARIANTS = {
     "tokens": SMALL,
     "latent": changed(propagation=LATENT),
     "refined": changed(propagation=Propagation(mode="latent", refine_steps=2)),
-    "tokenflow": changed(propagation=Propagation.tokenflow()),
+    "tokenflow": changed(propagation=Propagation.tokenflow(), injection=Injection.tokenflow()),
     "frame by frame": changed(interval=1, joint_attention=False),
     "residual": changed(injection=Injection(residual_until=0.5)),
     "output": changed(injection=Injection(mode="output", layers="attn1")),
@@ -223,3 +223,49 @@ def test_batches_are_halved_when_memory_runs_out():
     batches.each(range(10), work)
     assert done == list(range(10))
     assert batches.size == 2
+
+
+def limit_batches(unet, most: int):
+    """A device whose memory holds so many latents at once."""
+
+    def check(_, inputs):
+        if len(inputs[0]) > most:
+            raise torch.OutOfMemoryError
+
+    return unet.register_forward_pre_hook(check)
+
+
+@pytest.mark.parametrize("mode", ["tokens", "latent"])
+def test_windows_are_halved_when_memory_runs_out(backbone, make_unet, frames, mode, caplog):
+    """The frames are those of an edit that was asked for the smaller window."""
+    direction, settings = make_unet(1), changed(interval=2, anchors=0, propagation=Propagation(mode=mode))
+    handle = limit_batches(direction, 4)
+    editor = VideoEditor(backbone, None, direction, dataclasses.replace(settings, window=4, chunk_size=8))
+    halved, _ = editor.edit_frames(frames, PROMPTS)
+    handle.remove()
+    small = VideoEditor(backbone, None, direction, dataclasses.replace(settings, window=2, chunk_size=2))
+    expected, _ = small.edit_frames(frames, PROMPTS)
+    torch.testing.assert_close(halved, expected, rtol=1e-3, atol=1e-3)
+    assert "out of memory: going on with windows of 2 keyframes" in caplog.text
+
+
+def test_a_device_that_holds_no_frame_is_an_error(backbone, make_unet, frames):
+    direction = make_unet(1)
+    limit_batches(direction, 0)
+    with pytest.raises(torch.OutOfMemoryError):
+        VideoEditor(backbone, None, direction, SMALL).edit_frames(frames[:2], PROMPTS)
+
+
+def test_steps_without_guidance_cost_half(backbone, make_unet, frames):
+    direction = make_unet(1)
+    counter = Counter(direction)
+    settings = changed(guidance_from=0.25, guidance_until=0.5, propagation=LATENT)
+    VideoEditor(backbone, None, direction, settings).edit_frames(frames, PROMPTS)
+    keyframes, guided, unguided = 3, 1, 3
+    assert counter.seen == keyframes * (2 * guided + unguided)
+
+
+def test_disk_is_known_before_the_edit(backbone, direction, frames):
+    editor = VideoEditor(backbone, None, direction, SMALL)
+    _, report = editor.edit_frames(frames, PROMPTS)
+    assert editor.temporary_bytes(TensorFrames(frames)) == report.disk_bytes > 0

@@ -27,13 +27,6 @@ def test_weights_by_distance():
     assert first.weight == last.weight == 1.0
 
 
-def test_tokenflow_follows_own_and_previous_interval():
-    found = neighbours(9, [2, 11], which="previous", interval=8, weights="sigmoid")
-    assert (found.before, found.after) == (2, 11)
-    assert found.weight == pytest.approx(1 / (1 + math.exp(-2 / 9)))
-    assert neighbours(5, [2, 11], which="previous", interval=8).after == 2
-
-
 @pytest.mark.parametrize("count", [1, 3, 10])
 def test_few_keyframes_are_one_window(count):
     windows = joint_windows(range(count), window=8, anchors=2)

@@ -9,7 +9,8 @@ from keyface.diffusion.settings import EditSettings, Injection, Propagation
 
 
 def blend_of(tmp_path, field, follows, keyframes):
-    store = Correspondences(Scratch(tmp_path), frames=10, latent_size=(4, 4), locality=0.0)
+    files = Scratch(tmp_path).allocate(Correspondences.layout(10, len(keyframes), {16: 1}))
+    store = Correspondences(keyframes, (4, 4), 0.0, files)
     store.put_fields(list(range(10)), {16: field.expand(10, 2, 16)})
     return Blend.of(range(1, 1 + len(follows)), follows, keyframes, store, torch.device("cpu"))
 
@@ -54,18 +55,12 @@ def test_only_wanted_tokens_are_kept():
 def test_settings_say_what_is_wrong():
     with pytest.raises(ValueError, match=r"injection.mode is 'q'; choose one of qk, kv, output"):
         Injection(mode="q")
-    with pytest.raises(ValueError, match="random_keyframes needs"):
-        Propagation(mode="latent", random_keyframes=True)
+    with pytest.raises(ValueError, match=r"propagation.mode is 'token'; choose one of tokens, latent, tok"):
+        Propagation(mode="token")
     with pytest.raises(ValueError, match="interval is 0"):
         EditSettings(interval=0)
     with pytest.raises(ValueError, match="strength is 2"):
         EditSettings(strength=2)
-
-
-def test_tokenflow_preset():
-    preset = Propagation.tokenflow()
-    assert (preset.mode, preset.weights, preset.neighbours) == ("tokens", "sigmoid", "previous")
-    assert preset.random_keyframes
 
 
 def test_levels_and_active_steps():

@@ -1,0 +1,71 @@
+"""What an edit is worth, against the exact truth of the miniature's clip, by the project's own measures."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from keyface.benchmark.raw import RawFrames, RawSink
+from keyface.evaluation.judges import Judges, edit_success
+from keyface.metrics.identity import cosine_distance, embed_clip
+from keyface.metrics.temporal import temporal_loss
+from keyface.miniature.trials import FIRST_PERSON, Trial, next_person, trial
+from keyface.plugins import Category
+
+
+@dataclass(frozen=True)
+class RenderedClip:
+    """One held-out person's clip in a file, with what is true of it.
+
+    Attributes:
+        path: raw frames, as all modes read them.
+        truth: the trial that it was rendered from.
+        size: rows and columns.
+    """
+
+    path: Path
+    truth: Trial
+    size: int
+
+    @property
+    def length(self) -> int:
+        """Number of frames."""
+        return len(self.truth.frames)
+
+
+def render_clip(
+    categories: Sequence[Category], path: Path, frames: int, size: int, seed: int
+) -> RenderedClip:
+    """Render the clip of somebody who lacks the categories; a longer clip begins as a shorter one does."""
+    found = trial(next_person(categories, FIRST_PERSON, seed), categories, frames, size, seed)
+    with RawSink(path) as sink:
+        sink(found.frames)
+    return RenderedClip(path, found, size)
+
+
+def score(clip: RenderedClip, edited: Path, judges: Judges) -> dict[str, float]:
+    """Score an edit as `keyface demo` does.
+
+    Args:
+        clip: The clip.
+        edited: Raw frames of the edit.
+        judges: Recognizers and classifier that trained nothing.
+
+    Returns:
+        `identity_distance` (mean over the recognizers; 0 is the same person), `edit_success` (share of
+        frames that have every attribute asked for), `temporal_loss` (Eq. 7 with the exact flow).
+    """
+    frames = RawFrames(edited, clip.length, clip.size).read()
+    source = RawFrames(clip.path, clip.length, clip.size).read()
+    distances = [
+        cosine_distance(embed_clip(each, frames), embed_clip(each, source))
+        for each in judges.recognizers.values()
+    ]
+    if judges.classifier is None:
+        raise ValueError("edit success needs judges with a classifier")
+    return {
+        "identity_distance": float(torch.stack(distances).mean()),
+        "edit_success": edit_success(judges.classifier, frames, *clip.truth.categories),
+        "temporal_loss": float(temporal_loss(frames, clip.truth.flow, clip.truth.valid)),
+    }

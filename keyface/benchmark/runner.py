@@ -1,0 +1,110 @@
+"""Interleaved repeats, one process each, and their medians."""
+
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from keyface.benchmark.request import Request
+from keyface.evaluation.files import file_sha256, write_text
+
+STAGES = ("encode", "invert", "reconstruct", "edit", "decode")
+
+_TAIL = 5
+
+
+@dataclass
+class Cell:
+    """One row of the table: a mode at a length.
+
+    Attributes:
+        name: of the mode.
+        request: what each repeat is asked.
+        runs: what the repeats measured.
+        digests: hashes of the edited frames; equal requests must give equal frames.
+    """
+
+    name: str
+    request: Request
+    runs: list[dict[str, Any]] = field(default_factory=list)
+    digests: set[str] = field(default_factory=set)
+
+    def median(self, key: str) -> float | None:
+        """Median of what the repeats measured; None where nothing was."""
+        values = [run[key] for run in self.runs if run[key] is not None]
+        return float(statistics.median(values)) if values else None
+
+    def row(self, quality: Mapping[str, float | None]) -> dict[str, Any]:
+        """The cell as a flat object for the JSON file.
+
+        Args:
+            quality: `identity_distance`, `edit_success` and `temporal_loss`; None where there is no truth.
+        """
+        measured = ("seconds_cpu", "seconds_wall", "peak_mb")
+        further = (*(f"seconds_{stage}" for stage in STAGES), "peak_gpu_mb", "disk_mb")
+        return {
+            "mode": self.name,
+            "frames": self.request.frames,
+            **{key: self.median(key) for key in measured},
+            **quality,
+            **{key: self.median(key) for key in further},
+            "repeats": len(self.runs),
+            "device": self.runs[0]["device"],
+        }
+
+
+def run_interleaved(
+    cells: Sequence[Cell], repeats: int, folder: Path, tell: Callable[[str], None]
+) -> Iterator[Cell]:
+    """Measure every cell once, then every cell again, so that what slows the machine slows them all alike.
+
+    Args:
+        cells: Filled with what is measured.
+        repeats: How often each.
+        folder: For requests and results.
+        tell: Told of each measurement.
+
+    Yields:
+        Each cell after its last repeat.
+
+    Raises:
+        ValueError: A measurement failed, or equal requests gave different frames.
+    """
+    for repeat in range(repeats):
+        for number, cell in enumerate(cells):
+            result = run_once(cell.request, folder / f"{number}-{repeat}")
+            cell.runs.append(result)
+            tell(
+                f"[{repeat + 1}/{repeats}] {cell.name}, {cell.request.frames} frames: "
+                f"{result['seconds_wall']:.1f} s, {result['peak_mb']:.0f} MB"
+            )
+            if cell.request.edited is not None:
+                cell.digests.add(file_sha256(cell.request.edited))
+            if len(cell.digests) > 1 and cell.request.device == "cpu":
+                raise ValueError(
+                    f"{cell.name}, {cell.request.frames} frames: two runs of one edit gave different frames"
+                )
+            if repeat == repeats - 1:
+                yield cell
+
+
+def run_once(request: Request, stem: Path) -> dict[str, Any]:
+    """Measure in a fresh process.
+
+    Raises:
+        ValueError: It failed; the message ends with what it said last.
+    """
+    asked, result = stem.with_suffix(".request.json"), stem.with_suffix(".result.json")
+    write_text(asked, request.to_json())
+    # -P: the folder `keyface` of a working tree must not hide the installed package.
+    command = [sys.executable, "-P", "-m", "keyface.benchmark.child", str(asked), str(result)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        said = " | ".join(done.stderr.strip().splitlines()[-_TAIL:])
+        raise ValueError(f"a measurement ended with status {done.returncode}: {said}")
+    found: dict[str, Any] = json.loads(result.read_text())
+    return found

@@ -1,0 +1,97 @@
+"""The timesteps of a DDIM run, and its steps in exact fp32 arithmetic in both directions.
+
+A level counts grid points from the clean latent: level 0 is clean, level ℓ ≥ 1 sits at the ℓ-th smallest
+timestep of the grid. One denoising step is linear in the latent x and the network's output o,
+
+    x_{ℓ−1} = a_ℓ x_ℓ + b_ℓ o_ℓ,
+
+so its exact inverse is x_ℓ = (x_{ℓ−1} − b_ℓ o_ℓ) / a_ℓ. Only o_ℓ = ε(x_ℓ, t_ℓ) is unknown there.
+For ε-prediction this is diffusers' `DDIMInverseScheduler.from_config(ddim.config)`. For v-prediction it is
+not: diffusers converts v with the ᾱ of the wrong level, and a constant v does not come back.
+"""
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from diffusers import DDIMScheduler
+from torch import Tensor
+
+PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The timesteps of a DDIM run and their noise levels.
+
+    Attributes:
+        timesteps: ascending; `timesteps[level - 1]` belongs to `level`.
+        alphas: ᾱ of the levels 0 … steps, `alphas[0]` that of the clean latent.
+        prediction_type: what the network's output means, as in the scheduler's configuration.
+    """
+
+    timesteps: tuple[int, ...]
+    alphas: tuple[float, ...]
+    prediction_type: str
+
+    @classmethod
+    def of(cls, scheduler: DDIMScheduler, steps: int) -> "Grid":
+        """Grid of `steps` steps, spaced as the scheduler spaces it; the scheduler stays as it is."""
+        prediction_type = str(scheduler.config.prediction_type)
+        if prediction_type not in PREDICTION_TYPES:
+            raise ValueError(
+                f"unknown prediction_type {prediction_type!r}; known: {', '.join(PREDICTION_TYPES)}"
+            )
+        own = copy.deepcopy(scheduler)
+        own.set_timesteps(steps)
+        timesteps = tuple(sorted(int(t) for t in own.timesteps))
+        alphas = tuple(float(scheduler.alphas_cumprod[t]) for t in timesteps)
+        if prediction_type == "epsilon" and min(alphas) <= 0.0:
+            raise ValueError(
+                "ε-prediction cannot start at zero terminal SNR; use v_prediction or leading spacing"
+            )
+        return cls(timesteps, (float(scheduler.final_alpha_cumprod), *alphas), prediction_type)
+
+    @property
+    def steps(self) -> int:
+        """Number of steps, which is also the noisiest level."""
+        return len(self.timesteps)
+
+    def only(self, levels: Sequence[int]) -> "Grid":
+        """The grid that visits only these levels, ascending, in wider steps."""
+        alphas = (self.alphas[0], *(self.alphas[level] for level in levels))
+        return Grid(tuple(self.timestep(level) for level in levels), alphas, self.prediction_type)
+
+    def timestep(self, level: int) -> int:
+        """Timestep of a level from 1 to `steps`."""
+        return self.timesteps[level - 1]
+
+    def coefficients(self, level: int) -> tuple[float, float]:
+        """(a, b) of the step x_{level−1} = a x_level + b o, from eq. 12 of the DDIM paper at η = 0."""
+        signal, noise = _signal_and_noise(self.alphas[level])
+        signal_to, noise_to = _signal_and_noise(self.alphas[level - 1])
+        if self.prediction_type == "epsilon":
+            return signal_to / signal, noise_to - signal_to * noise / signal
+        if self.prediction_type == "v_prediction":
+            return signal_to * signal + noise_to * noise, noise_to * signal - signal_to * noise
+        return noise_to / noise, signal_to - noise_to * signal / noise
+
+    def denoise(self, latents: Tensor, output: Tensor, level: int) -> Tensor:
+        """Latents (B, C, h, w) one level cleaner."""
+        a, b = self.coefficients(level)
+        return a * latents + b * output
+
+    def invert(self, latents: Tensor, output: Tensor, level: int) -> Tensor:
+        """Exact inverse of `denoise`: from `level` − 1 to `level`, given the output at `level`."""
+        a, b = self.coefficients(level)
+        if abs(a) < 1e-6:
+            raise ValueError(
+                f"the DDIM step to timestep {self.timestep(level)} cannot be inverted with "
+                f"{self.prediction_type} and {self.steps} steps; use more steps, ε- or v-prediction"
+            )
+        return (latents - b * output) / a
+
+
+def _signal_and_noise(alpha: float) -> tuple[float, float]:
+    return math.sqrt(alpha), math.sqrt(1.0 - alpha)

@@ -1,0 +1,54 @@
+"""What of an edit is done, written down so that a killed edit goes on where it was."""
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+Value = int | float | bool | Sequence[int | float | bool]
+
+
+class Journal:
+    """Names and values that survive the process.
+
+    Whatever an entry says is done was written before it, and what is being done writes nothing that an
+    entry relies on: latents at one level are read, those at the next are written elsewhere.
+
+    Args:
+        path: The file; None forgets at the end of the process.
+        before: Called before each entry is written, to bring what it speaks of to the disk.
+    """
+
+    def __init__(self, path: Path | None = None, before: Callable[[], None] = lambda: None) -> None:
+        self._path, self._before = path, before
+        known = path is not None and path.is_file()
+        self._entries: dict[str, Value] = json.loads(path.read_bytes()) if path is not None and known else {}
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is any entry."""
+        return bool(self._entries)
+
+    def count(self, name: str) -> int:
+        """How many units of `name` are done."""
+        value = self._entries.get(name, 0)
+        assert isinstance(value, int)
+        return value
+
+    def numbers(self, name: str) -> list[float] | None:
+        """Numbers under a name, if they were written."""
+        value = self._entries.get(name)
+        return [float(each) for each in value] if isinstance(value, Sequence) else None
+
+    def write(self, **entries: Value) -> None:
+        """Write entries, all or none of them."""
+        self._entries |= entries
+        if self._path is None:
+            return
+        self._before()
+        temporary = self._path.with_suffix(".part")
+        with temporary.open("w") as file:
+            json.dump(self._entries, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, self._path)

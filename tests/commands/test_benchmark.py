@@ -1,0 +1,67 @@
+"""`keyface benchmark`, with real processes, tried dry."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from keyface.cli import main
+from keyface.evaluation.speed import read_benchmark
+
+COLUMNS = (
+    "mode",
+    "frames",
+    "seconds_cpu",
+    "seconds_wall",
+    "peak_mb",
+    "identity_distance",
+    "edit_success",
+    "temporal_loss",
+)
+
+
+def test_the_miniature_is_measured_and_judged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = tmp_path / "bench.json"
+    words = ["--frames", "4", "--modes", "latent", "--dry-run", "--json", str(table)]
+    assert main(["benchmark", *words]) == 0
+    rows = json.loads(table.read_text())
+    assert [(row["mode"], row["frames"]) for row in rows] == [("latent", 4)]
+    for row in rows:
+        assert tuple(row)[: len(COLUMNS)] == COLUMNS
+        assert row["seconds_wall"] >= sum(row[f"seconds_{s}"] for s in ("encode", "invert", "edit", "decode"))
+        assert row["peak_mb"] > 100
+        assert 0.0 <= row["edit_success"] <= 1.0
+        assert row["identity_distance"] > 0.0
+        assert row["temporal_loss"] > 0.0
+    assert table.with_suffix(".png").is_file()
+    assert read_benchmark(table) == rows
+    assert "identity_distance" in capsys.readouterr().out
+
+
+def test_stable_diffusions_shapes_are_tried_dry(tmp_path: Path) -> None:
+    table = tmp_path / "bench.json"
+    words = ["--scale", "sd21", "--dry-run", "--frames", "300", "--modes", "latent:guidance=1"]
+    assert main(["benchmark", *words, "--dtype", "bf16", "--channels-last", "--json", str(table)]) == 0
+    rows = json.loads(table.read_text())
+    assert [row["frames"] for row in rows] == [4], "a dry run is short whatever was asked for"
+    assert {row["mode"] for row in rows} == {"latent:guidance=1"}
+    assert all(row["edit_success"] is None for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--modes", "token"], "unknown mode 'token'"),
+        (["--modes", "tokens,tokens"], "tokens is given twice"),
+        (["--modes", "tokens:stepps=3"], "did you mean"),
+        (["--frames", "a"], "whole numbers"),
+        (["--frames", "1"], "at least 2 frames"),
+        (["--repeats", "0"], "at least 1"),
+        (["--edits", ","], "--edits is empty"),
+    ],
+)
+def test_requests_of_no_use_are_refused(
+    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["benchmark", *words]) == 1
+    assert told in capsys.readouterr().err

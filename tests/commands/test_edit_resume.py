@@ -1,0 +1,88 @@
+"""`keyface edit` killed for real, and what other commands are told afterwards."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from keyface.cli import main
+from keyface.video import VideoReader
+
+PATIENCE_SECONDS = 600.0
+
+
+def command(video: Path, output: Path, weights: Path, *more: str) -> list[str]:
+    words = ["edit", str(video), "-o", str(output), "--weights", str(weights), "--source", "a man"]
+    return [*words, "--interval", "3", "--guidance", "2", "--steps", "60", *more]
+
+
+def kill_in_the_middle(words: list[str], journal: Path) -> None:
+    """Starts the command in a process of its own, and kills it when it has edited for a few steps."""
+    code = "import sys; from keyface.cli import main; sys.exit(main(sys.argv[1:]))"
+    process = subprocess.Popen([sys.executable, "-P", "-c", code, *words], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        if journal.is_file() and json.loads(journal.read_text()).get("steps", 0) >= 3:
+            process.kill()
+        time.sleep(0.002)
+    assert process.wait(timeout=60) == -signal.SIGKILL, "it ended before it could be killed"
+
+
+def frames_of(path: Path) -> torch.Tensor:
+    return torch.cat(list(VideoReader(path).chunks(16)))
+
+
+def test_a_killed_edit_goes_on_and_no_other_edit_does(
+    video: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, output, state = tmp_path / "whole.mp4", tmp_path / "out.mp4", tmp_path / "out.mp4.state"
+    assert main(command(video, whole, weights, "--prompt", "a man with glasses")) == 0
+    assert not Path(f"{whole}.state").exists()
+    assert "temporary files: " in capsys.readouterr().err
+
+    kill_in_the_middle(
+        command(video, output, weights, "--prompt", "a man with glasses"), state / "journal.json"
+    )
+    assert not output.exists()
+    done = json.loads((state / "journal.json").read_text())["steps"]
+    assert 3 <= done < 60
+
+    assert main(command(video, output, weights, "--prompt", "a woman")) == 1
+    assert "prompts.target was 'a man with glasses' and is now 'a woman'" in capsys.readouterr().err
+    other = tmp_path / "other.mp4"
+    other.write_bytes(whole.read_bytes())
+    assert main(command(other, output, weights, "--prompt", "a man with glasses")) == 1
+    assert "input.sha256 was" in capsys.readouterr().err
+    file = weights / "unet" / "diffusion_pytorch_model.safetensors"
+    trained = file.read_bytes()
+    file.write_bytes(trained[:-4] + bytes(4))
+    assert main(command(video, output, weights, "--prompt", "a man with glasses")) == 1
+    assert "diffusion_pytorch_model.safetensors was" in capsys.readouterr().err
+    file.write_bytes(trained)
+    assert state.is_dir(), "what was refused has changed nothing"
+
+    assert main(command(video, output, weights, "--prompt", "a man with glasses", "--resume")) == 0
+    assert "going on with the edit that was stopped" in capsys.readouterr().err
+    assert torch.equal(frames_of(output), frames_of(whole))
+    assert not state.exists()
+    assert not list(tmp_path.glob("*.part*"))
+
+
+def test_restart_and_resume_say_what_they_want(
+    video: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out.mp4"
+    assert main(command(video, output, weights, "--prompt", "a man with glasses", "--resume")) == 1
+    assert "no edit of" in capsys.readouterr().err
+    assert (
+        main(command(video, output, weights, "--prompt", "a man with glasses", "--resume", "--restart")) == 1
+    )
+    assert "give one of the two" in capsys.readouterr().err
+    (tmp_path / "out.mp4.state").mkdir()
+    assert main(command(video, output, weights, "--prompt", "a man with glasses", "--restart")) == 1
+    assert "not the folder of a stopped edit" in capsys.readouterr().err

@@ -1,0 +1,153 @@
+"""Edits that are stopped anywhere and go on; the process that is really killed is in tests/commands."""
+
+import contextlib
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from keyface.diffusion.editor import EditSettings, Injection, Prompts, Propagation, TensorFrames, VideoEditor
+from keyface.diffusion.journal import Journal
+from keyface.diffusion.state import State, discard
+
+PROMPTS = Prompts("a face", "a face with glasses")
+SMALL = EditSettings(steps=4, interval=2, window=1, anchors=1, chunk_size=3, guidance_scale=3.0)
+VARIANTS = {
+    "tokens": SMALL,
+    "refined": dataclasses.replace(SMALL, propagation=Propagation(mode="latent", refine_steps=2)),
+    "latent": dataclasses.replace(SMALL, propagation=Propagation(mode="latent")),
+    "tokenflow": dataclasses.replace(
+        SMALL, propagation=Propagation.tokenflow(), injection=Injection.tokenflow()
+    ),
+}
+
+
+class StoppedError(Exception):
+    """Stands for the end of the process."""
+
+
+class Fuse:
+    """Ends an edit when something was written into its journal for the n-th time."""
+
+    def __init__(self, journal, writes):
+        self.journal, self.left, self.write = journal, writes, journal.write
+        journal.write = self
+
+    def __call__(self, **entries):
+        self.write(**entries)
+        self.left -= 1
+        if self.left == 0:
+            raise StoppedError
+
+
+def edit(editor, frames, folder, stop_after=None):
+    edited = []
+    with State.open(folder, {"frames": len(frames)}) as state:
+        if stop_after is not None:
+            Fuse(state.journal, stop_after)
+        editor.edit(TensorFrames(frames), PROMPTS, edited.append, state=state)
+    return torch.cat(edited)
+
+
+def stop_early(folder, request):
+    with contextlib.suppress(StoppedError), State.open(folder, request) as state:
+        state.journal.write(encode=3)
+        raise StoppedError
+
+
+@pytest.mark.parametrize("settings", VARIANTS.values(), ids=VARIANTS)
+def test_a_stopped_edit_goes_on_and_gives_the_same_frames(backbone, make_unet, frames, tmp_path, settings):
+    direction, frames = make_unet(1), frames[:7]
+    editor = VideoEditor(backbone, None, direction, settings)
+    whole, _ = editor.edit_frames(frames, PROMPTS)
+    folder, stops = tmp_path / "state", 0
+    for writes in (2, 4, 3, 4, 2, 5):
+        try:
+            found = edit(editor, frames, folder, stop_after=writes)
+            break
+        except StoppedError:
+            stops += 1
+            assert folder.is_dir()
+    else:
+        found = edit(editor, frames, folder)
+    assert stops >= 4
+    assert torch.equal(found, whole)
+    assert not folder.exists()
+
+
+def test_only_the_window_that_was_cut_short_is_done_again(backbone, make_unet, frames, tmp_path):
+    """Windows that are done run again only where they are remembered: the first, for its anchors."""
+    direction = make_unet(1)
+    editor = VideoEditor(
+        backbone, None, direction, dataclasses.replace(SMALL, propagation=Propagation(mode="latent"))
+    )
+    seen = []
+    with State.open(tmp_path / "state", {}) as state:
+        write = state.journal.write
+
+        def stop(**entries):
+            write(**entries)
+            if entries.get("groups") == 3:
+                raise StoppedError
+
+        state.journal.write = stop
+        with pytest.raises(StoppedError):
+            editor.edit(TensorFrames(frames), PROMPTS, seen.append, state=state)
+        # five keyframes, one of them an anchor: windows of 2, 1, 1 and 1
+        batches = []
+        state.journal.write = write
+        handle = direction.register_forward_pre_hook(lambda _, inputs: batches.append(len(inputs[0])))
+        editor.edit(TensorFrames(frames), PROMPTS, seen.append, state=state)
+        handle.remove()
+    branches, steps_left = 2, SMALL.steps - 1
+    assert batches[:2] == [2 * branches, branches], "the anchors' window, then the fourth"
+    assert len(batches) == 2 + 4 * steps_left
+
+
+def test_another_request_is_refused_with_the_difference(tmp_path):
+    folder = tmp_path / "state"
+    stop_early(folder, {"prompts": {"target": "a"}, "seed": 0})
+    told = "prompts.target was 'a' and is now 'b'; repeat the command"
+    with pytest.raises(ValueError, match=told), State.open(folder, {"prompts": {"target": "b"}, "seed": 0}):
+        pytest.fail("opened")
+    with State.open(folder, {"prompts": {"target": "a"}, "seed": 0}) as state:
+        assert state.resumed
+        assert state.journal.count("encode") == 3
+
+
+def test_one_process_at_a_time(tmp_path):
+    with (
+        State.open(tmp_path / "state", {}),
+        pytest.raises(ValueError, match="another process"),
+        State.open(tmp_path / "state", {}),
+    ):
+        pytest.fail("opened")
+
+
+def test_nothing_is_left_of_an_edit_that_did_not_begin(tmp_path):
+    with pytest.raises(StoppedError), State.open(tmp_path / "state", {}):
+        raise StoppedError
+    assert not list(tmp_path.iterdir())
+
+
+def test_discard_removes_nothing_else(tmp_path):
+    discard(tmp_path / "nothing")
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(ValueError, match="not the folder of a stopped edit"):
+        discard(tmp_path / "mine")
+    stop_early(tmp_path / "state", {})
+    discard(tmp_path / "state")
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_a_journal_is_whole_and_comes_after_what_it_speaks_of(tmp_path):
+    order = []
+    journal = Journal(
+        tmp_path / "journal.json", before=lambda: order.append((tmp_path / "journal.json").exists())
+    )
+    journal.write(encode=2, errors=[0.5, 0.25])
+    assert order == [False]
+    assert json.loads((tmp_path / "journal.json").read_text()) == {"encode": 2, "errors": [0.5, 0.25]}
+    again = Journal(tmp_path / "journal.json")
+    assert (again.count("encode"), again.numbers("errors"), again.count("new")) == (2, [0.5, 0.25], 0)
