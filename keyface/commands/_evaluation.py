@@ -61,8 +61,8 @@ def load_model(
     weights: Path | None, identity: Path | None, direction: Path | None, device: str | None, seed: int
 ) -> Model:
     """What edits, with the defaults of `keyface edit`."""
-    from keyface.commands._edit_setup import MINIATURE_STRENGTH, load_models
-    from keyface.diffusion.settings import EditSettings
+    from keyface.commands._edit_setup import MINIATURE_INJECTION_UNTIL, MINIATURE_STRENGTH, load_models
+    from keyface.diffusion.settings import EditSettings, Injection
     from keyface.evaluation.judges import folder_sha256
     from keyface.evaluation.ours import Model
 
@@ -76,7 +76,8 @@ def load_model(
     versions = {name: folder_sha256(folder) for name, folder in folders.items() if folder is not None}
     settings = EditSettings(seed=seed)
     if models.is_miniature:
-        settings = replace(settings, **MINIATURE_SETTINGS)
+        injection = Injection(until=MINIATURE_INJECTION_UNTIL)
+        settings = replace(settings, injection=injection, **MINIATURE_SETTINGS)
     strength = MINIATURE_STRENGTH if models.is_miniature else 1.0
     return Model(models.backbone, models.identity, models.direction, settings, strength, versions)
 

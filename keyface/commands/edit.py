@@ -49,7 +49,7 @@ def edit(
     guidance: float | None = None,
     interval: int = 8,
     propagation: Literal["tokens", "latent"] = "tokens",
-    injection_until: float = 0.5,
+    injection_until: float | None = None,
     strength: float | None = None,
     seed: int = 0,
     crop: str | None = None,
@@ -84,9 +84,10 @@ def edit(
         guidance: Classifier-free guidance scale.
         interval: Frames from one keyframe to the next.
         propagation: How the keyframes' edit reaches the other frames.
-        injection_until: Fraction of the steps in which identity features are injected.
+        injection_until: Fraction of the steps in which identity features are injected; 0.5 if not given, with
+            the miniature 1.
         strength: Fraction of the inversion that is undone, up to 1; less changes less. If not given, that of
-            the categories, with the miniature three quarters of it.
+            the categories, with the miniature 0.65 of it.
         seed: Decides which frames become keyframes.
         crop: Square to edit, as x,y,size in pixels; the largest in the middle if not given.
         max_seconds: Edit only the first so many seconds.
