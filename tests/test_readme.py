@@ -25,6 +25,7 @@ SMALLER = {
     "keyface shards render": "--count 24 --samples-per-shard 12",
     "keyface miniature measure": "--faces 4 --prompts 2",
     "keyface evaluate --protocol miniature": "--clips 2 --gallery 1 --frames 2 --edit steps=2",
+    "keyface benchmark": "--dry-run",
     "keyface ablate": "--identities 1 --frames 2 --steps 2 --distractors 1",
     "lightning fit -c configs/miniature": (
         "--trainer.max_steps 1 --trainer.val_check_interval 1 --trainer.limit_val_batches 1 "
@@ -35,6 +36,9 @@ SMALLER = {
 
 FULL_SIZE = "configs/base.yaml"
 """A command with this needs GPUs and the paper's data: its configuration is read, its networks are not."""
+
+NEEDS_DATA = ("keyface shards celeba-hq", "keyface caption", "keyface shards invert")
+"""Commands on data that only the user has: here they must say in one line what is missing."""
 
 
 def blocks(language: str) -> list[str]:
@@ -92,6 +96,11 @@ def test_every_command_of_the_readme_runs(newcomer: Path, capsys: pytest.Capture
                 run_training([*words[1:], "--print_config"])
             assert ended.value.code in (0, None)
             assert "max_steps: 30000" in capsys.readouterr().out
+            continue
+        if command.startswith(NEEDS_DATA):
+            assert main(words[1:]) == 1
+            error = capsys.readouterr().err
+            assert re.search(r"^keyface: error: .*(complete|missing|no such)", error, flags=re.MULTILINE)
             continue
         smaller = next((extra for start, extra in SMALLER.items() if command.startswith(start)), "")
         try:
