@@ -278,9 +278,13 @@ def restrict_imports() -> None:
 
 
 def one_line(error: BaseException) -> str:
-    """Returns an error's message in one line; a KeyError's without the quotes that `str` adds."""
-    message = error.args[0] if isinstance(error, KeyError) and error.args else error
-    return " ".join(str(message).split()) or type(error).__name__
+    """Returns an error's message in one line; a KeyError's without the quotes that `str` adds.
+
+    Of what jsonargparse wraps around an error that a config's class raised, only that error is left.
+    """
+    message = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+    reasons = reasons_of([line.strip() for line in message.splitlines()])
+    return " ".join(" ".join(reasons).removeprefix("- ").split()) or type(error).__name__
 
 
 def warning_line(
@@ -294,7 +298,14 @@ def parsing_error(message: str) -> str:
     """Returns the telling part of jsonargparse's message, which may be a page long, in one line."""
     lines = [line.strip() for line in message.splitlines()]
     if "Errors:" in lines:
-        reasons = [line for line in lines[lines.index("Errors:") + 1 :] if not line.startswith("Given value")]
-        lines = [lines[0], *(line for line in reasons if "NoneType" not in line)]
+        lines = [lines[0], *reasons_of(lines)]
     advice = f"{TRUST_VARIABLE}=package,... allows packages that you trust."
     return re.sub(r"Add the import path to import_path_allowlist.*?allow it\.", advice, " ".join(lines))
+
+
+def reasons_of(lines: list[str]) -> list[str]:
+    """Returns what follows "Errors:" in the lines of jsonargparse's message, or all of another's."""
+    if "Errors:" not in lines:
+        return lines
+    reasons = [line for line in lines[lines.index("Errors:") + 1 :] if not line.startswith("Given value")]
+    return [line for line in reasons if "NoneType" not in line]

@@ -259,3 +259,12 @@ def test_tracebacks_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KEYFACE_DEBUG", "1")
     with pytest.raises(ValueError, match="one of the two"):
         main(["edit", "in.mp4", "-o", "out.mp4"])
+
+
+def test_an_error_of_a_config_s_class_is_told_without_its_wrapping() -> None:
+    wrapped = ValueError(
+        "Does not validate against any of the Union subtypes\nSubtypes: [A, B]\nErrors:\n"
+        "  - missing weights: blip2\n  - Expected a <class 'NoneType'>\nGiven value type: A\nGiven value: a"
+    )
+    assert one_line(wrapped) == "missing weights: blip2"
+    assert one_line(KeyError("no such\nthing")) == "no such thing"
