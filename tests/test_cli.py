@@ -12,7 +12,7 @@ import yaml
 
 import keyface
 from keyface import cli
-from keyface.cli import COMMANDS, TRAINING, Command, Group, main
+from keyface.cli import COMMANDS, TRAINING, Command, Group, main, one_line
 
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 
