@@ -4,10 +4,12 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from keyface.cli import main
 from keyface.commands.shards import render
@@ -27,7 +29,7 @@ pytestmark = [
 @pytest.fixture
 def place(
     tmp_path: Path, folder_backbone: Any, recognizer_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> Path:
+) -> Iterator[Path]:
     """A folder with a base; configs may name what is in `recorded_training`, here and in other processes."""
     for part in ("vae", "unet", "text_encoder", "tokenizer", "scheduler"):
         getattr(folder_backbone, part).save_pretrained(tmp_path / "base" / part)
@@ -35,8 +37,12 @@ def place(
     monkeypatch.syspath_prepend(str(HERE))
     monkeypatch.setenv("PYTHONPATH", str(HERE))
     monkeypatch.setenv("KEYFACE_TRUST", MODULE)
+    # The last bit of a sum depends on the number of threads, here as in the processes that a test starts.
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    return tmp_path
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield tmp_path
+    torch.set_num_threads(threads)
 
 
 def fit_words(recognizer: Path, notes: str, steps: int, *more: str, dies_at: int = 0) -> list[str]:
