@@ -26,6 +26,8 @@ SMALLER = {
     "keyface miniature measure": "--faces 4 --prompts 2",
     "keyface evaluate --protocol miniature": "--clips 2 --gallery 1 --frames 2 --edit steps=2",
     "keyface benchmark": "--dry-run --frames 4 --modes latent --repeats 1",
+    "keyface evaluate --protocol goals": "--clips 2 --gallery 1 --frames 2 --edit steps=2",
+    "keyface evaluate --protocol runs/goals": "--edit steps=2",
     "keyface ablate": "--identities 1 --frames 2 --steps 2 --distractors 1",
     "lightning fit -c configs/miniature": (
         "--trainer.max_steps 1 --trainer.val_check_interval 1 --trainer.limit_val_batches 1 "
