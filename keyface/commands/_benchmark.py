@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from keyface.benchmark.request import MODES, Precision, Request, Scale, settings_of
 from keyface.benchmark.runner import Cell, run_interleaved
-from keyface.commands._evaluation import MINIATURE_SETTINGS
+from keyface.commands._edit_setup import MINIATURE_SETTINGS
 from keyface.diffusion.settings import EditSettings, Prompts
 from keyface.evaluation.variants import parse_settings, with_value
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from keyface.diffusion.backbone import Backbone
     from keyface.diffusion.settings import EditSettings, Prompts
     from keyface.plugins.category import Category
+
+MINIATURE_SETTINGS: Mapping[str, Any] = {"steps": 25, "guidance_scale": 4.0}
+"""How the miniature edits where its settings differ from those of `EditSettings`."""
 
 MINIATURE_STRENGTH = 0.68
 """Where edits succeed and the person is nearest: ten edited clips all succeed at .667 (identity distance
@@ -180,9 +184,10 @@ def choose_settings(
             strength *= MINIATURE_STRENGTH
     if injection_until is None:
         injection_until = MINIATURE_INJECTION_UNTIL if models.is_miniature else Injection().until
+    shared = EditSettings(**MINIATURE_SETTINGS) if models.is_miniature else EditSettings()
     return EditSettings(
-        steps=steps if steps is not None else 25 if models.is_miniature else 50,
-        guidance_scale=guidance if guidance is not None else 4.0 if models.is_miniature else 7.5,
+        steps=steps if steps is not None else shared.steps,
+        guidance_scale=guidance if guidance is not None else shared.guidance_scale,
         interval=interval,
         propagation=Propagation(mode=propagation),
         injection=Injection(until=injection_until),

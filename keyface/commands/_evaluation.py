@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from keyface.evaluation.summary import RowScores
     from keyface.evaluation.variants import Variant
 
-MINIATURE_SETTINGS: Mapping[str, Any] = {"steps": 25, "guidance_scale": 4.0}
-"""Those of `keyface edit` with the miniature."""
-
 SHEET_COLUMNS = 10
 """Clips in the picture of the edits."""
 
@@ -61,7 +58,12 @@ def load_model(
     weights: Path | None, identity: Path | None, direction: Path | None, device: str | None, seed: int
 ) -> Model:
     """What edits, with the defaults of `keyface edit`."""
-    from keyface.commands._edit_setup import MINIATURE_INJECTION_UNTIL, MINIATURE_STRENGTH, load_models
+    from keyface.commands._edit_setup import (
+        MINIATURE_INJECTION_UNTIL,
+        MINIATURE_SETTINGS,
+        MINIATURE_STRENGTH,
+        load_models,
+    )
     from keyface.diffusion.settings import EditSettings, Injection
     from keyface.evaluation.judges import folder_sha256
     from keyface.evaluation.ours import Model

@@ -46,9 +46,14 @@ class Journal:
         if self._path is None:
             return
         self._before()
-        temporary = self._path.with_suffix(".part")
-        with temporary.open("w") as file:
-            json.dump(self._entries, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, self._path)
+        replace_text(self._path, json.dumps(self._entries))
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    temporary = path.with_suffix(".part")
+    with temporary.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)

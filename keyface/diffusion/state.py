@@ -2,14 +2,13 @@
 
 import fcntl
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from keyface.diffusion.journal import Journal
+from keyface.diffusion.journal import Journal, replace_text
 from keyface.diffusion.scratch import Scratch
 
 _REQUEST, _JOURNAL, _LOCK = "request.json", "journal.json", "lock"
@@ -58,9 +57,7 @@ class State:
             if resumed:
                 _compare(folder, json.loads(known.read_bytes()), wanted)
             else:
-                temporary = known.with_suffix(".part")
-                temporary.write_text(json.dumps(wanted, indent=1))
-                os.replace(temporary, known)
+                replace_text(known, json.dumps(wanted, indent=1))
             state = cls(folder, resumed)
             try:
                 yield state
