@@ -311,6 +311,15 @@ def test_write_clip_and_metadata(tmp_path: Path) -> None:
         write_clip(tmp_path / "a.gif", frames, fps=12)
 
 
+def test_the_same_frames_give_the_same_bytes(tmp_path: Path) -> None:
+    frames = torch.from_numpy(np.stack([picture(index, 336, 208) for index in range(8)])).permute(0, 3, 1, 2)
+    files = set()
+    for index in range(12):
+        write_clip(tmp_path / f"{index}.mp4", frames, fps=8)
+        files.add((tmp_path / f"{index}.mp4").read_bytes())
+    assert len(files) == 1
+
+
 def test_no_warnings_for_ordinary_files(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -25,6 +25,10 @@ from keyface.video.reader import Timing, VideoReader
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 UNSPECIFIED_COLORSPACE = 2
 
+# x264's macroblock tree reads beyond its rows: of 60 encodings of one clip of 208 pixels 21 differed. Without
+# it a file is 6 to 12 % larger and always the same (128 to 336 pixels, 8 frames).
+X264 = {"mbtree": "0"}
+
 
 class VideoWriter:
     """Encodes H.264 frame by frame; a context manager whose file appears only when all went well.
@@ -120,10 +124,11 @@ class VideoWriter:
     def _open(self, height: int, width: int) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         kind = CONTAINERS[self.path.suffix.lower()]
-        options = {} if kind == "matroska" else {"movflags": "+faststart"}
-        self._container = av.open(str(self._temporary), mode="w", format=kind, container_options=options)
+        muxing = {} if kind == "matroska" else {"movflags": "+faststart"}
+        self._container = av.open(str(self._temporary), mode="w", format=kind, container_options=muxing)
         self._container.metadata.update(self.metadata)
-        self._stream = self._container.add_stream("libx264", rate=self.fps, options={"crf": str(self.crf)})
+        options = {"crf": str(self.crf), **X264}
+        self._stream = self._container.add_stream("libx264", rate=self.fps, options=options)
         self._stream.width, self._stream.height = width, height
         # x264 halves the sides for 4:2:0 and refuses odd ones; 4:4:4 keeps any size as it is.
         self._stream.pix_fmt = "yuv444p" if height % 2 or width % 2 else "yuv420p"
