@@ -232,7 +232,7 @@ class BranchModule(LightningModule):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         with self.averaged():
-            self._tuned.save(folder)
+            self._tuned.save(folder, self.tuning.export_half)
         write_card(folder, self.title, self._facts())
         return folder
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from diffusers import UNet2DConditionModel
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
@@ -44,6 +45,7 @@ class Tuning:
         gradient_checkpointing: Recompute activations in the backward pass: less memory, more time.
         max_nonfinite: Stop after this many losses in a row that are NaN or infinite.
         export: Write the tuned U-Net to the run's folder ``export`` when training ends.
+        export_half: Export fp16 weights, half the size.
     """
 
     lora: Lora | None = None
@@ -52,6 +54,7 @@ class Tuning:
     gradient_checkpointing: bool = False
     max_nonfinite: int = 3
     export: bool = True
+    export_half: bool = False
 
     @classmethod
     def of(cls, settings: "Tuning | Mapping[str, Any]") -> "Tuning":
@@ -89,12 +92,23 @@ class TunedUNet:
             unet.enable_gradient_checkpointing()
         return cls(unet, adapter)
 
-    def save(self, folder: Path) -> None:
-        """Write safetensors: peft's adapter folder, or the whole U-Net as diffusers writes it."""
+    def save(self, folder: Path, half: bool = False) -> None:
+        """Write safetensors: peft's adapter folder, or the whole U-Net as diffusers writes it.
+
+        Args:
+            folder: Where to.
+            half: Write fp16 weights; the network in memory keeps its precision.
+        """
+        dtype = torch.float16 if half else self.unet.dtype
         if self.adapter is None:
-            self.unet.save_pretrained(folder, safe_serialization=True)
+            unet = copy.deepcopy(self.unet).to(dtype) if half else self.unet
+            unet.save_pretrained(folder, safe_serialization=True)
         else:
-            self.adapter.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
+            layers = self.adapter.state_dict().items()
+            state = {name: value.to(dtype) for name, value in layers if "lora_" in name}
+            self.adapter.save_pretrained(
+                folder, safe_serialization=True, state_dict=state, save_embedding_layers=False
+            )
 
 
 def _add_adapter(unet: UNet2DConditionModel, lora: Lora) -> PeftModel:

@@ -87,7 +87,7 @@ def edit(
         injection_until: Fraction of the steps in which identity features are injected; 0.5 if not given, with
             the miniature 1.
         strength: Fraction of the inversion that is undone, up to 1; less changes less. If not given, that of
-            the categories, with the miniature 0.68 of it.
+            the categories, with the miniature 0.7 of it.
         seed: Decides which frames become keyframes.
         crop: Square to edit, as x,y,size in pixels; the largest in the middle if not given.
         max_seconds: Edit only the first so many seconds.

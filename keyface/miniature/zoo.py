@@ -27,8 +27,12 @@ from keyface.miniature.storage import load_network
 WEIGHTS = Path(__file__).parent / "weights"
 """Folder of the weights: ``base`` in diffusers' layout, one folder for each other network."""
 
-RECOGNIZERS: dict[str, Architecture] = {"recognizer_vgg": "vgg", "recognizer_convnext": "convnext"}
-"""Evaluation recognizers by folder; neither shares architecture or weights with Eq. 5's network."""
+RECOGNIZERS: dict[str, Architecture] = {
+    "recognizer_vgg": "vgg",
+    "recognizer_convnext": "convnext",
+    "recognizer_inception": "inception",
+}
+"""Evaluation recognizers by folder; none shares architecture or weights with Eq. 5's network."""
 
 
 def backbone() -> Backbone:

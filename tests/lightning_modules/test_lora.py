@@ -47,6 +47,23 @@ def test_saved_network_loads_as_it_was(backbone: Backbone, lora: Lora | None, tm
     )
 
 
+@pytest.mark.parametrize("lora", [None, Lora(rank=2, alpha=4.0)])
+def test_half_precision_halves_the_files_only(backbone: Backbone, lora: Lora | None, tmp_path: Path) -> None:
+    tuned = TunedUNet.prepare(backbone.unet, Tuning(lora=lora))
+    shake(tuned)
+    before = output(tuned.unet)
+    sizes = []
+    for half in (False, True):
+        tuned.save(tmp_path / str(half), half)
+        (file,) = (tmp_path / str(half)).glob("*.safetensors")
+        sizes.append(file.stat().st_size)
+    assert sizes[1] < 0.8 * sizes[0]  # the names in a small file's header stay
+    assert torch.equal(output(tuned.unet), before)
+    loaded = load_unet(tmp_path / "True", backbone.unet)
+    assert loaded.dtype == torch.float32
+    torch.testing.assert_close(output(loaded), before, atol=0.02, rtol=0.02)
+
+
 def test_adapters_only_are_trained(backbone: Backbone) -> None:
     tuned = TunedUNet.prepare(backbone.unet, Tuning(lora=Lora(rank=2, targets=r".*\.attn1\.to_q")))
     names = [name for name, parameter in tuned.unet.named_parameters() if parameter.requires_grad]

@@ -5,15 +5,15 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models.shufflenetv2 import InvertedResidual
 
 from keyface.faces.alignment import align
 from keyface.miniature.networks.blocks import ConvNormAct
 from keyface.miniature.networks.face_finder import FaceFinder
 
-Architecture = Literal["iresnet", "vgg", "convnext", "shufflenet"]
+Architecture = Literal["iresnet", "vgg", "convnext", "inception"]
 
 
 class _IResNetBlock(nn.Module):
@@ -58,6 +58,30 @@ class _ConvNeXtBlock(nn.Module):
         return out
 
 
+class _InceptionBlock(nn.Module):
+    """Inception's unit: a pointwise, a 3×3 and a double 3×3 branch side by side."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        quarter, half = outputs // 4, outputs // 2
+        self.branches = nn.ModuleList(
+            [
+                ConvNormAct(inputs, quarter, 1, act=nn.ReLU),
+                nn.Sequential(
+                    ConvNormAct(inputs, half, 1, act=nn.ReLU), ConvNormAct(half, half, act=nn.ReLU)
+                ),
+                nn.Sequential(
+                    ConvNormAct(inputs, quarter, 1, act=nn.ReLU),
+                    ConvNormAct(quarter, quarter, act=nn.ReLU),
+                    ConvNormAct(quarter, quarter, act=nn.ReLU),
+                ),
+            ]
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([branch(x) for branch in self.branches], dim=1)
+
+
 def _iresnet(width: int) -> tuple[nn.Module, int]:
     # The stem already halves the size: at full size it would cost more than all the rest.
     stages: list[nn.Module] = [ConvNormAct(3, width, stride=2, act=nn.PReLU)]
@@ -83,15 +107,15 @@ def _convnext(width: int) -> tuple[nn.Module, int]:
     return nn.Sequential(*stages), width * 4 * 16
 
 
-def _shufflenet(width: int) -> tuple[nn.Module, int]:
+def _inception(width: int) -> tuple[nn.Module, int]:
     stages: list[nn.Module] = [ConvNormAct(3, width, stride=2, act=nn.ReLU)]
     for a, b in ((width, width * 2), (width * 2, width * 4), (width * 4, width * 6)):
-        stages += [InvertedResidual(a, b, 2), InvertedResidual(b, b, 1)]
+        stages += [_InceptionBlock(a, b), nn.MaxPool2d(2)]
     # Fewer channels before the embedding, which would else hold most of the weights.
     return nn.Sequential(*stages, ConvNormAct(width * 6, width * 3, 1, act=nn.ReLU)), width * 3 * 16
 
 
-_BODIES = {"iresnet": _iresnet, "vgg": _vgg, "convnext": _convnext, "shufflenet": _shufflenet}
+_BODIES = {"iresnet": _iresnet, "vgg": _vgg, "convnext": _convnext, "inception": _inception}
 
 
 class IdentityNetwork(nn.Module):
@@ -99,7 +123,7 @@ class IdentityNetwork(nn.Module):
 
     Args:
         architecture: ``iresnet`` (ArcFace's family, used in Eq. 5), ``vgg``, ``convnext`` or
-            ``shufflenet`` (evaluation).
+            ``inception`` (FaceNet's family; evaluation).
         width: Channels of the first stage.
         dim: Size D of the embedding.
         aligned: Warp the face to ArcFace's five-point template first (needs landmarks).
