@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from keyface.benchmark.request import MODES, Precision, Request, Scale, settings_of
 from keyface.benchmark.runner import Cell, run_interleaved
-from keyface.commands._edit_setup import MINIATURE_SETTINGS
+from keyface.commands._edit_setup import default_settings, strength_factor
 from keyface.diffusion.settings import EditSettings, Prompts
 from keyface.evaluation.variants import parse_settings, with_value
 
@@ -77,9 +77,7 @@ class Plan:
         place = device or ("cuda" if torch.cuda.is_available() else "cpu")
         if torch.device(place).type == "cuda" and not torch.cuda.is_available():
             raise ValueError(f"--device {place}: there is no CUDA device here")
-        shared = EditSettings(seed=seed)
-        if scale == "miniature":
-            shared = replace(shared, **MINIATURE_SETTINGS)
+        shared = default_settings(scale == "miniature", seed)
         shared = replace(
             shared,
             steps=_DRY_STEPS if dry_run else steps if steps is not None else shared.steps,
@@ -205,9 +203,7 @@ def _side(scale: Scale, size: int | None, dry_run: bool) -> int:
 
 
 def _strength(edits: Sequence[str]) -> float:
-    from keyface.commands._edit_setup import MINIATURE_STRENGTH
-
-    return max(category.strength for category in _categories(edits)) * MINIATURE_STRENGTH
+    return max(category.strength for category in _categories(edits)) * strength_factor(miniature=True)
 
 
 def _categories(edits: Sequence[str]) -> list[Category]:
