@@ -23,7 +23,7 @@ TABLE_2_FRAMES = (300, 600, 900, 1200)
 """30, 60, 90 and 120 seconds at 10 frames a second (the paper's Table 2)."""
 
 _DRY_FRAMES, _DRY_SIZE, _DRY_STEPS = (4, 8), 64, 2
-_QUALITY = ("identity_distance", "edit_success", "temporal_loss")
+_QUALITY = ("identity_distance", "edit_success", "temporal_loss", "psnr_to_first")
 _PROMPTS = Prompts("a photo of a woman", "a photo of a woman with glasses")
 
 
@@ -121,8 +121,9 @@ def measure(plan: Plan) -> list[dict[str, Any]]:
             for number, (mode, settings) in enumerate(plan.modes.items())
         ]
         rows = []
+        first = {cell.request.frames: cell for cell in reversed(cells)}
         for cell in run_interleaved(cells, plan.repeats, folder, _say):
-            rows.append(cell.row(_quality(cell, clips)))
+            rows.append(cell.row(_quality(cell, first[cell.request.frames], clips)))
     return rows
 
 
@@ -150,14 +151,15 @@ def _asked(
     return replace(asked, clip=clip.path, edited=edited, prompts=clip.truth.prompts)
 
 
-def _quality(cell: Cell, clips: dict[int, RenderedClip]) -> dict[str, float | None]:
+def _quality(cell: Cell, first: Cell, clips: dict[int, RenderedClip]) -> dict[str, float | None]:
     clip, edited = clips.get(cell.request.frames), cell.request.edited
-    if clip is None or edited is None:
+    if clip is None or edited is None or first.request.edited is None:
         return dict.fromkeys(_QUALITY)
-    from keyface.benchmark.quality import score
+    from keyface.benchmark.quality import agreement, score
     from keyface.evaluation.judges import Judges
 
-    return dict(score(clip, edited, Judges.miniature()))
+    same = agreement(clip, edited, first.request.edited)
+    return {**score(clip, edited, Judges.miniature()), "psnr_to_first": same}
 
 
 def _lengths(frames: str | None, scale: Scale, dry_run: bool) -> tuple[int, ...]:
