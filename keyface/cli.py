@@ -63,10 +63,23 @@ class Command:
 
 @dataclass(frozen=True)
 class Group:
-    """A subcommand that has subcommands."""
+    """A subcommand that has subcommands.
+
+    Attributes:
+        summary: Its line in `keyface --help`.
+        commands: The subcommands.
+        default: What it does where none of them is named; None if one must be.
+    """
 
     summary: str
     commands: Mapping[str, Command]
+    default: Command | None = None
+
+    def named(self, words: Sequence[str]) -> "Command | Group":
+        """What the words after its own name ask for: the default, or the group itself."""
+        if self.default is None or (words and words[0] in self.commands):
+            return self
+        return self.default
 
 
 TRAINING: Mapping[str, str] = {
@@ -79,8 +92,16 @@ TRAINING: Mapping[str, str] = {
 COMMANDS: Mapping[str, Command | Group] = {
     "edit": Command("keyface.commands.edit:edit", "Edit the face in a video by categories or by a prompt."),
     "demo": Command("keyface.commands.demo:demo", "Train both branches briefly and edit a clip, end to end."),
-    "benchmark": Command(
-        "keyface.commands.benchmark:benchmark", "Measure speed, memory and quality of the ways to edit."
+    "benchmark": Group(
+        "Measure speed, memory and quality of the ways to edit; `benchmark train` measures training.",
+        {
+            "train": Command(
+                "keyface.training_benchmark.train:train", "Measure a training step and its parts."
+            )
+        },
+        default=Command(
+            "keyface.commands.benchmark:benchmark", "Measure the ways to edit; see also `benchmark train -h`."
+        ),
     ),
     "ablate": Command("keyface.commands.ablate:ablate", "Measure what each part of the method contributes."),
     "evaluate": Command("keyface.commands.evaluate:evaluate", "Score edited videos and write a report."),
@@ -170,6 +191,8 @@ def run_command(words: Sequence[str]) -> int:
     config = parser.instantiate(parser.parse_args(list(words)))
     command, values = COMMANDS[config.subcommand], config[config.subcommand]
     if isinstance(command, Group):
+        command = command.named(words[1:])
+    if isinstance(command, Group):
         command, values = command.commands[values.subcommand], values[values.subcommand]
     function = command.resolve()
     if "lightning" in inspect.signature(function).parameters:
@@ -203,6 +226,8 @@ def add_commands(subcommands: Any, commands: Mapping[str, Command | Group], word
     """
     for name, command in commands.items():
         chosen = bool(words) and words[0] == name
+        if chosen and isinstance(command, Group):
+            command = command.named(words[1:])
         parser = ArgumentParser(description=command.summary)
         subcommands.add_subcommand(name, parser, help=command.summary)
         if isinstance(command, Group):

@@ -1,6 +1,6 @@
 """OpenCLIP as the image-text encoder of Eq. 6."""
 
-from typing import Any
+from typing import Any, Self
 
 import open_clip
 import torch
@@ -16,18 +16,30 @@ class OpenClipEncoder(nn.Module):
         weights: File with its weights (safetensors), or a tag that OpenCLIP downloads, such as ``openai``.
     """
 
+    model: Any
     mean: Tensor
     std: Tensor
 
     def __init__(self, model: str, weights: str) -> None:
-        super().__init__()
         if model not in open_clip.list_models():
             raise ValueError(f"OpenCLIP has no model {model!r}; see open_clip.list_models()")
         if not weights:
             raise ValueError(
                 f"no weights for OpenCLIP's {model}: write {model}:path/to/weights or {model}:openai"
             )
-        self.model: Any = open_clip.create_model(model, pretrained=weights)
+        super().__init__()
+        self._hold(model, open_clip.create_model(model, pretrained=weights))
+
+    @classmethod
+    def untrained(cls, model: str, device: str = "cpu") -> Self:
+        """An encoder with random weights, to measure speed and memory with."""
+        encoder = cls.__new__(cls)
+        nn.Module.__init__(encoder)
+        encoder._hold(model, open_clip.create_model(model, device=device))
+        return encoder
+
+    def _hold(self, model: str, network: Any) -> None:
+        self.model = network
         self.model.requires_grad_(False).eval()
         self.tokenize = open_clip.get_tokenizer(model)
         settings = open_clip.get_model_preprocess_cfg(self.model)

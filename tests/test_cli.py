@@ -70,7 +70,8 @@ def test_every_command_of_the_table_exists_and_is_light() -> None:
     targets = {
         command.target
         for entry in COMMANDS.values()
-        for command in (entry.commands.values() if isinstance(entry, Group) else [entry])
+        for command in ([*entry.commands.values(), entry.default] if isinstance(entry, Group) else [entry])
+        if command is not None
     }
     code = (
         "import sys; from keyface.cli import Command\n"
@@ -82,7 +83,14 @@ def test_every_command_of_the_table_exists_and_is_light() -> None:
     assert result.stdout.strip() == "[]", "a command module imports heavy packages at its top"
 
 
-@pytest.mark.parametrize("words", [[name] for name in COMMANDS if isinstance(COMMANDS[name], Command)])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["benchmark"],
+        ["benchmark", "train"],
+        *([name] for name in COMMANDS if isinstance(COMMANDS[name], Command)),
+    ],
+)
 def test_help_of_a_command_documents_every_argument(
     words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -69,3 +69,9 @@ def score(clip: RenderedClip, edited: Path, judges: Judges) -> dict[str, float]:
         "edit_success": edit_success(judges.classifier, frames, *clip.truth.categories),
         "temporal_loss": float(temporal_loss(frames, clip.truth.flow, clip.truth.valid)),
     }
+
+
+def agreement(clip: RenderedClip, edited: Path, reference: Path) -> float:
+    """PSNR in dB between two edits of one clip, at most 100; says how alike they are, not how good."""
+    first, second = (RawFrames(path, clip.length, clip.size).read() for path in (edited, reference))
+    return float(10.0 * torch.log10(4.0 / (first - second).square().mean().clamp(min=4e-10)))

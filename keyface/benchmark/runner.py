@@ -93,15 +93,29 @@ def run_interleaved(
 
 
 def run_once(request: Request, stem: Path) -> dict[str, Any]:
+    """Measure an edit in a fresh process.
+
+    Raises:
+        ValueError: It failed; the message ends with what it said last.
+    """
+    return run_child("keyface.benchmark.child", request.to_json(), stem)
+
+
+def run_child(module: str, request: str, stem: Path) -> dict[str, Any]:
     """Measure in a fresh process.
+
+    Args:
+        module: Run with a file of the request and one for the result.
+        request: Its text.
+        stem: Where the two files go.
 
     Raises:
         ValueError: It failed; the message ends with what it said last.
     """
     asked, result = stem.with_suffix(".request.json"), stem.with_suffix(".result.json")
-    write_text(asked, request.to_json())
+    write_text(asked, request)
     # -P: the folder `keyface` of a working tree must not hide the installed package.
-    command = [sys.executable, "-P", "-m", "keyface.benchmark.child", str(asked), str(result)]
+    command = [sys.executable, "-P", "-m", module, str(asked), str(result)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         said = " | ".join(done.stderr.strip().splitlines()[-_TAIL:])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from keyface.benchmark.request import MODES, Precision, Request, Scale, settings_of
 from keyface.benchmark.runner import Cell, run_interleaved
-from keyface.commands._edit_setup import MINIATURE_SETTINGS
+from keyface.commands._edit_setup import default_settings, strength_factor
 from keyface.diffusion.settings import EditSettings, Prompts
 from keyface.evaluation.variants import parse_settings, with_value
 
@@ -23,7 +23,7 @@ TABLE_2_FRAMES = (300, 600, 900, 1200)
 """30, 60, 90 and 120 seconds at 10 frames a second (the paper's Table 2)."""
 
 _DRY_FRAMES, _DRY_SIZE, _DRY_STEPS = (4, 8), 64, 2
-_QUALITY = ("identity_distance", "edit_success", "temporal_loss")
+_QUALITY = ("identity_distance", "edit_success", "temporal_loss", "psnr_to_first")
 _PROMPTS = Prompts("a photo of a woman", "a photo of a woman with glasses")
 
 
@@ -77,9 +77,7 @@ class Plan:
         place = device or ("cuda" if torch.cuda.is_available() else "cpu")
         if torch.device(place).type == "cuda" and not torch.cuda.is_available():
             raise ValueError(f"--device {place}: there is no CUDA device here")
-        shared = EditSettings(seed=seed)
-        if scale == "miniature":
-            shared = replace(shared, **MINIATURE_SETTINGS)
+        shared = default_settings(scale == "miniature", seed)
         shared = replace(
             shared,
             steps=_DRY_STEPS if dry_run else steps if steps is not None else shared.steps,
@@ -123,8 +121,9 @@ def measure(plan: Plan) -> list[dict[str, Any]]:
             for number, (mode, settings) in enumerate(plan.modes.items())
         ]
         rows = []
+        first = {cell.request.frames: cell for cell in reversed(cells)}
         for cell in run_interleaved(cells, plan.repeats, folder, _say):
-            rows.append(cell.row(_quality(cell, clips)))
+            rows.append(cell.row(_quality(cell, first[cell.request.frames], clips)))
     return rows
 
 
@@ -152,14 +151,15 @@ def _asked(
     return replace(asked, clip=clip.path, edited=edited, prompts=clip.truth.prompts)
 
 
-def _quality(cell: Cell, clips: dict[int, RenderedClip]) -> dict[str, float | None]:
+def _quality(cell: Cell, first: Cell, clips: dict[int, RenderedClip]) -> dict[str, float | None]:
     clip, edited = clips.get(cell.request.frames), cell.request.edited
-    if clip is None or edited is None:
+    if clip is None or edited is None or first.request.edited is None:
         return dict.fromkeys(_QUALITY)
-    from keyface.benchmark.quality import score
+    from keyface.benchmark.quality import agreement, score
     from keyface.evaluation.judges import Judges
 
-    return dict(score(clip, edited, Judges.miniature()))
+    same = agreement(clip, edited, first.request.edited)
+    return {**score(clip, edited, Judges.miniature()), "psnr_to_first": same}
 
 
 def _lengths(frames: str | None, scale: Scale, dry_run: bool) -> tuple[int, ...]:
@@ -205,9 +205,7 @@ def _side(scale: Scale, size: int | None, dry_run: bool) -> int:
 
 
 def _strength(edits: Sequence[str]) -> float:
-    from keyface.commands._edit_setup import MINIATURE_STRENGTH
-
-    return max(category.strength for category in _categories(edits)) * MINIATURE_STRENGTH
+    return max(category.strength for category in _categories(edits)) * strength_factor(miniature=True)
 
 
 def _categories(edits: Sequence[str]) -> list[Category]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from keyface.commands._crop import SquareFrames
     from keyface.diffusion.backbone import Backbone
-    from keyface.diffusion.settings import EditSettings, Prompts
+    from keyface.diffusion.settings import EditSettings, Prompts, Solver
     from keyface.plugins.category import Category
 
 MINIATURE_SETTINGS: Mapping[str, Any] = {"steps": 25, "guidance_scale": 3.0}
@@ -169,6 +169,7 @@ def choose_settings(
     models: Models,
     chosen: list[Category],
     steps: int | None,
+    solver: Solver,
     guidance: float | None,
     interval: int,
     propagation: Literal["tokens", "latent"],
@@ -177,21 +178,34 @@ def choose_settings(
     seed: int,
 ) -> EditSettings:
     """Fills in what was not given: the miniature's own settings, and the strength of the categories."""
-    from keyface.diffusion.settings import EditSettings, Injection, Propagation
+    from keyface.diffusion.settings import Injection, Propagation
 
+    shared = default_settings(models.is_miniature, seed)
     if strength is None:
-        strength = max((category.strength for category in chosen), default=1.0)
-        if models.is_miniature:
-            strength *= MINIATURE_STRENGTH
-    if injection_until is None:
-        injection_until = MINIATURE_INJECTION_UNTIL if models.is_miniature else Injection().until
-    shared = EditSettings(**MINIATURE_SETTINGS) if models.is_miniature else EditSettings()
-    return EditSettings(
+        strongest = max((category.strength for category in chosen), default=1.0)
+        strength = strongest * strength_factor(models.is_miniature)
+    return replace(
+        shared,
         steps=steps if steps is not None else shared.steps,
+        solver=solver,
         guidance_scale=guidance if guidance is not None else shared.guidance_scale,
         interval=interval,
         propagation=Propagation(mode=propagation),
-        injection=Injection(until=injection_until),
+        injection=shared.injection if injection_until is None else Injection(until=injection_until),
         strength=strength,
-        seed=seed,
     )
+
+
+def default_settings(miniature: bool, seed: int) -> EditSettings:
+    """Returns what `edit`, `evaluate` and `benchmark` do where they are not told otherwise."""
+    from keyface.diffusion.settings import EditSettings, Injection
+
+    settings = EditSettings(seed=seed)
+    if not miniature:
+        return settings
+    return replace(settings, injection=Injection(until=MINIATURE_INJECTION_UNTIL), **MINIATURE_SETTINGS)
+
+
+def strength_factor(miniature: bool) -> float:
+    """Returns what the strength of an edit's categories is multiplied by where none is given."""
+    return MINIATURE_STRENGTH if miniature else 1.0

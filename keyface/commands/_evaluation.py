@@ -58,13 +58,7 @@ def load_model(
     weights: Path | None, identity: Path | None, direction: Path | None, device: str | None, seed: int
 ) -> Model:
     """What edits, with the defaults of `keyface edit`."""
-    from keyface.commands._edit_setup import (
-        MINIATURE_INJECTION_UNTIL,
-        MINIATURE_SETTINGS,
-        MINIATURE_STRENGTH,
-        load_models,
-    )
-    from keyface.diffusion.settings import EditSettings, Injection
+    from keyface.commands._edit_setup import default_settings, load_models, strength_factor
     from keyface.evaluation.judges import folder_sha256
     from keyface.evaluation.ours import Model
 
@@ -76,11 +70,8 @@ def load_model(
         shipped = {"weights": "base", "identity": "identity", "direction": "direction"}
         folders = {name: folders[name] or zoo.WEIGHTS / folder for name, folder in shipped.items()}
     versions = {name: folder_sha256(folder) for name, folder in folders.items() if folder is not None}
-    settings = EditSettings(seed=seed)
-    if models.is_miniature:
-        injection = Injection(until=MINIATURE_INJECTION_UNTIL)
-        settings = replace(settings, injection=injection, **MINIATURE_SETTINGS)
-    strength = MINIATURE_STRENGTH if models.is_miniature else 1.0
+    settings = default_settings(models.is_miniature, seed)
+    strength = strength_factor(models.is_miniature)
     return Model(models.backbone, models.identity, models.direction, settings, strength, versions)
 
 

@@ -7,7 +7,8 @@ READING = """\
 seconds, memory and disk: medians of the repeats, of one edit from frames to frames, without loading
 networks and without video files. peak_mb: most resident memory of a process of its own while it edits, with
 networks and the resident part of files; disk_mb: temporary files. identity_distance: 0 is the same person,
-lower is better; edit_success: share of frames, higher; temporal_loss: against exact motion, lower.
+lower is better; edit_success: share of frames, higher; temporal_loss: against exact motion, lower;
+psnr_to_first: how much the frames are those of the first mode, in dB; 100 where they are equal.
 """
 
 
@@ -38,7 +39,7 @@ def benchmark(
     Args:
         frames: Lengths of the clips, separated by commas; 32,128, or those of Table 2 with sd21.
         modes: Ways to edit, separated by commas: frame, tokenflow, tokens, latent; settings may follow, as in
-            latent:steps=10:guidance=2.
+            latent:steps=10:guidance=2 or tokens:solver=dpmpp_2m:steps=20.
         repeats: Measurements of each mode and length.
         json: Also write the rows here, one object a mode and length.
         plot: Also draw time and memory against length, as PNG; beside --json if not given.

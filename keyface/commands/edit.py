@@ -46,6 +46,7 @@ def edit(
     direction: Path | None = None,
     categories: Path | None = None,
     steps: int | None = None,
+    solver: Literal["ddim", "dpmpp_2m"] = "ddim",
     guidance: float | None = None,
     interval: int = 8,
     propagation: Literal["tokens", "latent"] = "tokens",
@@ -80,7 +81,8 @@ def edit(
         identity: Folder of ε1, the identity branch: a U-Net or LoRA weights.
         direction: Folder of ε2, the editing branch: a U-Net or LoRA weights.
         categories: YAML file with edit categories of your own.
-        steps: DDIM steps.
+        steps: Denoising steps of the whole schedule.
+        solver: ddim, or dpmpp_2m (DPM-Solver++ 2M), which comes nearer to many steps in 10 to 20.
         guidance: Classifier-free guidance scale.
         interval: Frames from one keyframe to the next.
         propagation: How the keyframes' edit reaches the other frames.
@@ -122,7 +124,7 @@ def edit(
     check_prompts(prompts, models.backbone)
     surprise = surprise_of(frames, models)
     settings = choose_settings(
-        models, chosen, steps, guidance, interval, propagation, injection_until, strength, seed
+        models, chosen, steps, solver, guidance, interval, propagation, injection_until, strength, seed
     )
     say(f"source: {prompts.source}\ntarget: {prompts.target}")
 

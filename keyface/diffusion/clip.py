@@ -82,6 +82,7 @@ class Clip:
         self.clean, self.reconstructed = files["clean"], files["reconstructed"]
         self.trajectory, self._slots = files["trajectory"], files["current"]
         self.keyframe_images = files["keyframes"]
+        self._originals = files.get("originals")
         locality = self.settings.propagation.locality
         self.correspondences = Correspondences(self.keyframes, self._size, locality, files)
 
@@ -106,6 +107,8 @@ class Clip:
             "keyframes": ((count, 3, *pixels), fp32),
         }
         sizes = descriptor_sizes(self.inverter, size, len(self._levels)) if self._levels else {}
+        if self.settings.solver == "dpmpp_2m":
+            files = {**files, "originals": ((2, self.length, *latent), fp32)}
         return {**files, **Correspondences.layout(self.length, count, sizes)}
 
     def current(self, level: int) -> Tensor:
@@ -116,6 +119,11 @@ class Clip:
         `latent` without refinement, where it is `current(-1)`.
         """
         return self._slots[level % 2]
+
+    def originals(self, level: int) -> Tensor:
+        """(T, C, h, w), the clean latents as predicted at a level; kept for solvers that look back."""
+        assert self._originals is not None
+        return self._originals[level % 2]
 
     @property
     def edited(self) -> Tensor:

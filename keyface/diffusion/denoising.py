@@ -20,10 +20,11 @@ from keyface.diffusion.attention import (
 from keyface.diffusion.batches import Advance, free_memory
 from keyface.diffusion.clip import Clip
 from keyface.diffusion.guidance import Guidance
-from keyface.diffusion.inversion import Grid, predict
+from keyface.diffusion.inversion import predict
 from keyface.diffusion.plan import Plan
 from keyface.diffusion.propagation import Blend, KeyframeTokens, PropagatedAttention
 from keyface.diffusion.settings import SELF_ATTENTION
+from keyface.diffusion.stepping import Stepper
 
 _log = logging.getLogger(__name__)
 
@@ -58,7 +59,8 @@ class Denoiser:
         self.clip, self.identity, self.direction = clip, identity, direction
         self.guidance, self.source = guidance, source
         self.settings, self.journal = clip.settings, clip.batches.journal
-        self.grid = Grid.of(clip.backbone.scheduler, clip.settings.steps)
+        self.stepper = Stepper(clip)
+        self.grid = self.stepper.grid
         group = self.settings.window if self.settings.joint_attention else clip.batches.size
         self.window = self.journal.count("window") or group
         self.plan = Plan.of(clip, self.window)
@@ -109,7 +111,7 @@ class Denoiser:
             _log.warning("out of memory: going on with windows of %d keyframes", self.window)
 
     def _step(self, step: int, level: int, *, with_others: bool, advance: Advance) -> None:
-        """One DDIM step of all keyframes, group by group, and of the other frames as soon as they can.
+        """One step of all keyframes, group by group, and of the other frames as soon as they can.
 
         Groups that the journal knows are done run again only where later ones need what they remember.
         """
@@ -158,7 +160,7 @@ class Denoiser:
             if injection.residual_active(step, steps):
                 stack.enter_context(replaced_outputs(self.direction, injection.residual_layers, residuals))
             output = guidance.predict(self.direction, latents, self.grid.timestep(level))
-        self.clip.current(level - 1)[list(group)] = self.grid.denoise(latents, output, level).cpu()
+        self.stepper.step(group, latents, output, level, begun=steps)
 
     def _identity_features(
         self, group: Sequence[int], step: int, level: int, residuals: dict[str, Tensor]
@@ -202,7 +204,7 @@ class Denoiser:
                 self.direction, SELF_ATTENTION, lambda name: PropagatedAttention(name, tokens, blend)
             ):
                 output = guidance.predict(self.direction, latents, self.grid.timestep(level))
-            self.clip.current(level - 1)[list(part)] = self.grid.denoise(latents, output, level).cpu()
+            self.stepper.step(part, latents, output, level, begun=self.settings.token_level)
 
         self.clip.batches.each(frames, work, advance)
 

@@ -29,7 +29,9 @@ def reconstruct(clip: Clip, text: Tensor, every_frame: bool, advance: Advance) -
 
     def run(part: Sequence[int], latents: Tensor, level: int) -> None:
         latents = latents.to(backbone.device)
-        clean = denoise(clip.inverter, backbone.scheduler, latents, text, settings.steps, level)
+        clean = denoise(
+            clip.inverter, backbone.scheduler, latents, text, settings.steps, level, settings.solver
+        )
         clip.reconstructed[list(part)] = clean.cpu()
 
     def keyframes(part: Sequence[int]) -> None:

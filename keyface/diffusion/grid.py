@@ -14,6 +14,7 @@ import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from diffusers import DDIMScheduler
 from torch import Tensor
@@ -91,6 +92,21 @@ class Grid:
                 f"{self.prediction_type} and {self.steps} steps; use more steps, ε- or v-prediction"
             )
         return (latents - b * output) / a
+
+    def original(self, latents: Tensor, output: Tensor, level: int) -> Tensor:
+        """x̂0 (B, C, h, w) from the network's output at a level."""
+        return original_of(latents, output, self.alphas[level], self.prediction_type)
+
+
+def original_of(latents: Tensor, output: Tensor, alpha: Any, prediction_type: str) -> Tensor:
+    """x̂0 from a network's output; `alpha` (ᾱ) is a number or broadcasts to the latents."""
+    signal, noise = alpha**0.5, (1.0 - alpha) ** 0.5
+    original: Tensor = output
+    if prediction_type == "epsilon":
+        original = (latents - noise * output) / signal
+    elif prediction_type == "v_prediction":
+        original = signal * latents - noise * output
+    return original
 
 
 def _signal_and_noise(alpha: float) -> tuple[float, float]:

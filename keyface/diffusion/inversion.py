@@ -1,30 +1,19 @@
-"""Deterministic DDIM inversion and denoising on one shared grid; see `keyface.diffusion.grid`."""
+"""Deterministic inversion and denoising on one shared grid; see `keyface.diffusion.grid`."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
 
-from keyface.diffusion.grid import Grid
+from keyface.diffusion.grid import Grid, original_of
+from keyface.diffusion.multistep import second_order
+from keyface.diffusion.settings import Solver
 
 __all__ = ["Grid", "denoise", "invert", "invert_to", "predict", "predict_original"]
 
 FIRST_LEVEL_CORRECTIONS = 2
 """Further ones of the first level, which has the widest step and no level below to learn from."""
-
-
-def _original_and_noise(
-    latents: Tensor, output: Tensor, alpha: Any, prediction_type: str
-) -> tuple[Tensor, Tensor]:
-    """x̂0 and ε̂ from a network's output; `alpha` (ᾱ) is a number or broadcasts to the latents."""
-    signal, noise = alpha**0.5, (1.0 - alpha) ** 0.5
-    if prediction_type == "epsilon":
-        return (latents - noise * output) / signal, output
-    if prediction_type == "v_prediction":
-        return signal * latents - noise * output, signal * output + noise * latents
-    return output, (latents - signal * output) / noise
 
 
 def predict_original(
@@ -44,7 +33,7 @@ def predict_original(
     alphas = scheduler.alphas_cumprod.to(latents.device)[timesteps.to(latents.device)]
     alphas = alphas.float().reshape(-1, *([1] * (latents.ndim - 1)))
     kind = str(scheduler.config.prediction_type)
-    return _original_and_noise(latents.float(), model_output.float(), alphas, kind)[0]
+    return original_of(latents.float(), model_output.float(), alphas, kind)
 
 
 def predict(unet: UNet2DConditionModel, latents: Tensor, timestep: int, text: Tensor) -> Tensor:
@@ -147,8 +136,9 @@ def denoise(
     text: Tensor,
     steps: int,
     from_level: int | None = None,
+    solver: Solver = "ddim",
 ) -> Tensor:
-    """Deterministic DDIM denoising without guidance, one forward a step; reconstructs after `invert`.
+    """Deterministic denoising without guidance, one forward a step; `ddim` reconstructs after `invert`.
 
     Args:
         unet: ε1, or the frozen base.
@@ -157,12 +147,19 @@ def denoise(
         text: (B, L, D) or (1, L, D).
         steps: of the whole grid.
         from_level: level of the latents; None is `steps`.
+        solver: see `EditSettings`.
 
     Returns:
         Clean latents (B, C, h, w), fp32.
     """
     grid = Grid.of(scheduler, steps)
     latents = latents.float()
+    before: Tensor | None = None
     for level in range(grid.steps if from_level is None else from_level, 0, -1):
-        latents = grid.denoise(latents, predict(unet, latents, grid.timestep(level), text), level)
+        output = predict(unet, latents, grid.timestep(level), text)
+        original = grid.original(latents, output, level)
+        latents = grid.denoise(latents, output, level)
+        if solver == "dpmpp_2m" and before is not None:
+            latents = latents + second_order(grid, level, original, before)
+        before = original
     return latents

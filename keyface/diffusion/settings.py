@@ -2,7 +2,9 @@
 
 import re
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
+
+Solver = Literal["ddim", "dpmpp_2m"]
 
 SELF_ATTENTION = r"attn1$"
 DECODER_SELF_ATTENTION = r"up_blocks.*attn1$"
@@ -123,7 +125,10 @@ class EditSettings:
     """Everything but the words.
 
     Attributes:
-        steps: DDIM steps of the whole schedule; inversion and editing share the grid.
+        steps: steps of the whole schedule; inversion and editing share the grid.
+        solver: how a step is made of the predictions: `ddim` is of first order, and the inverse of the
+            inversion; `dpmpp_2m` is DPM-Solver++(2M), which also looks at the step before
+            (`keyface.diffusion.multistep`), for edits in few steps.
         guidance_scale: 1 switches guidance off and halves the cost of ε2.
         guidance_from: fraction of the denoising steps, from the noisy end, after which guidance begins.
         guidance_until: fraction after which it ends; steps outside cost half.
@@ -144,6 +149,7 @@ class EditSettings:
     """
 
     steps: int = 50
+    solver: Solver = "ddim"
     guidance_scale: float = 7.5
     guidance_from: float = 0.0
     guidance_until: float = 1.0
@@ -163,6 +169,7 @@ class EditSettings:
         for name in ("steps", "interval", "window", "chunk_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        _one_of("solver", self.solver, get_args(Solver))
         _one_of("inversion", self.inversion, ("base", "identity"))
         for name in ("anchors", "fixed_point_iterations"):
             if getattr(self, name) < 0:

@@ -31,9 +31,10 @@ from keyface.diffusion.attention import attend, finish, processors, self_attenti
 from keyface.diffusion.batches import Advance
 from keyface.diffusion.clip import Clip
 from keyface.diffusion.guidance import Guidance
-from keyface.diffusion.inversion import Grid, predict
+from keyface.diffusion.inversion import predict
 from keyface.diffusion.keyframes import select_keyframes
 from keyface.diffusion.settings import SELF_ATTENTION
+from keyface.diffusion.stepping import Stepper
 
 BRANCHES = 3
 """Source, negative and target, outermost in every batch."""
@@ -125,7 +126,8 @@ class TokenFlowDenoiser:
         self.clip, self.unet, self.guidance = clip, unet, guidance
         self.settings, self.journal = clip.settings, clip.batches.journal
         self.text = torch.cat([source, guidance.text[:1], guidance.text[-1:]])
-        self.grid = Grid.of(clip.backbone.scheduler, clip.settings.steps)
+        self.stepper = Stepper(clip)
+        self.grid = self.stepper.grid
 
     @property
     def work(self) -> int:
@@ -160,12 +162,12 @@ class TokenFlowDenoiser:
         return pivots
 
     def _denoise(self, frames: Sequence[int], number: int, step: int, level: int, pivots: Pivots) -> None:
-        """The pass of every frame of an interval, and their DDIM step."""
+        """The pass of every frame of an interval, and their step."""
         device = self.clip.backbone.device
         weights = torch.tensor([own_share(f, self.settings.interval) for f in frames], device=device)
         with processors(self.unet, SELF_ATTENTION, lambda name: FlowAttention(name, pivots, number, weights)):
             latents, output = self._predict(frames, step, level)
-        self.clip.current(level - 1)[list(frames)] = self.grid.denoise(latents, output, level).cpu()
+        self.stepper.step(frames, latents, output, level, begun=self.settings.start_level)
 
     def _predict(self, frames: Sequence[int], step: int, level: int) -> tuple[Tensor, Tensor]:
         """Latents (F, C, h, w) at a level, and the guided output of three branches in one batch."""

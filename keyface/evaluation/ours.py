@@ -164,7 +164,7 @@ def _through_inversion(frames: Tensor, clip: ClipSpec, model: Model, settings: E
                 settings.fixed_point_iterations,
                 until=level,
             )[-1]
-            clean = denoise(inverter, backbone.scheduler, noisy, text, settings.steps, level)
+            clean = denoise(inverter, backbone.scheduler, noisy, text, settings.steps, level, settings.solver)
             found.append(backbone.decode_latents(clean).float().cpu())
     return torch.cat(found).clamp(-1, 1)
 

@@ -17,6 +17,10 @@ VARIANTS = {
     "tokens": SMALL,
     "refined": dataclasses.replace(SMALL, propagation=Propagation(mode="latent", refine_steps=2)),
     "latent": dataclasses.replace(SMALL, propagation=Propagation(mode="latent")),
+    "second order": dataclasses.replace(SMALL, solver="dpmpp_2m"),
+    "second order, refined": dataclasses.replace(
+        SMALL, solver="dpmpp_2m", propagation=Propagation(mode="latent", refine_steps=2)
+    ),
     "tokenflow": dataclasses.replace(
         SMALL, propagation=Propagation.tokenflow(), injection=Injection.tokenflow()
     ),

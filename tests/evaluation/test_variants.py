@@ -47,6 +47,12 @@ def test_settings_in_words() -> None:
             parse_settings(wrong)
 
 
+def test_shipped_solvers_are_compared_at_equal_steps() -> None:
+    applied = [each.apply(EditSettings()) for each in read_variants(CONFIGS / "solver.yaml", {})]
+    steps = {name: {each.steps for each in applied if each.solver == name} for name in ("ddim", "dpmpp_2m")}
+    assert steps == {"ddim": {50, 25, 20, 10}, "dpmpp_2m": {20, 10}}
+
+
 @pytest.mark.parametrize("name", ["ablation.yaml", "guidance.yaml"])
 def test_shipped_variants_can_be_read_and_differ(name: str) -> None:
     found = read_variants(CONFIGS / name, {"steps": "4"})

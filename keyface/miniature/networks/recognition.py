@@ -16,7 +16,7 @@ from keyface.miniature.networks.face_finder import FaceFinder
 Architecture = Literal["iresnet", "vgg", "convnext", "inception"]
 
 
-class _IResNetBlock(nn.Module):
+class IResNetBlock(nn.Module):
     """ArcFace's improved residual unit: normalise, convolve, PReLU, convolve, normalise."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
@@ -36,6 +36,7 @@ class _IResNetBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Returns features (B, outputs, H / stride, W / stride)."""
         out: Tensor = self.body(x) + self.skip(x)
         return out
 
@@ -87,7 +88,7 @@ def _iresnet(width: int) -> tuple[nn.Module, int]:
     stages: list[nn.Module] = [ConvNormAct(3, width, stride=2, act=nn.PReLU)]
     sizes = [width, width * 2, width * 4, width * 6]
     for a, b in pairwise(sizes):
-        stages += [_IResNetBlock(a, b, 2), _IResNetBlock(b, b, 1)]
+        stages += [IResNetBlock(a, b, 2), IResNetBlock(b, b, 1)]
     return nn.Sequential(*stages, nn.BatchNorm2d(sizes[-1])), sizes[-1] * 16
 
 
