@@ -32,7 +32,7 @@ def ablate(
     distractors: int = 80,
     edits: str | None = None,
     steps: int = 20,
-    guidance: float = 4.0,
+    guidance: float | None = None,
     strength: float | None = None,
     json: Path | None = None,
     out: Path = Path("runs/ablate"),
@@ -49,7 +49,7 @@ def ablate(
         distractors: Further held-out people in the gallery of originals.
         edits: Categories separated by commas, given to people in rotation; the default is those of evaluate.
         steps: DDIM steps.
-        guidance: Classifier-free guidance scale.
+        guidance: Classifier-free guidance scale; the default is that of `keyface edit`.
         strength: Fraction of the inversion that is undone; the default is that of `keyface edit`.
         json: File for the rows, a list with one object a variant.
         out: Folder for the report, the clips and the picture of the edits.
@@ -67,9 +67,8 @@ def ablate(
     from keyface.commands._protocols import Options, open_clips
     from keyface.commands._report import table, write_json
 
-    settings = f"steps={steps},guidance={guidance}" + (
-        f",strength={strength}" if strength is not None else ""
-    )
+    given = {"steps": steps, "guidance": guidance, "strength": strength}
+    settings = ",".join(f"{name}={value}" for name, value in given.items() if value is not None)
     control, ways, _ = chosen_variants(False, settings, Path("ablation"), None)
     judges, notes = choose_judges(None, None)
     clips, _ = open_clips(
