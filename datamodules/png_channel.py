@@ -19,8 +19,8 @@ _PLAIN = {(8, 0, 0): "mono", (8, 2, 0): "rgb", (8, 6, 0): "rgba"}
 def first_channel(data: bytes) -> NDArray[np.uint8]:
     """Decode a PNG file's gray values, or its red ones where it has colours.
 
-    Plain 8-bit files go to the decoder of kornia-rs: the wheels of Pillow, OpenCV and torchvision inflate
-    with zlib 1.2, which alone takes 1.4 ms for a mask of 512 pixels, this takes .2 ms. All others go to Pillow.
+    Plain 8-bit files go to the decoder of kornia-rs, all others to Pillow. For an RGB mask of 512 pixels one
+    takes .2 ms and the other 1.7, most of them in zlib 1.2, as in OpenCV and torchvision.
 
     Returns:
         (H, W) uint8.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -13,7 +14,6 @@ from keyface.commands._edit_record import (
     SYNTHETIC,
     describe,
     hashes,
-    publish_json,
     say,
     summarize,
     what_decides,
@@ -26,6 +26,7 @@ from keyface.commands._edit_setup import (
     surprise_of,
     write_prompts,
 )
+from keyface.files import write_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -156,7 +157,8 @@ def edit(
         report = editor.edit(frames, prompts, sink, progress=progress, state=state)
     used = {str(path): digest for path, digest in weights_used.items()}
     record = describe(video, reader, square, models, used, chosen, prompts, settings, report, surprise)
-    publish_json(output.with_suffix(".json"), record)
+    said = json.dumps(record, indent=2, ensure_ascii=False, default=str)
+    write_text(output.with_suffix(".json"), said + "\n")
     summarize(output, reader, report, record["warnings"])
 
 
