@@ -1,7 +1,8 @@
-"""Files that appear whole or not at all; imports nothing of the project, so that everything may import it."""
+"""Files that appear whole or not at all, and room for them; imports nothing of the project."""
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +35,26 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write text as UTF-8, see `write_bytes`."""
     write_bytes(path, text.encode())
+
+
+def require_space(folder: Path, needed: int, what: str) -> None:
+    """Refuse what a disk has no room for.
+
+    Args:
+        folder: Where it is to be written; it need not exist yet.
+        needed: Most bytes that it takes.
+        what: What it is, for the message.
+
+    Raises:
+        ValueError: Less is free.
+    """
+    place = folder.absolute()
+    free = shutil.disk_usage(next(each for each in (place, *place.parents) if each.exists())).free
+    if free < needed:
+        raise ValueError(
+            f"{folder}: {what} may take up to {needed / 1e6:,.0f} MB, {free / 1e6:,.0f} MB are free; make "
+            "room or choose another disk"
+        )
 
 
 def temporary_beside(path: Path) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from keyface.files import publish, replacing, write_bytes, write_text
+from keyface.files import publish, replacing, require_space, write_bytes, write_text
 
 
 def test_a_file_and_its_folder_are_made(tmp_path: Path) -> None:
@@ -78,6 +78,13 @@ def test_a_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:
     process.kill()
     process.wait()
     assert path.read_text() == "old"
+
+
+def test_space_is_looked_for_on_the_disk_of_a_folder_to_be(tmp_path: Path) -> None:
+    require_space(tmp_path / "not" / "yet", 1, "a byte")
+    with pytest.raises(ValueError, match=r"yet: too much may take up to 1,000,000,000,000 MB, [\d,]+ MB are"):
+        require_space(tmp_path / "not" / "yet", 10**18, "too much")
+    assert not list(tmp_path.iterdir())
 
 
 def test_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:

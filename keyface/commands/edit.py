@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -26,7 +25,7 @@ from keyface.commands._edit_setup import (
     surprise_of,
     write_prompts,
 )
-from keyface.files import write_text
+from keyface.files import require_space, write_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -206,14 +205,8 @@ def check_space(output: Path, reader: VideoReader, sides: int, temporary: int = 
         sides: Frames as large as the input's that are written for each of its frames.
         temporary: Bytes of temporary files.
     """
-    folder = output.resolve().parent
-    folder.mkdir(parents=True, exist_ok=True)
     needed = len(reader) * reader.height * reader.width * sides // 2 + 2**20 + temporary
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise ValueError(
-            f"{folder}: {free / 2**20:.0f} MiB are free but up to {needed / 2**20:.0f} MiB may be needed"
-        )
+    require_space(output.resolve().parent, needed, "this edit")
 
 
 @contextmanager
