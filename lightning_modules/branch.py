@@ -18,6 +18,7 @@ from keyface.lightning_modules.ema import ExponentialMovingAverage
 from keyface.lightning_modules.lora import TunedUNet, Tuning
 from keyface.lightning_modules.model_card import write_card
 from keyface.lightning_modules.networks import Evaluators
+from keyface.lightning_modules.seeding import seeded
 
 Batch = dict[str, Any]
 """See `keyface.datamodules`."""
@@ -141,7 +142,8 @@ class BranchModule(LightningModule):
         """The loss of one batch; None skips the step where there is nothing (finite) to learn from."""
         # What was seen, unlike the batch's number, goes on where it stood when a run is resumed.
         draw = self.seed * 1_000_003 + self.samples_seen * 4_099 + self.global_rank
-        losses = self.losses(batch, torch.Generator().manual_seed(draw))
+        with seeded(draw, self.device):
+            losses = self.losses(batch, torch.Generator().manual_seed(draw))
         self.samples_seen += len(batch["image"]) * self.trainer.world_size
         # Every process takes part in both decisions, or the others would wait for its gradients forever.
         if not self._all_processes(losses is not None):

@@ -45,7 +45,13 @@ def place(
     torch.set_num_threads(threads)
 
 
-def fit_words(recognizer: Path, notes: str, steps: int, *more: str, dies_at: int = 0) -> list[str]:
+WHOLE = "{lora: null, ema_decay: 0.9, export: false}"
+DROPOUT = "{lora: {rank: 4, dropout: 0.1}, ema_decay: 0.9, gradient_checkpointing: true, export: false}"
+
+
+def fit_words(
+    recognizer: Path, notes: str, steps: int, *more: str, dies_at: int = 0, tuning: str = WHOLE
+) -> list[str]:
     recorder = f"{{class_path: {MODULE}.Recorder, init_args: {{folder: {notes}, dies_at: {dies_at}}}}}"
     checkpoints = (
         "{class_path: lightning.pytorch.callbacks.ModelCheckpoint, init_args: {every_n_train_steps: 1, "
@@ -56,7 +62,7 @@ def fit_words(recognizer: Path, notes: str, steps: int, *more: str, dies_at: int
         "--model.init_args.backbone=base",
         f"--model.init_args.identity_network=arcface:{recognizer}",
         "--model.init_args.evaluators=null",
-        "--model.init_args.tuning={lora: null, ema_decay: 0.9, export: false}",
+        f"--model.init_args.tuning={tuning}",
         "--trainer.accelerator=cpu",
         f"--trainer.callbacks=[{recorder}, {checkpoints}]",
         f"--trainer.max_steps={steps}",
@@ -74,7 +80,10 @@ def run(words: list[str]) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_killed_run_goes_on_as_if_nothing_had_happened(place: Path, recognizer_file: Path) -> None:
+@pytest.mark.parametrize("tuning", [WHOLE, DROPOUT], ids=["whole", "dropout"])
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(
+    place: Path, recognizer_file: Path, tuning: str
+) -> None:
     """Sample ids and losses of every step, to the last bit, across the end of an epoch."""
     from recorded_training import notes
 
@@ -85,16 +94,18 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(place: Path, recognizer
         "--data.init_args.val_fraction=0",
         "--model.init_args.noisy_input={source: inverted, steps: 3}",
     )
-    assert main(fit_words(recognizer_file, "whole", 8, *data, "--experiment=whole")) == 0
+    assert main(fit_words(recognizer_file, "whole", 8, *data, "--experiment=whole", tuning=tuning)) == 0
     whole = notes(place / "whole")
     assert [each["step"] for each in whole] == list(range(1, 9))
     assert len({each["loss"] for each in whole}) == 8
 
-    killed = run(fit_words(recognizer_file, "cut", 8, *data, "--experiment=cut", dies_at=4))
+    killed = run(fit_words(recognizer_file, "cut", 8, *data, "--experiment=cut", dies_at=4, tuning=tuning))
     assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
     assert notes(place / "cut") == whole[:4]
 
-    words = fit_words(recognizer_file, "rest", 8, *data, "--experiment=cut", "--ckpt_path=last")
+    words = fit_words(
+        recognizer_file, "rest", 8, *data, "--experiment=cut", "--ckpt_path=last", tuning=tuning
+    )
     assert main(words) == 0
     assert notes(place / "rest") == whole[3:], "step 4 had no checkpoint and is done again"
 
