@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -14,11 +15,15 @@ class Annotating(Protocol):
         """What decides the result, in plain values."""
         ...
 
+    def member_bytes(self, side: int) -> int:
+        """Most bytes of one sample's result, for an image of this side."""
+        ...
+
 
 class Annotated(Protocol):
     """What the callback asks of the datamodule."""
 
-    def begin(self, settings: dict[str, Any], first: bool) -> None:
+    def begin(self, settings: dict[str, Any], first: bool, member_bytes: Callable[[int], int]) -> None:
         """Before the first batch, on every process; ``first`` on one of them."""
         ...
 
@@ -45,8 +50,8 @@ class AnnotateShards(Callback):
         """Compares what was done before with what is to be done, before any batch is read."""
         if not all(hasattr(_data(trainer), name) for name in ("begin", "keep", "finish")):
             raise ValueError("AnnotateShards needs data that takes annotations: AnnotationDataModule")
-        settings = cast(Annotating, pl_module).settings()
-        _data(trainer).begin(settings, trainer.is_global_zero)
+        module = cast(Annotating, pl_module)
+        _data(trainer).begin(module.settings(), trainer.is_global_zero, module.member_bytes)
         trainer.strategy.barrier()
 
     def on_predict_batch_end(

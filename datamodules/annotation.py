@@ -6,7 +6,7 @@ always describes whole shards.
 """
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -21,6 +21,7 @@ from keyface.datamodules.shard_index import ShardError, ShardIndex, local_folder
 from keyface.datamodules.shard_loaders import load_batches
 from keyface.datamodules.shard_reader import Faults, Found, find_samples, load_sample
 from keyface.datamodules.shard_schema import LATENTS, Latents, Sample, SampleError, encode_latents
+from keyface.files import require_space
 
 What = Literal["captions", "latents"]
 
@@ -72,15 +73,17 @@ class AnnotationDataModule(LightningDataModule):
         for shard in self.index.shards:
             self.samples += find_samples(self.folder, shard, Faults())
 
-    def begin(self, settings: dict[str, Any], first: bool) -> None:
+    def begin(self, settings: dict[str, Any], first: bool, member_bytes: Callable[[int], int]) -> None:
         """Compare with what was done before, and choose what is to be done.
 
         Args:
             settings: What decides the result.
             first: Whether this process may write.
+            member_bytes: Most bytes of one sample's result, by the side of its image.
 
         Raises:
             ShardError: Samples have what other settings made, or an unfinished run had other settings.
+            ValueError: The disk has no room for the results.
         """
         made = self.index.made.get(RECORDED[self.what])
         if made is not None and made != settings and not self.overwrite:
@@ -96,8 +99,25 @@ class AnnotationDataModule(LightningDataModule):
                 "overwrite drops them"
             )
         self.settings = settings
-        self.staging.open(settings, self.overwrite, first)
         self.wanted = wanted
+        if wanted and first:
+            self._require_space(member_bytes(_load(wanted[0]).image.shape[0]))
+        self.staging.open(settings, self.overwrite, first)
+
+    def _require_space(self, each: int) -> None:
+        """Refuse what the disk has no room for: results wait in files of their own while shards are written.
+
+        Args:
+            each: Most bytes of one sample's result.
+        """
+        staged = sum(self.staging.has(found.key) for found in self.wanted)
+        one_shard = max(shard.bytes for shard in self.index.shards)  # old and new are there for a moment
+        needed = (2 * len(self.wanted) - staged) * each + one_shard
+        rank_zero_info(
+            f"{self.folder}: {self.what} of {len(self.wanted)} samples, up to "
+            f"{len(self.wanted) * each / 1e6:,.0f} MB, and at times {needed / 1e6:,.0f} MB"
+        )
+        require_space(self.folder, needed, f"{self.what} of {len(self.wanted)} samples")
 
     def predict_dataloader(self) -> "Todo":
         """Return this process's share of what is still to be done."""

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from keyface.datamodules.shard_index import ShardEntry, ShardError, ShardIndex, write_atomically
+from keyface.datamodules.shard_index import ShardEntry, ShardError, ShardIndex
 from keyface.datamodules.shard_reader import Faults, find_samples
 from keyface.datamodules.shard_schema import MEMBERS
 from keyface.datamodules.shard_writer import write_members
+from keyface.files import write_bytes, write_text
 
 _SETTINGS = "settings.json"
 _GENERATION = re.compile(r"(?P<stem>.+?)(-v(?P<number>\d+))?\.tar")
@@ -51,7 +52,7 @@ class Staging:
         if before is not None and before != settings:
             shutil.rmtree(self.folder)
         self.folder.mkdir(exist_ok=True)
-        write_atomically(path, json.dumps(settings).encode())
+        write_text(path, json.dumps(settings))
 
     def path(self, key: str) -> Path:
         """The file of a sample; keys are checked by the reader and cannot lead elsewhere."""
@@ -63,7 +64,7 @@ class Staging:
 
     def put(self, key: str, data: bytes) -> None:
         """Write a sample's file."""
-        write_atomically(self.path(key), data)
+        write_bytes(self.path(key), data)
 
     def close(self) -> None:
         """Remove the folder."""

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from keyface.datamodules.png_channel import first_channel
 from keyface.datamodules.shard_schema import SampleError, decode_mask
 from keyface.plugins.category import REGIONS
 
@@ -46,28 +47,16 @@ def _merged(folder: Path, key: str) -> NDArray[np.uint8]:
     for label, region in enumerate(REGIONS[1:], 1):
         path = folder / f"{name}_{region}.png"
         try:
-            marked = _marked(path)
+            part = first_channel(path.read_bytes())
         except FileNotFoundError:
             continue
+        except (OSError, SampleError) as error:
+            raise SampleError(f"{path}: cannot be read: {error}") from error
         if labels is None:
-            labels = np.zeros(marked.shape, dtype=np.uint8)
-        if marked.shape != labels.shape:
-            raise SampleError(f"{path}: {marked.shape}, the other masks of this picture are {labels.shape}")
-        labels[marked] = label
+            labels = np.zeros(part.shape, dtype=np.uint8)
+        if part.shape != labels.shape:
+            raise SampleError(f"{path}: {part.shape}, the other masks of this picture are {labels.shape}")
+        np.copyto(labels, label, where=part != 0)
     if labels is None:
         raise SampleError(f"no mask {folder / name}_*.png")
     return labels
-
-
-def _marked(path: Path) -> NDArray[np.bool_]:
-    """Say which pixels of a part's file are not black."""
-    try:
-        with Image.open(path, formats=["PNG"]) as picture:
-            # The published files are RGB with three equal channels.
-            channel = picture.getchannel(0) if picture.mode in ("RGB", "RGBA") else picture.convert("L")
-            marked: NDArray[np.bool_] = np.asarray(channel) != 0
-            return marked
-    except FileNotFoundError:
-        raise
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise SampleError(f"{path}: cannot be read: {error}") from error

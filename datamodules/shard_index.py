@@ -6,7 +6,6 @@ is what makes that an error.
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from keyface.datamodules.shard_schema import SCHEMA
+from keyface.files import write_text
 
 NAME = "index.json"
 _SHARD_NAME = re.compile(r"[A-Za-z0-9_-]+\.tar")
@@ -59,7 +59,7 @@ class ShardIndex:
             "made": dict(self.made),
             "shards": [vars(shard) for shard in self.shards],
         }
-        write_atomically(folder / NAME, (json.dumps(content, indent=1) + "\n").encode())
+        write_text(folder / NAME, json.dumps(content, indent=1) + "\n")
 
     @classmethod
     def read(cls, folder: str | Path) -> "ShardIndex":
@@ -128,19 +128,6 @@ def file_hash(path: Path) -> str:
     """Return a file's SHA-256 in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name, flush it to the disk and rename it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _entries(path: Path, shards: object) -> tuple[ShardEntry, ...]:

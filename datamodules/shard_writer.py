@@ -1,6 +1,5 @@
 """Writes shards: tar files in WebDataset's layout, whole or not at all."""
 
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -8,6 +7,7 @@ from webdataset import TarWriter
 
 from keyface.datamodules.shard_index import ShardEntry, ShardError, file_hash
 from keyface.datamodules.shard_schema import Sample, encode, split_name
+from keyface.files import replacing
 
 
 def shard_name(number: int) -> str:
@@ -44,23 +44,19 @@ def write_members(folder: Path, name: str, samples: Iterable[tuple[str, Mapping[
         samples: Key and members, extension → bytes, of each sample, in order; keys must differ.
     """
     path = folder / name
-    temporary = folder / f".{name}.{os.getpid()}.partial"
     keys: set[str] = set()
-    try:
-        with temporary.open("wb") as file:
-            with TarWriter(file, user="", group="", encoder=False, mtime=0) as archive:
-                for key, members in samples:
-                    if key in keys:
-                        raise ShardError(f"{path}: two samples have the key {key!r}")
-                    keys.add(key)
-                    for extension in members:
-                        split_name(f"{key}.{extension}")
-                    archive.write({"__key__": key, **members})
-            file.flush()
-            os.fsync(file.fileno())
+    with replacing(path) as temporary:
+        with (
+            temporary.open("wb") as file,
+            TarWriter(file, user="", group="", encoder=False, mtime=0) as archive,
+        ):
+            for key, members in samples:
+                if key in keys:
+                    raise ShardError(f"{path}: two samples have the key {key!r}")
+                keys.add(key)
+                for extension in members:
+                    split_name(f"{key}.{extension}")
+                archive.write({"__key__": key, **members})
         if not keys:
             raise ShardError(f"{path}: no samples to write")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return ShardEntry(name, len(keys), path.stat().st_size, file_hash(path))

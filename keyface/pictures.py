@@ -8,6 +8,8 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from keyface.files import replacing
+
 _BACKGROUND = (255, 255, 255)
 _INK = (40, 40, 40)
 
@@ -72,9 +74,7 @@ def before_after(clips: Sequence[tuple[str, Tensor, Tensor]], columns: int = 6) 
 
 
 def save_png(picture: Image.Image, path: Path) -> Path:
-    """Write a picture, through a temporary name so that a reader never meets half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    picture.save(temporary, format="PNG")
-    temporary.replace(path)
+    """Write a picture, whole or not at all."""
+    with replacing(path) as temporary:
+        picture.save(temporary, format="PNG")
     return path

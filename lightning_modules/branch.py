@@ -18,6 +18,8 @@ from keyface.lightning_modules.ema import ExponentialMovingAverage
 from keyface.lightning_modules.lora import TunedUNet, Tuning
 from keyface.lightning_modules.model_card import write_card
 from keyface.lightning_modules.networks import Evaluators
+from keyface.lightning_modules.seeding import seeded
+from keyface.lightning_modules.sharding import is_sharded, shard
 
 Batch = dict[str, Any]
 """See `keyface.datamodules`."""
@@ -127,6 +129,14 @@ class BranchModule(LightningModule):
         self.frozen.eval()
         return self
 
+    def configure_model(self) -> None:
+        """Spread what is trained over processes, where the strategy is Lightning's ModelParallelStrategy."""
+        if self.device_mesh is None or is_sharded(self.unet):
+            return
+        shard(self.unet, self.device_mesh["data_parallel"])
+        if self.tuning.ema_decay is not None:
+            self.ema = ExponentialMovingAverage(self.trained_parameters(), self.tuning.ema_decay)
+
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The configured optimizer over what is trained, and its schedule by steps."""
         optimizer = self._optimizer(self.trained_parameters())
@@ -141,7 +151,8 @@ class BranchModule(LightningModule):
         """The loss of one batch; None skips the step where there is nothing (finite) to learn from."""
         # What was seen, unlike the batch's number, goes on where it stood when a run is resumed.
         draw = self.seed * 1_000_003 + self.samples_seen * 4_099 + self.global_rank
-        losses = self.losses(batch, torch.Generator().manual_seed(draw))
+        with seeded(draw, self.device):
+            losses = self.losses(batch, torch.Generator().manual_seed(draw))
         self.samples_seen += len(batch["image"]) * self.trainer.world_size
         # Every process takes part in both decisions, or the others would wait for its gradients forever.
         if not self._all_processes(losses is not None):
@@ -221,18 +232,21 @@ class BranchModule(LightningModule):
 
     def on_fit_end(self) -> None:
         """Export the tuned U-Net to the run's folder."""
-        if self.tuning.export and self.trainer.is_global_zero:
+        if self.tuning.export and (self.trainer.is_global_zero or is_sharded(self.unet)):
             self.export(Path(self.trainer.log_dir or self.trainer.default_root_dir) / "export")
 
     def export(self, folder: Path | str) -> Path:
         """Write the averaged U-Net, whole or its adapter, as safetensors with a model card.
 
-        `keyface.diffusion.backbone.load_unet` reads it again.
+        `keyface.diffusion.backbone.load_unet` reads it again. Of a sharded network every process must ask.
         """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         with self.averaged():
-            self._tuned.save(folder, self.tuning.export_half)
+            state = self._tuned.state(self.tuning.export_half)
+        if self.global_rank > 0:
+            return folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._tuned.save(folder, state)
         write_card(folder, self.title, self._facts())
         return folder
 

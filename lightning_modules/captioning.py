@@ -43,6 +43,10 @@ class CaptioningModule(LightningModule):
         """What decides the result, for the shards' index."""
         return self.made
 
+    def member_bytes(self, side: int) -> int:
+        """Most bytes of a caption: one block of a disk."""
+        return 4096
+
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, list[str]]:
         """One batch's ``key`` and ``caption``, B texts each."""
         return {"key": batch["key"], "caption": self.captioner(batch["image"])}

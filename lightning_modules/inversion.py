@@ -53,6 +53,11 @@ class InversionModule(LightningModule):
             "fixed_point_iterations": self.fixed_point_iterations,
         }
 
+    def member_bytes(self, side: int) -> int:
+        """Bytes of the latent and the inverted ones, fp32, and of the file's header."""
+        values = self.backbone.latent_channels * (side // self.backbone.downscale) ** 2
+        return 4 * values * (1 + len(self.kept)) + 1024
+
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor | list[str]]:
         """One batch's ``key`` and fields of `keyface.diffusion.inverted_images.InvertedImages`."""
         found = invert_images(

@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from diffusers import UNet2DConditionModel
 from peft import LoraConfig, PeftModel, get_peft_model
-from torch import nn
+from torch import Tensor, nn
+
+from keyface.lightning_modules.sharding import gathered
 
 ATTENTION = r".*\.attn[12]\.(to_q|to_k|to_v|to_out\.0)"
 """The projections of self- and cross-attention in diffusers' U-Nets."""
@@ -92,20 +94,30 @@ class TunedUNet:
             unet.enable_gradient_checkpointing()
         return cls(unet, adapter)
 
-    def save(self, folder: Path, half: bool = False) -> None:
+    def state(self, half: bool = False) -> dict[str, Tensor]:
+        """Copy the weights that `save` writes; of a sharded network every process must ask.
+
+        Args:
+            half: In fp16; the network in memory keeps its precision.
+        """
+        if self.adapter is None:
+            tuned = self.unet.state_dict()
+        else:
+            tuned = {name: value for name, value in self.adapter.state_dict().items() if "lora_" in name}
+        return gathered(tuned, torch.float16 if half else self.unet.dtype)
+
+    def save(self, folder: Path, state: Mapping[str, Tensor]) -> None:
         """Write safetensors: peft's adapter folder, or the whole U-Net as diffusers writes it.
 
         Args:
             folder: Where to.
-            half: Write fp16 weights; the network in memory keeps its precision.
+            state: Of `state`; the network's own weights may be spread over processes.
         """
-        dtype = torch.float16 if half else self.unet.dtype
         if self.adapter is None:
-            unet = copy.deepcopy(self.unet).to(dtype) if half else self.unet
-            unet.save_pretrained(folder, safe_serialization=True)
+            whole = UNet2DConditionModel.from_config(self.unet.config)
+            whole.load_state_dict(state, assign=True)
+            whole.save_pretrained(folder, safe_serialization=True)
         else:
-            layers = self.adapter.state_dict().items()
-            state = {name: value.to(dtype) for name, value in layers if "lora_" in name}
             self.adapter.save_pretrained(
                 folder, safe_serialization=True, state_dict=state, save_embedding_layers=False
             )

@@ -20,7 +20,7 @@ from keyface.benchmark.sd21 import build_backbone, build_unet
 from keyface.diffusion.backbone import Backbone
 from keyface.diffusion.editor import FrameStream, VideoEditor
 from keyface.diffusion.precision import accelerate
-from keyface.evaluation.files import write_text
+from keyface.files import write_text
 from keyface.miniature import zoo
 
 WARM_UP_FRAMES = {"cpu": 8, "cuda": 96}

@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from keyface.evaluation.files import write_bytes
+from keyface.files import write_bytes
 
 _PANELS = (("seconds_wall", "seconds, wall"), ("peak_mb", "peak memory, MB"), ("disk_mb", "scratch disk, MB"))
 _GPU = ("peak_gpu_mb", "peak GPU memory, MB")

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from keyface.benchmark.request import Request
-from keyface.evaluation.files import file_sha256, write_text
+from keyface.evaluation.files import file_sha256
+from keyface.files import write_text
 
 STAGES = ("encode", "invert", "reconstruct", "edit", "decode")
 

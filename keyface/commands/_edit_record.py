@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -123,20 +121,6 @@ def doubts(report: EditReport, models: Models, surprise: float | None) -> list[s
             f"{report.reconstruction_psnr:.1f} dB, its autoencoder {report.vae_psnr:.1f} dB; {unknown}"
         )
     return found
-
-
-def publish_json(path: Path, record: dict[str, Any]) -> None:
-    """Writes JSON under a temporary name, synced, and renames it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("w") as file:
-            json.dump(record, file, indent=2, ensure_ascii=False, default=str)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def summarize(output: Path, reader: VideoReader, report: EditReport, warnings: list[str]) -> None:

@@ -125,8 +125,8 @@ def make_celebv(
 ) -> tuple[ClipSet, Path]:
     """Choose CelebV-HQ's clips and write the choice down; `long_clips` means the paper's Table 3."""
     from keyface.evaluation.celebv import TABLE_1, TABLE_3, celebv_hq
-    from keyface.evaluation.clips import write_text
     from keyface.evaluation.inputs import write_inputs
+    from keyface.files import write_text
 
     if videos is None:
         raise ValueError(f"--protocol {CELEBV} needs --videos, the folder of CelebV-HQ's clips")

@@ -4,12 +4,12 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from keyface.evaluation.files import write_text
 from keyface.evaluation.tables import number
+from keyface.files import write_text
 
 
 def write_json(path: Path, content: object) -> None:
-    """Write through a temporary name, so that a reader never meets half a file."""
+    """Write JSON, whole or not at all."""
     write_text(path, json.dumps(content, indent=1) + "\n")
 
 

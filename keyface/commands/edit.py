@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,7 +13,6 @@ from keyface.commands._edit_record import (
     SYNTHETIC,
     describe,
     hashes,
-    publish_json,
     say,
     summarize,
     what_decides,
@@ -26,6 +25,7 @@ from keyface.commands._edit_setup import (
     surprise_of,
     write_prompts,
 )
+from keyface.files import require_space, write_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -156,7 +156,8 @@ def edit(
         report = editor.edit(frames, prompts, sink, progress=progress, state=state)
     used = {str(path): digest for path, digest in weights_used.items()}
     record = describe(video, reader, square, models, used, chosen, prompts, settings, report, surprise)
-    publish_json(output.with_suffix(".json"), record)
+    said = json.dumps(record, indent=2, ensure_ascii=False, default=str)
+    write_text(output.with_suffix(".json"), said + "\n")
     summarize(output, reader, report, record["warnings"])
 
 
@@ -204,14 +205,8 @@ def check_space(output: Path, reader: VideoReader, sides: int, temporary: int = 
         sides: Frames as large as the input's that are written for each of its frames.
         temporary: Bytes of temporary files.
     """
-    folder = output.resolve().parent
-    folder.mkdir(parents=True, exist_ok=True)
     needed = len(reader) * reader.height * reader.width * sides // 2 + 2**20 + temporary
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise ValueError(
-            f"{folder}: {free / 2**20:.0f} MiB are free but up to {needed / 2**20:.0f} MiB may be needed"
-        )
+    require_space(output.resolve().parent, needed, "this edit")
 
 
 @contextmanager

@@ -91,6 +91,7 @@ def celeba_hq(
     detector = Store().require(["face-api"])["face-api"] if landmarks is None else None
     settings = CelebaHq(layout, count, seed, size, samples_per_shard, landmarks, identities, detector)
     pictures = settings.pictures()
+    print(f"{out}: {len(pictures)} pictures, up to {settings.most_bytes(len(pictures)) / 1e6:,.0f} MB")
     cores = workers or len(os.sched_getaffinity(0))
     with tqdm(total=len(pictures), desc=f"convert {layout.images}", unit="image") as bar:
         index = write_celeba_hq(out, settings, pictures, cores, tolerate, progress=bar.update)

@@ -1,9 +1,10 @@
 """What of an edit is done, written down so that a killed edit goes on where it was."""
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from keyface.files import write_text
 
 Value = int | float | bool | Sequence[int | float | bool]
 
@@ -46,14 +47,4 @@ class Journal:
         if self._path is None:
             return
         self._before()
-        replace_text(self._path, json.dumps(self._entries))
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    temporary = path.with_suffix(".part")
-    with temporary.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+        write_text(self._path, json.dumps(self._entries))

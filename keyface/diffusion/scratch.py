@@ -3,7 +3,6 @@
 import math
 import mmap
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +10,8 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from keyface.files import require_space
 
 Shape = tuple[int, ...]
 Layout = Mapping[str, tuple[Shape, torch.dtype]]
@@ -36,12 +37,7 @@ class Scratch:
             ValueError: The disk cannot hold them; nothing was written.
         """
         missing = {name: each for name, each in layout.items() if not (self.folder / name).exists()}
-        needed, free = layout_bytes(missing), shutil.disk_usage(self.folder).free
-        if needed > free:
-            raise ValueError(
-                f"{self.folder}: this edit needs {needed / 2**20:.0f} MiB for temporary files, "
-                f"{free / 2**20:.0f} MiB are free; make room or edit a shorter clip"
-            )
+        require_space(self.folder, layout_bytes(missing), "the edit's temporary files")
         return {name: self.tensor(name, shape, dtype) for name, (shape, dtype) in layout.items()}
 
     def tensor(self, name: str, shape: Shape, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from keyface.diffusion.journal import Journal, replace_text
+from keyface.diffusion.journal import Journal
 from keyface.diffusion.scratch import Scratch
+from keyface.files import write_text
 
 _REQUEST, _JOURNAL, _LOCK = "request.json", "journal.json", "lock"
 _SHOWN = 5
@@ -57,7 +58,7 @@ class State:
             if resumed:
                 _compare(folder, json.loads(known.read_bytes()), wanted)
             else:
-                replace_text(known, json.dumps(wanted, indent=1))
+                write_text(known, json.dumps(wanted, indent=1))
             state = cls(folder, resumed)
             try:
                 yield state

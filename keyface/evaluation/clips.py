@@ -14,12 +14,13 @@ from typing import Any, Self
 
 from torch import Tensor
 
-from keyface.evaluation.files import file_sha256, read_json, write_text
+from keyface.evaluation.files import file_sha256, read_json
 from keyface.evaluation.method import SUFFIXES, Method
 from keyface.evaluation.sampling import sampled_frames
 from keyface.evaluation.spec import ClipSpec
+from keyface.files import write_text
 
-__all__ = ["SCHEMA", "SUFFIXES", "ClipSet", "ClipSpec", "Method", "file_sha256", "write_text"]
+__all__ = ["SCHEMA", "SUFFIXES", "ClipSet", "ClipSpec", "Method", "file_sha256"]
 
 SCHEMA = "keyface-clips/1"
 _MAX_BYTES = 512 * 2**20

@@ -1,4 +1,4 @@
-"""Files: reading what anybody may have written, hashing, and writing whole or not at all."""
+"""Files: reading what anybody may have written, and hashing."""
 
 import hashlib
 import json
@@ -55,16 +55,3 @@ def read_yaml(path: Path, missing: str = "no such file") -> Any:
         return yaml.safe_load(path.read_bytes())
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise ValueError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write text as UTF-8, see `write_bytes`."""
-    write_bytes(path, text.encode())
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write through a temporary name, so that a reader never meets half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)

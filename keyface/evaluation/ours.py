@@ -16,11 +16,12 @@ from keyface.diffusion.editor import TensorFrames, VideoEditor, evaluating
 from keyface.diffusion.inversion import denoise, invert
 from keyface.diffusion.settings import EditSettings, Prompts
 from keyface.evaluation.candidates import Candidate, Kind
-from keyface.evaluation.clips import ClipSet, ClipSpec, Method, file_sha256, write_text
+from keyface.evaluation.clips import ClipSet, ClipSpec, Method, file_sha256
 from keyface.evaluation.measures import AUTOENCODER, INVERSION
 from keyface.evaluation.scores import categories_of
 from keyface.evaluation.store import digest
 from keyface.evaluation.variants import Variant
+from keyface.files import write_text
 from keyface.video import write_clip
 
 SYNTHETIC = "This video is synthetic: the face in it was edited by a generative model (keyface)."

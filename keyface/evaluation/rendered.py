@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from keyface.evaluation.clips import ClipSet, ClipSpec, file_sha256, write_text
+from keyface.evaluation.clips import ClipSet, ClipSpec, file_sha256
 from keyface.evaluation.truth import Truth, truth_path, write_truth
+from keyface.files import write_text
 from keyface.metrics.locality import person_mask
 from keyface.miniature.captions import full_caption
 from keyface.miniature.clips import clip as clip_of

@@ -14,11 +14,11 @@ import keyface
 from keyface.evaluation import plots, tables
 from keyface.evaluation.calibration import Verdict
 from keyface.evaluation.candidates import Candidate
-from keyface.evaluation.clips import write_text
 from keyface.evaluation.measures import CONTROLS, MEASURES
 from keyface.evaluation.scoring import Scorer
 from keyface.evaluation.showcase import Shown
 from keyface.evaluation.summary import RowScores
+from keyface.files import write_text
 from keyface.metrics.intervals import CONFIDENCE, RESAMPLES
 from keyface.pictures import save_png
 

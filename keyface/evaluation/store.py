@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from keyface.evaluation.files import write_bytes
+from keyface.files import write_bytes
 
 VERSION = 1
 """Raised when scores are computed differently, so that old ones are not taken for new ones."""

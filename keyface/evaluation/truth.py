@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from keyface.evaluation.spec import ClipSpec
+from keyface.files import replacing
 
 
 @dataclass(frozen=True)
@@ -81,9 +82,7 @@ def read_truth(folder: Path, clip: ClipSpec) -> Truth | None:
 def write_truth(folder: Path, clip: ClipSpec, truth: Truth) -> None:
     """Write a clip's truth, whole or not at all; flow in half precision, masks as bytes."""
     path = truth_path(folder, clip)
-    path.parent.mkdir(parents=True, exist_ok=True)
     masks = {"valid": truth.valid, "region": truth.region, "person": truth.person}
     content = {name: mask.to(torch.uint8).contiguous() for name, mask in masks.items() if mask is not None}
-    temporary = path.with_name(f".{path.name}.tmp")
-    save_file(content | {"flow": truth.flow.half().contiguous()}, temporary)
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        save_file(content | {"flow": truth.flow.half().contiguous()}, temporary)

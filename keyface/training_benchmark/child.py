@@ -16,7 +16,7 @@ from lightning.pytorch import Callback, Trainer
 from torch.utils.data import DataLoader
 
 from keyface.benchmark.memory import peak_bytes, reset_peak
-from keyface.evaluation.files import write_text
+from keyface.files import write_text
 from keyface.training_benchmark.networks import build_batch, build_module
 from keyface.training_benchmark.parts import CLIP_NORM, PARTS, parts_of
 from keyface.training_benchmark.request import TrainRequest

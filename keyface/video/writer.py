@@ -1,7 +1,5 @@
 """Writing video files: all or nothing, the source's time stamps, its audio, and what the video is."""
 
-import os
-import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 from itertools import chain
@@ -18,6 +16,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from torch import Tensor
 
+from keyface.files import publish, temporary_beside
 from keyface.video.audio import audio_packets
 from keyface.video.container import open_container
 from keyface.video.reader import Timing, VideoReader
@@ -69,9 +68,7 @@ class VideoWriter:
         self.metadata = dict(metadata or {})
         self.crf = crf
         self.frames = 0
-        self._temporary = self.path.with_name(
-            f".{self.path.stem}.{secrets.token_hex(4)}.part{self.path.suffix}"
-        )
+        self._temporary = temporary_beside(self.path)
         self._container: OutputContainer | None = None
         self._audio: Iterator[tuple[Fraction, Packet[AudioStream]]] = iter(())
         self._source: InputContainer | None = None
@@ -169,14 +166,7 @@ class VideoWriter:
         last = self._timing(self.frames - 1)
         self._mux_audio(until=(last.pts + last.duration) * self.time_base if shortened else None)
         self._close()
-        with self._temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(self._temporary, self.path)
-        folder = os.open(self.path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        publish(self._temporary, self.path)
 
     def _close(self) -> None:
         if self._container is not None:

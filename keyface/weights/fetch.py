@@ -4,7 +4,6 @@ A file gets its name only when it is complete and its hash is right. Every place
 network all failures are there within seconds, together.
 """
 
-import os
 import shutil
 import subprocess
 import tarfile
@@ -19,6 +18,7 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
+from keyface.files import publish
 from keyface.weights.catalogue import Entry, WeightFile
 from keyface.weights.hub import HubError, fetch_snapshot
 from keyface.weights.store import MissingWeightsError, Store, file_sha256, how_to_get
@@ -76,7 +76,9 @@ class Fetcher:
             with tempfile.TemporaryDirectory(dir=self.store.root, prefix=f".{entry.name}-") as folder:
                 fetched = self._fetch(entry, Path(folder))
                 for path, source in fetched.items():
-                    _publish(source, self.store.folder(entry) / path)
+                    target = self.store.folder(entry) / path
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    publish(source, target)
         wrong = [each for each in self.store.verify(entry) if each.verdict in ("differs", "missing")]
         if wrong:
             raise ValueError(
@@ -229,14 +231,6 @@ def _check(path: Path, file: WeightFile) -> None:
     expected = file.sha256 or file.sha256_starts
     if expected and not (digest := file_sha256(path)).startswith(expected):
         raise FetchError(f"{file.path}: sha256 {digest} came, {expected} was published; nothing is kept")
-
-
-def _publish(source: Path, target: Path) -> None:
-    """Give a complete file its name."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with source.open("rb") as file:
-        os.fsync(file.fileno())
-    source.replace(target)
 
 
 def _first_line(error: BaseException) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
+from keyface.files import write_text
 from keyface.weights.catalogue import Entry, WeightFile, find_entry
 
 ROOT_VARIABLE = "KEYFACE_WEIGHTS"
@@ -165,17 +166,8 @@ def read_json(path: Path) -> Any:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON under a temporary name, synced, and rename it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("w") as file:
-            file.write(json.dumps(content, indent=1, sort_keys=True) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Write JSON, whole or not at all."""
+    write_text(path, json.dumps(content, indent=1, sort_keys=True) + "\n")
 
 
 def _shards(index: Path) -> list[str]:

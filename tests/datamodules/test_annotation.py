@@ -33,6 +33,9 @@ class Describer(LightningModule):
     def settings(self) -> dict[str, Any]:
         return {"word": self.word}
 
+    def member_bytes(self, side: int) -> int:
+        return 100
+
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         if batch_idx == self.dies_at:
             raise RuntimeError("killed")
@@ -43,12 +46,15 @@ class Describer(LightningModule):
 class Encoder(LightningModule):
     """Latents that tell the sample: its key at each of two levels."""
 
-    def __init__(self, broken: str | None = None) -> None:
+    def __init__(self, broken: str | None = None, bytes_each: int = 1000) -> None:
         super().__init__()
-        self.broken = broken
+        self.broken, self.bytes_each = broken, bytes_each
 
     def settings(self) -> dict[str, Any]:
         return {"levels": [1, 2]}
+
+    def member_bytes(self, side: int) -> int:
+        return self.bytes_each
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         numbers = torch.tensor([float(key) for key in batch["key"]])
@@ -102,6 +108,15 @@ def test_captions_come_into_the_shards_and_all_else_stays(make_shards, make_samp
         "shard-000000-v2.tar",
         "shard-000001-v2.tar",
     ]
+
+
+def test_too_little_disk_is_said_before_anything_is_computed(make_shards) -> None:
+    folder = make_shards(3, 4)
+    with pytest.raises(ValueError, match=r"latents of 7 samples may take up to [\d,]+ MB, [\d,]+ MB are"):
+        predict(folder, Encoder(bytes_each=10**15), "latents")
+    assert not (folder / ".latents").exists()
+    predict(folder, Encoder(), "latents")
+    predict(folder, Encoder(bytes_each=10**15), "latents")  # nothing is left to do
 
 
 def test_a_stopped_run_goes_on_sample_by_sample(make_shards) -> None:

@@ -306,6 +306,13 @@ def test_masks_of_unequal_size_are_named(tmp_path: Path) -> None:
         read_mask(tmp_path, "1", 32)
 
 
+def test_too_little_disk_is_said_before_anything_is_written(published: Path, tmp_path: Path) -> None:
+    settings = CelebaHq(Layout.find(published), size=10**9, landmarks=published.parent / "landmarks.txt")
+    with pytest.raises(ValueError, match=r"shards of 7 pictures may take up to [\d,]+ MB, [\d,]+ MB are"):
+        write_celeba_hq(tmp_path / "out", settings, settings.pictures(), workers=1)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_killed_process_is_said(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> celeba_shards.Future:
         future: celeba_shards.Future = celeba_shards.Future()

@@ -44,7 +44,7 @@ def test_damaged_files_are_made_anew(tmp_path: Path) -> None:
         file.write_bytes(file.read_bytes()[:7])
     assert Store(tmp_path).numbers({"x": 1}, counter.numbers) == {"a": 1.5}
     assert Store(tmp_path).tensors({"x": 1}, counter.tensors)["a"].max() == 4
-    assert not list(tmp_path.rglob("*.tmp"))
+    assert not list(tmp_path.rglob("*.part"))
 
 
 def test_without_a_folder_nothing_is_kept() -> None:

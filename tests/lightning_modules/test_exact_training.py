@@ -14,6 +14,7 @@ import torch
 from keyface.cli import main
 from keyface.commands.shards import render
 from keyface.datamodules.shard_render import Rendered, render_shards
+from keyface.diffusion.backbone import load_unet
 
 HERE = Path(__file__).parent
 CONFIG = HERE.parents[1] / "configs" / "miniature" / "identity.yaml"
@@ -45,7 +46,18 @@ def place(
     torch.set_num_threads(threads)
 
 
-def fit_words(recognizer: Path, notes: str, steps: int, *more: str, dies_at: int = 0) -> list[str]:
+WHOLE = "{lora: null, ema_decay: 0.9, export: false}"
+EXPORTED = "{lora: null, ema_decay: 0.9, export: true}"
+SHARDED = (
+    "{class_path: lightning.pytorch.strategies.ModelParallelStrategy, init_args: "
+    "{data_parallel_size: 2, tensor_parallel_size: 1, save_distributed_checkpoint: false}}"
+)
+DROPOUT = "{lora: {rank: 4, dropout: 0.1}, ema_decay: 0.9, gradient_checkpointing: true, export: false}"
+
+
+def fit_words(
+    recognizer: Path, notes: str, steps: int, *more: str, dies_at: int = 0, tuning: str = WHOLE
+) -> list[str]:
     recorder = f"{{class_path: {MODULE}.Recorder, init_args: {{folder: {notes}, dies_at: {dies_at}}}}}"
     checkpoints = (
         "{class_path: lightning.pytorch.callbacks.ModelCheckpoint, init_args: {every_n_train_steps: 1, "
@@ -56,7 +68,7 @@ def fit_words(recognizer: Path, notes: str, steps: int, *more: str, dies_at: int
         "--model.init_args.backbone=base",
         f"--model.init_args.identity_network=arcface:{recognizer}",
         "--model.init_args.evaluators=null",
-        "--model.init_args.tuning={lora: null, ema_decay: 0.9, export: false}",
+        f"--model.init_args.tuning={tuning}",
         "--trainer.accelerator=cpu",
         f"--trainer.callbacks=[{recorder}, {checkpoints}]",
         f"--trainer.max_steps={steps}",
@@ -74,7 +86,10 @@ def run(words: list[str]) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_killed_run_goes_on_as_if_nothing_had_happened(place: Path, recognizer_file: Path) -> None:
+@pytest.mark.parametrize("tuning", [WHOLE, DROPOUT], ids=["whole", "dropout"])
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(
+    place: Path, recognizer_file: Path, tuning: str
+) -> None:
     """Sample ids and losses of every step, to the last bit, across the end of an epoch."""
     from recorded_training import notes
 
@@ -85,16 +100,18 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(place: Path, recognizer
         "--data.init_args.val_fraction=0",
         "--model.init_args.noisy_input={source: inverted, steps: 3}",
     )
-    assert main(fit_words(recognizer_file, "whole", 8, *data, "--experiment=whole")) == 0
+    assert main(fit_words(recognizer_file, "whole", 8, *data, "--experiment=whole", tuning=tuning)) == 0
     whole = notes(place / "whole")
     assert [each["step"] for each in whole] == list(range(1, 9))
     assert len({each["loss"] for each in whole}) == 8
 
-    killed = run(fit_words(recognizer_file, "cut", 8, *data, "--experiment=cut", dies_at=4))
+    killed = run(fit_words(recognizer_file, "cut", 8, *data, "--experiment=cut", dies_at=4, tuning=tuning))
     assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
     assert notes(place / "cut") == whole[:4]
 
-    words = fit_words(recognizer_file, "rest", 8, *data, "--experiment=cut", "--ckpt_path=last")
+    words = fit_words(
+        recognizer_file, "rest", 8, *data, "--experiment=cut", "--ckpt_path=last", tuning=tuning
+    )
     assert main(words) == 0
     assert notes(place / "rest") == whole[3:], "step 4 had no checkpoint and is done again"
 
@@ -134,3 +151,44 @@ def test_two_processes_train_as_one_with_twice_the_batch(
     for one, ours, theirs in zip(notes(place / "one"), *ranks, strict=True):
         assert one["loss"] == pytest.approx((ours["loss"] + theirs["loss"]) / 2, rel=1e-4)
     assert len({note["loss"] for note in ranks[0]}) == 4
+
+
+def test_two_processes_share_the_weights_and_train_as_one_with_twice_the_batch(
+    place: Path, recognizer_file: Path, folder_backbone: Any
+) -> None:
+    """FSDP2: same losses, and checkpoint and export hold the weights whole."""
+    from recorded_training import notes
+
+    settings = Rendered(count=8, size=32, samples_per_shard=4, latents=4)
+    render_shards(place / "shards", settings, lambda: folder_backbone)
+    cached = "--model.init_args.noisy_input={source: cached}"
+    data = (
+        "--data.init_args.shards=shards",
+        "--data.init_args.batch_size=2",
+        "--data.init_args.val_fraction=0",
+        "--data.init_args.workers=1",
+        "--data.init_args.with_latents=true",
+    )
+    spread = ("--trainer.devices=2", f"--trainer.strategy={SHARDED}", "--experiment=two")
+    two = run(fit_words(recognizer_file, "two", 2, cached, *data, *spread, tuning=EXPORTED))
+    assert two.returncode == 0, two.stderr[-2000:]
+    ranks = [notes(place / "two", rank) for rank in (0, 1)]
+
+    together = [ours["keys"] + theirs["keys"] for ours, theirs in zip(*ranks, strict=True)]
+    given = f"--data={{class_path: {MODULE}.GivenBatches, init_args: {{shards: shards, keys: {together}}}}}"
+    words = fit_words(recognizer_file, "one", 2, cached, given, "--experiment=one", tuning=EXPORTED)
+    assert main(words) == 0
+    for one, ours, theirs in zip(notes(place / "one"), *ranks, strict=True):
+        assert one["loss"] == pytest.approx((ours["loss"] + theirs["loss"]) / 2, rel=1e-4)
+
+    (sharded,), (alone,) = ((place / "runs" / name).iterdir() for name in ("two", "one"))
+    kept, expected = (
+        torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        for run in (sharded, alone)
+    )
+    assert kept.keys() == expected.keys()
+    for name, value in kept.items():
+        torch.testing.assert_close(value, expected[name], atol=2e-5, rtol=1e-3, msg=name)
+    ours, theirs = (load_unet(run / "export").state_dict() for run in (sharded, alone))
+    for name, value in ours.items():
+        torch.testing.assert_close(value, theirs[name], atol=2e-5, rtol=1e-3, msg=name)

@@ -40,7 +40,7 @@ def test_prepared_network_starts_as_the_base_and_spares_it(backbone: Backbone, l
 def test_saved_network_loads_as_it_was(backbone: Backbone, lora: Lora | None, tmp_path: Path) -> None:
     tuned = TunedUNet.prepare(backbone.unet, Tuning(lora=lora))
     shake(tuned)
-    tuned.save(tmp_path)
+    tuned.save(tmp_path, tuned.state())
     assert {path.suffix for path in tmp_path.iterdir()} <= {".json", ".safetensors", ".md"}
     torch.testing.assert_close(
         output(load_unet(tmp_path, backbone.unet)), output(tuned.unet), atol=1e-5, rtol=1e-4
@@ -54,7 +54,7 @@ def test_half_precision_halves_the_files_only(backbone: Backbone, lora: Lora | N
     before = output(tuned.unet)
     sizes = []
     for half in (False, True):
-        tuned.save(tmp_path / str(half), half)
+        tuned.save(tmp_path / str(half), tuned.state(half))
         (file,) = (tmp_path / str(half)).glob("*.safetensors")
         sizes.append(file.stat().st_size)
     assert sizes[1] < 0.8 * sizes[0]  # the names in a small file's header stay

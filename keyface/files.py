@@ -1,0 +1,82 @@
+"""Files that appear whole or not at all, and room for them; imports nothing of the project."""
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside a file; what is written there takes the file's place when the block ends.
+
+    When the block ends with an error, what was written goes and an older file stays as it was.
+
+    Args:
+        path: The file; its folder is made if need be.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_beside(path)
+    try:
+        yield temporary
+        publish(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all; its folder is made if need be."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text as UTF-8, see `write_bytes`."""
+    write_bytes(path, text.encode())
+
+
+def require_space(folder: Path, needed: int, what: str) -> None:
+    """Refuse what a disk has no room for.
+
+    Args:
+        folder: Where it is to be written; it need not exist yet.
+        needed: Most bytes that it takes.
+        what: What it is, for the message.
+
+    Raises:
+        ValueError: Less is free.
+    """
+    place = folder.absolute()
+    free = shutil.disk_usage(next(each for each in (place, *place.parents) if each.exists())).free
+    if free < needed:
+        raise ValueError(
+            f"{folder}: {what} may take up to {needed / 1e6:,.0f} MB, {free / 1e6:,.0f} MB are free; make "
+            "room or choose another disk"
+        )
+
+
+def temporary_beside(path: Path) -> Path:
+    """Return a name for writing that nobody else takes, in the folder of the file and so on its disk."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+
+
+def publish(source: Path, target: Path) -> None:
+    """Give a finished file its name, which then survives even a power cut.
+
+    Args:
+        source: The file under its temporary name.
+        target: Its name, on the same disk.
+    """
+    _sync(source)
+    source.replace(target)
+    _sync(target.parent)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,35 @@
+"""A U-Net whose trained weights are spread over processes (FSDP2), for Lightning's ModelParallelStrategy."""
+
+from collections.abc import Mapping
+
+import torch
+from diffusers import UNet2DConditionModel
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor
+
+
+def shard(unet: UNet2DConditionModel, mesh: DeviceMesh) -> None:
+    """Spread weights, gradients and optimizer state over processes; each block is gathered when it runs.
+
+    Args:
+        unet: Changed in place; its parameters are others afterwards.
+        mesh: One dimension of processes.
+    """
+    for block in (*unet.down_blocks, unet.mid_block, *unet.up_blocks):
+        fully_shard(block, mesh=mesh)
+    fully_shard(unet, mesh=mesh)
+
+
+def is_sharded(module: nn.Module) -> bool:
+    """Say whether a network is spread over processes."""
+    return isinstance(module, FSDPModule)
+
+
+def gathered(state: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    """Copy weights to the CPU, gathered where they are spread; every process must take part."""
+    return {
+        name: (value.full_tensor() if isinstance(value, DTensor) else value).to("cpu", dtype, copy=True)
+        for name, value in state.items()
+    }

@@ -1,0 +1,111 @@
+"""Files appear whole or not at all."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from keyface.files import publish, replacing, require_space, write_bytes, write_text
+
+
+def test_a_file_and_its_folder_are_made(tmp_path: Path) -> None:
+    write_text(tmp_path / "a" / "b" / "café.json", "é")
+    assert [path.name for path in (tmp_path / "a" / "b").iterdir()] == ["café.json"]
+    assert (tmp_path / "a" / "b" / "café.json").read_bytes() == "é".encode()
+
+
+def test_an_error_keeps_the_old_file_and_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "old.txt"
+    write_text(path, "old")
+
+    def write_half() -> None:
+        with replacing(path) as temporary:
+            temporary.write_text("ne")
+            assert path.read_text() == "old", "nothing is seen before the end"
+            raise RuntimeError("half")
+
+    with pytest.raises(RuntimeError, match="half"):
+        write_half()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_block_that_writes_nothing_keeps_the_old_file(tmp_path: Path) -> None:
+    write_text(tmp_path / "old.txt", "old")
+    with pytest.raises(FileNotFoundError), replacing(tmp_path / "old.txt"):
+        pass
+    assert (tmp_path / "old.txt").read_text() == "old"
+
+
+def test_a_full_disk_keeps_the_old_file(tmp_path: Path) -> None:
+    """A limit on the size of files stands for the disk's."""
+    path = tmp_path / "old.bin"
+    write_bytes(path, b"old")
+    script = (
+        "import resource, signal, sys\n"
+        "from pathlib import Path\n"
+        "from keyface.files import write_bytes\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "write_bytes(Path(sys.argv[1]), b'n' * 5000)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, timeout=60)
+    assert result.returncode == 1
+    assert "OSError" in result.stderr
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "old.txt"
+    write_text(path, "old")
+    script = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from keyface.files import replacing\n"
+        "with replacing(Path(sys.argv[1])) as temporary:\n"
+        "    temporary.write_text('ne')\n"
+        "    time.sleep(600)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script, path])
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.iterdir())) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    assert path.read_text() == "old"
+
+
+def test_space_is_looked_for_on_the_disk_of_a_folder_to_be(tmp_path: Path) -> None:
+    require_space(tmp_path / "not" / "yet", 1, "a byte")
+    with pytest.raises(ValueError, match=r"yet: too much may take up to 1,000,000,000,000 MB, [\d,]+ MB are"):
+        require_space(tmp_path / "not" / "yet", 10**18, "too much")
+    assert not list(tmp_path.iterdir())
+
+
+def test_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
+    with replacing(tmp_path / "a") as first, replacing(tmp_path / "a") as second:
+        first.write_text("first")
+        second.write_text("second")
+    assert (tmp_path / "a").read_text() == "first", "the last to end wins, whole"
+
+
+def test_a_file_is_synced_before_it_gets_its_name_and_the_name_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = tmp_path / "a.part", tmp_path / "a"
+    source.write_text("new")
+    seen: list[tuple[str, bool]] = []
+    real = os.fsync
+
+    def fsync(handle: int) -> None:
+        seen.append((Path(f"/proc/self/fd/{handle}").readlink().name, target.exists()))
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    publish(source, target)
+    assert seen == [("a.part", False), (tmp_path.name, True)]
