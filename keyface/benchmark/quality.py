@@ -9,6 +9,7 @@ import torch
 from keyface.benchmark.raw import RawFrames, RawSink
 from keyface.evaluation.judges import Judges, edit_success
 from keyface.metrics.identity import cosine_distance, embed_clip
+from keyface.metrics.locality import psnr
 from keyface.metrics.temporal import temporal_loss
 from keyface.miniature.trials import FIRST_PERSON, Trial, next_person, trial
 from keyface.plugins import Category
@@ -74,4 +75,4 @@ def score(clip: RenderedClip, edited: Path, judges: Judges) -> dict[str, float]:
 def agreement(clip: RenderedClip, edited: Path, reference: Path) -> float:
     """PSNR in dB between two edits of one clip, at most 100; says how alike they are, not how good."""
     first, second = (RawFrames(path, clip.length, clip.size).read() for path in (edited, reference))
-    return float(10.0 * torch.log10(4.0 / (first - second).square().mean().clamp(min=4e-10)))
+    return float(psnr(first, second).clamp(max=100.0))

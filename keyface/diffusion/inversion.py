@@ -157,9 +157,11 @@ def denoise(
     before: Tensor | None = None
     for level in range(grid.steps if from_level is None else from_level, 0, -1):
         output = predict(unet, latents, grid.timestep(level), text)
-        original = grid.original(latents, output, level)
-        latents = grid.denoise(latents, output, level)
-        if solver == "dpmpp_2m" and before is not None:
-            latents = latents + second_order(grid, level, original, before)
-        before = original
+        cleaner = grid.denoise(latents, output, level)
+        if solver == "dpmpp_2m":
+            original = grid.original(latents, output, level)
+            if before is not None:
+                cleaner = cleaner + second_order(grid, level, original, before)
+            before = original
+        latents = cleaner
     return latents
