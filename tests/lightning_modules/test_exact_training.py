@@ -116,6 +116,17 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
     assert notes(place / "rest") == whole[3:], "step 4 had no checkpoint and is done again"
 
 
+def given_together(ranks: list[list[dict[str, Any]]]) -> str:
+    """The option that gives one process, batch by batch, the samples that two processes saw."""
+    together = [ours["keys"] + theirs["keys"] for ours, theirs in zip(*ranks, strict=True)]
+    return f"--data={{class_path: {MODULE}.GivenBatches, init_args: {{shards: shards, keys: {together}}}}}"
+
+
+def assert_mean_losses(alone: list[dict[str, Any]], ranks: list[list[dict[str, Any]]]) -> None:
+    for one, ours, theirs in zip(alone, *ranks, strict=True):
+        assert one["loss"] == pytest.approx((ours["loss"] + theirs["loss"]) / 2, rel=1e-4)
+
+
 def test_two_processes_train_as_one_with_twice_the_batch(
     place: Path, recognizer_file: Path, folder_backbone: Any
 ) -> None:
@@ -145,11 +156,8 @@ def test_two_processes_train_as_one_with_twice_the_batch(
     seen = [key for rank in ranks for note in rank for key in note["keys"]]
     assert len(seen) == len(set(seen)) == 16, "ranks and workers see samples of their own"
 
-    together = [ours["keys"] + theirs["keys"] for ours, theirs in zip(*ranks, strict=True)]
-    given = f"{{class_path: {MODULE}.GivenBatches, init_args: {{shards: shards, keys: {together}}}}}"
-    assert main(fit_words(recognizer_file, "one", 4, cached, f"--data={given}")) == 0
-    for one, ours, theirs in zip(notes(place / "one"), *ranks, strict=True):
-        assert one["loss"] == pytest.approx((ours["loss"] + theirs["loss"]) / 2, rel=1e-4)
+    assert main(fit_words(recognizer_file, "one", 4, cached, given_together(ranks))) == 0
+    assert_mean_losses(notes(place / "one"), ranks)
     assert len({note["loss"] for note in ranks[0]}) == 4
 
 
@@ -174,12 +182,11 @@ def test_two_processes_share_the_weights_and_train_as_one_with_twice_the_batch(
     assert two.returncode == 0, two.stderr[-2000:]
     ranks = [notes(place / "two", rank) for rank in (0, 1)]
 
-    together = [ours["keys"] + theirs["keys"] for ours, theirs in zip(*ranks, strict=True)]
-    given = f"--data={{class_path: {MODULE}.GivenBatches, init_args: {{shards: shards, keys: {together}}}}}"
-    words = fit_words(recognizer_file, "one", 2, cached, given, "--experiment=one", tuning=EXPORTED)
+    words = fit_words(
+        recognizer_file, "one", 2, cached, given_together(ranks), "--experiment=one", tuning=EXPORTED
+    )
     assert main(words) == 0
-    for one, ours, theirs in zip(notes(place / "one"), *ranks, strict=True):
-        assert one["loss"] == pytest.approx((ours["loss"] + theirs["loss"]) / 2, rel=1e-4)
+    assert_mean_losses(notes(place / "one"), ranks)
 
     (sharded,), (alone,) = ((place / "runs" / name).iterdir() for name in ("two", "one"))
     kept, expected = (
