@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,8 @@ class RenderedDataModule(LightningDataModule):
             of each.
         steps: Batches an epoch.
         mention: Probability that a caption mentions an attribute.
+        emphasis: How many times as often pairs are drawn whose twin differs in these labels, by label; where
+            a twin differs in several, the largest counts.
         seed: Decides pictures, captions and their order.
         cache: Folder of rendered files, a few GB; reused when its settings are the same.
         compiled: Render with ``torch.compile``.
@@ -59,6 +61,7 @@ class RenderedDataModule(LightningDataModule):
         held_out: int = 256,
         steps: int = 1000,
         mention: float = 0.9,
+        emphasis: dict[str, float] | None = None,
         seed: int = 0,
         cache: str = "~/.cache/keyface/rendered",
         compiled: bool = False,
@@ -68,6 +71,7 @@ class RenderedDataModule(LightningDataModule):
         self.identities, self.per_identity, self.size = identities, per_identity, size
         self.batch_size, self.pairs, self.held_out, self.steps = batch_size, pairs, held_out, steps
         self.mention, self.seed, self.compiled = mention, seed, compiled
+        self.emphasis = emphasis or {}
         self.cache = Path(cache).expanduser()
 
     def prepare_data(self) -> None:
@@ -83,10 +87,11 @@ class RenderedDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Returns random batches; a resumed run goes on with the batch it would have seen."""
         start = self.trainer.global_step if self.trainer is not None else 0
-        return DataLoader(
-            _Batches(self.train_set, self.batch_size, self.pairs, self.steps, self.mention, self.seed, start),
-            batch_size=None,
+        weights = self.train_set.weights(self.emphasis) if self.emphasis else None
+        batches = _Batches(
+            self.train_set, self.batch_size, self.pairs, self.steps, self.mention, self.seed, start, weights
         )
+        return DataLoader(batches, batch_size=None)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Returns the held-out faces in order, the same at every call."""
@@ -140,6 +145,20 @@ class RenderedSet:
         """The number of pairs."""
         return len(self.faces[0])
 
+    def weights(self, emphasis: Mapping[str, float]) -> Tensor:
+        """How often each pair is drawn, relatively, (N,); see `RenderedDataModule`.
+
+        Raises:
+            ValueError: A label is unknown, or a weight is not above 0.
+        """
+        found = torch.ones(len(self))
+        for name, weight in emphasis.items():
+            if name not in self.labels[0] or weight <= 0:
+                raise ValueError(f"emphasis {name}: {weight} needs a known label and a weight above 0")
+            differs = self.labels[0][name] != self.labels[1][name]
+            found = torch.where(differs, found.clamp(min=weight), found)
+        return found
+
     def batch(self, index: Tensor, pairs: bool, caption_seed: int, mention: float = 1.0) -> Batch:
         """Collects one batch.
 
@@ -184,14 +203,18 @@ class _Batches(IterableDataset[Batch]):
         mention: float,
         seed: int,
         start: int,
+        weights: Tensor | None,
     ) -> None:
-        self.source, self.batch_size, self.pairs = source, batch_size, pairs
+        self.source, self.batch_size, self.pairs, self.weights = source, batch_size, pairs, weights
         self.steps, self.mention, self.seed, self.start = steps, mention, seed, start
 
     def __iter__(self) -> Iterator[Batch]:
         for step in range(self.start, self.start + self.steps):
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
-            index = torch.randint(len(self.source), (self.batch_size,), generator=generator)
+            if self.weights is None:
+                index = torch.randint(len(self.source), (self.batch_size,), generator=generator)
+            else:
+                index = torch.multinomial(self.weights, self.batch_size, True, generator=generator)
             yield self.source.batch(index, self.pairs, self.seed + step, self.mention)
 
 

@@ -21,6 +21,7 @@ from keyface.lightning_modules.networks import (
     only_modules,
     require_weights,
 )
+from keyface.lightning_modules.regional import Regional, RegionalLoss, cells_of
 from keyface.lightning_modules.sampling import (
     Guidance,
     NoisyInput,
@@ -32,6 +33,9 @@ from keyface.lightning_modules.sampling import (
 from keyface.lightning_modules.targets import Edit, draw_edits, take_rows
 from keyface.losses import DirectionLoss
 from keyface.plugins import edits
+
+SourceAndTarget = tuple[Tensor, Tensor]
+"""Text embeddings (B, L, D) of the source and of the target prompts."""
 
 FEW_STEPS = NoisyInput(steps=10, lowest=0.5)
 
@@ -61,6 +65,8 @@ class DirectionModule(BranchModule):
         locality_weight: Weight of an L1 term between y_gen and the autoencoder's y0 outside the category's
             regions, for batches with masks. It is keyface's addition, not the paper's; 0 leaves it out.
         locality_margin: The regions grow by this fraction of the image's side first.
+        regional: Teaches ε2 to guide inside the category's regions alone, for batches with masks; keyface's
+            addition, see `keyface.lightning_modules.regional`. None leaves it out.
         tuning: What is trained and how.
         optimizer: By class_path.
         lr_scheduler: By class_path; None: constant.
@@ -90,6 +96,7 @@ class DirectionModule(BranchModule):
         prompts: Literal["caption", "category"] = "caption",
         locality_weight: float = 0.0,
         locality_margin: float = 0.03,
+        regional: Regional | None = None,
         tuning: Tuning = EVERYTHING,
         optimizer: OptimizerCallable = AdamW,
         lr_scheduler: LRSchedulerCallable | None = None,
@@ -124,22 +131,22 @@ class DirectionModule(BranchModule):
         self.prompts = prompts
         self.locality_weight = locality_weight
         self.locality_margin = locality_margin
+        self.regional = Regional.of(regional)
         self.loss = DirectionLoss(found, content_weight, direction_weight, normalize_directions)
 
     def generate(
-        self, batch: Batch, chosen: list[Edit], latents: Tensor, generator: torch.Generator
+        self, batch: Batch, prompts: SourceAndTarget, latents: Tensor, generator: torch.Generator
     ) -> Tensor:
         """y_gen, (B, 3, H, W): every image of the batch edited by ε2, with gradient in the last steps.
 
         Args:
             batch: Only the rows that are edited.
-            chosen: Their edits.
+            prompts: Of the edits, encoded.
             latents: Their clean latents (B, C, h, w).
             generator: Draws the noise levels.
         """
+        source, target = prompts
         with torch.no_grad():
-            source = self.backbone.encode_prompts([edit.prompts.source for edit in chosen])
-            target = self.backbone.encode_prompts([edit.prompts.target for edit in chosen])
             noisy, start = noisy_latents(self.noisy_input, self.backbone, batch, latents, source, generator)
         scheduler = self.backbone.scheduler
         edited = sample(
@@ -157,16 +164,43 @@ class DirectionModule(BranchModule):
         return self.decode(edited)
 
     def losses(self, batch: Batch, generator: torch.Generator) -> Losses | None:
-        """Eq. 6 of the images that have an edit, and its parts; None where no image has one."""
+        """Eq. 6 of the images that have an edit, and its parts; None where no image has one.
+
+        With `regional` its loss is added, and most training steps have it alone.
+        """
         chosen = draw_edits(batch, self.categories, generator)
         if not chosen:
             return None
         if isinstance(self.loss.encoder, CroppedEncoder):
             self.loss.encoder.draw(generator)
         batch = take_rows(batch, [edit.row for edit in chosen])
-        images = batch["image"]
         latents = self.clean_latents(batch)
-        generated = self.generate(batch, chosen, latents, generator)
+        with torch.no_grad():
+            source = self.backbone.encode_prompts([edit.prompts.source for edit in chosen])
+            target = self.backbone.encode_prompts([edit.prompts.target for edit in chosen])
+        regional = self.regional if "mask" in batch else None
+        values: dict[str, Tensor] = {}
+        if not (regional and self.training and self.global_step % (regional.steps_between + 1)):
+            values = self._direction_values(batch, chosen, (source, target), latents, generator)
+        if regional is not None:
+            loss = RegionalLoss(regional, self.backbone, self.guidance_scale)
+            regions = cells_of(self.regions(batch["mask"], chosen), (latents.shape[-2], latents.shape[-1]))
+            terms = loss(self.unet, latents, source, target, regions, generator)
+            values["regional_outside"], values["regional_inside"] = terms.outside, terms.inside
+            values["loss"] = values.get("loss", 0) + regional.weight * terms.total
+        return Losses(values, len(chosen))
+
+    def _direction_values(
+        self,
+        batch: Batch,
+        chosen: list[Edit],
+        prompts: SourceAndTarget,
+        latents: Tensor,
+        generator: torch.Generator,
+    ) -> dict[str, Tensor]:
+        """Eq. 6 with its parts, and what the evaluators say in validation."""
+        images = batch["image"]
+        generated = self.generate(batch, prompts, latents, generator)
         local = self.locality_weight > 0 and "mask" in batch
         reconstruction = None
         if local or self.reference == "reconstruction":
@@ -182,23 +216,22 @@ class DirectionModule(BranchModule):
         )
         values = {"loss": terms.total, "content": terms.content, "direction": terms.direction}
         if local and reconstruction is not None:
-            values["locality"] = self.locality(generated, reconstruction, batch["mask"], chosen)
+            held = (~self.regions(batch["mask"], chosen))[:, None]
+            values["locality"] = mean_change(generated, reconstruction, held)
             values["loss"] = terms.total + self.locality_weight * values["locality"]
         if not torch.is_grad_enabled():
             values |= self.identity_scores(generated, batch) | self._edit_success(generated, chosen)
-        return Losses(values, len(chosen))
+        return values
 
-    def locality(self, generated: Tensor, reference: Tensor, labels: Tensor, chosen: list[Edit]) -> Tensor:
-        """Mean absolute change outside each edit's regions; keyface's addition to Eq. 6.
+    def regions(self, labels: Tensor, chosen: list[Edit]) -> Tensor:
+        """Where each edit may change something, (B, H, W) bool: its regions, grown by the margin.
 
         Args:
-            generated: (B, 3, H, W) in [-1, 1].
-            reference: (B, 3, H, W) in [-1, 1], what should stay.
             labels: (B, H, W), CelebAMask-HQ classes of the source images.
             chosen: The edits; one without regions may change everything.
         """
         radius = round(self.locality_margin * labels.shape[-1])
-        free = torch.stack(
+        return torch.stack(
             [
                 dilate(region_mask(label[None], edit.category.regions), radius)[0]
                 if edit.category.regions
@@ -206,8 +239,6 @@ class DirectionModule(BranchModule):
                 for label, edit in zip(labels, chosen, strict=True)
             ]
         )
-        held = (~free)[:, None].expand_as(generated).float()
-        return ((generated - reference).abs() * held).sum() / held.sum().clamp(min=1.0)
 
     def _edit_success(self, generated: Tensor, chosen: list[Edit]) -> dict[str, Tensor]:
         """Fraction of the edits that the attribute classifier sees, among those that it knows."""
@@ -220,3 +251,9 @@ class DirectionModule(BranchModule):
             if edit.category.attribute in seen
         ]
         return {"edit_success": torch.stack(hits).float().mean()} if hits else {}
+
+
+def mean_change(generated: Tensor, reference: Tensor, held: Tensor) -> Tensor:
+    """Mean absolute difference of images (B, 3, H, W) in [-1, 1] where `held` (B, 1, H, W) is true."""
+    weights = held.expand_as(generated).float()
+    return ((generated - reference).abs() * weights).sum() / weights.sum().clamp(min=1.0)

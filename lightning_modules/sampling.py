@@ -160,25 +160,26 @@ def sample(
         keep = torch.is_grad_enabled() and index >= first_with_gradient
         with torch.set_grad_enabled(keep):
             if checkpointed and keep:
-                output = checkpoint(_predict, unet, latents, timestep, text, use_reentrant=False)
+                output = checkpoint(predict_at, unet, latents, timestep, text, use_reentrant=False)
             else:
-                output = _predict(unet, latents, timestep, text)
+                output = predict_at(unet, latents, timestep, text)
             if guidance is not None and guidance.scale != 1.0:
                 with torch.no_grad():
-                    negative = _predict(unet, latents, timestep, guidance.negative)
+                    negative = predict_at(unet, latents, timestep, guidance.negative)
                 output = negative + guidance.scale * (output - negative)
             original = predict_original(output, latents, timestep, scheduler)
             if index + 1 < len(timesteps):
-                latents = _renoise(original, latents, timestep, timesteps[index + 1], scheduler)
+                latents = renoise(original, latents, timestep, timesteps[index + 1], scheduler)
     return original
 
 
-def _predict(unet: UNet2DConditionModel, latents: Tensor, timestep: Tensor, text: Tensor) -> Tensor:
+def predict_at(unet: UNet2DConditionModel, latents: Tensor, timestep: Tensor, text: Tensor) -> Tensor:
+    """The U-Net's output (B, C, h, w), fp32, where each latent has its own timestep (B,)."""
     output: Tensor = unet(latents, timestep, encoder_hidden_states=text).sample
     return output.float()
 
 
-def _renoise(
+def renoise(
     original: Tensor, latents: Tensor, timestep: Tensor, following: Tensor, scheduler: DDIMScheduler
 ) -> Tensor:
     """DDIM's step (η = 0) from one timestep to the following, cleaner one, each (B,)."""

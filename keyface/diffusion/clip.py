@@ -116,7 +116,7 @@ class Clip:
 
         Neighbouring levels lie in different files, so that a step that was cut short can be done again.
         `current(start level)` holds the sources after inversion; `current(0)` the edited clip, but for
-        `latent` without refinement, where it is `current(-1)`.
+        `latent`, where it is `current(-1)`.
         """
         return self._slots[level % 2]
 
@@ -169,7 +169,8 @@ class Clip:
 
         With k fixed-point iterations and start level S, the sources take k · S + 3 forwards each. The other
         frames are inverted only as far as they are needed, to the last level of matching or `token_level`;
-        where their latents are not needed at all (token_level 0) only the levels of matching are visited.
+        where their latents are not needed at all (token_level 0) only the levels of matching are visited, by
+        one forward each, for tokens need no exact latent.
         """
         settings, levels = self.settings, self._levels
         exactly = settings.token_level > 0
@@ -185,7 +186,7 @@ class Clip:
                 latents,
                 text,
                 settings.steps,
-                settings.fixed_point_iterations,
+                settings.fixed_point_iterations if only is None else 0,
                 until=until,
                 levels=only,
                 before_level=recorder.before_level,

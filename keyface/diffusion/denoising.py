@@ -33,7 +33,7 @@ class Denoiser:
     """Turns the inverted latents of a clip into edited ones, `clip.edited`.
 
     Forwards, with S steps, K keyframes, T frames, b branches (2, or 1 at guidance scale 1), and r the last
-    steps in which every frame runs (`token_level`; r = S in `tokens`): ε1 K · S · injection.until,
+    steps in which every frame runs (`token_level`): ε1 K · S · injection.until,
     ε2 b · (K · S + (T − K) · r). ε1 never runs on anything but keyframes here.
 
     The journal counts steps, and within a step windows, so that a killed run loses one window. A window that

@@ -65,21 +65,22 @@ class VideoEditor:
     """Edits clips with an identity branch ε1 and an editing branch ε2.
 
     Forwards of the U-Nets a clip, with T frames, K = ⌈T / interval⌉ keyframes, S = strength · steps,
-    k fixed-point iterations, u = injection.until, b = 2 branches (1 at guidance scale 1):
+    k fixed-point iterations, u = injection.until, b = 2 branches (1 at guidance scale 1), and r the steps
+    that every frame takes, (1 − keyframes_first) · S:
 
-    =============  ==============================  =====================================
-    stage          propagation `tokens`            propagation `latent`, refined r steps
-    =============  ==============================  =====================================
-    invert         T (k S + 3)                     K (k S + 3) + (T − K)(k m + 3)
+    =============  ==============================  ======================
+    stage          propagation `tokens`            propagation `latent`
+    =============  ==============================  ======================
+    invert         K (k S + 3) + (T − K)(k m + 3)  K (k S + 3) + (T − K) n
     reconstruct    K S                             K S
     edit, ε1       K S u                           K S u
-    edit, ε2       b T S                           b (K S + (T − K) r)
-    =============  ==============================  =====================================
+    edit, ε2       b (K S + (T − K) r)             b K S
+    =============  ==============================  ======================
 
-    m is the greater of r and the last level at which tokens are compared (.3 · steps); for r = 0, the number
-    of these levels (3), which are then the only ones to be visited. At T = 75, 20 steps and an interval of 8
-    that is 5,025 forwards with `tokens` and 1,320 with `latent`, r = 0. `tokenflow`: T (k S + 3) + K S for
-    the first two stages, 3 (K + T) S of one U-Net for the edit.
+    n is the number of levels at which tokens are compared (3), the only ones that other frames visit in
+    `latent`, and m the greater of r and the last of them (.3 · steps). At T = 75, 20 steps, strength 1 and an
+    interval of 8 that is 5,025 forwards with `tokens`, r = S, and 1,125 with `latent`. `tokenflow`:
+    T (k S + 3) + K S for the first two stages, 3 (K + T) S of one U-Net for the edit.
 
     Args:
         backbone: autoencoder, text encoder, schedule.
@@ -123,7 +124,7 @@ class VideoEditor:
             prompts: source and target caption.
             sink: called with the edited frames in order, (n, 3, H, W) in [-1, 1] on the CPU.
             reconstruction_sink: called likewise with what the frames become where nothing is edited:
-                the autoencoder's round trip in `latent` without refinement; else inverted and denoised again,
+                the autoencoder's round trip in `latent`; else inverted and denoised again,
                 for which the frames between keyframes cost further forwards.
             progress: called with a stage's name, units done and units to do.
             scratch: where to make the scratch folder, which is removed at the end; None is the system's.

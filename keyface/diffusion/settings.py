@@ -87,24 +87,25 @@ class Propagation:
     """How the keyframes' edit reaches every other frame (Eq. 4).
 
     Attributes:
-        mode: `tokens` runs every frame through ε2 at every step, attn1 replaced by the keyframes' tokens;
-            `latent` denoises only keyframes and moves the latent edit along the correspondences;
-            `tokenflow` does what TokenFlow's published code does (`keyface.diffusion.tokenflow`).
-        refine_steps: in `latent`, the last steps in which every frame does run through ε2 as in `tokens`.
+        mode: `tokens` runs every frame through ε2, attn1 replaced by the keyframes' tokens; `latent` denoises
+            only keyframes and moves the latent edit along the correspondences; `tokenflow` does what
+            TokenFlow's published code does (`keyface.diffusion.tokenflow`).
+        keyframes_first: in `tokens`, the fraction of the denoising steps, from the noisy end, that only
+            keyframes take; then their edit so far is moved onto the other frames' inverted latents, which
+            take the rest. 0 runs every frame at every step, as the paper does.
         correspondence_at: fractions of the inversion at which ε1's tokens are compared.
         locality: cost of moving: a displacement of d image sides lowers the cosine similarity by
             locality · d². It decides between look-alike tokens.
     """
 
     mode: Literal["tokens", "latent", "tokenflow"] = "tokens"
-    refine_steps: int = 0
+    keyframes_first: float = 0.0
     correspondence_at: tuple[float, ...] = (0.1, 0.2, 0.3)
     locality: float = 0.5
 
     def __post_init__(self) -> None:
         _one_of("propagation.mode", self.mode, ("tokens", "latent", "tokenflow"))
-        if self.refine_steps < 0:
-            raise ValueError(f"propagation.refine_steps is {self.refine_steps}; it counts steps, from 0")
+        _fraction("propagation.keyframes_first", self.keyframes_first)
         if not self.correspondence_at:
             raise ValueError("propagation.correspondence_at is empty; give at least one fraction")
         for fraction in self.correspondence_at:
@@ -189,7 +190,9 @@ class EditSettings:
 
     @property
     def token_level(self) -> int:
-        """Level from which every frame runs through ε2: `start_level` but in `latent`, 0 for never."""
-        if self.propagation.mode != "latent":
+        """Level from which every frame runs through ε2: 0, never, in `latent`, else 1 … `start_level`."""
+        if self.propagation.mode == "latent":
+            return 0
+        if self.propagation.mode == "tokenflow":
             return self.start_level
-        return min(self.propagation.refine_steps, self.start_level)
+        return max(1, self.start_level - round(self.propagation.keyframes_first * self.start_level))

@@ -31,11 +31,11 @@ def direction(make_unet):
 VARIANTS = {
     "tokens": SMALL,
     "latent": changed(propagation=LATENT),
-    "refined": changed(propagation=Propagation(mode="latent", refine_steps=2)),
+    "keyframes first": changed(propagation=Propagation(keyframes_first=0.5)),
     "tokenflow": changed(propagation=Propagation.tokenflow(), injection=Injection.tokenflow()),
     "frame by frame": changed(interval=1, joint_attention=False),
     "residual": changed(injection=Injection(residual_until=0.5)),
-    "second order": changed(solver="dpmpp_2m", propagation=Propagation(mode="latent", refine_steps=2)),
+    "second order": changed(solver="dpmpp_2m", propagation=Propagation(keyframes_first=0.5)),
     "output": changed(injection=Injection(mode="output", layers="attn1")),
     "unguided and weak": changed(guidance_scale=1.0, strength=0.5, propagation=LATENT),
 }

@@ -70,4 +70,7 @@ def test_levels_and_active_steps():
     assert [injection.attention_active(step, 4) for step in range(4)] == [True, True, False, False]
     assert not Injection(enabled=False).attention_active(0, 4)
     assert EditSettings(steps=20, strength=0.5).start_level == 10
-    assert EditSettings(steps=20, propagation=Propagation(mode="latent", refine_steps=3)).token_level == 3
+    assert EditSettings(steps=20, propagation=Propagation(keyframes_first=0.85)).token_level == 3
+    assert EditSettings(steps=20, propagation=Propagation(mode="latent")).token_level == 0
+    assert EditSettings(steps=20, propagation=Propagation(keyframes_first=1.0)).token_level == 1
+    assert EditSettings(steps=20, propagation=Propagation.tokenflow()).token_level == 20

@@ -9,9 +9,11 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from keyface.diffusion.backbone import Backbone
-from keyface.lightning_modules.direction import DirectionModule
+from keyface.lightning_modules.branch import Losses
+from keyface.lightning_modules.direction import DirectionModule, mean_change
 from keyface.lightning_modules.lora import Lora, Tuning
 from keyface.lightning_modules.networks import Evaluators
+from keyface.lightning_modules.regional import Regional
 from keyface.lightning_modules.sampling import NoisyInput
 from keyface.lightning_modules.targets import draw_edits, take_rows
 from keyface.plugins import edits
@@ -87,6 +89,7 @@ def test_take_rows_keeps_tensors_and_lists_together(batch: dict[str, Any]) -> No
         {"reference": "reconstruction", "prompts": "category", "normalize_directions": False},
         {"noisy_input": NoisyInput(source="noise", steps=4), "generation_steps": 2},
         {"locality_weight": 5.0},
+        {"regional": Regional(grid_steps=4)},
     ],
 )
 def test_gradient_reaches_every_weight_and_no_frozen_one(
@@ -115,7 +118,12 @@ def test_loss_is_eq_6_of_the_generated_images(
         # The category's draws come first; the noise levels go on from there.
         going_on = seeded()
         draw_edits(batch, module.categories, going_on)
-        generated = module.generate(batch, chosen, backbone.encode_images(batch["image"]), going_on)
+        source, target = (
+            backbone.encode_prompts([getattr(edit.prompts, which) for edit in chosen])
+            for which in ("source", "target")
+        )
+        latents = backbone.encode_images(batch["image"])
+        generated = module.generate(batch, (source, target), latents, going_on)
         image = encoder.encode_image(generated) - encoder.encode_image(batch["image"])
         text = encoder.encode_text([e.prompts.target for e in chosen]) - encoder.encode_text(batch["caption"])
         cosine = torch.cosine_similarity(image, text, dim=-1).mean().item()
@@ -139,10 +147,41 @@ def test_locality_is_the_change_outside_the_regions(
     labels[:, 8:16, 8:24] = 4
     inside = reference.clone()
     inside[:, :, 8:16, 8:24] = 1.0
-    assert module.locality(inside, reference, labels, chosen) == 0
+    held = (~module.regions(labels, chosen))[:, None]
+    assert mean_change(inside, reference, held) == 0
     outside = reference.clone()
     outside[:, :, :8] = 0.5  # a quarter of the image, of which 7/8 are held
-    assert math.isclose(module.locality(outside, reference, labels, chosen), 0.5 * 0.25 / 0.875, rel_tol=1e-5)
+    assert math.isclose(mean_change(outside, reference, held), 0.5 * 0.25 / 0.875, rel_tol=1e-5)
+
+
+def test_most_training_steps_have_the_regional_loss_alone(
+    backbone: Backbone, encoder: nn.Module, batch: dict[str, Any]
+) -> None:
+    seen: list[set[str]] = []
+
+    class Watched(DirectionModule):
+        def losses(self, batch: dict[str, Any], generator: torch.Generator) -> Losses | None:
+            found = super().losses(batch, generator)
+            assert found is not None
+            seen.append(set(found.values))
+            return found
+
+    regional, tuning = Regional(steps_between=2), Tuning(export=False)
+    module = Watched(
+        backbone, encoder, categories=["glasses"], noisy_input=QUICK, regional=regional, tuning=tuning
+    )
+    trainer = Trainer(
+        max_steps=6,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, DataLoader(Batches([batch] * 6), batch_size=None))
+    alone = {"loss", "regional_outside", "regional_inside"}
+    both = alone | {"content", "direction"}
+    assert seen == [both, alone, alone] * 2
 
 
 def test_evaluators_score_validation_only(

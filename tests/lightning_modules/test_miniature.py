@@ -35,7 +35,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("rendered")
 
 
-def data(cache: Path, pairs: bool = True) -> RenderedDataModule:
+def data(cache: Path, pairs: bool = True, emphasis: dict[str, float] | None = None) -> RenderedDataModule:
     return RenderedDataModule(
         identities=4,
         per_identity=2,
@@ -44,8 +44,27 @@ def data(cache: Path, pairs: bool = True) -> RenderedDataModule:
         pairs=pairs,
         held_out=2,
         steps=2,
+        emphasis=emphasis,
         cache=str(cache),
     )
+
+
+def test_emphasis_draws_twins_of_a_label_more_often(cache: Path) -> None:
+    plain = data(cache)
+    plain.prepare_data()
+    plain.setup("fit")
+    source = plain.train_set
+    differs = {name: source.labels[0][name] != source.labels[1][name] for name in source.labels[0]}
+    name = next(name for name, rows in differs.items() if 0 < rows.sum() < len(source))
+    weights = source.weights({name: 9.0})
+    assert weights.tolist() == [9.0 if changed else 1.0 for changed in differs[name]]
+    emphasized = data(cache, emphasis={name: 1e6})
+    emphasized.setup("fit")
+    for batch in emphasized.train_dataloader():
+        labels = batch["labels"][name]
+        assert bool((labels[:4] != labels[4:]).all())
+    with pytest.raises(ValueError, match="emphasis Hair: 2 needs a known label"):
+        source.weights({"Hair": 2})
 
 
 def fit(module: LightningModule, datamodule: RenderedDataModule, folder: Path) -> Trainer:

@@ -1,0 +1,162 @@
+"""Regional guidance, distilled: ε2 learns that its guidance acts inside an edit's regions alone.
+
+Keyface's addition to Eq. 6, which sees the finished image: classifier-free guidance multiplies what the two
+predictions of one step differ by, so that is where a change outside the regions is cheapest to unlearn.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from diffusers import UNet2DConditionModel
+from torch import Tensor
+
+from keyface.diffusion.backbone import Backbone
+from keyface.diffusion.grid import Grid
+from keyface.diffusion.inversion import predict_original
+from keyface.lightning_modules.sampling import predict_at, renoise
+
+
+@dataclass(frozen=True)
+class Regional:
+    """How ε2 learns regional guidance.
+
+    Attributes:
+        weight: Of this loss beside Eq. 6; for batches with masks.
+        outside_weight: What the error outside the regions counts, where that inside counts 1.
+        steps_between: So many training steps of this loss alone between two that have Eq. 6 as well, which
+            costs several times as much.
+        grid_steps: Steps of the grid that the timesteps are drawn from.
+        highest: Highest noise level, as a fraction of the grid.
+        edited_share: Share of the batches whose latents are half edited already, by the regional teacher.
+    """
+
+    weight: float = 1.0
+    outside_weight: float = 10.0
+    steps_between: int = 3
+    grid_steps: int = 10
+    highest: float = 0.7
+    edited_share: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.highest <= 1.0 or self.grid_steps < 2 or self.steps_between < 0:
+            raise ValueError(
+                "regional: 0 < highest <= 1, grid_steps >= 2 and steps_between >= 0 are needed, not highest "
+                f"{self.highest}, grid_steps {self.grid_steps}, steps_between {self.steps_between}"
+            )
+
+    @classmethod
+    def of(cls, settings: "Regional | Mapping[str, Any] | None") -> "Regional | None":
+        """Accept the plain dictionary that a checkpoint's hyper-parameters hold."""
+        return settings if settings is None or isinstance(settings, Regional) else cls(**settings)
+
+
+class RegionalTerms(NamedTuple):
+    """Errors as fractions of the teacher's own guided change, scalars.
+
+    Attributes:
+        total: Weighted sum, before `Regional.weight`.
+        outside: Of the guided prediction outside the regions.
+        inside: Of the guided prediction inside them.
+        source: Of the prediction by the source prompt, times the squared guidance scale.
+    """
+
+    total: Tensor
+    outside: Tensor
+    inside: Tensor
+    source: Tensor
+
+
+class RegionalLoss:
+    """Squared distance of ε2's guided prediction to the frozen base's, whose guidance is cut to the regions.
+
+    With u and c the base's predictions by source and target prompt, M the regions and s the guidance scale,
+    the teacher says ``u + s · M (c − u)``. ε2's own source prediction shall stay u, so that guidance at
+    another scale is regional too.
+
+    Args:
+        settings: See `Regional`.
+        backbone: The frozen base.
+        scale: s.
+    """
+
+    def __init__(self, settings: Regional, backbone: Backbone, scale: float) -> None:
+        self.settings, self.backbone, self.scale = settings, backbone, scale
+        timesteps = Grid.of(backbone.scheduler, settings.grid_steps).timesteps
+        self.timesteps = torch.tensor(timesteps[: max(2, round(settings.highest * settings.grid_steps))])
+
+    def __call__(
+        self,
+        unet: UNet2DConditionModel,
+        latents: Tensor,
+        source: Tensor,
+        target: Tensor,
+        regions: Tensor,
+        generator: torch.Generator,
+    ) -> RegionalTerms:
+        """Compare at one drawn timestep a latent.
+
+        Args:
+            unet: ε2.
+            latents: Clean latents (B, C, h, w).
+            source: Source prompts (B, L, D).
+            target: Target prompts (B, L, D).
+            regions: (B, 1, h, w), 1 where the edit may change something, else 0.
+            generator: On the CPU.
+        """
+        prompts = torch.cat([source, target])
+        with torch.no_grad():
+            noisy, timesteps = self._noisy(latents, prompts, regions, generator)
+            kept, guided = self._teacher(noisy, timesteps, prompts, regions)
+        own_source, own_target = _both(unet, noisy, timesteps, prompts)
+        own_guided = own_source + self.scale * (own_target - own_source)
+        energy = (guided - kept).square().mean().clamp(min=1e-8)
+        error = (own_guided - guided).square()
+        outside = (error * (1 - regions)).mean() / energy
+        inside = (error * regions).mean() / energy
+        unmoved = self.scale**2 * (own_source - kept).square().mean() / energy
+        total = self.settings.outside_weight * outside + inside + unmoved
+        return RegionalTerms(total, outside, inside, unmoved)
+
+    def _teacher(
+        self, noisy: Tensor, timesteps: Tensor, prompts: Tensor, regions: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The base's source prediction and its regionally guided one, (B, C, h, w) each."""
+        kept, towards = _both(self.backbone.unet, noisy, timesteps, prompts)
+        return kept, kept + self.scale * regions * (towards - kept)
+
+    def _noisy(
+        self, latents: Tensor, prompts: Tensor, regions: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """z_t and t: the latents' own with noise, or what one step of the teacher makes of a noisier one.
+
+        Editing comes by latents that are edited in part, which differ from every picture's own.
+        """
+        count, half = len(latents), len(self.timesteps) // 2
+        edited = float(torch.rand(1, generator=generator)) < self.settings.edited_share
+        lowest = half if edited else 0
+        drawn = torch.randint(lowest, len(self.timesteps), (count,), generator=generator)
+        lower = torch.randint(0, half, (count,), generator=generator)
+        timesteps, following = (self.timesteps[index].to(latents.device) for index in (drawn, lower))
+        noise = torch.randn(latents.shape, generator=generator).to(latents)
+        noisy = self.backbone.scheduler.add_noise(latents, noise, timesteps)
+        if not edited:
+            return noisy, timesteps
+        _, guided = self._teacher(noisy, timesteps, prompts, regions)
+        original = predict_original(guided, noisy, timesteps, self.backbone.scheduler)
+        return renoise(original, noisy, timesteps, following, self.backbone.scheduler), following
+
+
+def cells_of(regions: Tensor, size: tuple[int, int]) -> Tensor:
+    """Latent cells (B, 1, h, w), 0 or 1, that hold any pixel of the regions (B, H, W) bool."""
+    return F.adaptive_max_pool2d(regions[:, None].float(), size)
+
+
+def _both(
+    unet: UNet2DConditionModel, noisy: Tensor, timesteps: Tensor, prompts: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Predictions by source and target prompt in one forward."""
+    first, second = predict_at(unet, noisy.repeat(2, 1, 1, 1), timesteps.repeat(2), prompts).chunk(2)
+    return first, second
