@@ -57,7 +57,9 @@ class Report:
         return tuple(verdict.measure for verdict in self.verdicts if verdict.fit is False)
 
     def write(self, folder: Path) -> list[Path]:
-        """Write report.html, results.json, results.csv, table.tex and sheet.png; each whole or not at all.
+        """Write report.html, results.json, results.csv, table.tex, frontier.svg and sheet.png.
+
+        Each is written whole or not at all; the last two only where there are points or pictures.
 
         Args:
             folder: Made where it is missing.
@@ -71,6 +73,8 @@ class Report:
             "results.csv": tables.long_csv(self.rows),
             "table.tex": tables.latex(self._shown_rows(), self.unfit, self.caption()),
         }
+        if self.points:
+            contents["frontier.svg"] = plots.frontier(self.points) + "\n"
         for name, content in contents.items():
             write_text(folder / name, content)
         files = [folder / name for name in contents]

@@ -1,6 +1,7 @@
 """The report: whole files, nothing of an untrusted clip set becomes markup."""
 
 import json
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +76,15 @@ def test_unfit_metrics_are_marked_and_explained(report: Report) -> None:
 
 def test_everything_is_written_whole_and_the_same_each_time(report: Report, tmp_path: Path) -> None:
     files = report.write(tmp_path)
-    assert [file.name for file in files] == ["report.html", "results.json", "results.csv", "table.tex"]
+    names = ["report.html", "results.json", "results.csv", "table.tex", "frontier.svg"]
+    assert [file.name for file in files] == names
     first = {file: file.read_bytes() for file in files}
     report.write(tmp_path)
     assert {file: file.read_bytes() for file in files} == first
-    assert len(list(tmp_path.iterdir())) == 4
+    assert len(list(tmp_path.iterdir())) == len(names)
+    drawing = first[tmp_path / "frontier.svg"].decode()
+    assert ElementTree.fromstring(drawing).tag == "{http://www.w3.org/2000/svg}svg"
+    assert "<script" not in drawing
     content = json.loads(first[tmp_path / "results.json"])
     assert content["rows"][1]["method"] == "ours"
     assert content["calibration"][1]["fit"] is False
