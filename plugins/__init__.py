@@ -4,8 +4,8 @@ A category is data (``Category``), the registry finds it by name (``edits``), an
 source and the target prompt of one or several of them.
 """
 
-from keyface.plugins.category import Category, EditError
+from keyface.plugins.category import Category, Demands, EditError
 from keyface.plugins.compose import PromptPair, compose
 from keyface.plugins.registry import PluginError, Registry, edits
 
-__all__ = ["Category", "EditError", "PluginError", "PromptPair", "Registry", "compose", "edits"]
+__all__ = ["Category", "Demands", "EditError", "PluginError", "PromptPair", "Registry", "compose", "edits"]

@@ -1,7 +1,7 @@
 """What an edit category is: plain data, checked when it is made."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -107,6 +107,8 @@ class Category:
         regions: CelebAMask-HQ classes that the edit is free to change; empty means the whole image.
         conflicts: Names of categories that cannot be combined with this one.
         strength: Fraction of the inversion that the edit starts from, in (0, 1].
+        injection: Fraction of the usual time that ε1's features are injected, in [0, 1]; below 1 for what
+            grows where ε1 sees bare skin, whose queries and keys would keep it bare.
         place: Where the phrase stands in a caption: a ``clause`` of its own ("wearing glasses"), an
             ``adjective`` of the person ("old"), or the ``noun`` for the person ("woman").
         needs: Labels that an image must have for the edit to make sense in training (beard: Male).
@@ -127,6 +129,7 @@ class Category:
     regions: tuple[str, ...] = ()
     conflicts: tuple[str, ...] = ()
     strength: float = 1.0
+    injection: float = 1.0
     place: str = "clause"
     needs: tuple[str, ...] = ()
     hidden_by: tuple[str, ...] = ()
@@ -156,6 +159,8 @@ class Category:
             raise EditError(f"{where}: it cannot conflict with itself")
         if not (math.isfinite(self.strength) and 0.0 < self.strength <= 1.0):
             raise EditError(f"{where}: strength is {self.strength}, it must be in (0, 1]")
+        if not 0.0 <= self.injection <= 1.0:
+            raise EditError(f"{where}: injection is {self.injection}, it must be in [0, 1]")
         if self.place not in PLACES:
             raise EditError(f"{where}: place is {self.place!r}, it must be one of {', '.join(PLACES)}")
 
@@ -170,8 +175,10 @@ class Category:
                 raise EditError(f"edit category {self.name!r}: {field} must be a tuple of texts")
         if not isinstance(self.present, bool):
             raise EditError(f"edit category {self.name!r}: present must be true or false")
-        if isinstance(self.strength, bool) or not isinstance(self.strength, int | float):
-            raise EditError(f"edit category {self.name!r}: strength must be a number")
+        for field in ("strength", "injection"):
+            value = getattr(self, field)
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise EditError(f"edit category {self.name!r}: {field} must be a number")
 
     def applies_to(self, attributes: Mapping[str, bool]) -> bool:
         """Say whether an image with these labels can be trained with this edit.
@@ -185,3 +192,25 @@ class Category:
         if not all(attributes.get(needed, False) for needed in self.needs):
             return False
         return not any(attributes.get(hiding, False) for hiding in self.hidden_by)
+
+
+@dataclass(frozen=True)
+class Demands:
+    """What several categories ask of one edit.
+
+    Attributes:
+        strength: The largest that one of them asks for; 1 where there are none.
+        injection: The smallest; 1 where there are none.
+    """
+
+    strength: float
+    injection: float
+
+    @classmethod
+    def of(cls, categories: Iterable[Category]) -> "Demands":
+        """Of categories that are edited together."""
+        together = tuple(categories)
+        return cls(
+            max((category.strength for category in together), default=1.0),
+            min((category.injection for category in together), default=1.0),
+        )

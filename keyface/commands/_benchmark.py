@@ -14,6 +14,7 @@ from keyface.benchmark.runner import Cell, run_interleaved
 from keyface.commands._edit_setup import default_settings, strength_factor
 from keyface.diffusion.settings import EditSettings, Prompts
 from keyface.evaluation.variants import parse_settings, with_value
+from keyface.plugins.category import Demands
 
 if TYPE_CHECKING:
     from keyface.benchmark.quality import RenderedClip
@@ -85,7 +86,7 @@ class Plan:
         )
         chosen = tuple(name.strip() for name in edits.split(",") if name.strip())
         if scale == "miniature":
-            shared = replace(shared, strength=_strength(chosen))
+            shared = _as_asked(shared, chosen)
         request = Request(
             scale=scale,
             shrunk=scale == "sd21" and dry_run,
@@ -204,8 +205,13 @@ def _side(scale: Scale, size: int | None, dry_run: bool) -> int:
     return _DRY_SIZE if dry_run else PIXELS
 
 
-def _strength(edits: Sequence[str]) -> float:
-    return max(category.strength for category in _categories(edits)) * strength_factor(miniature=True)
+def _as_asked(settings: EditSettings, edits: Sequence[str]) -> EditSettings:
+    demands = Demands.of(_categories(edits))
+    return replace(
+        settings,
+        strength=demands.strength * strength_factor(miniature=True),
+        injection=replace(settings.injection, until=demands.injection * settings.injection.until),
+    )
 
 
 def _categories(edits: Sequence[str]) -> list[Category]:

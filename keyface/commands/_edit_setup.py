@@ -177,13 +177,15 @@ def choose_settings(
     strength: float | None,
     seed: int,
 ) -> EditSettings:
-    """Fills in what was not given: the miniature's own settings, and the strength of the categories."""
+    """Fills in what was not given: the miniature's own settings, and what the categories ask for."""
     from keyface.diffusion.settings import Injection, Propagation
+    from keyface.plugins.category import Demands
 
-    shared = default_settings(models.is_miniature, seed)
+    shared, demands = default_settings(models.is_miniature, seed), Demands.of(chosen)
     if strength is None:
-        strongest = max((category.strength for category in chosen), default=1.0)
-        strength = strongest * strength_factor(models.is_miniature)
+        strength = demands.strength * strength_factor(models.is_miniature)
+    if injection_until is None:
+        injection_until = demands.injection * shared.injection.until
     return replace(
         shared,
         steps=steps if steps is not None else shared.steps,
@@ -191,7 +193,7 @@ def choose_settings(
         guidance_scale=guidance if guidance is not None else shared.guidance_scale,
         interval=interval,
         propagation=Propagation(mode=propagation),
-        injection=shared.injection if injection_until is None else Injection(until=injection_until),
+        injection=Injection(until=injection_until),
         strength=strength,
     )
 

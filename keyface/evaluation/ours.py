@@ -22,6 +22,7 @@ from keyface.evaluation.scores import categories_of
 from keyface.evaluation.store import digest
 from keyface.evaluation.variants import Variant
 from keyface.files import write_text
+from keyface.plugins import Demands
 from keyface.video import write_clip
 
 SYNTHETIC = "This video is synthetic: the face in it was edited by a generative model (keyface)."
@@ -52,12 +53,15 @@ class Model:
     versions: Mapping[str, str] = field(default_factory=dict)
 
     def settings_for(self, clip: ClipSpec, variant: Variant) -> EditSettings:
-        """How a variant edits a clip: the strength is the category's where the variant names none."""
-        settings = self.settings
-        if "strength" not in variant.settings:
-            wanted = categories_of(clip) or []
-            strongest = max((category.strength for category in wanted), default=1.0)
-            settings = replace(settings, strength=strongest * self.strength)
+        """How a variant edits a clip: as its categories ask for, where the variant names nothing else."""
+        demands = Demands.of(categories_of(clip) or ())
+        settings = replace(
+            self.settings,
+            strength=demands.strength * self.strength,
+            injection=replace(
+                self.settings.injection, until=demands.injection * self.settings.injection.until
+            ),
+        )
         return variant.apply(settings)
 
     def editor(self, clip: ClipSpec, variant: Variant) -> VideoEditor:
@@ -104,6 +108,8 @@ def edit_clips(
     described = {**asdict(variant.apply(model.settings)), **_branches(variant)}
     if "strength" not in variant.settings:
         described["strength"] = f"the category's x {model.strength:g}"
+    if "injection.until" not in variant.settings:
+        described["injection"]["until"] = f"the category's x {model.settings.injection.until:g}"
     return Candidate(variant.name, kind, clips, Method(variant.name, folder), settings=described)
 
 

@@ -1,10 +1,14 @@
 """Settings by name, the rows of an ablation, the points of a sweep."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
-from keyface.diffusion.settings import EditSettings
+from keyface.diffusion.settings import EditSettings, Injection
+from keyface.evaluation.clips import ClipSpec
+from keyface.evaluation.ours import Model
 from keyface.evaluation.variants import Variant, grid, parse_settings, read_variants, with_value
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "evaluate"
@@ -126,3 +130,15 @@ def test_a_variant_keeps_what_it_does_not_name() -> None:
     base = EditSettings(steps=7, interval=3)
     assert Variant("full").apply(base) == base
     assert Variant("x", {"interval": 1}).apply(base) == EditSettings(steps=7, interval=1)
+
+
+def test_what_a_variant_does_not_name_is_as_the_categories_ask(spec: Callable[..., ClipSpec]) -> None:
+    whole = EditSettings(injection=Injection(until=1.0))
+    model = Model(cast(Any, None), settings=whole, strength=0.7)
+    named = Variant("named", {"injection.until": 0.9, "strength": 0.2})
+    for category, until in (("glasses", 1.0), ("beard", 0.5), ("glasses+beard", 0.5)):
+        clip = spec(category=category)
+        asked = model.settings_for(clip, Variant("ours"))
+        assert (asked.strength, asked.injection.until) == (0.7, until)
+        assert model.settings_for(clip, named).strength == 0.2
+        assert model.settings_for(clip, named).injection.until == 0.9

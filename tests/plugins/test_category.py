@@ -3,7 +3,7 @@ import pytest
 from keyface.faces import regions
 from keyface.miniature.parameters import CELEBA_ATTRIBUTES as WORLD_ATTRIBUTES
 from keyface.miniature.parameters import EXTRA_LABELS, MASK_CLASSES
-from keyface.plugins import Category, EditError
+from keyface.plugins import Category, Demands, EditError
 from keyface.plugins.category import CELEBA_ATTRIBUTES, EXTRA_ATTRIBUTES, REGIONS
 
 
@@ -37,6 +37,8 @@ def test_names_are_those_of_the_world_and_of_the_masks() -> None:
         ({"strength": 0.0}, "must be in (0, 1]"),
         ({"strength": float("nan")}, "must be in (0, 1]"),
         ({"strength": "much"}, "strength must be a number"),
+        ({"injection": 1.5}, "injection is 1.5, it must be in [0, 1]"),
+        ({"injection": True}, "injection must be a number"),
         ({"present": "yes"}, "present must be true or false"),
         ({"place": "end"}, "clause, adjective, noun"),
         ({"source": None}, "source must be text"),
@@ -59,3 +61,9 @@ def test_applies_only_where_training_can_learn_something() -> None:
     old = make(name="old", attribute="Young", present=False)
     assert old.applies_to({"Young": True})
     assert not old.applies_to({"Young": False})
+
+
+def test_several_categories_ask_for_the_most_strength_and_the_least_injection() -> None:
+    asked = Demands.of([make(strength=0.4, injection=1.0), make(strength=0.8, injection=0.5)])
+    assert (asked.strength, asked.injection) == (0.8, 0.5)
+    assert Demands.of([]) == Demands(1.0, 1.0)
