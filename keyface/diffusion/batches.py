@@ -50,8 +50,8 @@ class Batches:
             part = frames[start : start + self.size]
             try:
                 work(part)
-            except torch.OutOfMemoryError:
-                if self.size == 1:
+            except (RuntimeError, MemoryError) as error:
+                if self.size == 1 or not ran_out_of_memory(error):
                     raise
                 self.size = max(1, len(part) // 2)
             else:
@@ -63,6 +63,13 @@ class Batches:
                 continue
             free_memory()  # outside `except`, where the failed call's tensors are still referenced
             _log.warning("out of memory: going on with batches of %d frames", self.size)
+
+
+def ran_out_of_memory(error: RuntimeError | MemoryError) -> bool:
+    """Say whether it was memory that failed: the device's, or the machine's, for which torch has no class."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return "DefaultCPUAllocator: " in str(error)
 
 
 def free_memory() -> None:

@@ -169,8 +169,7 @@ class Clip:
 
         With k fixed-point iterations and start level S, the sources take k · S + 3 forwards each. The other
         frames are inverted only as far as they are needed, to the last level of matching or `token_level`;
-        where their latents are not needed at all (token_level 0) only the levels of matching are visited, by
-        one forward each, for tokens need no exact latent.
+        where their latents are not needed at all (token_level 0) only the levels of matching are visited.
         """
         settings, levels = self.settings, self._levels
         exactly = settings.token_level > 0
@@ -186,7 +185,7 @@ class Clip:
                 latents,
                 text,
                 settings.steps,
-                settings.fixed_point_iterations if only is None else 0,
+                settings.fixed_point_iterations,
                 until=until,
                 levels=only,
                 before_level=recorder.before_level,

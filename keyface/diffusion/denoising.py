@@ -17,7 +17,7 @@ from keyface.diffusion.attention import (
     recorded_outputs,
     replaced_outputs,
 )
-from keyface.diffusion.batches import Advance, free_memory
+from keyface.diffusion.batches import Advance, free_memory, ran_out_of_memory
 from keyface.diffusion.clip import Clip
 from keyface.diffusion.guidance import Guidance
 from keyface.diffusion.inversion import predict
@@ -98,8 +98,8 @@ class Denoiser:
 
             try:
                 self._step(step, level, with_others=with_others, advance=count)
-            except torch.OutOfMemoryError:
-                if self.window == 1:
+            except (RuntimeError, MemoryError) as error:
+                if self.window == 1 or not ran_out_of_memory(error):
                     raise
             else:
                 return

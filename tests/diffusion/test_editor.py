@@ -212,18 +212,35 @@ def test_frames_that_are_not_square(backbone, direction, frames):
     assert edited.shape == wide.shape
 
 
-def test_batches_are_halved_when_memory_runs_out():
+def no_memory_on_a_gpu():
+    raise torch.OutOfMemoryError
+
+
+def no_memory_on_this_machine():
+    torch.empty(2**46, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize("fail", [no_memory_on_a_gpu, no_memory_on_this_machine])
+def test_batches_are_halved_when_memory_runs_out(fail):
     done = []
 
     def work(part):
         if len(part) > 2:
-            raise torch.OutOfMemoryError
+            fail()
         done.extend(part)
 
     batches = Batches(8)
     batches.each(range(10), work)
     assert done == list(range(10))
     assert batches.size == 2
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory():
+    def work(part):
+        raise RuntimeError(f"{len(part)} is a bad number")
+
+    with pytest.raises(RuntimeError, match="8 is a bad number"):
+        Batches(8).each(range(10), work)
 
 
 def limit_batches(unet, most: int):
