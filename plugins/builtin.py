@@ -232,7 +232,7 @@ _MOUSTACHE = ("with a moustache", "with a mustache", "a moustache", "a mustache"
 _STUBBLE = ("with stubble", "stubble", "unshaven")
 _BEARD_REGIONS = ("skin", *_MOUTH, "neck")
 _GROWN_INJECTION = 0.5
-"""With features to the last step .75 of the miniature's beards succeed at guidance 4, so .95."""
+"""Features to the last step: .75 of four people's beards succeeded at guidance 4 (the miniature); so: .95."""
 
 FACIAL_HAIR = (
     Category(

@@ -1,7 +1,7 @@
 """What an edit category is: plain data, checked when it is made."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -207,10 +207,9 @@ class Demands:
     injection: float
 
     @classmethod
-    def of(cls, categories: Iterable[Category]) -> "Demands":
+    def of(cls, categories: Sequence[Category]) -> "Demands":
         """Of categories that are edited together."""
-        together = tuple(categories)
         return cls(
-            max((category.strength for category in together), default=1.0),
-            min((category.injection for category in together), default=1.0),
+            max((category.strength for category in categories), default=1.0),
+            min((category.injection for category in categories), default=1.0),
         )

@@ -207,11 +207,7 @@ def _side(scale: Scale, size: int | None, dry_run: bool) -> int:
 
 def _as_asked(settings: EditSettings, edits: Sequence[str]) -> EditSettings:
     demands = Demands.of(_categories(edits))
-    return replace(
-        settings,
-        strength=demands.strength * strength_factor(miniature=True),
-        injection=replace(settings.injection, until=demands.injection * settings.injection.until),
-    )
+    return settings.asked(demands.strength * strength_factor(miniature=True), demands.injection)
 
 
 def _categories(edits: Sequence[str]) -> list[Category]:

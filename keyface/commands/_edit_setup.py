@@ -181,11 +181,10 @@ def choose_settings(
     from keyface.diffusion.settings import Injection, Propagation
     from keyface.plugins.category import Demands
 
-    shared, demands = default_settings(models.is_miniature, seed), Demands.of(chosen)
-    if strength is None:
-        strength = demands.strength * strength_factor(models.is_miniature)
-    if injection_until is None:
-        injection_until = demands.injection * shared.injection.until
+    demands = Demands.of(chosen)
+    shared = default_settings(models.is_miniature, seed).asked(
+        demands.strength * strength_factor(models.is_miniature), demands.injection
+    )
     return replace(
         shared,
         steps=steps if steps is not None else shared.steps,
@@ -193,8 +192,8 @@ def choose_settings(
         guidance_scale=guidance if guidance is not None else shared.guidance_scale,
         interval=interval,
         propagation=Propagation(mode=propagation),
-        injection=Injection(until=injection_until),
-        strength=strength,
+        injection=shared.injection if injection_until is None else Injection(until=injection_until),
+        strength=strength if strength is not None else shared.strength,
     )
 
 

@@ -1,7 +1,7 @@
 """What a user chooses about an edit: prompts, injection, propagation and the rest."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 Solver = Literal["ddim", "dpmpp_2m"]
@@ -177,6 +177,11 @@ class EditSettings:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 0")
         for name in ("strength", "guidance_from", "guidance_until"):
             _fraction(name, getattr(self, name))
+
+    def asked(self, strength: float, injection: float) -> "EditSettings":
+        """These settings for an edit that asks for a strength and for a share of `injection.until`."""
+        until = injection * self.injection.until
+        return replace(self, strength=strength, injection=replace(self.injection, until=until))
 
     @property
     def start_level(self) -> int:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -55,14 +55,7 @@ class Model:
     def settings_for(self, clip: ClipSpec, variant: Variant) -> EditSettings:
         """How a variant edits a clip: as its categories ask for, where the variant names nothing else."""
         demands = Demands.of(categories_of(clip) or ())
-        settings = replace(
-            self.settings,
-            strength=demands.strength * self.strength,
-            injection=replace(
-                self.settings.injection, until=demands.injection * self.settings.injection.until
-            ),
-        )
-        return variant.apply(settings)
+        return variant.apply(self.settings.asked(demands.strength * self.strength, demands.injection))
 
     def editor(self, clip: ClipSpec, variant: Variant) -> VideoEditor:
         """The editor of a clip."""

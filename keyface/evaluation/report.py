@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +74,8 @@ class Report:
             "results.csv": tables.long_csv(self.rows),
             "table.tex": tables.latex(self._shown_rows(), self.unfit, self.caption()),
         }
-        if self.points:
-            contents["frontier.svg"] = plots.frontier(self.points) + "\n"
+        if self._frontier is not None:
+            contents["frontier.svg"] = self._frontier + "\n"
         for name, content in contents.items():
             write_text(folder / name, content)
         files = [folder / name for name in contents]
@@ -120,13 +121,18 @@ class Report:
             columns=columns,
             # Matplotlib escapes the text that it draws.
             intervals=Markup(plots.intervals(rows, columns)),
-            frontier=Markup(plots.frontier(self.points)) if self.points else None,
+            frontier=None if self._frontier is None else Markup(self._frontier),
             categories=sorted({name for row in rows for name in row["by_category"]}),
             recognizers=sorted({name for row in rows for name in row["by_recognizer"]}),
             controls=CONTROLS,
             measures=MEASURES,
             settings=json.dumps(self.about, indent=1, ensure_ascii=False, default=str),
         )
+
+    @cached_property
+    def _frontier(self) -> str | None:
+        """The frontier as an SVG element, drawn once for the page and for its own file."""
+        return plots.frontier(self.points) if self.points else None
 
     def _shown_rows(self) -> list[Mapping[str, Any]]:
         """The rows of the main table: a sweep's points have a table and a plot of their own."""

@@ -217,7 +217,7 @@ def no_memory_on_a_gpu():
 
 
 def no_memory_on_this_machine():
-    torch.empty(2**46, dtype=torch.uint8)
+    torch.empty(2**62, dtype=torch.uint8)
 
 
 @pytest.mark.parametrize("fail", [no_memory_on_a_gpu, no_memory_on_this_machine])
