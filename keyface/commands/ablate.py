@@ -6,8 +6,9 @@ from typing import Any
 
 READING = """\
 r_at_1, mrr: edited clip against the originals, higher is better; cosine_distance: to the own original, lower;
-edit_success: share of frames with the attribute, higher; temporal_loss, outside_change: of intensities in
-[0, 1], lower. (inversion) is no edit at all, (rendered) is the renderer's own, faultless one.
+edit_success: share of frames with the attribute, higher; temporal_loss, outside_change, and inside_error, to
+the renderer's edit inside the regions: of intensities in [0, 1], lower. (inversion) is no edit at all,
+(rendered) is the renderer's own, faultless one.
 """
 
 COLUMNS: Mapping[str, str] = {
@@ -19,6 +20,7 @@ COLUMNS: Mapping[str, str] = {
     "edit_success": "edit_success",
     "temporal_loss": "temporal_loss_masked",
     "outside_change": "outside_l1",
+    "inside_error": "inside_l1",
 }
 """Keys of a row and what `keyface evaluate` calls them."""
 

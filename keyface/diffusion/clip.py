@@ -168,8 +168,10 @@ class Clip:
         """Invert with the source prompt, and match tokens.
 
         With k fixed-point iterations and start level S, the sources take k · S + 3 forwards each. The other
-        frames are inverted only as far as they are needed, to the last level of matching or `token_level`;
-        where their latents are not needed at all (token_level 0) only the levels of matching are visited.
+        frames are inverted only as far as they are needed, to the last level of matching or `token_level`.
+        Where their latents are not needed at all (token_level 0) tokens are compared in a pass of its own,
+        which visits the levels of matching alone, one forward each, in keyframes as in the frames that
+        follow them: frames that are alike have tokens that are alike.
         """
         settings, levels = self.settings, self._levels
         exactly = settings.token_level > 0
@@ -177,7 +179,7 @@ class Clip:
         recorder = TokenRecorder(levels)
         matching = processors(self.inverter, MATCHED_LAYERS, recorder.make) if levels else nullcontext()
 
-        def run(part: Sequence[int], until: int, only: Sequence[int] | None = None) -> Tensor:
+        def run(part: Sequence[int], corrections: int, until: int, only: Sequence[int] | None) -> Tensor:
             latents = self.clean[list(part)].to(self.backbone.device)
             return invert(
                 self.inverter,
@@ -185,22 +187,26 @@ class Clip:
                 latents,
                 text,
                 settings.steps,
-                settings.fixed_point_iterations,
+                corrections,
                 until=until,
                 levels=only,
                 before_level=recorder.before_level,
             )
 
         def sources(part: Sequence[int]) -> None:
-            trajectory = run(part, settings.start_level)
+            trajectory = run(part, settings.fixed_point_iterations, settings.start_level, None)
             self.trajectory[:, [self._source_row[f] for f in part]] = trajectory.cpu()
             self.current(settings.start_level)[list(part)] = trajectory[-1].cpu()
+            if levels and not exactly:
+                run(part, 0, depth, levels)
             self.correspondences.put_descriptors(part, recorder.descriptors())
 
         def others(part: Sequence[int]) -> None:
-            trajectory = run(part, depth, None if exactly else levels)
             if exactly:
+                trajectory = run(part, settings.fixed_point_iterations, depth, None)
                 self.waiting[list(part)] = trajectory[settings.token_level].cpu()
+            else:
+                run(part, 0, depth, levels)
             pairs = [(n.before, n.after) for n in (neighbours(f, self.keyframes) for f in part)]
             self.correspondences.put_fields(part, self.correspondences.match(pairs, recorder.descriptors()))
 

@@ -71,15 +71,15 @@ class VideoEditor:
     =============  ==============================  ==============================
     stage          propagation `tokens`            propagation `latent`
     =============  ==============================  ==============================
-    invert         K (k S + 3) + (T − K)(k m + 3)  K (k S + 3) + (T − K)(k n + 3)
+    invert         K (k S + 3) + (T − K)(k m + 3)  K (k S + 3) + T n
     reconstruct    K S                             K S
     edit, ε1       K S u                           K S u
     edit, ε2       b (K S + (T − K) r)             b K S
     =============  ==============================  ==============================
 
-    n is the number of levels at which tokens are compared (3), the only ones that other frames visit in
-    `latent`, and m the greater of r and the last of them (.3 · steps). At T = 75, 20 steps, strength 1 and an
-    interval of 8 that is 5,025 forwards with `tokens`, r = S, and 1,320 with `latent`. `tokenflow`:
+    n is the number of levels at which tokens are compared (1), the only ones that other frames visit in
+    `latent`, and m the greater of r and the last of them (.2 · steps). At T = 75, 20 steps, strength 1 and an
+    interval of 8 that is 3,465 forwards with `tokens` and 1,005 with `latent`. `tokenflow`:
     T (k S + 3) + K S for the first two stages, 3 (K + T) S of one U-Net for the edit.
 
     Args:

@@ -113,6 +113,10 @@ MEASURES: Mapping[str, Measure] = {
             (INVERSION, AUTOENCODER, SOURCE, ANOTHER),
         ),
         Measure(
+            "inside_l1", "inside L1", "distance to the renderer's edit inside the regions, in [0, 1]", False,
+            (RENDERED, SOURCE, ANOTHER),
+        ),
+        Measure(
             "background_drift", "background", "change of the background, intensities in [0, 1]", False,
             (INVERSION, AUTOENCODER, SOURCE, ANOTHER),
         ),

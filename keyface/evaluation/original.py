@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from keyface.evaluation.candidates import perfect
 from keyface.evaluation.clips import ClipSet, ClipSpec, file_sha256
 from keyface.evaluation.judges import Judges
 from keyface.evaluation.truth import Truth, read_truth, truth_path
@@ -52,6 +53,19 @@ class Original:
         """Hash of what the renderer knows."""
         path = truth_path(self.clips.folder, self.clip)
         return file_sha256(path) if path.is_file() else None
+
+    @cached_property
+    def answer(self) -> Tensor | None:
+        """The renderer's own edit, (T, 3, S, S) in [-1, 1]; None where nobody rendered it."""
+        rendered = perfect(self.clips)
+        return rendered.frames_of(self.clip) if rendered is not None and self.answer_sha256 else None
+
+    @cached_property
+    def answer_sha256(self) -> str | None:
+        """Hash of the renderer's own edit."""
+        rendered = perfect(self.clips)
+        path = None if rendered is None else rendered.video_of(self.clip)
+        return None if path is None else file_sha256(path)
 
     @cached_property
     def motion(self) -> Motion | None:

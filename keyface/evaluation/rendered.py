@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from keyface.evaluation.candidates import PERFECT
 from keyface.evaluation.clips import ClipSet, ClipSpec, file_sha256
 from keyface.evaluation.truth import Truth, truth_path, write_truth
 from keyface.files import write_text
@@ -28,9 +29,6 @@ CATEGORIES = "beard,glasses,old,smile,blond-hair"
 
 NAME = "miniature"
 """The protocol's name."""
-
-PERFECT = "rendered"
-"""Folder, below the clip set's, of each clip rendered with its edit: the answer without fault."""
 
 _QUALITY = 8  # x264's crf, closer to the rendering than the writer's usual 16
 _CHUNK = 16

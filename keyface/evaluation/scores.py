@@ -110,6 +110,9 @@ def direction(clip: ImageTextEncoder, frames: Tensor, original: Tensor, source: 
 def locality(frames: Tensor, unedited: Tensor, original: Original) -> dict[str, float]:
     """What changed where nothing had to, against the clip without an edit; empty without regions.
 
+    Where the renderer knows the answer, also how far from it the edit is inside the regions: a classifier
+    takes a yellow beard for a beard, too.
+
     Args:
         frames: (T, 3, S, S) in [-1, 1].
         unedited: The reference row's frames, or the original's.
@@ -119,11 +122,14 @@ def locality(frames: Tensor, unedited: Tensor, original: Original) -> dict[str, 
     if truth is None:
         return {}
     psnr = float(outside_psnr(frames, unedited, truth.region))
-    return {
+    found = {
         "outside_l1": float(outside_change(frames, unedited, truth.region)),
         "outside_psnr": min(psnr, BEST_PSNR),
         "background_drift": float(background_drift(frames, unedited, truth.person, truth.region)),
     }
+    if original.answer is not None:
+        found["inside_l1"] = float(outside_change(frames, original.answer, ~truth.region))
+    return found
 
 
 def categories_of(clip: ClipSpec) -> list[Category] | None:

@@ -57,6 +57,7 @@ class Scorer:
             "original": self._file(self._source, clip),
             "reference": None if reference is None else self._file(reference, clip),
             "truth": original.truth_sha256,
+            "answer": original.answer_sha256,
             "judges": dict(self.judges.versions),
         }
 

@@ -30,12 +30,12 @@ def direction(make_unet):
 
 VARIANTS = {
     "tokens": SMALL,
+    "every frame at every step": changed(propagation=Propagation(keyframes_first=0.0)),
     "latent": changed(propagation=LATENT),
-    "keyframes first": changed(propagation=Propagation(keyframes_first=0.5)),
     "tokenflow": changed(propagation=Propagation.tokenflow(), injection=Injection.tokenflow()),
     "frame by frame": changed(interval=1, joint_attention=False),
     "residual": changed(injection=Injection(residual_until=0.5)),
-    "second order": changed(solver="dpmpp_2m", propagation=Propagation(keyframes_first=0.5)),
+    "second order": changed(solver="dpmpp_2m"),
     "output": changed(injection=Injection(mode="output", layers="attn1")),
     "unguided and weak": changed(guidance_scale=1.0, strength=0.5, propagation=LATENT),
 }
@@ -128,21 +128,23 @@ def test_base_inverts_unless_identity_is_told_to(backbone, make_unet, frames):
     assert not torch.equal(by_base, by_itself)
 
 
-@pytest.mark.parametrize("mode", ["tokens", "latent"])
-def test_forward_counts_are_those_of_the_docstring(backbone, make_unet, frames, mode):
+@pytest.mark.parametrize(
+    ("propagation", "others_inverted", "others_edited"),
+    [(Propagation(), 6 + 3, 6), (Propagation(keyframes_first=0.0), 10 + 3, 10), (LATENT, 1, 0)],
+    ids=["tokens", "every frame at every step", "latent"],
+)
+def test_forward_counts_are_those_of_the_docstring(
+    backbone, make_unet, frames, propagation, others_inverted, others_edited
+):
     identity, direction = make_unet(), make_unet(1)
-    settings = changed(steps=10, propagation=Propagation(mode=mode), inversion="identity")
+    settings = changed(steps=10, propagation=propagation, inversion="identity")
     first, second = Counter(identity), Counter(direction)
     VideoEditor(backbone, identity, direction, settings).edit_frames(frames, PROMPTS)
-    length, keyframes, steps, matched = 10, 3, 10, 3
-    keyframes_only = keyframes * steps + keyframes * steps // 2
-    if mode == "tokens":
-        assert first.seen == length * (steps + 3) + keyframes_only
-        assert second.seen == 2 * length * steps
-    else:
-        inverted = keyframes * (steps + 3) + (length - keyframes) * (matched + 3)
-        assert first.seen == inverted + keyframes_only
-        assert second.seen == 2 * keyframes * steps
+    keyframes, others, steps, reconstruction_and_injection = 3, 7, 10, 10 + 5
+    matched_apart = 1 if propagation is LATENT else 0
+    on_keyframes = keyframes * (steps + 3 + matched_apart + reconstruction_and_injection)
+    assert first.seen == on_keyframes + others * others_inverted
+    assert second.seen == 2 * (keyframes * steps + others * others_edited)
 
 
 def test_only_neighbouring_keyframes_are_remembered(backbone, direction, frames, monkeypatch):

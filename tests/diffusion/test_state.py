@@ -15,11 +15,11 @@ PROMPTS = Prompts("a face", "a face with glasses")
 SMALL = EditSettings(steps=4, interval=2, window=1, anchors=1, chunk_size=3, guidance_scale=3.0)
 VARIANTS = {
     "tokens": SMALL,
-    "keyframes first": dataclasses.replace(SMALL, propagation=Propagation(keyframes_first=0.5)),
+    "every frame at every step": dataclasses.replace(SMALL, propagation=Propagation(keyframes_first=0.0)),
     "latent": dataclasses.replace(SMALL, propagation=Propagation(mode="latent")),
     "second order": dataclasses.replace(SMALL, solver="dpmpp_2m"),
-    "second order, keyframes first": dataclasses.replace(
-        SMALL, solver="dpmpp_2m", propagation=Propagation(keyframes_first=0.5)
+    "second order, every frame at every step": dataclasses.replace(
+        SMALL, solver="dpmpp_2m", propagation=Propagation(keyframes_first=0.0)
     ),
     "tokenflow": dataclasses.replace(
         SMALL, propagation=Propagation.tokenflow(), injection=Injection.tokenflow()

@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from keyface.evaluation.candidates import PERFECT
 from keyface.evaluation.clips import ClipSet, Method
-from keyface.evaluation.rendered import PERFECT, Recipe, rendered
+from keyface.evaluation.rendered import Recipe, rendered
 from keyface.evaluation.truth import Truth, read_truth
 from keyface.metrics.locality import background_drift, outside_change
 from keyface.metrics.temporal import temporal_loss

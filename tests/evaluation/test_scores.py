@@ -10,11 +10,13 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from keyface.evaluation import scores
+from keyface.evaluation.candidates import PERFECT
 from keyface.evaluation.clips import ClipSet, ClipSpec
 from keyface.evaluation.judges import Judges, edit_success
 from keyface.evaluation.original import Motion, Original
 from keyface.evaluation.truth import Truth, write_truth
 from keyface.plugins import edits
+from keyface.video import write_clip
 
 SIZE = 32
 
@@ -180,6 +182,26 @@ def test_an_edit_inside_its_region_changes_nothing_outside(
     assert found["outside_l1"] > 0.01
     assert found["background_drift"] == 0, "the face is no background"
     assert found["outside_psnr"] < 30
+
+
+def test_the_distance_to_the_renderers_edit_counts_inside_the_region_alone(
+    tmp_path: Path, spec: Callable[..., ClipSpec], moving: tuple[Tensor, Motion]
+) -> None:
+    frames, motion = moving
+    clip = spec(frames=4, size=SIZE)
+    region = torch.zeros(4, SIZE, SIZE, dtype=torch.bool)
+    region[:, 4:12, 4:12] = True
+    write_truth(tmp_path, clip, Truth(motion.flow, motion.valid, region))
+    (tmp_path / PERFECT).mkdir()
+    write_clip(tmp_path / PERFECT / f"{clip.key}.mp4", torch.zeros(4, 3, SIZE, SIZE), fps=clip.fps)
+    original = Original(ClipSet("made up", 0, "a test", (clip,), (), tmp_path), clip, JUDGES)
+    answer = original.answer
+    assert answer is not None
+    edited = answer.clone()
+    edited[:, :, 4:12, 4:8] += 0.5
+    edited[:, :, 20:] = 1.0
+    assert scores.locality(edited, frames, original)["inside_l1"] == pytest.approx(0.125, abs=1e-6)
+    assert scores.locality(answer, frames, original)["inside_l1"] == 0
 
 
 def test_without_truth_there_is_no_locality(tmp_path: Path, spec: Callable[..., ClipSpec]) -> None:
