@@ -6,6 +6,7 @@ predictions of one step differ by, so that is where a change outside the regions
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from keyface.diffusion.backbone import Backbone
 from keyface.diffusion.grid import Grid
-from keyface.diffusion.inversion import predict_original
+from keyface.diffusion.inversion import invert, predict_original
 from keyface.lightning_modules.sampling import predict_at, renoise
 
 
@@ -28,23 +29,26 @@ class Regional:
         outside_weight: What the error outside the regions counts, where that inside counts 1.
         steps_between: So many training steps of this loss alone between two that have Eq. 6 as well, which
             costs several times as much.
-        grid_steps: Steps of the grid that the timesteps are drawn from.
-        highest: Highest noise level, as a fraction of the grid.
-        edited_share: Share of the batches whose latents are half edited already, by the regional teacher.
+        grid_steps: Steps of the grid of inversion and editing.
+        lowest: Lowest noise level that edits start from, as a fraction of the grid.
+        highest: Highest of them.
+        edited_share: Share of the batches whose latents are edited from there down to the level compared, by
+            the regional teacher; the others are as the inversion made them.
     """
 
     weight: float = 1.0
     outside_weight: float = 10.0
     steps_between: int = 3
     grid_steps: int = 10
-    highest: float = 0.7
-    edited_share: float = 0.5
+    lowest: float = 0.6
+    highest: float = 0.8
+    edited_share: float = 0.75
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.highest <= 1.0 or self.grid_steps < 2 or self.steps_between < 0:
+        if not 0.0 <= self.lowest <= self.highest <= 1.0 or self.grid_steps < 2 or self.steps_between < 0:
             raise ValueError(
-                "regional: 0 < highest <= 1, grid_steps >= 2 and steps_between >= 0 are needed, not highest "
-                f"{self.highest}, grid_steps {self.grid_steps}, steps_between {self.steps_between}"
+                "regional: 0 <= lowest <= highest <= 1, grid_steps >= 2 and steps_between >= 0 are needed, "
+                f"not {self.lowest}, {self.highest}, {self.grid_steps} and {self.steps_between}"
             )
 
     @classmethod
@@ -84,8 +88,7 @@ class RegionalLoss:
 
     def __init__(self, settings: Regional, backbone: Backbone, scale: float) -> None:
         self.settings, self.backbone, self.scale = settings, backbone, scale
-        timesteps = Grid.of(backbone.scheduler, settings.grid_steps).timesteps
-        self.timesteps = torch.tensor(timesteps[: max(2, round(settings.highest * settings.grid_steps))])
+        self.grid = Grid.of(backbone.scheduler, settings.grid_steps)
 
     def __call__(
         self,
@@ -96,7 +99,7 @@ class RegionalLoss:
         regions: Tensor,
         generator: torch.Generator,
     ) -> RegionalTerms:
-        """Compare at one drawn timestep a latent.
+        """Compare at one drawn level, whose error is measured by the change that it asks for.
 
         Args:
             unet: ε2.
@@ -130,23 +133,40 @@ class RegionalLoss:
     def _noisy(
         self, latents: Tensor, prompts: Tensor, regions: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """z_t and t: the latents' own with noise, or what one step of the teacher makes of a noisier one.
+        """z_t and t at a level that an edit comes by: inverted to where it starts, and edited from there.
 
-        Editing comes by latents that are edited in part, which differ from every picture's own.
+        Noise added to a picture is not what an edit sees: taught with that, ε2 guides a third too weakly at
+        the levels at which a beard gets its colour.
         """
-        count, half = len(latents), len(self.timesteps) // 2
+        first, last = (
+            max(1, round(at * self.grid.steps)) for at in (self.settings.lowest, self.settings.highest)
+        )
+        start = int(torch.randint(first, last + 1, (1,), generator=generator))
+        level = int(torch.randint(1, start + 1, (1,), generator=generator))
         edited = float(torch.rand(1, generator=generator)) < self.settings.edited_share
-        lowest = half if edited else 0
-        drawn = torch.randint(lowest, len(self.timesteps), (count,), generator=generator)
-        lower = torch.randint(0, half, (count,), generator=generator)
-        timesteps, following = (self.timesteps[index].to(latents.device) for index in (drawn, lower))
-        noise = torch.randn(latents.shape, generator=generator).to(latents)
-        noisy = self.backbone.scheduler.add_noise(latents, noise, timesteps)
-        if not edited:
-            return noisy, timesteps
-        _, guided = self._teacher(noisy, timesteps, prompts, regions)
-        original = predict_original(guided, noisy, timesteps, self.backbone.scheduler)
-        return renoise(original, noisy, timesteps, following, self.backbone.scheduler), following
+        way = _strides(start, level) if edited else [level]
+        noisy = self._inverted(latents, prompts[: len(latents)], way[0])
+        for above, below in pairwise(way):
+            timesteps, following = self._timesteps(above, latents), self._timesteps(below, latents)
+            _, guided = self._teacher(noisy, timesteps, prompts, regions)
+            original = predict_original(guided, noisy, timesteps, self.backbone.scheduler)
+            noisy = renoise(original, noisy, timesteps, following, self.backbone.scheduler)
+        return noisy, self._timesteps(level, latents)
+
+    def _inverted(self, latents: Tensor, source: Tensor, level: int) -> Tensor:
+        """Latents inverted by the base; every other level does, since nothing is to come back exactly."""
+        visited = list(range(level, 0, -2))[::-1]
+        backbone, steps = self.backbone, self.grid.steps
+        return invert(backbone.unet, backbone.scheduler, latents, source, steps, 0, levels=visited)[-1]
+
+    def _timesteps(self, level: int, latents: Tensor) -> Tensor:
+        return torch.full((len(latents),), self.grid.timestep(level), device=latents.device)
+
+
+def _strides(start: int, level: int) -> list[int]:
+    """Levels from `start` down to `level`, in at most three strides."""
+    strides = min(3, start - level)
+    return [start - round((start - level) * i / strides) for i in range(strides + 1)] if strides else [start]
 
 
 def cells_of(regions: Tensor, size: tuple[int, int]) -> Tensor:

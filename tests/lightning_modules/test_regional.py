@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from keyface.diffusion.backbone import Backbone
+from keyface.diffusion.inversion import invert
 from keyface.lightning_modules.lora import Lora, TunedUNet, Tuning
-from keyface.lightning_modules.regional import Regional, RegionalLoss, cells_of
+from keyface.lightning_modules.regional import Regional, RegionalLoss, _strides, cells_of
 from keyface.lightning_modules.sampling import predict_at
 
-SETTINGS = Regional(grid_steps=4, highest=1.0, edited_share=0.0)
+SETTINGS = Regional(grid_steps=4, edited_share=0.0)
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -45,15 +46,15 @@ def test_an_untuned_network_is_wrong_outside_by_its_whole_change_there(
     with torch.no_grad():
         terms = loss(backbone.unet, **inputs, generator=seeded())
     generator = seeded()
-    torch.rand(1, generator=generator)
-    index = torch.randint(0, 4, (2,), generator=generator)
-    torch.randint(0, 2, (2,), generator=generator)
-    noise = torch.randn(inputs["latents"].shape, generator=generator)
-    noisy = backbone.scheduler.add_noise(inputs["latents"], noise, loss.timesteps[index])
+    start = int(torch.randint(2, 4, (1,), generator=generator))
+    level = int(torch.randint(1, start + 1, (1,), generator=generator))
+    visited = [1, 3] if level == 3 else [level]
+    noisy = invert(
+        backbone.unet, backbone.scheduler, inputs["latents"], inputs["source"], 4, 0, levels=visited
+    )[-1]
+    timesteps = torch.full((2,), loss.grid.timestep(level))
     with torch.no_grad():
-        by = [
-            predict_at(backbone.unet, noisy, loss.timesteps[index], inputs[p]) for p in ("source", "target")
-        ]
+        by = [predict_at(backbone.unet, noisy, timesteps, inputs[p]) for p in ("source", "target")]
     change = (3.0 * (by[1] - by[0])).square()
     outside = (change * (1 - inputs["regions"])).mean() / (change * inputs["regions"]).mean()
     assert math.isclose(terms.outside, outside, rel_tol=1e-4)
@@ -63,7 +64,7 @@ def test_an_untuned_network_is_wrong_outside_by_its_whole_change_there(
 
 
 def test_a_student_changes_less_outside(backbone: Backbone, inputs: dict[str, Tensor]) -> None:
-    loss = RegionalLoss(Regional(grid_steps=4, highest=1.0), backbone, 3.0)
+    loss = RegionalLoss(Regional(grid_steps=4), backbone, 3.0)
     tuned = TunedUNet.prepare(backbone.unet, Tuning(lora=Lora(rank=8)))
     optimizer = torch.optim.AdamW([p for p in tuned.unet.parameters() if p.requires_grad], lr=1e-2)
     before = loss(tuned.unet, **inputs, generator=seeded(9)).outside
@@ -75,6 +76,12 @@ def test_a_student_changes_less_outside(backbone: Backbone, inputs: dict[str, Te
     assert after < 0.7 * before
 
 
+def test_an_edit_goes_down_to_the_level_in_few_strides() -> None:
+    assert _strides(8, 1) == [8, 6, 3, 1]
+    assert _strides(7, 5) == [7, 6, 5]
+    assert _strides(4, 4) == [4]
+
+
 def test_a_cell_that_holds_one_pixel_of_a_region_may_change() -> None:
     pixels = torch.zeros(1, 16, 16, dtype=torch.bool)
     pixels[0, 3, 12] = True
@@ -82,7 +89,7 @@ def test_a_cell_that_holds_one_pixel_of_a_region_may_change() -> None:
     assert cells.tolist() == [[[[0.0, 1.0], [0.0, 0.0]]]]
 
 
-@pytest.mark.parametrize("options", [{"highest": 0.0}, {"grid_steps": 1}, {"steps_between": -1}])
+@pytest.mark.parametrize("options", [{"highest": 0.5}, {"grid_steps": 1}, {"steps_between": -1}])
 def test_settings_that_make_no_sense_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="regional"):
         Regional(**options)
