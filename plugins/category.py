@@ -106,7 +106,8 @@ class Category:
         replaces: Phrases that a caption may hold and that the targets contradict.
         regions: CelebAMask-HQ classes that the edit is free to change; empty means the whole image.
         conflicts: Names of categories that cannot be combined with this one.
-        strength: Fraction of the inversion that the edit starts from, in (0, 1].
+        strength: How much of the inversion the edit undoes, as a multiple of what the model's edits usually
+            do, in (0, 2]; no edit undoes more than the whole.
         injection: Fraction of the usual time that ε1's features are injected, in [0, 1]; below 1 for what
             grows where ε1 sees bare skin, whose queries and keys would keep it bare.
         place: Where the phrase stands in a caption: a ``clause`` of its own ("wearing glasses"), an
@@ -157,8 +158,8 @@ class Category:
                 )
         if self.name in self.conflicts:
             raise EditError(f"{where}: it cannot conflict with itself")
-        if not (math.isfinite(self.strength) and 0.0 < self.strength <= 1.0):
-            raise EditError(f"{where}: strength is {self.strength}, it must be in (0, 1]")
+        if not (math.isfinite(self.strength) and 0.0 < self.strength <= 2.0):
+            raise EditError(f"{where}: strength is {self.strength}, it must be in (0, 2]")
         if not 0.0 <= self.injection <= 1.0:
             raise EditError(f"{where}: injection is {self.injection}, it must be in [0, 1]")
         if self.place not in PLACES:

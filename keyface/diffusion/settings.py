@@ -180,9 +180,9 @@ class EditSettings:
             _fraction(name, getattr(self, name))
 
     def asked(self, strength: float, injection: float) -> "EditSettings":
-        """These settings for an edit that asks for a strength and for a share of `injection.until`."""
+        """These settings for an edit that asks for a strength (1 at most) and a share of `injection.until`."""
         until = injection * self.injection.until
-        return replace(self, strength=strength, injection=replace(self.injection, until=until))
+        return replace(self, strength=min(1.0, strength), injection=replace(self.injection, until=until))
 
     @property
     def start_level(self) -> int:

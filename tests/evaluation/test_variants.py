@@ -10,6 +10,7 @@ from keyface.diffusion.settings import EditSettings, Injection
 from keyface.evaluation.clips import ClipSpec
 from keyface.evaluation.ours import Model
 from keyface.evaluation.variants import Variant, grid, parse_settings, read_variants, with_value
+from keyface.plugins import edits
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "evaluate"
 
@@ -132,13 +133,22 @@ def test_a_variant_keeps_what_it_does_not_name() -> None:
     assert Variant("x", {"interval": 1}).apply(base) == EditSettings(steps=7, interval=1)
 
 
+def test_no_edit_undoes_more_than_the_whole_inversion() -> None:
+    assert EditSettings().asked(1.15, 1.0).strength == 1.0
+
+
 def test_what_a_variant_does_not_name_is_as_the_categories_ask(spec: Callable[..., ClipSpec]) -> None:
     whole = EditSettings(injection=Injection(until=1.0))
     model = Model(cast(Any, None), settings=whole, strength=0.7)
     named = Variant("named", {"injection.until": 0.9, "strength": 0.2})
-    for category, until in (("glasses", 1.0), ("beard", 0.5), ("glasses+beard", 0.5)):
+    beards = 0.7 * edits["beard"].strength
+    for category, strength, until in (
+        ("glasses", 0.7, 1.0),
+        ("beard", beards, 0.5),
+        ("glasses+beard", beards, 0.5),
+    ):
         clip = spec(category=category)
         asked = model.settings_for(clip, Variant("ours"))
-        assert (asked.strength, asked.injection.until) == (0.7, until)
+        assert (asked.strength, asked.injection.until) == (strength, until)
         assert model.settings_for(clip, named).strength == 0.2
         assert model.settings_for(clip, named).injection.until == 0.9
