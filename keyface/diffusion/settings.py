@@ -180,7 +180,7 @@ class EditSettings:
             _fraction(name, getattr(self, name))
 
     def asked(self, strength: float, injection: float) -> "EditSettings":
-        """These settings for an edit that asks for a strength (1 at most) and a share of `injection.until`."""
+        """These settings for an edit that asks for so much strength (1 at most) and injection (a share)."""
         until = injection * self.injection.until
         return replace(self, strength=min(1.0, strength), injection=replace(self.injection, until=until))
 
