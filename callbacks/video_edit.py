@@ -29,10 +29,12 @@ Branch = Literal["identity", "direction"]
 
 
 class BranchModule(Protocol):
-    """What the callback needs of a training module: `unet` is the branch, averaged during validation."""
+    """What the callback needs of a training module."""
 
     backbone: Backbone
-    unet: UNet2DConditionModel
+
+    def whole_unet(self) -> UNet2DConditionModel:
+        """The branch, averaged during validation; every process asks, and the first one edits with it."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class VideoEditCallback(Callback):
     Note:
         Only the first rank edits, while the others wait; a run on several GPUs wants few, short clips and a
         long interval. The curves exist on that rank only, so do not let a ModelCheckpoint monitor them there.
+        Where the branch is spread over processes, all its weights must fit the first rank for the edit.
 
     Args:
         branch: Which branch the module trains: `identity` (ε1) or `direction` (ε2).
@@ -120,7 +123,7 @@ class VideoEditCallback(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse, before hours of training, what would fail at the first validation."""
-        for attribute in ("backbone", "unet"):
+        for attribute in ("backbone", "whole_unet"):
             if not hasattr(pl_module, attribute):
                 raise TypeError(
                     f"VideoEditCallback edits with a branch, IdentityModule or DirectionModule; "
@@ -142,13 +145,18 @@ class VideoEditCallback(Callback):
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Edit, write and log, where it is time to."""
-        if trainer.sanity_checking or not trainer.is_global_zero or not self._due(trainer):
+        if trainer.sanity_checking or not self._due(trainer):
             return
         self._last_step = trainer.global_step
-        results = self._edit_all(pl_module)
-        self._write(trainer, results)
-        for key, value in _means([result.measures for result in results]).items():
-            pl_module.log(f"edit/{key}", value, rank_zero_only=True, sync_dist=False)
+        unet = cast(BranchModule, pl_module).whole_unet()
+        # Lightning asks every process for this, too.
+        run = Path(trainer.log_dir or trainer.default_root_dir)
+        if trainer.is_global_zero:
+            results = self._edit_all(pl_module, unet.to(pl_module.device))
+            self._write(trainer, run / "edits" / f"step-{trainer.global_step:06d}", results)
+            for key, value in _means([result.measures for result in results]).items():
+                pl_module.log(f"edit/{key}", value, rank_zero_only=True, sync_dist=False)
+        trainer.strategy.barrier("VideoEditCallback")
 
     def _due(self, trainer: Trainer) -> bool:
         if trainer.state.fn == TrainerFn.VALIDATING:  # `lightning validate`, not the validation of a fit
@@ -158,11 +166,11 @@ class VideoEditCallback(Callback):
         return (trainer.current_epoch + 1) % self.every_n_epochs == 0
 
     @torch.no_grad()
-    def _edit_all(self, module: LightningModule) -> list[Result]:
+    def _edit_all(self, module: LightningModule, unet: UNet2DConditionModel) -> list[Result]:
         backbone = cast(BranchModule, module).backbone
         if self._examples is None:
             self._examples = self._load(backbone.image_size)
-        editor = self._editor(module)
+        editor = self._editor(backbone, unet)
         results = []
         for example in self._examples:
             frames = example.frames.to(module.device)
@@ -181,11 +189,10 @@ class VideoEditCallback(Callback):
             categories, [Path(clip) for clip in self.clips], self.captions, self.frames, size
         )
 
-    def _editor(self, module: LightningModule) -> VideoEditor:
-        branch = cast(BranchModule, module)
-        other = self._other_branch(branch.backbone)
-        identity, direction = (branch.unet, other) if self.branch == "identity" else (other, branch.unet)
-        return VideoEditor(branch.backbone, identity=identity, direction=direction, settings=self.settings)
+    def _editor(self, backbone: Backbone, unet: UNet2DConditionModel) -> VideoEditor:
+        other = self._other_branch(backbone)
+        identity, direction = (unet, other) if self.branch == "identity" else (other, unet)
+        return VideoEditor(backbone, identity=identity, direction=direction, settings=self.settings)
 
     def _other_branch(self, backbone: Backbone) -> UNet2DConditionModel | None:
         """Loaded anew each time: it would otherwise hold memory through all of training."""
@@ -229,10 +236,7 @@ class VideoEditCallback(Callback):
             measures["temporal_loss"] = float(temporal_loss(edited.cpu(), example.flow, example.valid))
         return measures
 
-    def _write(self, trainer: Trainer, results: Sequence[Result]) -> None:
-        folder = (
-            Path(trainer.log_dir or trainer.default_root_dir) / "edits" / f"step-{trainer.global_step:06d}"
-        )
+    def _write(self, trainer: Trainer, folder: Path, results: Sequence[Result]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         videos = {}
         for result in results:

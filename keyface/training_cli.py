@@ -204,7 +204,7 @@ def find_checkpoint(asked: str | Path | None, experiment: Path) -> str | None:
     if asked is None:
         return None
     if str(asked) != "last":
-        if not Path(asked).is_file():
+        if not Path(asked).exists():  # a folder, if every process of a sharded run wrote its own part
             raise FileNotFoundError(f"--ckpt_path {asked}: no such checkpoint")
         return str(asked)
     found = sorted(experiment.glob("*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)

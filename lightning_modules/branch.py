@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import torch
+from diffusers import UNet2DConditionModel
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -87,7 +88,6 @@ class BranchModule(LightningModule):
         self.ema = None if decay is None else ExponentialMovingAverage(self.trained_parameters(), decay)
         self.samples_seen = 0
         self._nonfinite_in_a_row = 0
-        self._steps_averaged = 0
 
     def losses(self, batch: Batch, generator: torch.Generator) -> Losses | None:
         """The loss of one batch and its parts; None where the batch holds nothing to learn from.
@@ -134,6 +134,8 @@ class BranchModule(LightningModule):
         if self.device_mesh is None or is_sharded(self.unet):
             return
         shard(self.unet, self.device_mesh["data_parallel"])
+        # Lightning asks a whole checkpoint for every single weight, and the frozen ones are in none.
+        self.strict_loading = False
         if self.tuning.ema_decay is not None:
             self.ema = ExponentialMovingAverage(self.trained_parameters(), self.tuning.ema_decay)
 
@@ -180,15 +182,14 @@ class BranchModule(LightningModule):
             )
 
     def on_train_start(self) -> None:
-        """Begin counting where the run stands."""
+        """Begin counting."""
         self._nonfinite_in_a_row = 0
-        self._steps_averaged = self.global_step
 
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Take the step into the moving average, if this batch ended one."""
-        if self.ema is not None and self.global_step > self._steps_averaged:
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Take the step into the moving average, before any callback writes a checkpoint of it."""
+        super().optimizer_step(*args, **kwargs)
+        if self.ema is not None:
             self.ema.update(self.trained_parameters())
-        self._steps_averaged = self.global_step
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -198,6 +199,13 @@ class BranchModule(LightningModule):
         else:
             with self.ema.applied(self.trained_parameters()):
                 yield
+
+    def whole_unet(self) -> UNet2DConditionModel:
+        """The U-Net as one process can run it: itself, or where it is sharded a whole copy on the CPU.
+
+        Of a sharded network every process must ask.
+        """
+        return self._tuned.whole(self.backbone.unet, self.tuning) if is_sharded(self.unet) else self.unet
 
     def on_validation_epoch_start(self) -> None:
         """Validate, and let callbacks edit, with the averaged weights."""

@@ -106,6 +106,18 @@ class TunedUNet:
             tuned = {name: value for name, value in self.adapter.state_dict().items() if "lora_" in name}
         return gathered(tuned, torch.float16 if half else self.unet.dtype)
 
+    def whole(self, base: UNet2DConditionModel, tuning: Tuning) -> UNet2DConditionModel:
+        """Copy the network as it stands, to the CPU; of a sharded one every process must ask.
+
+        Args:
+            base: What it was prepared from.
+            tuning: How.
+        """
+        # A sharded network cannot be deep-copied; one that was prepared the same way has the same layers.
+        unet = TunedUNet.prepare(base, tuning).unet
+        unet.load_state_dict(gathered(self.unet.state_dict(), self.unet.dtype), assign=True)
+        return unet.eval()
+
     def save(self, folder: Path, state: Mapping[str, Tensor]) -> None:
         """Write safetensors: peft's adapter folder, or the whole U-Net as diffusers writes it.
 

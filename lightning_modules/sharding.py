@@ -17,9 +17,10 @@ def shard(unet: UNet2DConditionModel, mesh: DeviceMesh) -> None:
         unet: Changed in place; its parameters are others afterwards.
         mesh: One dimension of processes.
     """
-    for block in (*unet.down_blocks, unet.mid_block, *unet.up_blocks):
-        fully_shard(block, mesh=mesh)
-    fully_shard(unet, mesh=mesh)
+    for part in (*unet.down_blocks, unet.mid_block, *unet.up_blocks, unet):
+        # Where no backward pass follows, as in validation, the outermost would otherwise stay gathered, and
+        # whoever then asks for the parameters, as their moving average does, would get tensors of two kinds.
+        fully_shard(part, mesh=mesh, reshard_after_forward=True)
 
 
 def is_sharded(module: nn.Module) -> bool:

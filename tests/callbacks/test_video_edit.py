@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
@@ -48,6 +49,10 @@ class TinyBranch(LightningModule):
         self.backbone = backbone
         self.unet = backbone.unet
         self.parameter = nn.Parameter(torch.zeros(()))
+
+    def whole_unet(self) -> UNet2DConditionModel:
+        unet: UNet2DConditionModel = self.unet
+        return unet
 
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
         return (self.parameter - batch[0].mean()) ** 2
@@ -112,17 +117,17 @@ def test_edits_at_validation_and_leaves_files_and_curves(tiny_backbone: Backbone
 def test_the_trained_branch_takes_its_place(tiny_backbone: Backbone) -> None:
     module = TinyBranch(tiny_backbone)
     module.unet = type(tiny_backbone.unet).from_config(tiny_backbone.unet.config)
-    as_direction = callback(branch="direction")._editor(module)
+    as_direction = callback(branch="direction")._editor(tiny_backbone, module.unet)
     assert as_direction.direction is module.unet
     assert as_direction.identity is tiny_backbone.unet
-    as_identity = callback(branch="identity")._editor(module)
+    as_identity = callback(branch="identity")._editor(tiny_backbone, module.unet)
     assert as_identity.identity is module.unet
     assert as_identity.direction is tiny_backbone.unet
 
 
 def test_the_other_branch_from_a_folder(tiny_backbone: Backbone, tmp_path: Path) -> None:
     tiny_backbone.unet.save_pretrained(tmp_path)
-    editor = callback(branch="identity", other=str(tmp_path))._editor(TinyBranch(tiny_backbone))
+    editor = callback(branch="identity", other=str(tmp_path))._editor(tiny_backbone, tiny_backbone.unet)
     assert editor.direction is not tiny_backbone.unet
     for name, value in editor.direction.state_dict().items():
         assert torch.equal(value, tiny_backbone.unet.state_dict()[name])

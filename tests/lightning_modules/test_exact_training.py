@@ -1,20 +1,24 @@
 """Faults 30 and 31: ε1's training is the same when it is killed and resumed, and on two processes."""
 
+import csv
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
+from keyface.callbacks.video_edit import VideoEditCallback
 from keyface.cli import main
 from keyface.commands.shards import render
 from keyface.datamodules.shard_render import Rendered, render_shards
 from keyface.diffusion.backbone import load_unet
+from keyface.diffusion.settings import EditSettings
 
 HERE = Path(__file__).parent
 CONFIG = HERE.parents[1] / "configs" / "miniature" / "identity.yaml"
@@ -48,11 +52,29 @@ def place(
 
 WHOLE = "{lora: null, ema_decay: 0.9, export: false}"
 EXPORTED = "{lora: null, ema_decay: 0.9, export: true}"
-SHARDED = (
-    "{class_path: lightning.pytorch.strategies.ModelParallelStrategy, init_args: "
-    "{data_parallel_size: 2, tensor_parallel_size: 1, save_distributed_checkpoint: false}}"
-)
+ADAPTERS = "{lora: {rank: 4}, ema_decay: 0.9, gradient_checkpointing: true, export: true}"
 DROPOUT = "{lora: {rank: 4, dropout: 0.1}, ema_decay: 0.9, gradient_checkpointing: true, export: false}"
+
+
+CACHED = "--model.init_args.noisy_input={source: cached}"
+SHARED_DATA = (
+    "--data.init_args.shards=shards",
+    "--data.init_args.batch_size=2",
+    "--data.init_args.val_fraction=0",
+    "--data.init_args.workers=1",
+    "--data.init_args.with_latents=true",
+)
+
+
+def sharded(distributed_checkpoint: bool = False) -> tuple[str, str]:
+    """The options of two processes that share the weights."""
+    sizes = "data_parallel_size: 2, tensor_parallel_size: 1"
+    saved = f"save_distributed_checkpoint: {str(distributed_checkpoint).lower()}"
+    strategy = "lightning.pytorch.strategies.ModelParallelStrategy"
+    return (
+        "--trainer.devices=2",
+        f"--trainer.strategy={{class_path: {strategy}, init_args: {{{sizes}, {saved}}}}}",
+    )
 
 
 def fit_words(
@@ -61,7 +83,7 @@ def fit_words(
     recorder = f"{{class_path: {MODULE}.Recorder, init_args: {{folder: {notes}, dies_at: {dies_at}}}}}"
     checkpoints = (
         "{class_path: lightning.pytorch.callbacks.ModelCheckpoint, init_args: {every_n_train_steps: 1, "
-        "save_last: true, save_top_k: 1, monitor: step, mode: max}}"
+        "save_last: true, save_top_k: -1, monitor: step, mode: max}}"
     )
     return [
         *("fit", "-c", str(CONFIG)),
@@ -84,6 +106,27 @@ def run(words: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [str(script), *words], capture_output=True, text=True, timeout=900, env=dict(os.environ)
     )
+
+
+def only_run(experiment: str) -> Path:
+    """The folder of an experiment's only run."""
+    (folder,) = Path("runs", experiment).iterdir()
+    return folder
+
+
+def last_checkpoint(run: Path) -> dict[str, Any]:
+    content: dict[str, Any] = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    return content
+
+
+def assert_same_end(ours: Path, theirs: Path) -> None:
+    """Two runs' last checkpoints hold the same weights, averages and state of the optimizer."""
+    mine, other = last_checkpoint(ours), last_checkpoint(theirs)
+    for name, value in mine["state_dict"].items():
+        assert torch.equal(value, other["state_dict"][name]), name
+    for number, state in mine["optimizer_states"][0]["state"].items():
+        for name, value in state.items():
+            assert torch.equal(value, other["optimizer_states"][0]["state"][number][name]), (number, name)
 
 
 @pytest.mark.parametrize("tuning", [WHOLE, DROPOUT], ids=["whole", "dropout"])
@@ -114,6 +157,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
     )
     assert main(words) == 0
     assert notes(place / "rest") == whole[3:], "step 4 had no checkpoint and is done again"
+    assert_same_end(max(Path("runs/cut").iterdir(), key=lambda run: run.stat().st_ctime), only_run("whole"))
 
 
 def given_together(ranks: list[list[dict[str, Any]]]) -> str:
@@ -161,41 +205,100 @@ def test_two_processes_train_as_one_with_twice_the_batch(
     assert len({note["loss"] for note in ranks[0]}) == 4
 
 
+@pytest.mark.parametrize("tuning", [EXPORTED, ADAPTERS], ids=["whole", "adapters"])
 def test_two_processes_share_the_weights_and_train_as_one_with_twice_the_batch(
-    place: Path, recognizer_file: Path, folder_backbone: Any
+    place: Path, recognizer_file: Path, folder_backbone: Any, tuning: str
 ) -> None:
-    """FSDP2: same losses, and checkpoint and export hold the weights whole."""
+    """FSDP2: same losses, checkpoint and export hold the weights whole, and a resumed run is the same."""
     from recorded_training import notes
 
-    settings = Rendered(count=8, size=32, samples_per_shard=4, latents=4)
+    settings = Rendered(count=16, size=32, samples_per_shard=4, latents=4)
     render_shards(place / "shards", settings, lambda: folder_backbone)
-    cached = "--model.init_args.noisy_input={source: cached}"
-    data = (
-        "--data.init_args.shards=shards",
-        "--data.init_args.batch_size=2",
-        "--data.init_args.val_fraction=0",
-        "--data.init_args.workers=1",
-        "--data.init_args.with_latents=true",
-    )
-    spread = ("--trainer.devices=2", f"--trainer.strategy={SHARDED}", "--experiment=two")
-    two = run(fit_words(recognizer_file, "two", 2, cached, *data, *spread, tuning=EXPORTED))
+    shared = (CACHED, *SHARED_DATA, *sharded())
+    two = run(fit_words(recognizer_file, "two", 3, *shared, "--experiment=two", tuning=tuning))
     assert two.returncode == 0, two.stderr[-2000:]
     ranks = [notes(place / "two", rank) for rank in (0, 1)]
 
     words = fit_words(
-        recognizer_file, "one", 2, cached, given_together(ranks), "--experiment=one", tuning=EXPORTED
+        recognizer_file, "one", 3, CACHED, given_together(ranks), "--experiment=one", tuning=tuning
     )
     assert main(words) == 0
     assert_mean_losses(notes(place / "one"), ranks)
-
-    (sharded,), (alone,) = ((place / "runs" / name).iterdir() for name in ("two", "one"))
-    kept, expected = (
-        torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
-        for run in (sharded, alone)
-    )
-    assert kept.keys() == expected.keys()
+    kept, expected = (last_checkpoint(only_run(name))["state_dict"] for name in ("two", "one"))
+    assert list(kept) == list(expected)
     for name, value in kept.items():
         torch.testing.assert_close(value, expected[name], atol=2e-5, rtol=1e-3, msg=name)
-    ours, theirs = (load_unet(run / "export").state_dict() for run in (sharded, alone))
+    ours, theirs = (
+        load_unet(only_run(name) / "export", folder_backbone.unet).state_dict() for name in ("two", "one")
+    )
     for name, value in ours.items():
         torch.testing.assert_close(value, theirs[name], atol=2e-5, rtol=1e-3, msg=name)
+
+    (first,) = (only_run("two") / "checkpoints").glob("*step=1.ckpt")
+    more = ("--experiment=rest", f"--ckpt_path={first}")
+    rest = run(fit_words(recognizer_file, "rest", 3, *shared, *more, tuning=tuning))
+    assert rest.returncode == 0, rest.stderr[-2000:]
+    assert [notes(place / "rest", rank) for rank in (0, 1)] == [rank[1:] for rank in ranks]
+    assert_same_end(only_run("rest"), only_run("two"))
+
+
+def test_a_sharded_run_goes_on_from_the_parts_that_each_process_saved(
+    place: Path, recognizer_file: Path, folder_backbone: Any
+) -> None:
+    from recorded_training import notes
+
+    settings = Rendered(count=8, size=32, samples_per_shard=4, latents=4)
+    render_shards(place / "shards", settings, lambda: folder_backbone)
+    shared = (CACHED, *SHARED_DATA, *sharded(distributed_checkpoint=True))
+    whole = run(fit_words(recognizer_file, "whole", 3, *shared, "--experiment=whole", tuning=EXPORTED))
+    assert whole.returncode == 0, whole.stderr[-2000:]
+    (first,) = (only_run("whole") / "checkpoints").glob("*step=1.ckpt")
+    assert first.is_dir()
+
+    more = ("--experiment=rest", f"--ckpt_path={first}")
+    rest = run(fit_words(recognizer_file, "rest", 3, *shared, *more, tuning=EXPORTED))
+    assert rest.returncode == 0, rest.stderr[-2000:]
+    for rank in (0, 1):
+        assert notes(place / "rest", rank) == notes(place / "whole", rank)[1:]
+    ours, theirs = (load_unet(only_run(name) / "export").state_dict() for name in ("rest", "whole"))
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+
+
+def test_a_sharded_branch_edits_at_validation_as_its_export_does(
+    place: Path, recognizer_file: Path, folder_backbone: Any
+) -> None:
+    """With the averaged weights, of which each process holds a part, and training goes on afterwards."""
+    from recorded_training import notes
+
+    settings = Rendered(count=8, size=32, samples_per_shard=4, latents=4)
+    render_shards(place / "shards", settings, lambda: folder_backbone)
+    edit = {"branch": "identity", "edits": ["glasses"], "frames": 2}
+    quick = "{steps: 2, interval: 2}"
+    options = ", ".join(f"{name}: {value}" for name, value in edit.items())
+    callback = (
+        "{class_path: keyface.callbacks.video_edit.VideoEditCallback, init_args: "
+        f"{{{options}, settings: {quick}}}}}"
+    )
+    words = fit_words(recognizer_file, "two", 3, CACHED, *SHARED_DATA, *sharded(), tuning=ADAPTERS)
+    two = run(
+        [
+            *words,
+            "--data.init_args.val_fraction=0.5",
+            "--trainer.limit_val_batches=1",
+            "--trainer.val_check_interval=1",
+            f"--trainer.callbacks+={callback}",
+            "--experiment=two",
+        ]
+    )
+    assert two.returncode == 0, two.stderr[-2000:]
+    assert len(notes(place / "two", 1)) == 3
+    with (only_run("two") / "metrics.csv").open() as file:
+        edits = [row for row in csv.DictReader(file) if row.get("edit/identity_distance")]
+    assert len(edits) == 3
+    assert len({row["edit/identity_distance"] for row in edits}) == 3, "the weights as they stand"
+
+    editing = VideoEditCallback(**edit, settings=EditSettings(steps=2, interval=2))
+    exported = load_unet(only_run("two") / "export", folder_backbone.unet)
+    (result,) = editing._edit_all(SimpleNamespace(backbone=folder_backbone, device="cpu"), exported)
+    for name, value in result.measures.items():
+        assert float(edits[-1][f"edit/{name}"]) == pytest.approx(value, rel=1e-3, abs=1e-4), name
