@@ -8,7 +8,8 @@ import pytest
 from keyface.cli import main
 
 KEYS = [
-    "variant", "n", "r_at_1", "mrr", "cosine_distance", "edit_success", "temporal_loss", "outside_change"
+    "variant", "n", "r_at_1", "mrr", "cosine_distance", "edit_success", "temporal_loss", "outside_change",
+    "inside_error",
 ]  # fmt: skip
 
 
@@ -37,5 +38,7 @@ def test_its_figures_are_those_of_the_report(folder: Path) -> None:
     full = found["full"]
     assert rows[0]["temporal_loss"] == full["temporal_loss_masked"]
     assert rows[0]["outside_change"] == full["outside_l1"]
+    assert rows[0]["inside_error"] == full["inside_l1"] > 0
+    assert found["(rendered)"]["inside_l1"] == 0
     assert found["(inversion)"]["outside_l1"] == 0
     assert (folder / "sheet.png").stat().st_size > 1000
