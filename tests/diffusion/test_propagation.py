@@ -64,8 +64,9 @@ def test_settings_say_what_is_wrong():
 
 
 def test_levels_and_active_steps():
-    assert Propagation().levels(20, 20) == (2, 4, 6)
-    assert Propagation().levels(20, 3) == (2, 3)
+    assert Propagation().levels(20, 20) == (4,)
+    assert Propagation(correspondence_at=(0.3, 0.1, 0.2)).levels(20, 20) == (2, 4, 6)
+    assert Propagation(correspondence_at=(0.1, 0.2, 0.3)).levels(20, 3) == (2, 3)
     injection = Injection(until=0.5)
     assert [injection.attention_active(step, 4) for step in range(4)] == [True, True, False, False]
     assert not Injection(enabled=False).attention_active(0, 4)
