@@ -17,7 +17,7 @@ from torch import Tensor
 from keyface.diffusion.backbone import Backbone
 from keyface.diffusion.grid import Grid
 from keyface.diffusion.inversion import invert, predict_original
-from keyface.lightning_modules.sampling import predict_at, renoise
+from keyface.lightning_modules.sampling import NoisyInput, predict_at, renoise
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,8 @@ class RegionalLoss:
     def __init__(self, settings: Regional, backbone: Backbone, scale: float) -> None:
         self.settings, self.backbone, self.scale = settings, backbone, scale
         self.grid = Grid.of(backbone.scheduler, settings.grid_steps)
+        begins = NoisyInput(steps=settings.grid_steps, lowest=settings.lowest, highest=settings.highest)
+        self.starts = begins.levels()
 
     def __call__(
         self,
@@ -138,9 +140,7 @@ class RegionalLoss:
         Noise added to a picture is not what an edit sees: taught with that, ε2 guides a third too weakly at
         the levels at which a beard gets its colour.
         """
-        first, last = (
-            max(1, round(at * self.grid.steps)) for at in (self.settings.lowest, self.settings.highest)
-        )
+        first, last = self.starts
         start = int(torch.randint(first, last + 1, (1,), generator=generator))
         level = int(torch.randint(1, start + 1, (1,), generator=generator))
         edited = float(torch.rand(1, generator=generator)) < self.settings.edited_share

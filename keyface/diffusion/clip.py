@@ -175,11 +175,11 @@ class Clip:
         """
         settings, levels = self.settings, self._levels
         exactly = settings.token_level > 0
-        depth = max((*levels, settings.token_level), default=0)
         recorder = TokenRecorder(levels)
         matching = processors(self.inverter, MATCHED_LAYERS, recorder.make) if levels else nullcontext()
 
-        def run(part: Sequence[int], corrections: int, until: int, only: Sequence[int] | None) -> Tensor:
+        def run(part: Sequence[int], until: int | None = None) -> Tensor:
+            """Exactly to a level or, where none is named, plainly through those of matching alone."""
             latents = self.clean[list(part)].to(self.backbone.device)
             return invert(
                 self.inverter,
@@ -187,26 +187,26 @@ class Clip:
                 latents,
                 text,
                 settings.steps,
-                corrections,
+                settings.fixed_point_iterations if until is not None else 0,
                 until=until,
-                levels=only,
+                levels=levels if until is None else None,
                 before_level=recorder.before_level,
             )
 
         def sources(part: Sequence[int]) -> None:
-            trajectory = run(part, settings.fixed_point_iterations, settings.start_level, None)
+            trajectory = run(part, settings.start_level)
             self.trajectory[:, [self._source_row[f] for f in part]] = trajectory.cpu()
             self.current(settings.start_level)[list(part)] = trajectory[-1].cpu()
             if levels and not exactly:
-                run(part, 0, depth, levels)
+                run(part)
             self.correspondences.put_descriptors(part, recorder.descriptors())
 
         def others(part: Sequence[int]) -> None:
             if exactly:
-                trajectory = run(part, settings.fixed_point_iterations, depth, None)
+                trajectory = run(part, max(*levels, settings.token_level))
                 self.waiting[list(part)] = trajectory[settings.token_level].cpu()
             else:
-                run(part, 0, depth, levels)
+                run(part)
             pairs = [(n.before, n.after) for n in (neighbours(f, self.keyframes) for f in part)]
             self.correspondences.put_fields(part, self.correspondences.match(pairs, recorder.descriptors()))
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from keyface.evaluation.candidates import perfect
+from keyface.evaluation.candidates import Candidate, perfect
 from keyface.evaluation.clips import ClipSet, ClipSpec, file_sha256
 from keyface.evaluation.judges import Judges
 from keyface.evaluation.truth import Truth, read_truth, truth_path
@@ -57,15 +57,19 @@ class Original:
     @cached_property
     def answer(self) -> Tensor | None:
         """The renderer's own edit, (T, 3, S, S) in [-1, 1]; None where nobody rendered it."""
-        rendered = perfect(self.clips)
-        return rendered.frames_of(self.clip) if rendered is not None and self.answer_sha256 else None
+        return None if self._rendered is None else self._rendered.frames_of(self.clip)
 
     @cached_property
     def answer_sha256(self) -> str | None:
         """Hash of the renderer's own edit."""
-        rendered = perfect(self.clips)
-        path = None if rendered is None else rendered.video_of(self.clip)
+        path = None if self._rendered is None else self._rendered.video_of(self.clip)
         return None if path is None else file_sha256(path)
+
+    @cached_property
+    def _rendered(self) -> Candidate | None:
+        """The control that holds the renderer's edit; None where it lacks this clip."""
+        rendered = perfect(self.clips)
+        return rendered if rendered is not None and rendered.video_of(self.clip) is not None else None
 
     @cached_property
     def motion(self) -> Motion | None:

@@ -56,6 +56,14 @@ JUDGES = Judges(
 )
 
 
+def known(folder: Path, clip: ClipSpec, motion: Motion, person: Tensor | None = None) -> Original:
+    """The original of a clip whose edit may change rows and columns 4 to 11."""
+    region = torch.zeros(clip.frames, SIZE, SIZE, dtype=torch.bool)
+    region[:, 4:12, 4:12] = True
+    write_truth(folder, clip, Truth(motion.flow, motion.valid, region, person))
+    return Original(ClipSet("made up", 0, "a test", (clip,), (), folder), clip, JUDGES)
+
+
 @pytest.fixture
 def moving() -> tuple[Tensor, Motion]:
     """A texture that moves one pixel to the right a frame, and its motion."""
@@ -161,12 +169,9 @@ def test_an_edit_inside_its_region_changes_nothing_outside(
 ) -> None:
     frames, motion = moving
     clip = spec(frames=4, size=SIZE)
-    region = torch.zeros(4, SIZE, SIZE, dtype=torch.bool)
-    region[:, 4:12, 4:12] = True
-    person = torch.zeros_like(region)
+    person = torch.zeros(4, SIZE, SIZE, dtype=torch.bool)
     person[:, :16] = True
-    write_truth(tmp_path, clip, Truth(motion.flow, motion.valid, region, person))
-    original = Original(ClipSet("made up", 0, "a test", (clip,), (), tmp_path), clip, JUDGES)
+    original = known(tmp_path, clip, motion, person)
     assert original.motion is not None
     assert original.motion.exact
     inside = frames.clone()
@@ -189,12 +194,9 @@ def test_the_distance_to_the_renderers_edit_counts_inside_the_region_alone(
 ) -> None:
     frames, motion = moving
     clip = spec(frames=4, size=SIZE)
-    region = torch.zeros(4, SIZE, SIZE, dtype=torch.bool)
-    region[:, 4:12, 4:12] = True
-    write_truth(tmp_path, clip, Truth(motion.flow, motion.valid, region))
+    original = known(tmp_path, clip, motion)
     (tmp_path / PERFECT).mkdir()
     write_clip(tmp_path / PERFECT / f"{clip.key}.mp4", torch.zeros(4, 3, SIZE, SIZE), fps=clip.fps)
-    original = Original(ClipSet("made up", 0, "a test", (clip,), (), tmp_path), clip, JUDGES)
     answer = original.answer
     assert answer is not None
     edited = answer.clone()

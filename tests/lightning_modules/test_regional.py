@@ -89,7 +89,9 @@ def test_a_cell_that_holds_one_pixel_of_a_region_may_change() -> None:
     assert cells.tolist() == [[[[0.0, 1.0], [0.0, 0.0]]]]
 
 
-@pytest.mark.parametrize("options", [{"highest": 0.5}, {"grid_steps": 1}, {"steps_between": -1}])
+@pytest.mark.parametrize(
+    "options", [{"highest": 0.0}, {"highest": 0.5}, {"grid_steps": 1}, {"steps_between": -1}]
+)
 def test_settings_that_make_no_sense_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="regional"):
         Regional(**options)

@@ -34,6 +34,7 @@ def test_names_are_those_of_the_world_and_of_the_masks() -> None:
         ({"needs": ("male-ish",)}, "unknown attribute 'male-ish'"),
         ({"regions": ("eyeg",)}, "did you mean 'eye_g'"),
         ({"conflicts": ("glasses",)}, "conflict with itself"),
+        ({"strength": 0.0}, "must be in (0, 2]"),
         ({"strength": 2.1}, "must be in (0, 2]"),
         ({"strength": float("nan")}, "must be in (0, 2]"),
         ({"strength": "much"}, "strength must be a number"),
