@@ -131,6 +131,11 @@ _COLOURS = {
 }
 _OTHER_HAIR = ("red hair", "with red hair", "auburn hair", "ginger hair")
 _BALD = ("bald", "with no hair", "a bald head", "no hair")
+_HAIR_STRENGTH = 1.15
+_HAIR_GUIDANCE = 0.72
+"""Stronger and less guided than usual, the hair of 24 people of the miniature comes nearer to the rendered
+edit: blond .028 of the range instead of .031, gray .030 instead of .036. More guidance makes it gaudy."""
+
 _BANGS = ("with bangs", "bangs", "a fringe")
 _NO_BANGS = ("no bangs", "without bangs")
 
@@ -149,6 +154,8 @@ def _hair_colour(name: str) -> Category:
         ),
         regions=("hair", "l_brow", "r_brow"),
         conflicts=_others(_HAIR, name),
+        strength=_HAIR_STRENGTH,
+        guidance=_HAIR_GUIDANCE,
         hidden_by=("Bald", "Wearing_Hat"),
     )
 
@@ -191,6 +198,9 @@ HAIR = (
 _NO_GLASSES = ("without glasses", "no glasses", "not wearing glasses")
 _GLASSES = ("wearing glasses", "with glasses", "wearing eyeglasses", "glasses", "eyeglasses", "spectacles")
 _SUNGLASSES = ("wearing sunglasses", "with sunglasses", "sunglasses")
+_GLASSES_GUIDANCE = 0.86
+"""Of 24 of the miniature's people .96 wear glasses at this, at distance .31, and 1.00 at 1, at .35."""
+
 _GLASSES_REGIONS = ("eye_g", *_EYES, "nose", "skin")
 
 GLASSES = (
@@ -202,6 +212,7 @@ GLASSES = (
         replaces=(*_NO_GLASSES, *_SUNGLASSES),
         regions=_GLASSES_REGIONS,
         conflicts=("sunglasses", "no-glasses"),
+        guidance=_GLASSES_GUIDANCE,
         hidden_by=("Sunglasses",),
     ),
     Category(

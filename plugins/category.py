@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from statistics import fmean
 
 CELEBA_ATTRIBUTES: tuple[str, ...] = (
     "5_o_Clock_Shadow",
@@ -108,6 +109,8 @@ class Category:
         conflicts: Names of categories that cannot be combined with this one.
         strength: How much of the inversion the edit undoes, as a multiple of what the model's edits usually
             do, in (0, 2]; no edit undoes more than the whole.
+        guidance: The guidance scale, as a multiple of the model's usual one, in (0, 2]; below 1 for what
+            comes easily, such as colours, which too much of it makes gaudy.
         injection: Fraction of the usual time that ε1's features are injected, in [0, 1]; below 1 for what
             grows where ε1 sees bare skin, whose queries and keys would keep it bare.
         place: Where the phrase stands in a caption: a ``clause`` of its own ("wearing glasses"), an
@@ -130,6 +133,7 @@ class Category:
     regions: tuple[str, ...] = ()
     conflicts: tuple[str, ...] = ()
     strength: float = 1.0
+    guidance: float = 1.0
     injection: float = 1.0
     place: str = "clause"
     needs: tuple[str, ...] = ()
@@ -158,8 +162,10 @@ class Category:
                 )
         if self.name in self.conflicts:
             raise EditError(f"{where}: it cannot conflict with itself")
-        if not (math.isfinite(self.strength) and 0.0 < self.strength <= 2.0):
-            raise EditError(f"{where}: strength is {self.strength}, it must be in (0, 2]")
+        for multiple in ("strength", "guidance"):
+            value = getattr(self, multiple)
+            if not (math.isfinite(value) and 0.0 < value <= 2.0):
+                raise EditError(f"{where}: {multiple} is {value}, it must be in (0, 2]")
         if not 0.0 <= self.injection <= 1.0:
             raise EditError(f"{where}: injection is {self.injection}, it must be in [0, 1]")
         if self.place not in PLACES:
@@ -176,7 +182,7 @@ class Category:
                 raise EditError(f"edit category {self.name!r}: {field} must be a tuple of texts")
         if not isinstance(self.present, bool):
             raise EditError(f"edit category {self.name!r}: present must be true or false")
-        for field in ("strength", "injection"):
+        for field in ("strength", "guidance", "injection"):
             value = getattr(self, field)
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise EditError(f"edit category {self.name!r}: {field} must be a number")
@@ -200,17 +206,23 @@ class Demands:
     """What several categories ask of one edit.
 
     Attributes:
-        strength: The largest that one of them asks for; 1 where there are none.
-        injection: The smallest; 1 where there are none.
+        strength: The mean of what they ask for: the largest would make each of them as strong as the
+            strongest, at the cost of the likeness.
+        guidance: The mean, too.
+        injection: The smallest, since one edit that cannot grow under ε1's features fails altogether.
     """
 
-    strength: float
-    injection: float
+    strength: float = 1.0
+    guidance: float = 1.0
+    injection: float = 1.0
 
     @classmethod
     def of(cls, categories: Sequence[Category]) -> "Demands":
-        """Of categories that are edited together."""
+        """Of categories that are edited together; 1 in everything where there are none."""
+        if not categories:
+            return cls()
         return cls(
-            max((category.strength for category in categories), default=1.0),
-            min((category.injection for category in categories), default=1.0),
+            fmean(category.strength for category in categories),
+            fmean(category.guidance for category in categories),
+            min(category.injection for category in categories),
         )

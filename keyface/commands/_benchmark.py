@@ -207,7 +207,8 @@ def _side(scale: Scale, size: int | None, dry_run: bool) -> int:
 
 def _as_asked(settings: EditSettings, edits: Sequence[str]) -> EditSettings:
     demands = Demands.of(_categories(edits))
-    return settings.asked(demands.strength * strength_factor(miniature=True), demands.injection)
+    strength = demands.strength * strength_factor(miniature=True)
+    return settings.asked(strength, demands.guidance, demands.injection)
 
 
 def _categories(edits: Sequence[str]) -> list[Category]:

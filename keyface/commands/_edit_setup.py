@@ -183,7 +183,7 @@ def choose_settings(
 
     demands = Demands.of(chosen)
     shared = default_settings(models.is_miniature, seed).asked(
-        demands.strength * strength_factor(models.is_miniature), demands.injection
+        demands.strength * strength_factor(models.is_miniature), demands.guidance, demands.injection
     )
     return replace(
         shared,

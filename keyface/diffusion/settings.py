@@ -179,10 +179,20 @@ class EditSettings:
         for name in ("strength", "guidance_from", "guidance_until"):
             _fraction(name, getattr(self, name))
 
-    def asked(self, strength: float, injection: float) -> "EditSettings":
-        """These settings for an edit that asks for so much strength (1 at most) and injection (a share)."""
-        until = injection * self.injection.until
-        return replace(self, strength=min(1.0, strength), injection=replace(self.injection, until=until))
+    def asked(self, strength: float, guidance: float, injection: float) -> "EditSettings":
+        """These settings for an edit that asks for so much of each.
+
+        Args:
+            strength: the strength; 1 at most is used.
+            guidance: a multiple of the guidance scale, which stays at least 1.
+            injection: a share of the steps with injection, in [0, 1].
+        """
+        return replace(
+            self,
+            strength=min(1.0, strength),
+            guidance_scale=max(1.0, guidance * self.guidance_scale),
+            injection=replace(self.injection, until=injection * self.injection.until),
+        )
 
     @property
     def start_level(self) -> int:

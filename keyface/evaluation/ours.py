@@ -55,7 +55,8 @@ class Model:
     def settings_for(self, clip: ClipSpec, variant: Variant) -> EditSettings:
         """How a variant edits a clip: as its categories ask for, where the variant names nothing else."""
         demands = Demands.of(categories_of(clip) or ())
-        return variant.apply(self.settings.asked(demands.strength * self.strength, demands.injection))
+        asked = self.settings.asked(demands.strength * self.strength, demands.guidance, demands.injection)
+        return variant.apply(asked)
 
     def editor(self, clip: ClipSpec, variant: Variant) -> VideoEditor:
         """The editor of a clip."""
@@ -101,6 +102,8 @@ def edit_clips(
     described = {**asdict(variant.apply(model.settings)), **_branches(variant)}
     if "strength" not in variant.settings:
         described["strength"] = f"the category's x {model.strength:g}"
+    if "guidance_scale" not in variant.settings:
+        described["guidance_scale"] = f"the category's x {model.settings.guidance_scale:g}"
     if "injection.until" not in variant.settings:
         described["injection"]["until"] = f"the category's x {model.settings.injection.until:g}"
     return Candidate(variant.name, kind, clips, Method(variant.name, folder), settings=described)

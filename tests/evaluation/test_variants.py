@@ -134,7 +134,12 @@ def test_a_variant_keeps_what_it_does_not_name() -> None:
 
 
 def test_no_edit_undoes_more_than_the_whole_inversion() -> None:
-    assert EditSettings().asked(1.15, 1.0).strength == 1.0
+    assert EditSettings().asked(1.15, 1.0, 1.0).strength == 1.0
+
+
+def test_guidance_asked_for_is_a_multiple_that_never_switches_the_edit_off() -> None:
+    assert EditSettings(guidance_scale=4.0).asked(1.0, 0.75, 1.0).guidance_scale == 3.0
+    assert EditSettings(guidance_scale=1.2).asked(1.0, 0.5, 1.0).guidance_scale == 1.0
 
 
 def test_what_a_variant_does_not_name_is_as_the_categories_ask(spec: Callable[..., ClipSpec]) -> None:
@@ -142,13 +147,15 @@ def test_what_a_variant_does_not_name_is_as_the_categories_ask(spec: Callable[..
     model = Model(cast(Any, None), settings=whole, strength=0.7)
     named = Variant("named", {"injection.until": 0.9, "strength": 0.2})
     beards = 0.7 * edits["beard"].strength
-    for category, strength, until in (
-        ("glasses", 0.7, 1.0),
-        ("beard", beards, 0.5),
-        ("glasses+beard", beards, 0.5),
+    glasses = 7.5 * edits["glasses"].guidance
+    for category, strength, guidance, until in (
+        ("glasses", 0.7, glasses, 1.0),
+        ("beard", beards, 7.5, 0.5),
+        ("glasses+beard", (0.7 + beards) / 2, (7.5 + glasses) / 2, 0.5),
     ):
         clip = spec(category=category)
         asked = model.settings_for(clip, Variant("ours"))
-        assert (asked.strength, asked.injection.until) == (strength, until)
+        assert (asked.strength, asked.injection.until) == (pytest.approx(strength), until)
+        assert asked.guidance_scale == pytest.approx(guidance)
         assert model.settings_for(clip, named).strength == 0.2
         assert model.settings_for(clip, named).injection.until == 0.9

@@ -64,7 +64,7 @@ def test_applies_only_where_training_can_learn_something() -> None:
     assert not old.applies_to({"Young": False})
 
 
-def test_several_categories_ask_for_the_most_strength_and_the_least_injection() -> None:
-    asked = Demands.of([make(strength=0.4, injection=1.0), make(strength=0.8, injection=0.5)])
-    assert (asked.strength, asked.injection) == (0.8, 0.5)
-    assert Demands.of([]) == Demands(1.0, 1.0)
+def test_edits_together_ask_for_the_mean_strength_and_guidance_and_the_least_injection() -> None:
+    asked = Demands.of([make(strength=0.5, injection=1.0), make(strength=1.0, guidance=0.5, injection=0.5)])
+    assert asked == Demands(strength=0.75, guidance=0.75, injection=0.5)
+    assert Demands.of([]) == Demands(1.0, 1.0, 1.0)
