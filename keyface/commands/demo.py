@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-EDITS = "glasses,beard,blond-hair"
+EDITS = "glasses,beard"
 
 
 def demo(
