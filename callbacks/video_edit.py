@@ -33,7 +33,7 @@ class BranchModule(Protocol):
 
     backbone: Backbone
 
-    def whole_unet(self) -> UNet2DConditionModel:
+    def whole_unet(self) -> UNet2DConditionModel | None:
         """The branch, averaged during validation; every process asks, and the first one edits with it."""
 
 
@@ -152,6 +152,7 @@ class VideoEditCallback(Callback):
         # Lightning asks every process for this, too.
         run = Path(trainer.log_dir or trainer.default_root_dir)
         if trainer.is_global_zero:
+            assert unet is not None
             results = self._edit_all(pl_module, unet.to(pl_module.device))
             self._write(trainer, run / "edits" / f"step-{trainer.global_step:06d}", results)
             for key, value in _means([result.measures for result in results]).items():

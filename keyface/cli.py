@@ -160,11 +160,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from keyface.training_cli import run_training
 
             run_training(words)
+            status = 0
         else:
-            return run_command(words)
+            status = run_command(words)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         print("keyface: interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # as of `keyface plugins list | head`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
+        return 141  # what a shell says of a program that SIGPIPE ended
     except ArgumentError as error:
         print(f"keyface: error: {parsing_error(str(error))}", file=sys.stderr)
         return 2
@@ -175,7 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     finally:
         warnings.formatwarning = format_warning
-    return 0
+    return status
 
 
 def run_command(words: Sequence[str]) -> int:

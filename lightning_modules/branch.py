@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from keyface.diffusion.backbone import Backbone
-from keyface.lightning_modules.checkpoint import arguments_of, plain, save_only
+from keyface.lightning_modules.checkpoint import arguments_of, plain, refuse_other_names, save_only
 from keyface.lightning_modules.ema import ExponentialMovingAverage
 from keyface.lightning_modules.lora import TunedUNet, Tuning
 from keyface.lightning_modules.model_card import write_card
@@ -138,6 +138,8 @@ class BranchModule(LightningModule):
         self.strict_loading = False
         if self.tuning.ema_decay is not None:
             self.ema = ExponentialMovingAverage(self.trained_parameters(), self.tuning.ema_decay)
+        if self.trainer.ckpt_path is not None:
+            refuse_other_names(Path(self.trainer.ckpt_path), self.state_dict(), self.title)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The configured optimizer over what is trained, and its schedule by steps."""
@@ -200,12 +202,14 @@ class BranchModule(LightningModule):
             with self.ema.applied(self.trained_parameters()):
                 yield
 
-    def whole_unet(self) -> UNet2DConditionModel:
+    def whole_unet(self) -> UNet2DConditionModel | None:
         """The U-Net as one process can run it: itself, or where it is sharded a whole copy on the CPU.
 
-        Of a sharded network every process must ask.
+        Of a sharded network every process must ask, and all but the first get None.
         """
-        return self._tuned.whole(self.backbone.unet, self.tuning) if is_sharded(self.unet) else self.unet
+        if not is_sharded(self.unet):
+            return self.unet
+        return self._tuned.whole(self.backbone.unet, self.tuning, keep=self.global_rank == 0)
 
     def on_validation_epoch_start(self) -> None:
         """Validate, and let callbacks edit, with the averaged weights."""
@@ -250,7 +254,7 @@ class BranchModule(LightningModule):
         """
         folder = Path(folder)
         with self.averaged():
-            state = self._tuned.state(self.tuning.export_half)
+            state = self._tuned.state(self.tuning.export_half, keep=self.global_rank == 0)
         if self.global_rank > 0:
             return folder
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,11 +1,12 @@
 """What goes into a branch's checkpoints."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 PLAIN = (str, int, float, bool, list, dict, type(None))
@@ -59,14 +60,36 @@ def save_only(module: nn.Module, is_saved: Callable[[str], bool], title: str) ->
             del state[name]
 
     def refuse_others(module: nn.Module, found: Any) -> None:
-        differing = [*filter(is_saved, found.missing_keys), *found.unexpected_keys]
-        if differing:
-            raise ValueError(
-                f"{title}: the checkpoint was made with other settings of tuning ({len(differing)} names "
-                f"differ, such as {differing[0]}); use the config of the run that made it"
-            )
+        _refuse([*filter(is_saved, found.missing_keys), *found.unexpected_keys], title)
         found.missing_keys.clear()
 
     untyped: Any = module  # torch leaves these two methods without types
     untyped.register_state_dict_post_hook(leave_out)
     untyped.register_load_state_dict_post_hook(refuse_others)
+
+
+def refuse_other_names(checkpoint: Path, saved: Iterable[str], title: str) -> None:
+    """Refuse a checkpoint that does not hold what a sharded module saves, before Lightning loads it.
+
+    Lightning fills such a module weight by weight, past the hooks of `save_only`, and would fail later, in
+    the optimizer's state. A distributed checkpoint is left to torch, which names what it misses.
+
+    Args:
+        checkpoint: A file, or the folder of a distributed checkpoint.
+        saved: Names of the values that the module saves.
+        title: Names the module in errors.
+
+    Raises:
+        ValueError: The names differ.
+    """
+    if checkpoint.is_file():
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["state_dict"]
+        _refuse(sorted(set(saved) ^ set(state)), title)
+
+
+def _refuse(differing: Sequence[str], title: str) -> None:
+    if differing:
+        raise ValueError(
+            f"{title}: the checkpoint was made with other settings of tuning ({len(differing)} names "
+            f"differ, such as {differing[0]}); use the config of the run that made it"
+        )

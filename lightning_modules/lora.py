@@ -94,28 +94,35 @@ class TunedUNet:
             unet.enable_gradient_checkpointing()
         return cls(unet, adapter)
 
-    def state(self, half: bool = False) -> dict[str, Tensor]:
+    def state(self, half: bool = False, keep: bool = True) -> dict[str, Tensor]:
         """Copy the weights that `save` writes; of a sharded network every process must ask.
 
         Args:
             half: In fp16; the network in memory keeps its precision.
+            keep: Whether this process wants them; without, it only takes part and gets none.
         """
         if self.adapter is None:
             tuned = self.unet.state_dict()
         else:
             tuned = {name: value for name, value in self.adapter.state_dict().items() if "lora_" in name}
-        return gathered(tuned, torch.float16 if half else self.unet.dtype)
+        return gathered(tuned, torch.float16 if half else self.unet.dtype, keep)
 
-    def whole(self, base: UNet2DConditionModel, tuning: Tuning) -> UNet2DConditionModel:
+    def whole(
+        self, base: UNet2DConditionModel, tuning: Tuning, keep: bool = True
+    ) -> UNet2DConditionModel | None:
         """Copy the network as it stands, to the CPU; of a sharded one every process must ask.
 
         Args:
             base: What it was prepared from.
             tuning: How.
+            keep: Whether this process wants it; without, it only takes part and gets None.
         """
+        state = gathered(self.unet.state_dict(), self.unet.dtype, keep)
+        if not keep:
+            return None
         # A sharded network cannot be deep-copied; one that was prepared the same way has the same layers.
         unet = TunedUNet.prepare(base, tuning).unet
-        unet.load_state_dict(gathered(self.unet.state_dict(), self.unet.dtype), assign=True)
+        unet.load_state_dict(state, assign=True)
         return unet.eval()
 
     def save(self, folder: Path, state: Mapping[str, Tensor]) -> None:

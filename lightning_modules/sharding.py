@@ -28,9 +28,18 @@ def is_sharded(module: nn.Module) -> bool:
     return isinstance(module, FSDPModule)
 
 
-def gathered(state: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
-    """Copy weights to the CPU, gathered where they are spread; every process must take part."""
-    return {
-        name: (value.full_tensor() if isinstance(value, DTensor) else value).to("cpu", dtype, copy=True)
-        for name, value in state.items()
-    }
+def gathered(state: Mapping[str, Tensor], dtype: torch.dtype, keep: bool = True) -> dict[str, Tensor]:
+    """Copy weights to the CPU, gathered where they are spread; every process must take part.
+
+    Args:
+        state: Weights by name, the same on every process.
+        dtype: Of the copies.
+        keep: Whether this process wants them; without, it holds one gathered weight at a time and returns
+            nothing.
+    """
+    whole: dict[str, Tensor] = {}
+    for name, value in state.items():
+        tensor = value.full_tensor() if isinstance(value, DTensor) else value
+        if keep:
+            whole[name] = tensor.to("cpu", dtype, copy=True)
+    return whole

@@ -83,6 +83,20 @@ def test_every_command_of_the_table_exists_and_is_light() -> None:
     assert result.stdout.strip() == "[]", "a command module imports heavy packages at its top"
 
 
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    result = subprocess.run(
+        [SCRIPTS / "keyface", "plugins", "list"],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+    )
+    os.close(writing)
+    assert (result.returncode, result.stderr) == (141, "")
+
+
 @pytest.mark.parametrize(
     "words",
     [

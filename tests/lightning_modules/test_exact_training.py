@@ -241,6 +241,12 @@ def test_two_processes_share_the_weights_and_train_as_one_with_twice_the_batch(
     assert [notes(place / "rest", rank) for rank in (0, 1)] == [rank[1:] for rank in ranks]
     assert_same_end(only_run("rest"), only_run("two"))
 
+    unaveraged = tuning.replace("ema_decay: 0.9", "ema_decay: null")
+    other = run(fit_words(recognizer_file, "other", 3, *shared, *more, tuning=unaveraged))
+    assert other.returncode == 1
+    assert "made with other settings of tuning" in other.stderr
+    assert "such as ema." in other.stderr
+
 
 def test_a_sharded_run_goes_on_from_the_parts_that_each_process_saved(
     place: Path, recognizer_file: Path, folder_backbone: Any
