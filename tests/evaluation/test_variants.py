@@ -146,16 +146,20 @@ def test_what_a_variant_does_not_name_is_as_the_categories_ask(spec: Callable[..
     whole = EditSettings(injection=Injection(until=1.0))
     model = Model(cast(Any, None), settings=whole, strength=0.7)
     named = Variant("named", {"injection.until": 0.9, "strength": 0.2})
-    beards = 0.7 * edits["beard"].strength
-    glasses = 7.5 * edits["glasses"].guidance
+    glasses, beard = edits["glasses"], edits["beard"]
     for category, strength, guidance, until in (
-        ("glasses", 0.7, glasses, 1.0),
-        ("beard", beards, 7.5, 0.5),
-        ("glasses+beard", (0.7 + beards) / 2, (7.5 + glasses) / 2, 0.5),
+        ("glasses", glasses.strength, glasses.guidance, 1.0),
+        ("beard", beard.strength, beard.guidance, 0.5),
+        (
+            "glasses+beard",
+            (glasses.strength + beard.strength) / 2,
+            (glasses.guidance + beard.guidance) / 2,
+            0.5,
+        ),
     ):
         clip = spec(category=category)
         asked = model.settings_for(clip, Variant("ours"))
-        assert (asked.strength, asked.injection.until) == (pytest.approx(strength), until)
-        assert asked.guidance_scale == pytest.approx(guidance)
+        assert (asked.strength, asked.injection.until) == (pytest.approx(0.7 * strength), until)
+        assert asked.guidance_scale == pytest.approx(7.5 * guidance)
         assert model.settings_for(clip, named).strength == 0.2
         assert model.settings_for(clip, named).injection.until == 0.9

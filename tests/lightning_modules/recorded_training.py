@@ -61,4 +61,14 @@ class GivenBatches(LightningDataModule):
             to_batch([load_sample(found[key], with_latents=True) for key in keys], shape, "0:0")
             for keys in self.keys
         ]
-        return DataLoader(cast(Any, batches), batch_size=None)
+        return _Whole(cast(Any, batches), batch_size=None)
+
+
+class _Whole(DataLoader[dict[str, Any]]):
+    """Takes another loader's state, so that a run can go on with given batches, and begins with the first."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        pass
