@@ -36,6 +36,7 @@ def evaluate(
     show: int = 5,
     json: Path | None = None,
     output: Path = Path("runs/evaluate"),
+    cache: Path | None = None,
     seed: int = 0,
     device: str | None = None,
 ) -> None:
@@ -48,7 +49,8 @@ def evaluate(
         keyface evaluate --protocol runs/celebv/protocol.json --videos CelebV-HQ --method stit=outputs/stit
 
     On the miniature, which needs nothing, all at once: keyface evaluate --protocol miniature --ours.
-    What was computed is kept in OUTPUT/cache, so that a run that was stopped goes on where it was.
+    What was computed is kept in OUTPUT/cache, so that a run that was stopped goes on where it was; with --cache
+    several outputs share it, and a gallery is looked at once for all of them.
 
     Args:
         protocol: A clip set's protocol.json, or what to make one of: miniature, celebv-hq, or a YAML file of
@@ -78,6 +80,7 @@ def evaluate(
         show: How many clips to show side by side in the report.
         json: File for the rows, a list with one object a method.
         output: Folder for the report, the clip set, our edits and the cache.
+        cache: Folder for what was computed, in place of OUTPUT/cache.
         seed: Of the choice of clips, of our edits and of the intervals.
         device: Where to edit, such as cuda or cpu.
 
@@ -118,7 +121,7 @@ def evaluate(
     else:
         notes.append("No model was given (--weights), so the rows (autoencoder) and (inversion) are missing.")
     rows = gather_rows(clip_set, methods, control, ways, points, model, output)
-    scored, scorer = judge_rows(clip_set, rows, judging, output / "cache")
+    scored, scorer = judge_rows(clip_set, rows, judging, cache or output / "cache")
     report = write_up(scored, scorer, model, notes, speeds, published, seed, show)
     files = report.write(output)
     if json is not None:

@@ -154,6 +154,17 @@ def test_the_same_command_again_gives_the_same_and_edits_nothing_twice(run: Run)
     assert set((out / "cache").rglob("*.*")) == kept
 
 
+def test_several_outputs_share_what_was_computed(run: Run) -> None:
+    kept = run.folder / "out" / "cache"
+    looked_at = set(kept.rglob("*.safetensors"))
+    protocol = run.folder / "out" / "clips" / "protocol.json"
+    other = ["evaluate", "--protocol", str(protocol), "--ours", "-o", str(run.folder / "other")]
+    assert main([*other, "--cache", str(kept), "--edit", "steps=3"]) == 0
+    assert not (run.folder / "other" / "cache").exists()
+    new = set(kept.rglob("*.safetensors")) - looked_at
+    assert len(new) == 2 + 2, "our edits and their inversions; the originals and the gallery are known"
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
