@@ -49,8 +49,8 @@ def evaluate(
         keyface evaluate --protocol runs/celebv/protocol.json --videos CelebV-HQ --method stit=outputs/stit
 
     On the miniature, which needs nothing, all at once: keyface evaluate --protocol miniature --ours.
-    What was computed is kept in OUTPUT/cache, so that a run that was stopped goes on where it was; with --cache
-    several outputs share it, and a gallery is looked at once for all of them.
+    What was computed is kept in OUTPUT/cache, so that a run that was stopped goes on where it was; with
+    --cache several outputs share it, and a gallery is looked at once for all of them.
 
     Args:
         protocol: A clip set's protocol.json, or what to make one of: miniature, celebv-hq, or a YAML file of
