@@ -140,6 +140,12 @@ class TrainingCLI(LightningCLI):
             fresh = experiment / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
             settings.trainer.default_root_dir = os.environ.setdefault(RUN_VARIABLE, str(fresh))
 
+    def before_fit(self) -> None:
+        """Lets a model that can tell refuse the checkpoint that it is to go on from."""
+        checkpoint = self.config["fit"].ckpt_path
+        if checkpoint is not None and hasattr(self.model, "check_checkpoint"):
+            self.model.check_checkpoint(Path(checkpoint))
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Builds the trainer with metrics.csv, in the run's folder, and checkpoints."""
         settings = self.config_init[self.subcommand].trainer

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from keyface.diffusion.backbone import Backbone
-from keyface.lightning_modules.checkpoint import arguments_of, plain, refuse_other_names, save_only
+from keyface.lightning_modules.checkpoint import arguments_of, plain, refuse_differing, save_only
 from keyface.lightning_modules.ema import ExponentialMovingAverage
 from keyface.lightning_modules.lora import TunedUNet, Tuning
 from keyface.lightning_modules.model_card import write_card
@@ -138,8 +138,6 @@ class BranchModule(LightningModule):
         self.strict_loading = False
         if self.tuning.ema_decay is not None:
             self.ema = ExponentialMovingAverage(self.trained_parameters(), self.tuning.ema_decay)
-        if self.trainer.ckpt_path is not None:
-            refuse_other_names(Path(self.trainer.ckpt_path), self.state_dict(), self.title)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The configured optimizer over what is trained, and its schedule by steps."""
@@ -237,6 +235,20 @@ class BranchModule(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Remember how much was seen."""
         checkpoint["samples_seen"] = self.samples_seen
+
+    def check_checkpoint(self, checkpoint: Path) -> None:
+        """Refuse a checkpoint of other settings of tuning; the command line asks before training begins.
+
+        Where processes share the weights, Lightning fills them past the hooks of `save_only`: what the
+        checkpoint lacks would stay as it was made, or fail later in the optimizer's state. A folder, the
+        checkpoint of many processes, is left to torch, which names what it misses.
+
+        Raises:
+            ValueError: Its values have other names than those that this module saves.
+        """
+        if checkpoint.is_file():
+            content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+            refuse_differing(set(self.state_dict()) ^ set(content["state_dict"]), self.title)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on counting."""

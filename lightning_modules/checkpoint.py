@@ -1,12 +1,11 @@
 """What goes into a branch's checkpoints."""
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 PLAIN = (str, int, float, bool, list, dict, type(None))
@@ -60,7 +59,7 @@ def save_only(module: nn.Module, is_saved: Callable[[str], bool], title: str) ->
             del state[name]
 
     def refuse_others(module: nn.Module, found: Any) -> None:
-        _refuse([*filter(is_saved, found.missing_keys), *found.unexpected_keys], title)
+        refuse_differing([*filter(is_saved, found.missing_keys), *found.unexpected_keys], title)
         found.missing_keys.clear()
 
     untyped: Any = module  # torch leaves these two methods without types
@@ -68,28 +67,18 @@ def save_only(module: nn.Module, is_saved: Callable[[str], bool], title: str) ->
     untyped.register_load_state_dict_post_hook(refuse_others)
 
 
-def refuse_other_names(checkpoint: Path, saved: Iterable[str], title: str) -> None:
-    """Refuse a checkpoint that does not hold what a sharded module saves, before Lightning loads it.
-
-    Lightning fills such a module weight by weight, past the hooks of `save_only`, and would fail later, in
-    the optimizer's state. A distributed checkpoint is left to torch, which names what it misses.
+def refuse_differing(names: Collection[str], title: str) -> None:
+    """Say that a checkpoint does not fit a module.
 
     Args:
-        checkpoint: A file, or the folder of a distributed checkpoint.
-        saved: Names of the values that the module saves.
-        title: Names the module in errors.
+        names: Of values that one of them has and the other has not.
+        title: Names the module.
 
     Raises:
-        ValueError: The names differ.
+        ValueError: There are any.
     """
-    if checkpoint.is_file():
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["state_dict"]
-        _refuse(sorted(set(saved) ^ set(state)), title)
-
-
-def _refuse(differing: Sequence[str], title: str) -> None:
-    if differing:
+    if names:
         raise ValueError(
-            f"{title}: the checkpoint was made with other settings of tuning ({len(differing)} names "
-            f"differ, such as {differing[0]}); use the config of the run that made it"
+            f"{title}: the checkpoint was made with other settings of tuning ({len(names)} names "
+            f"differ, such as {min(names)}); use the config of the run that made it"
         )

@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -61,14 +63,19 @@ class GivenBatches(LightningDataModule):
             to_batch([load_sample(found[key], with_latents=True) for key in keys], shape, "0:0")
             for keys in self.keys
         ]
-        return _Whole(cast(Any, batches), batch_size=None)
+        return _GoingOn(cast(Any, batches), batch_size=None)
 
 
-class _Whole(DataLoader[dict[str, Any]]):
-    """Takes another loader's state, so that a run can go on with given batches, and begins with the first."""
+class _GoingOn(DataLoader[dict[str, Any]]):
+    """Goes on where the `ResumableLoader` of a checkpoint stood."""
 
-    def state_dict(self) -> dict[str, Any]:
-        return {}
+    given = 0
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        pass
+    def __iter__(self) -> Iterator[dict[str, Any]]:  # type: ignore[override]
+        return islice(super().__iter__(), self.given, None)
+
+    def state_dict(self) -> dict[str, int]:
+        return {"given": self.given}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.given = state["given"]

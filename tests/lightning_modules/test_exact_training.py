@@ -241,10 +241,9 @@ def test_two_processes_share_the_weights_and_train_as_one_with_twice_the_batch(
     assert [notes(place / "rest", rank) for rank in (0, 1)] == [rank[1:] for rank in ranks]
     assert_same_end(only_run("rest"), only_run("two"))
 
-    later = [rank[1:] for rank in ranks]
-    words = fit_words(recognizer_file, "alone", 3, CACHED, given_together(later), *more, tuning=tuning)
+    words = fit_words(recognizer_file, "alone", 3, CACHED, given_together(ranks), *more, tuning=tuning)
     assert main(words) == 0, "one process goes on where two were"
-    assert_mean_losses(notes(place / "alone"), later)
+    assert_mean_losses(notes(place / "alone"), [rank[1:] for rank in ranks])
 
     unaveraged = tuning.replace("ema_decay: 0.9", "ema_decay: null")
     other = run(fit_words(recognizer_file, "other", 3, *shared, *more, tuning=unaveraged))
