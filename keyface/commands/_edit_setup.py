@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from keyface.plugins.category import Category
 
 MINIATURE_SETTINGS: Mapping[str, Any] = {"steps": 25, "guidance_scale": 3.5}
-"""How the miniature edits where its settings differ from those of `EditSettings`; categories ask for multiples
-of the guidance scale. The README has what became of 125 edits."""
+"""How the miniature edits where its settings differ from those of `EditSettings`. Categories ask for
+multiples of the guidance scale; what becomes of 125 edits is in the README."""
 
 MINIATURE_STRENGTH = 0.7
 """Of 24 faces .75 became old and .92 got glasses at .7, at distance .20 and .31 (20 steps). From .5 to .8 a
