@@ -13,6 +13,9 @@ from keyface.evaluation.sweep import DISTANCE, success_name
 
 _COLOURS = {"method": "#1f5fa8", "control": "#8a8a8a", "sweep": "#d0762b"}
 
+_NAMED = 12
+"""Where there are more points, those that another beats go without a name."""
+
 
 def intervals(rows: Sequence[Mapping[str, Any]], measures: Sequence[Measure]) -> str:
     """One small plot a metric: every row's mean with its 95 % interval, methods and controls by colour."""
@@ -35,6 +38,8 @@ def frontier(points: Sequence[Mapping[str, Any]]) -> str:
         points: Of `keyface.evaluation.sweep.frontier`.
     """
     success = success_name(points)
+    distances = [point[DISTANCE] for point in points]
+    middle = (min(distances) + max(distances)) / 2
     figure = Figure(figsize=(7.2, 4.6), layout="constrained")
     axes = figure.subplots()
     for point in points:
@@ -46,10 +51,12 @@ def frontier(points: Sequence[Mapping[str, Any]]) -> str:
             color=_COLOURS[point["kind"]],
             markersize=7 if best else 5,
         )
-        if best:
+        if best or len(points) <= _NAMED:
+            right = point[DISTANCE] > middle
             axes.annotate(
-                point["method"], (point[DISTANCE], point[success]), xytext=(6, 4), textcoords="offset points",
-                fontsize=7,
+                point["method"], (point[DISTANCE], point[success]),
+                xytext=(-6 if right else 6, 4 if best else -10), textcoords="offset points",
+                ha="right" if right else "left", fontsize=7, color="#000000" if best else "#777777",
             )  # fmt: skip
     front = sorted((point[DISTANCE], point[success]) for point in points if point["on_front"])
     axes.plot([x for x, _ in front], [y for _, y in front], color="#555555", linewidth=0.8, zorder=0)
