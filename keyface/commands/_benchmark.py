@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from keyface.benchmark.request import MODES, Precision, Request, Scale, settings_of
 from keyface.benchmark.runner import Cell, run_interleaved
-from keyface.commands._edit_setup import default_settings, strength_factor
+from keyface.commands._edit_setup import asked_settings
 from keyface.diffusion.settings import EditSettings, Prompts
 from keyface.evaluation.variants import parse_settings, with_value
-from keyface.plugins.category import Demands
 
 if TYPE_CHECKING:
     from keyface.benchmark.quality import RenderedClip
@@ -78,15 +77,14 @@ class Plan:
         place = device or ("cuda" if torch.cuda.is_available() else "cpu")
         if torch.device(place).type == "cuda" and not torch.cuda.is_available():
             raise ValueError(f"--device {place}: there is no CUDA device here")
-        shared = default_settings(scale == "miniature", seed)
+        chosen = tuple(name.strip() for name in edits.split(",") if name.strip())
+        miniature = scale == "miniature"
+        shared = asked_settings(_categories(chosen) if miniature else [], miniature, seed)
         shared = replace(
             shared,
             steps=_DRY_STEPS if dry_run else steps if steps is not None else shared.steps,
             guidance_scale=guidance if guidance is not None else shared.guidance_scale,
         )
-        chosen = tuple(name.strip() for name in edits.split(",") if name.strip())
-        if scale == "miniature":
-            shared = _as_asked(shared, chosen)
         request = Request(
             scale=scale,
             shrunk=scale == "sd21" and dry_run,
@@ -203,12 +201,6 @@ def _side(scale: Scale, size: int | None, dry_run: bool) -> int:
     from keyface.benchmark.sd21 import PIXELS
 
     return _DRY_SIZE if dry_run else PIXELS
-
-
-def _as_asked(settings: EditSettings, edits: Sequence[str]) -> EditSettings:
-    demands = Demands.of(_categories(edits))
-    strength = demands.strength * strength_factor(miniature=True)
-    return settings.asked(strength, demands.guidance, demands.injection)
 
 
 def _categories(edits: Sequence[str]) -> list[Category]:

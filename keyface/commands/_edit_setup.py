@@ -179,12 +179,8 @@ def choose_settings(
 ) -> EditSettings:
     """Fills in what was not given: the miniature's own settings, and what the categories ask for."""
     from keyface.diffusion.settings import Injection, Propagation
-    from keyface.plugins.category import Demands
 
-    demands = Demands.of(chosen)
-    shared = default_settings(models.is_miniature, seed).asked(
-        demands.strength * strength_factor(models.is_miniature), demands.guidance, demands.injection
-    )
+    shared = asked_settings(chosen, models.is_miniature, seed)
     return replace(
         shared,
         steps=steps if steps is not None else shared.steps,
@@ -195,6 +191,15 @@ def choose_settings(
         injection=shared.injection if injection_until is None else Injection(until=injection_until),
         strength=strength if strength is not None else shared.strength,
     )
+
+
+def asked_settings(chosen: list[Category], miniature: bool, seed: int) -> EditSettings:
+    """Returns the default settings with what the categories ask for."""
+    from keyface.plugins.category import Demands
+
+    demands = Demands.of(chosen)
+    strength = demands.strength * strength_factor(miniature)
+    return default_settings(miniature, seed).asked(strength, demands.guidance, demands.injection)
 
 
 def default_settings(miniature: bool, seed: int) -> EditSettings:

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from keyface.cli import main
+from keyface.commands._benchmark import Plan
 from keyface.evaluation.speed import read_benchmark
+from keyface.plugins import edits
 
 COLUMNS = (
     "mode",
@@ -46,6 +48,14 @@ def test_stable_diffusions_shapes_are_tried_dry(tmp_path: Path) -> None:
     assert [row["frames"] for row in rows] == [4], "a dry run is short whatever was asked for"
     assert {row["mode"] for row in rows} == {"latent:guidance=1"}
     assert all(row["edit_success"] is None for row in rows)
+
+
+@pytest.mark.parametrize(("guidance", "used"), [(5.0, 5.0), (None, 3.5 * edits["glasses"].guidance)])
+def test_a_guidance_scale_that_is_given_is_what_is_used(guidance: float | None, used: float) -> None:
+    plan = Plan.of(
+        "4", "latent", 1, "miniature", "glasses", None, None, guidance, "fp32", False, False, True, 0, "cpu"
+    )
+    assert plan.request.settings.guidance_scale == pytest.approx(used)
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,8 @@ def test_names_are_those_of_the_world_and_of_the_masks() -> None:
         ({"strength": 2.1}, "must be in (0, 2]"),
         ({"strength": float("nan")}, "must be in (0, 2]"),
         ({"strength": "much"}, "strength must be a number"),
+        ({"guidance": 0.0}, "guidance is 0.0, it must be in (0, 2]"),
+        ({"guidance": "much"}, "guidance must be a number"),
         ({"injection": 1.5}, "injection is 1.5, it must be in [0, 1]"),
         ({"injection": True}, "injection must be a number"),
         ({"present": "yes"}, "present must be true or false"),
