@@ -28,8 +28,10 @@ MINIATURE_STRENGTH = 0.7
 """Of 24 faces .75 became old and .92 got glasses at .7, at distance .20 and .31 (20 steps). From .5 to .8 a
 stronger edit with less guidance does about as well; categories ask for multiples."""
 
-MINIATURE_INJECTION_UNTIL = 1.0
-"""Injected to the last step .95 of 125 edits succeed at distance .24, without .97 at .30."""
+MINIATURE_INJECTION: Mapping[str, Any] = {"mode": "kv", "until": 1.0, "residual_until": 1.0}
+"""Of 15 clips (10 steps) R@1 rises from .87 to .96 with residual features, at the same success and flicker.
+Keys and values rather than queries and keys: the same distance and success, but glasses have whole frames, and
+beards the hair's colour instead of green."""
 
 
 @dataclass(frozen=True)
@@ -178,7 +180,7 @@ def choose_settings(
     seed: int,
 ) -> EditSettings:
     """Fills in what was not given: the miniature's own settings, and what the categories ask for."""
-    from keyface.diffusion.settings import Injection, Propagation
+    from keyface.diffusion.settings import Propagation
 
     shared = asked_settings(chosen, models.is_miniature, seed)
     return replace(
@@ -188,7 +190,7 @@ def choose_settings(
         guidance_scale=guidance if guidance is not None else shared.guidance_scale,
         interval=interval,
         propagation=Propagation(mode=propagation),
-        injection=shared.injection if injection_until is None else Injection(until=injection_until),
+        injection=shared.injection if injection_until is None else shared.injection.ended_at(injection_until),
         strength=strength if strength is not None else shared.strength,
     )
 
@@ -209,7 +211,7 @@ def default_settings(miniature: bool, seed: int) -> EditSettings:
     settings = EditSettings(seed=seed)
     if not miniature:
         return settings
-    return replace(settings, injection=Injection(until=MINIATURE_INJECTION_UNTIL), **MINIATURE_SETTINGS)
+    return replace(settings, injection=Injection(**MINIATURE_INJECTION), **MINIATURE_SETTINGS)
 
 
 def strength_factor(miniature: bool) -> float:

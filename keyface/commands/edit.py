@@ -87,7 +87,7 @@ def edit(
         interval: Frames from one keyframe to the next.
         propagation: How the keyframes' edit reaches the other frames.
         injection_until: Fraction of the steps in which identity features are injected; 0.5 if not given, with
-            the miniature 1.
+            the miniature 1, of which categories ask for a share.
         strength: Fraction of the inversion that is undone, up to 1; less changes less. If not given, that of
             the categories, with the miniature 0.7 of it.
         seed: Decides which frames become keyframes.

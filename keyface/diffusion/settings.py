@@ -73,6 +73,10 @@ class Injection:
             residual_until=0.8,
         )
 
+    def ended_at(self, fraction: float) -> "Injection":
+        """The same, but attention until `fraction` of the steps, and residual features no longer than that."""
+        return replace(self, until=fraction, residual_until=min(self.residual_until, fraction))
+
     def attention_active(self, step: int, steps: int) -> bool:
         """Whether denoising step `step` (0 is the noisiest) of `steps` takes ε1's attention."""
         return self.enabled and step < self.until * steps

@@ -168,7 +168,7 @@ def grid(text: str, base: Mapping[str, Any]) -> list[Variant]:
 
     Args:
         text: Settings separated by commas, each with values if not those of `SWEPT`:
-            "injection.until,strength=0.5:0.75:1".
+            "injection.until,strength=0.5:0.75:1", "injection.enabled=false:true".
         base: Settings of every point.
 
     Returns:
@@ -186,23 +186,29 @@ def grid(text: str, base: Mapping[str, Any]) -> list[Variant]:
             raise ValueError(f"--sweep {part}: say which values, as in {name}=1:2:4")
         if name in axes:
             raise ValueError(f"--sweep: {name} is given twice")
-        axes[name] = [_number(name, value) for value in chosen]
+        axes[name] = [_point(name, value) for value in chosen]
     if not axes:
         raise ValueError("--sweep is empty; name settings, such as injection.until,guidance,strength")
     return [
         Variant(
-            " ".join(f"{name} {value:g}" for name, value in zip(axes, point, strict=True)),
+            " ".join(f"{name} {_shown(value)}" for name, value in zip(axes, point, strict=True)),
             {**base, **dict(zip(axes, point, strict=True))},
         )
         for point in product(*axes.values())
     ]
 
 
-def _number(name: str, value: Any) -> float:
+def _point(name: str, value: Any) -> float | bool:
+    if value in ("true", "false"):
+        return bool(value == "true")
     try:
         return float(value)
     except ValueError:
-        raise ValueError(f"--sweep {name}: {value!r} is no number") from None
+        raise ValueError(f"--sweep {name}: {value!r} is neither a number nor true or false") from None
+
+
+def _shown(value: float | bool) -> str:
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}"
 
 
 def _unaliased(name: str) -> str:

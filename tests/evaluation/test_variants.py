@@ -108,6 +108,9 @@ def test_a_sweep_is_every_combination() -> None:
     assert (settings.injection.until, settings.strength, settings.guidance_scale) == (0.0, 0.5, 1.0)
     assert settings.steps == 3
     assert points[0].name == "injection.until 0 strength 0.5 guidance_scale 1"
+    off, on = grid("injection.enabled=false:true", {})
+    assert (off.name, on.name) == ("injection.enabled false", "injection.enabled true")
+    assert [point.apply(EditSettings()).injection.enabled for point in (off, on)] == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -115,8 +118,10 @@ def test_a_sweep_is_every_combination() -> None:
     [
         ("", "is empty"),
         ("seed", "say which values"),
-        ("strength=", "say which values|no number"),
-        ("strength=high", "no number"),
+        ("strength=", "say which values|a number"),
+        ("strength=high", "neither a number nor true or false"),
+        ("strength=true", "whole number|a number"),
+        ("injection.enabled=2", "true or false"),
         ("strength=3", "fraction from 0 to 1"),
         ("guidance,guidance_scale", "given twice"),
         ("nonsense=1:2", "unknown setting"),
@@ -142,6 +147,12 @@ def test_guidance_asked_for_is_a_multiple_that_never_switches_the_edit_off() -> 
     assert EditSettings(guidance_scale=1.2).asked(1.0, 0.5, 1.0).guidance_scale == 1.0
 
 
+def test_injection_that_ends_early_ends_its_residual_features_too() -> None:
+    whole = Injection(mode="kv", until=1.0, residual_until=0.8)
+    assert whole.ended_at(0.3) == Injection(mode="kv", until=0.3, residual_until=0.3)
+    assert whole.ended_at(0.9) == Injection(mode="kv", until=0.9, residual_until=0.8)
+
+
 def test_what_a_variant_does_not_name_is_as_the_categories_ask(spec: Callable[..., ClipSpec]) -> None:
     whole = EditSettings(injection=Injection(until=1.0))
     model = Model(cast(Any, None), settings=whole, strength=0.7)
@@ -149,12 +160,12 @@ def test_what_a_variant_does_not_name_is_as_the_categories_ask(spec: Callable[..
     glasses, beard = edits["glasses"], edits["beard"]
     for category, strength, guidance, until in (
         ("glasses", glasses.strength, glasses.guidance, 1.0),
-        ("beard", beard.strength, beard.guidance, 0.5),
+        ("beard", beard.strength, beard.guidance, beard.injection),
         (
             "glasses+beard",
             (glasses.strength + beard.strength) / 2,
             (glasses.guidance + beard.guidance) / 2,
-            0.5,
+            beard.injection,
         ),
     ):
         clip = spec(category=category)
