@@ -12,12 +12,12 @@ _FACE = ("skin", "nose", *_EYES, *_MOUTH)
 _HEAD = (*_FACE, "l_ear", "r_ear", "hair", "neck")
 
 _LINES_STRENGTH = 0.93
-"""For what is drawn onto a face that stays. Eight of the miniature's people all had glasses at .93, at distance
-.29, and at 1, at .33."""
+"""For what is drawn onto a face that stays. Eight of the miniature's people all had glasses at .93, at
+distance .29, and at 1, at .33."""
 
 _COVERING_INJECTION = 0.6
-"""For what covers what ε1 sees. Keys and values to the last step: .75 of eight people had a beard or blond hair
-(the miniature); so: all."""
+"""For what covers what ε1 sees. Keys and values to the last step: .75 of eight people of the miniature had a
+beard or blond hair; so: all."""
 
 _EXPRESSIONS = ("smile", "no-smile", "surprise", "anger", "sadness")
 _HAIR = ("black-hair", "brown-hair", "blond-hair", "gray-hair", "bald")
@@ -55,6 +55,7 @@ AGE = (
         regions=_HEAD,
         conflicts=("young",),
         strength=_LINES_STRENGTH,
+        injection=_COVERING_INJECTION,
         place="adjective",
     ),
 )

@@ -74,7 +74,7 @@ class Injection:
         )
 
     def ended_at(self, fraction: float) -> "Injection":
-        """The same, but attention until `fraction` of the steps, and residual features no longer than that."""
+        """The same, but attention until `fraction` of the steps and residual features no longer."""
         return replace(self, until=fraction, residual_until=min(self.residual_until, fraction))
 
     def attention_active(self, step: int, steps: int) -> bool:
