@@ -24,6 +24,7 @@ from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.strategies import ModelParallelStrategy
 
 from keyface.cli import COMMANDS, TRAINING, add_commands
 
@@ -144,7 +145,8 @@ class TrainingCLI(LightningCLI):
         """Lets a model that can tell refuse the checkpoint that it is to go on from."""
         checkpoint = self.config["fit"].ckpt_path
         if checkpoint is not None and hasattr(self.model, "check_checkpoint"):
-            self.model.check_checkpoint(Path(checkpoint))
+            sharded = isinstance(self.trainer.strategy, ModelParallelStrategy)
+            self.model.check_checkpoint(Path(checkpoint), sharded)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Builds the trainer with metrics.csv, in the run's folder, and checkpoints."""

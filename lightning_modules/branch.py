@@ -14,7 +14,13 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from keyface.diffusion.backbone import Backbone
-from keyface.lightning_modules.checkpoint import arguments_of, plain, refuse_differing, save_only
+from keyface.lightning_modules.checkpoint import (
+    arguments_of,
+    plain,
+    refuse_differing,
+    refuse_unshared,
+    save_only,
+)
 from keyface.lightning_modules.ema import ExponentialMovingAverage
 from keyface.lightning_modules.lora import TunedUNet, Tuning
 from keyface.lightning_modules.model_card import write_card
@@ -236,19 +242,27 @@ class BranchModule(LightningModule):
         """Remember how much was seen."""
         checkpoint["samples_seen"] = self.samples_seen
 
-    def check_checkpoint(self, checkpoint: Path) -> None:
-        """Refuse a checkpoint of other settings of tuning; the command line asks before training begins.
+    def check_checkpoint(self, checkpoint: Path, sharded: bool) -> None:
+        """Refuse a checkpoint that training cannot go on from; the command line asks before it begins.
 
         Where processes share the weights, Lightning fills them past the hooks of `save_only`: what the
         checkpoint lacks would stay as it was made, or fail later in the optimizer's state. A folder, the
         checkpoint of many processes, is left to torch, which names what it misses.
 
+        Args:
+            checkpoint: A file or folder.
+            sharded: Whether processes will share the weights.
+
         Raises:
-            ValueError: Its values have other names than those that this module saves.
+            ValueError: Its values have other names than those that this module saves, or its optimizer is
+                that of an unshared network.
         """
-        if checkpoint.is_file():
-            content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-            refuse_differing(set(self.state_dict()) ^ set(content["state_dict"]), self.title)
+        if not checkpoint.is_file():
+            return
+        content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+        refuse_differing(set(self.state_dict()) ^ set(content["state_dict"]), self.title)
+        if sharded:
+            refuse_unshared(content["optimizer_states"], self)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on counting."""

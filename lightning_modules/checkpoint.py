@@ -1,7 +1,7 @@
 """What goes into a branch's checkpoints."""
 
 import inspect
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,28 @@ def save_only(module: nn.Module, is_saved: Callable[[str], bool], title: str) ->
     untyped: Any = module  # torch leaves these two methods without types
     untyped.register_state_dict_post_hook(leave_out)
     untyped.register_load_state_dict_post_hook(refuse_others)
+
+
+def refuse_unshared(optimizer_states: Sequence[Mapping[str, Any]], module: nn.Module) -> None:
+    """Say that processes which share a network cannot go on with the optimizer of one that was not shared.
+
+    Lightning takes the numbers in the optimizer's state for places among all of the module's parameters, as
+    they are where weights are shared. Elsewhere they count only those in training, and would be mixed up.
+
+    Args:
+        optimizer_states: Of the checkpoint.
+        module: Which of its parameters are in training decides.
+
+    Raises:
+        ValueError: The numbers are others.
+    """
+    shared = [place for place, parameter in enumerate(module.parameters()) if parameter.requires_grad]
+    for state in optimizer_states:
+        if sorted(place for group in state["param_groups"] for place in group["params"]) != shared:
+            raise ValueError(
+                "the checkpoint comes from a run whose processes did not share the weights: go on with the "
+                "strategy that made it (such as auto or ddp), or begin anew with ModelParallelStrategy"
+            )
 
 
 def refuse_differing(names: Collection[str], title: str) -> None:

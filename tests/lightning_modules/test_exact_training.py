@@ -207,7 +207,11 @@ def test_two_processes_train_as_one_with_twice_the_batch(
 
 @pytest.mark.parametrize("tuning", [EXPORTED, ADAPTERS], ids=["whole", "adapters"])
 def test_two_processes_share_the_weights_and_train_as_one_with_twice_the_batch(
-    place: Path, recognizer_file: Path, folder_backbone: Any, tuning: str
+    place: Path,
+    recognizer_file: Path,
+    folder_backbone: Any,
+    tuning: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """FSDP2: same losses, checkpoint and export hold the weights whole, and a resumed run is the same."""
     from recorded_training import notes
@@ -244,6 +248,14 @@ def test_two_processes_share_the_weights_and_train_as_one_with_twice_the_batch(
     words = fit_words(recognizer_file, "alone", 3, CACHED, given_together(ranks), *more, tuning=tuning)
     assert main(words) == 0, "one process goes on where two were"
     assert_mean_losses(notes(place / "alone"), [rank[1:] for rank in ranks])
+
+    (alone,) = (only_run("one") / "checkpoints").glob("*step=1.ckpt")
+    capsys.readouterr()
+    assert (
+        main(fit_words(recognizer_file, "unshared", 3, *shared, f"--ckpt_path={alone}", tuning=tuning)) == 1
+    )
+    assert "did not share the weights: go on with the strategy that made it" in capsys.readouterr().err
+    assert not (place / "unshared").exists()
 
     unaveraged = tuning.replace("ema_decay: 0.9", "ema_decay: null")
     other = run(fit_words(recognizer_file, "other", 3, *shared, *more, tuning=unaveraged))
