@@ -47,7 +47,7 @@ def benchmark(
         edits: Edit categories separated by commas, all at once; only with the miniature.
         steps: DDIM steps, the same for all modes; 25, with sd21 50.
         size: Rows and columns; that of the networks if not given.
-        guidance: Classifier-free guidance scale; 3, with sd21 7.5.
+        guidance: Classifier-free guidance scale; what the edits ask for if not given, with sd21 7.5.
         dtype: Precision of the U-Nets; latents are fp32 in any case.
         compile: Compile the U-Nets' parts.
         channels_last: Lay tensors out with channels innermost.
