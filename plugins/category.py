@@ -112,7 +112,7 @@ class Category:
         guidance: The guidance scale, as a multiple of the model's usual one, in (0, 2]; below 1 for what
             comes easily, such as colours, which too much of it makes gaudy.
         injection: Fraction of the usual time that ε1's features are injected, in [0, 1]; below 1 for what
-            covers what ε1 sees, whose features would show through: beards on skin, another hair colour.
+            grows where ε1 sees bare skin, whose queries and keys would keep it bare.
         place: Where the phrase stands in a caption: a ``clause`` of its own ("wearing glasses"), an
             ``adjective`` of the person ("old"), or the ``noun`` for the person ("woman").
         needs: Labels that an image must have for the edit to make sense in training (beard: Male).
