@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from keyface.lightning_modules.checkpoint import arguments_of, plain, save_only
+from keyface.lightning_modules.checkpoint import arguments_of, plain, refuse_unshared, save_only
 
 
 @dataclass(frozen=True)
@@ -68,3 +68,14 @@ def test_save_only_leaves_out_and_takes_back() -> None:
         second.load_state_dict(state)
     with pytest.raises(ValueError, match="other"):
         second.load_state_dict({**first.state_dict(), "other": torch.zeros(1)})
+
+
+def test_processes_that_share_weights_refuse_an_optimizer_that_numbers_only_those_in_training() -> None:
+    module = nn.Sequential(nn.Linear(2, 2).requires_grad_(False), nn.Linear(2, 2))
+    alone = torch.optim.SGD(module[1].parameters()).state_dict()
+    assert alone["param_groups"][0]["params"] == [0, 1]
+    with pytest.raises(ValueError, match="go on with the strategy that made it"):
+        refuse_unshared([alone], module)
+    together = torch.optim.SGD(module.parameters()).state_dict()
+    together["param_groups"][0]["params"] = [2, 3]
+    refuse_unshared([together], module)

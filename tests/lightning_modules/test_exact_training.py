@@ -249,13 +249,13 @@ def test_two_processes_share_the_weights_and_train_as_one_with_twice_the_batch(
     assert main(words) == 0, "one process goes on where two were"
     assert_mean_losses(notes(place / "alone"), [rank[1:] for rank in ranks])
 
-    (alone,) = (only_run("one") / "checkpoints").glob("*step=1.ckpt")
-    capsys.readouterr()
-    assert (
-        main(fit_words(recognizer_file, "unshared", 3, *shared, f"--ckpt_path={alone}", tuning=tuning)) == 1
-    )
-    assert "did not share the weights: go on with the strategy that made it" in capsys.readouterr().err
-    assert not (place / "unshared").exists()
+    if tuning == ADAPTERS:  # frozen weights, which the optimizer's numbers leave out
+        (alone,) = (only_run("one") / "checkpoints").glob("*step=1.ckpt")
+        capsys.readouterr()
+        words = fit_words(recognizer_file, "unshared", 3, *shared, f"--ckpt_path={alone}", tuning=tuning)
+        assert main(words) == 1
+        assert "did not share the weights: go on with the strategy" in capsys.readouterr().err
+        assert not (place / "unshared").exists()
 
     unaveraged = tuning.replace("ema_decay: 0.9", "ema_decay: null")
     other = run(fit_words(recognizer_file, "other", 3, *shared, *more, tuning=unaveraged))
