@@ -30,7 +30,7 @@ stronger edit with less guidance does about as well; categories ask for multiple
 
 MINIATURE_INJECTION_UNTIL = 1.0
 """Injected to the last step .95 of 125 edits succeed at distance .24, without .97 at .30. With residual
-features, too, the distance is .21, but only .83 of glasses and .81 of beards succeed: they need more strength."""
+features, too, the distance is .21, but only .83 of glasses and .81 of beards succeed; they need strength."""
 
 
 @dataclass(frozen=True)
