@@ -198,17 +198,17 @@ def grid(text: str, base: Mapping[str, Any]) -> list[Variant]:
     ]
 
 
-def _point(name: str, value: Any) -> float | bool:
+def _point(name: str, value: Any) -> float | str:
     if value in ("true", "false"):
-        return bool(value == "true")
+        return str(value)  # `with_value` reads it
     try:
         return float(value)
     except ValueError:
         raise ValueError(f"--sweep {name}: {value!r} is neither a number nor true or false") from None
 
 
-def _shown(value: float | bool) -> str:
-    return str(value).lower() if isinstance(value, bool) else f"{value:g}"
+def _shown(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:g}"
 
 
 def _unaliased(name: str) -> str:

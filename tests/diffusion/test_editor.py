@@ -35,7 +35,7 @@ VARIANTS = {
     "tokenflow": changed(propagation=Propagation.tokenflow(), injection=Injection.tokenflow()),
     "frame by frame": changed(interval=1, joint_attention=False),
     "residual": changed(injection=Injection(residual_until=0.5)),
-    "as the miniature": changed(injection=Injection(mode="kv", until=1.0, residual_until=1.0)),
+    "keys, values and residual": changed(injection=Injection(mode="kv", until=1.0, residual_until=1.0)),
     "second order": changed(solver="dpmpp_2m"),
     "output": changed(injection=Injection(mode="output", layers="attn1")),
     "unguided and weak": changed(guidance_scale=1.0, strength=0.5, propagation=LATENT),
