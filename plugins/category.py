@@ -111,8 +111,10 @@ class Category:
             do, in (0, 2]; no edit undoes more than the whole.
         guidance: The guidance scale, as a multiple of the model's usual one, in (0, 2]; below 1 for what
             comes easily, such as colours, which too much of it makes gaudy.
-        injection: Fraction of the usual time that ε1's features are injected, in [0, 1]; below 1 for what
-            grows where ε1 sees bare skin, whose queries and keys would keep it bare.
+        injection: Fraction of the usual time that ε1's attention is injected, in [0, 1].
+        reshapes: Whether the edit changes shapes, as beards, glasses and hats do, and not only colours, lines
+            or an expression. Queries and keys hold the shape of what ε1 sees, so such edits get its keys and
+            values instead: new shapes made of what the person looks like (MasaCtrl, Cao et al. 2023).
         place: Where the phrase stands in a caption: a ``clause`` of its own ("wearing glasses"), an
             ``adjective`` of the person ("old"), or the ``noun`` for the person ("woman").
         needs: Labels that an image must have for the edit to make sense in training (beard: Male).
@@ -135,6 +137,7 @@ class Category:
     strength: float = 1.0
     guidance: float = 1.0
     injection: float = 1.0
+    reshapes: bool = False
     place: str = "clause"
     needs: tuple[str, ...] = ()
     hidden_by: tuple[str, ...] = ()
@@ -180,8 +183,9 @@ class Category:
             value = getattr(self, field)
             if not isinstance(value, tuple) or not all(isinstance(item, str) for item in value):
                 raise EditError(f"edit category {self.name!r}: {field} must be a tuple of texts")
-        if not isinstance(self.present, bool):
-            raise EditError(f"edit category {self.name!r}: present must be true or false")
+        for field in ("present", "reshapes"):
+            if not isinstance(getattr(self, field), bool):
+                raise EditError(f"edit category {self.name!r}: {field} must be true or false")
         for field in ("strength", "guidance", "injection"):
             value = getattr(self, field)
             if isinstance(value, bool) or not isinstance(value, int | float):
@@ -210,11 +214,13 @@ class Demands:
             strongest, at the cost of the likeness.
         guidance: The mean, too.
         injection: The smallest, since one edit that cannot grow under ε1's features fails altogether.
+        reshapes: Whether one of them does, for the same reason.
     """
 
     strength: float = 1.0
     guidance: float = 1.0
     injection: float = 1.0
+    reshapes: bool = False
 
     @classmethod
     def of(cls, categories: Sequence[Category]) -> "Demands":
@@ -225,4 +231,5 @@ class Demands:
             fmean(category.strength for category in categories),
             fmean(category.guidance for category in categories),
             min(category.injection for category in categories),
+            any(category.reshapes for category in categories),
         )

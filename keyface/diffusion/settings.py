@@ -183,19 +183,22 @@ class EditSettings:
         for name in ("strength", "guidance_from", "guidance_until"):
             _fraction(name, getattr(self, name))
 
-    def asked(self, strength: float, guidance: float, injection: float) -> "EditSettings":
+    def asked(self, strength: float, guidance: float, injection: float, reshapes: bool) -> "EditSettings":
         """These settings for an edit that asks for so much of each.
 
         Args:
             strength: the strength; 1 at most is used.
             guidance: a multiple of the guidance scale, which stays at least 1.
-            injection: a share of the steps with injection, in [0, 1].
+            injection: a share of the steps in which attention is injected, in [0, 1].
+            reshapes: whether shapes change, which queries and keys of ε1 would hold: then its keys and values
+                are injected.
         """
+        mode = "kv" if reshapes else self.injection.mode
         return replace(
             self,
             strength=min(1.0, strength),
             guidance_scale=max(1.0, guidance * self.guidance_scale),
-            injection=replace(self.injection, until=injection * self.injection.until),
+            injection=replace(self.injection, mode=mode, until=injection * self.injection.until),
         )
 
     @property

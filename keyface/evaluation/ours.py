@@ -55,8 +55,10 @@ class Model:
     def settings_for(self, clip: ClipSpec, variant: Variant) -> EditSettings:
         """How a variant edits a clip: as its categories ask for, where the variant names nothing else."""
         demands = Demands.of(categories_of(clip) or ())
-        asked = self.settings.asked(demands.strength * self.strength, demands.guidance, demands.injection)
-        return variant.apply(asked)
+        strength = demands.strength * self.strength
+        return variant.apply(
+            self.settings.asked(strength, demands.guidance, demands.injection, demands.reshapes)
+        )
 
     def editor(self, clip: ClipSpec, variant: Variant) -> VideoEditor:
         """The editor of a clip."""
