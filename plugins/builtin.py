@@ -18,9 +18,9 @@ _LINES_GUIDANCE = 1.35
 """For lines that are drawn onto a face that stays."""
 
 _RESHAPED_INJECTION = 0.6
-"""Of 24 of the miniature's people all got glasses with ε1's keys and values for .6 of the steps, at distance .27
-and with the eyes kept; with queries and keys .96, at .29. Of 8 each .88 and .38 became bald, .88 and .38 lost
-their beards, .62 and .25 got bangs."""
+"""24 of the miniature's people got glasses with ε1's keys and values for .6 of the steps: success 1.00 at
+distance .27, the eyes kept; with queries and keys .96 at .29. Of 8 people each .88 became bald (.38), .88 lost
+their beards (.38), .62 got bangs (.25) and all lost them (.38)."""
 
 _GLASSES_GUIDANCE = 0.86
 

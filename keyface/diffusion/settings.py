@@ -183,7 +183,9 @@ class EditSettings:
         for name in ("strength", "guidance_from", "guidance_until"):
             _fraction(name, getattr(self, name))
 
-    def asked(self, strength: float, guidance: float, injection: float, reshapes: bool) -> "EditSettings":
+    def asked(
+        self, strength: float, guidance: float, injection: float, reshapes: bool = False
+    ) -> "EditSettings":
         """These settings for an edit that asks for so much of each.
 
         Args:

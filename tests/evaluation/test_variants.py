@@ -147,6 +147,14 @@ def test_guidance_asked_for_is_a_multiple_that_never_switches_the_edit_off() -> 
     assert EditSettings(guidance_scale=1.2).asked(1.0, 0.5, 1.0).guidance_scale == 1.0
 
 
+def test_edits_that_change_shapes_get_keys_and_values() -> None:
+    whole = EditSettings(injection=Injection(until=1.0, residual_until=0.5))
+    reshaped = whole.asked(1.0, 1.0, 0.6, reshapes=True)
+    assert reshaped.injection == Injection(mode="kv", until=0.6, residual_until=0.5)
+    output = EditSettings(injection=Injection(mode="output"))
+    assert output.asked(1.0, 1.0, 1.0).injection == output.injection
+
+
 def test_injection_that_ends_early_ends_its_residual_features_too() -> None:
     whole = Injection(mode="kv", until=1.0, residual_until=0.8)
     assert whole.ended_at(0.3) == Injection(mode="kv", until=0.3, residual_until=0.3)
@@ -157,20 +165,21 @@ def test_what_a_variant_does_not_name_is_as_the_categories_ask(spec: Callable[..
     whole = EditSettings(injection=Injection(until=1.0))
     model = Model(cast(Any, None), settings=whole, strength=0.7)
     named = Variant("named", {"injection.until": 0.9, "strength": 0.2})
-    glasses, beard = edits["glasses"], edits["beard"]
+    old, beard = edits["old"], edits["beard"]
     for category, strength, guidance, until in (
-        ("glasses", glasses.strength, glasses.guidance, 1.0),
-        ("beard", beard.strength, beard.guidance, 0.5),
+        ("old", old.strength, old.guidance, 1.0),
+        ("beard", beard.strength, beard.guidance, beard.injection),
         (
-            "glasses+beard",
-            (glasses.strength + beard.strength) / 2,
-            (glasses.guidance + beard.guidance) / 2,
-            0.5,
+            "old+beard",
+            (old.strength + beard.strength) / 2,
+            (old.guidance + beard.guidance) / 2,
+            beard.injection,
         ),
     ):
         clip = spec(category=category)
         asked = model.settings_for(clip, Variant("ours"))
         assert (asked.strength, asked.injection.until) == (pytest.approx(0.7 * strength), until)
         assert asked.guidance_scale == pytest.approx(7.5 * guidance)
+        assert asked.injection.mode == ("kv" if "beard" in category else "qk")
         assert model.settings_for(clip, named).strength == 0.2
         assert model.settings_for(clip, named).injection.until == 0.9

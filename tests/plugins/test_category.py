@@ -43,6 +43,7 @@ def test_names_are_those_of_the_world_and_of_the_masks() -> None:
         ({"injection": 1.5}, "injection is 1.5, it must be in [0, 1]"),
         ({"injection": True}, "injection must be a number"),
         ({"present": "yes"}, "present must be true or false"),
+        ({"reshapes": 1}, "reshapes must be true or false"),
         ({"place": "end"}, "clause, adjective, noun"),
         ({"source": None}, "source must be text"),
     ],
@@ -70,3 +71,8 @@ def test_edits_together_ask_for_the_mean_strength_and_guidance_and_the_least_inj
     asked = Demands.of([make(strength=0.5, injection=1.0), make(strength=1.0, guidance=0.5, injection=0.5)])
     assert asked == Demands(strength=0.75, guidance=0.75, injection=0.5)
     assert Demands.of([]) == Demands(1.0, 1.0, 1.0)
+
+
+def test_one_edit_that_changes_shapes_decides_for_all_that_are_made_together() -> None:
+    assert Demands.of([make(), make(reshapes=True)]).reshapes
+    assert not Demands.of([make(), make()]).reshapes
