@@ -18,8 +18,8 @@ _LINES_GUIDANCE = 1.35
 """For lines that are drawn onto a face that stays."""
 
 _RESHAPED_INJECTION = 0.6
-"""24 of the miniature's people got glasses with ε1's keys and values for .6 of the steps: success 1.00 at
-distance .27, the eyes kept; with queries and keys .96 at .29. Of 8 people each .88 became bald (.38), .88 lost
+"""24 of the miniature's people got glasses with ε1's keys and values for .6 of the steps: success 1.00,
+distance .27, the eyes kept; with queries and keys .96, .29. Of 8 people each .88 became bald (.38), .88 lost
 their beards (.38), .62 got bangs (.25) and all lost them (.38)."""
 
 _GLASSES_GUIDANCE = 0.86

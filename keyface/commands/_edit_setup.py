@@ -29,7 +29,7 @@ MINIATURE_STRENGTH = 0.7
 stronger edit with less guidance does about as well; categories ask for multiples."""
 
 MINIATURE_INJECTION: Mapping[str, float] = {"until": 1.0, "residual_until": 1.0}
-"""To the last step, for edits that keep shapes. Residual features brought 15 clips closer, from .29 to .24."""
+"""To the last step, for edits that keep shapes. Residual features brought 15 clips nearer: .29 to .24."""
 
 
 @dataclass(frozen=True)
