@@ -28,7 +28,7 @@ MINIATURE_STRENGTH = 0.7
 """Of 24 faces .75 became old and .92 got glasses at .7, at distance .20 and .31 (20 steps). From .5 to .8 a
 stronger edit with less guidance does about as well; categories ask for multiples."""
 
-MINIATURE_INJECTION: Mapping[str, float] = {"until": 1.0, "residual_until": 1.0}
+MINIATURE_INJECTION: Mapping[str, Any] = {"until": 1.0, "residual_until": 1.0}
 """To the last step, for edits that keep shapes. Residual features brought 15 clips nearer: .29 to .24."""
 
 
