@@ -29,7 +29,7 @@ def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
             axes.plot([x for x, _ in points], [y for _, y in points], "o-", label=mode)
         axes.set_xlabel("frames")
         axes.set_title(title)
-        axes.set_ylim(bottom=0.0)
+        axes.set_ylim(0.0, 1.1 * max(row[key] for row in rows) or 1.0)
         axes.grid(linewidth=0.3)
     figure.axes[0].legend()
     image = io.BytesIO()

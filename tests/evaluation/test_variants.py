@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from keyface.diffusion.settings import EditSettings, Injection
+from keyface.diffusion.settings import EditSettings, Injection, Propagation
 from keyface.evaluation.clips import ClipSpec
 from keyface.evaluation.ours import Model
 from keyface.evaluation.variants import Variant, grid, parse_settings, read_variants, with_value
@@ -58,7 +58,14 @@ def test_shipped_solvers_are_compared_at_equal_steps() -> None:
     assert steps == {"ddim": {50, 25, 20, 10}, "dpmpp_2m": {20, 10}}
 
 
-@pytest.mark.parametrize("name", ["ablation.yaml", "guidance.yaml"])
+def test_the_shipped_peer_is_tokenflow() -> None:
+    rows = {each.name: each for each in read_variants(CONFIGS / "propagation.yaml", {})}
+    reshaping = EditSettings().asked(1.0, 1.0, 0.6, reshapes=True)
+    peer = rows["tokenflow"].apply(reshaping)
+    assert (peer.propagation, peer.injection) == (Propagation.tokenflow(), Injection.tokenflow())
+
+
+@pytest.mark.parametrize("name", ["ablation.yaml", "guidance.yaml", "propagation.yaml"])
 def test_shipped_variants_can_be_read_and_differ(name: str) -> None:
     found = read_variants(CONFIGS / name, {"steps": "4"})
     assert len({(str(each.apply(EditSettings())), str(each.settings)) for each in found}) == len(found)
