@@ -22,8 +22,6 @@ _RESHAPED_INJECTION = 0.6
 distance .27, the eyes kept; with queries and keys .96, .29. Of 8 people each .88 became bald (.38), .88 lost
 their beards (.38), .62 got bangs (.25) and all lost them (.38)."""
 
-_GLASSES_GUIDANCE = 0.86
-
 _EXPRESSIONS = ("smile", "no-smile", "surprise", "anger", "sadness")
 _HAIR = ("black-hair", "brown-hair", "blond-hair", "gray-hair", "bald")
 _BEARDS = ("beard", "goatee", "no-beard")
@@ -224,6 +222,8 @@ _NO_GLASSES = ("without glasses", "no glasses", "not wearing glasses")
 _GLASSES = ("wearing glasses", "with glasses", "wearing eyeglasses", "glasses", "eyeglasses", "spectacles")
 _SUNGLASSES = ("wearing sunglasses", "with sunglasses", "sunglasses")
 _GLASSES_REGIONS = ("eye_g", *_EYES, "nose", "skin")
+_GLASSES_GUIDANCE = 0.86
+"""Of 24 of the miniature's people all had glasses so, at distance .27; at 1.14, injected to the end, .33."""
 
 GLASSES = (
     Category(
