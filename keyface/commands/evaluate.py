@@ -58,8 +58,8 @@ def evaluate(
         method: Outputs to score, as NAME=DIR with DIR/KEY.mp4 for each clip; may be given several times.
         ours: Edit the clips with keyface, too.
         edit: How ours edit, such as steps=25,guidance=4,injection.until=0.5.
-        variants: YAML file with one row a way to edit; ablation, guidance, propagation and solver ship with
-            keyface (configs/evaluate).
+        variants: YAML file with one row a way to edit; ablation, guidance, propagation, shapes and solver
+            ship with keyface (configs/evaluate).
         sweep: Settings to draw the frontier of identity against edit success over, such as
             injection.until,guidance,strength or strength=0.5:0.75:1.
         videos: Folder of the videos: CelebV-HQ's to make its clip set, or where a clip set's are.

@@ -65,7 +65,7 @@ def test_the_shipped_peer_is_tokenflow() -> None:
     assert (peer.propagation, peer.injection) == (Propagation.tokenflow(), Injection.tokenflow())
 
 
-@pytest.mark.parametrize("name", ["ablation.yaml", "guidance.yaml", "propagation.yaml"])
+@pytest.mark.parametrize("name", ["ablation.yaml", "guidance.yaml", "propagation.yaml", "shapes.yaml"])
 def test_shipped_variants_can_be_read_and_differ(name: str) -> None:
     found = read_variants(CONFIGS / name, {"steps": "4"})
     assert len({(str(each.apply(EditSettings())), str(each.settings)) for each in found}) == len(found)
