@@ -27,6 +27,7 @@ SMALLER = {
     "keyface evaluate --protocol miniature": "--clips 2 --gallery 1 --frames 2 --edit steps=2",
     "keyface benchmark train": "--steps 1 --repeats 1 --batch-size 1 --branches identity --tunings lora",
     "keyface benchmark": "--dry-run --frames 4 --modes latent --repeats 1",
+    "keyface evaluate --protocol multi_edit": "--clips 2 --gallery 1 --frames 2 --edit steps=2",
     "keyface evaluate --protocol goals": "--clips 2 --gallery 1 --frames 2 --edit steps=2",
     "keyface evaluate --protocol runs/goals": "--edit steps=2",
     "keyface ablate": "--identities 1 --frames 2 --steps 2 --distractors 1",
