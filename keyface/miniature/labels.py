@@ -18,7 +18,7 @@ CONTROLLABLE: Mapping[str, str] = {
     "Wearing_Earrings": "earrings", "Wearing_Hat": "hat", "Wearing_Lipstick": "lipstick",
     "Wearing_Necklace": "necklace", "Wearing_Necktie": "necktie", "Young": "young",
 }  # fmt: skip
-"""Label → the attribute column behind it. `No_Beard` and `Mouth_Slightly_Open` are controllable too."""
+"""Label → the attribute column behind it."""
 
 _EXPRESSIONS = ("smiling", "surprised", "angry", "sad")
 _HAIR_COLOURS = ("black_hair", "blond_hair", "brown_hair", "gray_hair")
@@ -99,13 +99,13 @@ def counterfactual(faces: Faces, label: str, value: bool) -> Faces:
 
     Args:
         faces: B faces.
-        label: A key of `CONTROLLABLE`, `No_Beard` or `Mouth_Slightly_Open`.
+        label: One of `CHANGEABLE`.
         value: The label's new truth, for all.
     """
     if label in _SPECIAL:
         return _SPECIAL[label](faces, value)
     if label not in CONTROLLABLE:
-        raise ValueError(f"{label!r} cannot be changed, only {sorted((*CONTROLLABLE, *_SPECIAL))}")
+        raise ValueError(f"{label!r} cannot be changed, only {sorted(CHANGEABLE)}")
     column = CONTROLLABLE[label]
     cleared = _EXCLUDES.get(column, ()) if value else ()
     return faces.with_attributes(**dict.fromkeys(cleared, 0.0), **{column: float(value)})
@@ -131,3 +131,6 @@ _SPECIAL: Mapping[str, Callable[[Faces, bool], Faces]] = {
     "No_Beard": _no_beard,
     "Mouth_Slightly_Open": _mouth,
 }
+
+CHANGEABLE: frozenset[str] = frozenset((*CONTROLLABLE, *_SPECIAL))
+"""Labels that `counterfactual` can change; the others follow from a person's features."""

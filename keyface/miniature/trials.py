@@ -13,7 +13,7 @@ from keyface.diffusion.settings import Prompts
 from keyface.faces.regions import dilate, region_mask
 from keyface.miniature.captions import full_caption
 from keyface.miniature.clips import clip
-from keyface.miniature.labels import CONTROLLABLE, counterfactual, labels
+from keyface.miniature.labels import CHANGEABLE, counterfactual, labels
 from keyface.miniature.parameters import Faces
 from keyface.miniature.renderer import flow, render
 from keyface.miniature.world import HELD_OUT, sample
@@ -93,7 +93,7 @@ def trial(
     faces = clip(identity, seed, frames, fps)
     edited = faces
     for category in categories:
-        if category.attribute in CONTROLLABLE:
+        if category.attribute in CHANGEABLE:
             edited = counterfactual(edited, category.attribute, category.present)
     before, after = _render(faces, size), _render(edited, size)
     regions = {name for category in categories for name in category.regions}

@@ -5,7 +5,7 @@ from keyface.metrics.temporal import temporal_loss
 from keyface.miniature.clips import clip
 from keyface.miniature.labels import labels
 from keyface.miniature.trials import FIRST_PERSON, Trial, next_person, trial, trials
-from keyface.plugins import edits
+from keyface.plugins import Category, edits
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +44,12 @@ def test_the_perfect_answer_changes_the_region_and_almost_nothing_else(
         assert changed.any()
         assert (changed & ~each.region).sum() < 0.05 * changed.sum()
         assert each.region.float().mean() < 0.8
+
+
+@pytest.mark.parametrize("category", list(edits), ids=lambda category: category.name)
+def test_every_edit_has_a_perfect_answer(category: Category) -> None:
+    one = trial(next_person([category], FIRST_PERSON, seed=0), [category], frames=1, size=32, seed=0)
+    assert (one.target - one.frames).abs().max() > 0.1
 
 
 def test_several_edits_at_once() -> None:
