@@ -31,6 +31,11 @@ def _others(group: tuple[str, ...], name: str) -> tuple[str, ...]:
     return tuple(other for other in group if other != name)
 
 
+def _reshaping(*categories: Category) -> tuple[Category, ...]:
+    """The same categories as edits that change shapes."""
+    return tuple(replace(each, injection=_RESHAPED_INJECTION, reshapes=True) for each in categories)
+
+
 _SMILING = ("smiling", "happy", "with a smile", "a smile", "laughing")
 _SURPRISED = ("surprised", "looking surprised", "with a surprised expression")
 _ANGRY = ("angry", "looking angry", "frowning", "with an angry expression")
@@ -63,7 +68,7 @@ AGE = (
     ),
 )
 
-GENDER = (
+GENDER = _reshaping(
     Category(
         "man",
         targets=("man",),
@@ -72,8 +77,6 @@ GENDER = (
         replaces=("woman", "female", "girl", "lady", "person"),
         regions=_HEAD,
         conflicts=("woman",),
-        injection=_RESHAPED_INJECTION,
-        reshapes=True,
         place="noun",
     ),
     Category(
@@ -85,8 +88,6 @@ GENDER = (
         replaces=("man", "male", "boy", "guy", "gentleman", "person"),
         regions=_HEAD,
         conflicts=("man", "beard", "goatee", "moustache"),
-        injection=_RESHAPED_INJECTION,
-        reshapes=True,
         place="noun",
     ),
 )
@@ -179,42 +180,38 @@ def _hair_colour(name: str) -> Category:
 
 HAIR = (
     *(_hair_colour(name) for name in _COLOURS),
-    Category(
-        "bald",
-        targets=_BALD[:2],
-        source="brown hair",
-        attribute="Bald",
-        replaces=(*(phrase for _, words in _COLOURS.values() for phrase in words), *_OTHER_HAIR, *_BANGS),
-        regions=("hair", "skin", "l_ear", "r_ear", "background"),
-        conflicts=(*_others(_HAIR, "bald"), "bangs"),
-        injection=_RESHAPED_INJECTION,
-        reshapes=True,
-        needs=("Male",),
-        hidden_by=("Wearing_Hat",),
-    ),
-    Category(
-        "bangs",
-        targets=_BANGS[:2],
-        source=_NO_BANGS[0],
-        attribute="Bangs",
-        replaces=_NO_BANGS,
-        regions=("hair", "skin", "l_brow", "r_brow"),
-        conflicts=("no-bangs", "bald"),
-        injection=_RESHAPED_INJECTION,
-        reshapes=True,
-        hidden_by=("Bald", "Wearing_Hat"),
-    ),
-    Category(
-        "no-bangs",
-        targets=_NO_BANGS,
-        source=_BANGS[0],
-        attribute="Bangs",
-        present=False,
-        replaces=_BANGS,
-        regions=("hair", "skin", "l_brow", "r_brow"),
-        conflicts=("bangs",),
-        injection=_RESHAPED_INJECTION,
-        reshapes=True,
+    *_reshaping(
+        Category(
+            "bald",
+            targets=_BALD[:2],
+            source="brown hair",
+            attribute="Bald",
+            replaces=(*(phrase for _, words in _COLOURS.values() for phrase in words), *_OTHER_HAIR, *_BANGS),
+            regions=("hair", "skin", "l_ear", "r_ear", "background"),
+            conflicts=(*_others(_HAIR, "bald"), "bangs"),
+            needs=("Male",),
+            hidden_by=("Wearing_Hat",),
+        ),
+        Category(
+            "bangs",
+            targets=_BANGS[:2],
+            source=_NO_BANGS[0],
+            attribute="Bangs",
+            replaces=_NO_BANGS,
+            regions=("hair", "skin", "l_brow", "r_brow"),
+            conflicts=("no-bangs", "bald"),
+            hidden_by=("Bald", "Wearing_Hat"),
+        ),
+        Category(
+            "no-bangs",
+            targets=_NO_BANGS,
+            source=_BANGS[0],
+            attribute="Bangs",
+            present=False,
+            replaces=_BANGS,
+            regions=("hair", "skin", "l_brow", "r_brow"),
+            conflicts=("bangs",),
+        ),
     ),
 )
 
@@ -225,7 +222,7 @@ _GLASSES_REGIONS = ("eye_g", *_EYES, "nose", "skin")
 _GLASSES_GUIDANCE = 0.86
 """Of 24 of the miniature's people all had glasses so, at distance .27; at 1.14, injected to the end, .33."""
 
-GLASSES = (
+GLASSES = _reshaping(
     Category(
         "glasses",
         targets=_GLASSES[:3],
@@ -235,8 +232,6 @@ GLASSES = (
         regions=_GLASSES_REGIONS,
         conflicts=("sunglasses", "no-glasses"),
         guidance=_GLASSES_GUIDANCE,
-        injection=_RESHAPED_INJECTION,
-        reshapes=True,
         hidden_by=("Sunglasses",),
     ),
     Category(
@@ -247,8 +242,6 @@ GLASSES = (
         replaces=(*_NO_GLASSES, *_GLASSES),
         regions=_GLASSES_REGIONS,
         conflicts=("glasses", "no-glasses"),
-        injection=_RESHAPED_INJECTION,
-        reshapes=True,
     ),
     Category(
         "no-glasses",
@@ -259,8 +252,6 @@ GLASSES = (
         replaces=(*_GLASSES, *_SUNGLASSES),
         regions=_GLASSES_REGIONS,
         conflicts=("glasses", "sunglasses"),
-        injection=_RESHAPED_INJECTION,
-        reshapes=True,
     ),
 )
 
@@ -273,7 +264,7 @@ _BEARD_REGIONS = ("skin", *_MOUTH, "neck")
 _GROWN_GUIDANCE = 1.14
 """Of 24 of the miniature's people .92 had beards so, .88 at 1."""
 
-FACIAL_HAIR = (
+FACIAL_HAIR = _reshaping(
     Category(
         "beard",
         targets=_FULL_BEARD[:3],
@@ -283,8 +274,6 @@ FACIAL_HAIR = (
         regions=_BEARD_REGIONS,
         conflicts=(*_others(_BEARDS, "beard"), "moustache", "woman"),
         guidance=_GROWN_GUIDANCE,
-        injection=_RESHAPED_INJECTION,
-        reshapes=True,
         needs=("Male",),
     ),
     Category(
@@ -296,8 +285,6 @@ FACIAL_HAIR = (
         regions=_BEARD_REGIONS,
         conflicts=(*_others(_BEARDS, "goatee"), "moustache", "woman"),
         guidance=_GROWN_GUIDANCE,
-        injection=_RESHAPED_INJECTION,
-        reshapes=True,
         needs=("Male",),
     ),
     Category(
@@ -309,8 +296,6 @@ FACIAL_HAIR = (
         regions=("skin", *_MOUTH, "nose"),
         conflicts=("beard", "goatee", "no-beard", "woman"),
         guidance=_GROWN_GUIDANCE,
-        injection=_RESHAPED_INJECTION,
-        reshapes=True,
         needs=("Male",),
     ),
     Category(
@@ -321,8 +306,6 @@ FACIAL_HAIR = (
         replaces=(*_FULL_BEARD, *_GOATEE, *_MOUSTACHE, *_STUBBLE),
         regions=_BEARD_REGIONS,
         conflicts=("beard", "goatee", "moustache"),
-        injection=_RESHAPED_INJECTION,
-        reshapes=True,
     ),
 )
 
@@ -338,14 +321,9 @@ def _pair(
     )
 
 
-def _reshaped(category: Category) -> Category:
-    return replace(category, injection=_RESHAPED_INJECTION, reshapes=True)
-
-
 WORN = (
-    *map(
-        _reshaped,
-        _pair(
+    *_reshaping(
+        *_pair(
             "hat",
             "Wearing_Hat",
             on=("wearing a hat", "with a hat", "a hat", "hat", "wearing a cap"),
