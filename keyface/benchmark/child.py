@@ -19,7 +19,7 @@ from keyface.benchmark.request import Request
 from keyface.benchmark.sd21 import build_backbone, build_unet
 from keyface.diffusion.backbone import Backbone
 from keyface.diffusion.editor import FrameStream, VideoEditor
-from keyface.diffusion.precision import accelerate
+from keyface.diffusion.precision import accelerate, limit_kernel_cache
 from keyface.files import write_text
 from keyface.miniature import zoo
 
@@ -36,6 +36,7 @@ def measure(request: Request) -> dict[str, Any]:
         `seconds_cpu` (all threads of the process), `seconds_wall`, `seconds_` and each stage's name,
         `peak_mb`, `peak_gpu_mb` (None without CUDA), `disk_mb`, `device`.
     """
+    limit_kernel_cache()
     backbone, identity, direction = networks(request)
     editor = VideoEditor(backbone, identity, direction, request.settings)
     on_gpu = torch.device(request.device).type == "cuda"

@@ -68,7 +68,9 @@ def load_models(
 
     from keyface.backbones import find_backbone
     from keyface.diffusion.backbone import load_unet
+    from keyface.diffusion.precision import limit_kernel_cache
 
+    limit_kernel_cache()
     if weights is None:
         from keyface.miniature import zoo
 

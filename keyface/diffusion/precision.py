@@ -1,5 +1,6 @@
 """How networks run: precision, memory layout, compiled parts. What they compute stays."""
 
+import os
 from collections.abc import Sequence
 
 import torch
@@ -10,6 +11,11 @@ from diffusers.models.resnet import ResnetBlock2D
 from keyface.diffusion.backbone import Backbone
 
 _COMPILED = (ResnetBlock2D, FeedForward)
+
+KERNEL_CACHE = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
+"""oneDNN's own variable, which it reads when the process computes its first convolution."""
+
+_KERNELS = 64
 
 
 def accelerate(
@@ -52,3 +58,13 @@ def accelerate(
             if isinstance(part, _COMPILED):
                 part.compile(backend=backend)
     return backbone, list(branches)
+
+
+def limit_kernel_cache() -> None:
+    """Keep a long edit's memory flat on the CPU; to be called before the process' first convolution.
+
+    oneDNN compiles a kernel for every batch size that a convolution meets and by default keeps 1,024 of them.
+    A longer clip meets more batch sizes, and what is kept splits the heap up: 512 frames peaked 140 MB above
+    64, with 64 kernels 48 MB, in the same time. Whoever set the variable is left their number.
+    """
+    os.environ.setdefault(KERNEL_CACHE, str(_KERNELS))

@@ -1,11 +1,14 @@
 import copy
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
 
 from keyface.diffusion.backbone import Backbone
 from keyface.diffusion.editor import EditSettings, Prompts, VideoEditor
-from keyface.diffusion.precision import accelerate
+from keyface.diffusion.precision import KERNEL_CACHE, accelerate, limit_kernel_cache
 
 SETTINGS = EditSettings(steps=2, interval=4, guidance_scale=2.0)
 PROMPTS = Prompts("a face", "a face with glasses")
@@ -38,3 +41,35 @@ def test_only_the_unets_change_precision(backbone, make_unet):
     changed, branches = accelerate(copied(backbone), [make_unet(1)], dtype=torch.bfloat16)
     assert {changed.unet.dtype, branches[0].dtype} == {torch.bfloat16}
     assert changed.vae.dtype == torch.float32
+
+
+CONVOLUTIONS = """
+import sys
+import torch
+from keyface.diffusion.precision import limit_kernel_cache
+if sys.argv[1] == "limited":
+    limit_kernel_cache()
+layer = torch.nn.Conv2d(8, 8, 3)
+with torch.no_grad(), torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON_CREATION):
+    for frames in (*range(1, 130), 1):
+        layer(torch.rand(frames, 8, 9, 9))
+"""
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this PyTorch has no oneDNN")
+def test_kernels_of_many_batch_sizes_are_not_all_kept():
+    """The first batch size comes back at the end: its kernel is there only if all were kept."""
+    clean = {name: value for name, value in os.environ.items() if name != KERNEL_CACHE}
+    compiled = {}
+    for way in ("limited", "unlimited"):
+        command = [sys.executable, "-P", "-c", CONVOLUTIONS, way]
+        done = subprocess.run(command, env=clean, capture_output=True, text=True, check=True)
+        told = [line for line in done.stdout.splitlines() if "create:cache_miss" in line]
+        compiled[way] = sum(",convolution," in line for line in told)
+    assert compiled == {"limited": 130, "unlimited": 129}
+
+
+def test_a_users_own_limit_is_kept(monkeypatch):
+    monkeypatch.setenv(KERNEL_CACHE, "7")
+    limit_kernel_cache()
+    assert os.environ[KERNEL_CACHE] == "7"
