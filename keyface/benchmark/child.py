@@ -23,8 +23,8 @@ from keyface.diffusion.precision import accelerate, limit_kernel_cache
 from keyface.files import write_text
 from keyface.miniature import zoo
 
-WARM_UP_FRAMES = {"cpu": 8, "cuda": 96}
-"""Edited once before the clock starts; on a GPU enough of them to meet the batch shapes of the clip."""
+WARM_UP_FRAMES = {"cpu": 64, "cuda": 96}
+"""Edited once before the clock starts; enough of them to meet the batch shapes of the clip."""
 
 WARM_UP_STEPS = 2
 

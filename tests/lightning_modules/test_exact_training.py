@@ -264,6 +264,30 @@ def test_two_processes_share_the_weights_and_train_as_one_with_twice_the_batch(
     assert "such as ema." in other.stderr
 
 
+def test_one_process_goes_on_as_two_that_share_the_weights(
+    place: Path, recognizer_file: Path, folder_backbone: Any
+) -> None:
+    """With its weights, averages and optimizer; that the batches will be others is said."""
+    from recorded_training import notes
+
+    settings = Rendered(count=16, size=32, samples_per_shard=4, latents=4)
+    render_shards(place / "shards", settings, lambda: folder_backbone)
+    data = (CACHED, *SHARED_DATA)
+    assert main(fit_words(recognizer_file, "one", 1, *data, "--experiment=one")) == 0
+    more = ("--experiment=rest", f"--ckpt_path={only_run('one') / 'checkpoints' / 'last.ckpt'}")
+
+    two = run(fit_words(recognizer_file, "two", 3, *data, *sharded(), *more))
+    assert two.returncode == 0, two.stderr[-2000:]
+    assert "world_size changed since the checkpoint" in two.stderr
+    ranks = [notes(place / "two", rank) for rank in (0, 1)]
+    assert [note["step"] for note in ranks[0]] == [2, 3]
+
+    before = [{"keys": note["keys"]} for note in notes(place / "one")]
+    given = given_together([before + ranks[0], [{"keys": []}, *ranks[1]]])
+    assert main(fit_words(recognizer_file, "alone", 3, CACHED, given, *more)) == 0
+    assert_mean_losses(notes(place / "alone"), ranks)
+
+
 def test_a_sharded_run_goes_on_from_the_parts_that_each_process_saved(
     place: Path, recognizer_file: Path, folder_backbone: Any
 ) -> None:
