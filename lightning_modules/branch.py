@@ -246,18 +246,23 @@ class BranchModule(LightningModule):
         """Refuse a checkpoint that training cannot go on from; the command line asks before it begins.
 
         Where processes share the weights, Lightning fills them past the hooks of `save_only`: what the
-        checkpoint lacks would stay as it was made, or fail later in the optimizer's state. A folder, the
-        checkpoint of many processes, is left to torch, which names what it misses.
+        checkpoint lacks would stay as it was made, or fail later in the optimizer's state. What a folder
+        holds, the checkpoint of many processes, is left to torch, which names what it misses.
 
         Args:
             checkpoint: A file or folder.
             sharded: Whether processes will share the weights.
 
         Raises:
-            ValueError: Its values have other names than those that this module saves, or its optimizer is
-                that of an unshared network.
+            ValueError: Its values have other names than those that this module saves, its optimizer is that
+                of an unshared network, or it is in parts, which only processes that share the weights read.
         """
-        if not checkpoint.is_file():
+        if checkpoint.is_dir():
+            if not sharded:
+                raise ValueError(
+                    f"{checkpoint} is a folder with the parts of a run whose processes shared the weights: "
+                    "go on with ModelParallelStrategy, which also takes data_parallel_size: 1"
+                )
             return
         content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
         refuse_differing(set(self.state_dict()) ^ set(content["state_dict"]), self.title)

@@ -18,6 +18,7 @@ from keyface.benchmark.raw import Pattern, RawFrames, RawSink
 from keyface.benchmark.request import Request
 from keyface.benchmark.sd21 import build_backbone, build_unet
 from keyface.diffusion.backbone import Backbone
+from keyface.diffusion.batches import free_memory
 from keyface.diffusion.editor import FrameStream, VideoEditor
 from keyface.diffusion.precision import accelerate, limit_kernel_cache
 from keyface.files import write_text
@@ -41,6 +42,7 @@ def measure(request: Request) -> dict[str, Any]:
     editor = VideoEditor(backbone, identity, direction, request.settings)
     on_gpu = torch.device(request.device).type == "cuda"
     warm_up(request, backbone, identity, direction)
+    free_memory()
     reset_peak()
     if on_gpu:
         torch.cuda.synchronize()

@@ -11,7 +11,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
 from keyface.diffusion.backbone import Backbone
-from keyface.diffusion.batches import Advance
+from keyface.diffusion.batches import Advance, free_memory
 from keyface.diffusion.clip import Clip
 from keyface.diffusion.denoising import Denoiser
 from keyface.diffusion.frames import FrameStream, TensorFrames
@@ -214,6 +214,7 @@ def _place(scratch: Path | None, state: State | None) -> Iterator[tuple[Scratch,
 @contextmanager
 def _stage(name: str, total: int, seconds: dict[str, float], progress: Progress | None) -> Iterator[Advance]:
     """Time a stage and report how far it is."""
+    free_memory()
     done, started = 0, time.perf_counter()
 
     def advance(units: int) -> None:

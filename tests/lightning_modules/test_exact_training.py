@@ -66,13 +66,13 @@ SHARED_DATA = (
 )
 
 
-def sharded(distributed_checkpoint: bool = False) -> tuple[str, str]:
-    """The options of two processes that share the weights."""
-    sizes = "data_parallel_size: 2, tensor_parallel_size: 1"
+def sharded(distributed_checkpoint: bool = False, processes: int = 2) -> tuple[str, str]:
+    """The options of processes that share the weights."""
+    sizes = f"data_parallel_size: {processes}, tensor_parallel_size: 1"
     saved = f"save_distributed_checkpoint: {str(distributed_checkpoint).lower()}"
     strategy = "lightning.pytorch.strategies.ModelParallelStrategy"
     return (
-        "--trainer.devices=2",
+        f"--trainer.devices={processes}",
         f"--trainer.strategy={{class_path: {strategy}, init_args: {{{sizes}, {saved}}}}}",
     )
 
@@ -289,11 +289,12 @@ def test_one_process_goes_on_as_two_that_share_the_weights(
 
 
 def test_a_sharded_run_goes_on_from_the_parts_that_each_process_saved(
-    place: Path, recognizer_file: Path, folder_backbone: Any
+    place: Path, recognizer_file: Path, folder_backbone: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """In as many processes to the last bit, in one of the kind too; without sharing it is refused."""
     from recorded_training import notes
 
-    settings = Rendered(count=8, size=32, samples_per_shard=4, latents=4)
+    settings = Rendered(count=16, size=32, samples_per_shard=4, latents=4)
     render_shards(place / "shards", settings, lambda: folder_backbone)
     shared = (CACHED, *SHARED_DATA, *sharded(distributed_checkpoint=True))
     whole = run(fit_words(recognizer_file, "whole", 3, *shared, "--experiment=whole", tuning=EXPORTED))
@@ -308,6 +309,19 @@ def test_a_sharded_run_goes_on_from_the_parts_that_each_process_saved(
         assert notes(place / "rest", rank) == notes(place / "whole", rank)[1:]
     ours, theirs = (load_unet(only_run(name) / "export").state_dict() for name in ("rest", "whole"))
     assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+
+    ranks = [notes(place / "whole", rank) for rank in (0, 1)]
+    given = (CACHED, given_together(ranks), f"--ckpt_path={first}")
+    # Without it Lightning would put a sampler of its own before the given batches.
+    single = ("--trainer.use_distributed_sampler=false", *sharded(True, processes=1))
+    alone = run(fit_words(recognizer_file, "alone", 3, *given, *single, tuning=EXPORTED))
+    assert alone.returncode == 0, alone.stderr[-2000:]
+    assert_mean_losses(notes(place / "alone"), [rank[1:] for rank in ranks])
+
+    capsys.readouterr()
+    assert main(fit_words(recognizer_file, "unshared", 3, *given, tuning=EXPORTED)) == 1
+    assert "is a folder with the parts of a run whose processes shared the weights" in capsys.readouterr().err
+    assert not (place / "unshared").exists()
 
 
 def test_a_sharded_branch_edits_at_validation_as_its_export_does(
