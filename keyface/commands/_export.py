@@ -40,11 +40,17 @@ class Branch:
 
         Raises:
             FileNotFoundError: There is none.
-            ValueError: Its card is damaged.
+            ValueError: Its card is damaged, or it is a checkpoint in parts.
         """
         for folder in (place, place / "export"):
             if any((folder / name).is_file() for name in ("adapter_config.json", "config.json")):
                 return cls(folder, _card(folder / "card.json"))
+        if (place / ".metadata").is_file():
+            raise ValueError(
+                f"{place}: a checkpoint in parts, of processes that shared the weights; go on from it with "
+                "`lightning fit --ckpt_path` and ModelParallelStrategy, of which one process is enough: a run "
+                "exports when it ends"
+            )
         raise FileNotFoundError(
             f"{place}: no fine-tuned branch; give a run's folder that has `export` in it, or that folder "
             "(a run writes it when it ends, see tuning.export)"

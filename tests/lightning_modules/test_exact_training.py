@@ -319,6 +319,8 @@ def test_a_sharded_run_goes_on_from_the_parts_that_each_process_saved(
     assert_mean_losses(notes(place / "alone"), [rank[1:] for rank in ranks])
 
     capsys.readouterr()
+    assert main(["export", str(first), "-o", "exported"]) == 1
+    assert "a checkpoint in parts" in capsys.readouterr().err
     assert main(fit_words(recognizer_file, "unshared", 3, *given, tuning=EXPORTED)) == 1
     assert "is a folder with the parts of a run whose processes shared the weights" in capsys.readouterr().err
     assert not (place / "unshared").exists()
