@@ -48,8 +48,8 @@ class Branch:
         if (place / ".metadata").is_file():
             raise ValueError(
                 f"{place}: a checkpoint in parts, of processes that shared the weights; go on from it with "
-                "`lightning fit --ckpt_path` and ModelParallelStrategy, of which one process is enough: a run "
-                "exports when it ends"
+                "`lightning fit --ckpt_path` and ModelParallelStrategy, for which one process is enough: a "
+                "run exports when it ends"
             )
         raise FileNotFoundError(
             f"{place}: no fine-tuned branch; give a run's folder that has `export` in it, or that folder "
