@@ -136,7 +136,7 @@ class TrainingCLI(LightningCLI):
         """Chooses the run's folder and finds the checkpoint that `--ckpt_path last` means."""
         settings = self.config[self.subcommand]
         experiment = settings.runs / (settings.experiment or self.default_experiment)
-        settings.ckpt_path = find_checkpoint(self.checkpoint, experiment)
+        settings.ckpt_path = find_checkpoint(self.checkpoint, settings.runs, experiment)
         if settings.trainer.default_root_dir is None:
             fresh = experiment / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
             settings.trainer.default_root_dir = os.environ.setdefault(RUN_VARIABLE, str(fresh))
@@ -203,17 +203,29 @@ def experiment_name(words: Sequence[str]) -> str:
     return Path(configs[-1]).stem if configs else "default"
 
 
-def find_checkpoint(asked: str | Path | None, experiment: Path) -> str | None:
+def find_checkpoint(asked: str | Path | None, runs: Path, experiment: Path) -> str | None:
     """Returns the path of a checkpoint; "last" is that of the experiment's newest run that has one.
+
+    Args:
+        asked: The user's word.
+        runs: Folder of all runs: only from there may a checkpoint be a folder, to which every process of a
+            sharded run wrote its own part, since torch unpickles some of it.
+        experiment: Folder in it.
 
     Raises:
         FileNotFoundError: There is none; for "last" Lightning would silently start afresh.
+        ValueError: It is a folder from elsewhere.
     """
     if asked is None:
         return None
     if str(asked) != "last":
-        if not Path(asked).exists():  # a folder, if every process of a sharded run wrote its own part
+        if not Path(asked).exists():
             raise FileNotFoundError(f"--ckpt_path {asked}: no such checkpoint")
+        if Path(asked).is_dir() and not Path(asked).resolve().is_relative_to(runs.resolve()):
+            raise ValueError(
+                f"--ckpt_path {asked}: reading a checkpoint that is a folder can run code that is hidden in "
+                f"it, so only those under {runs}/ are taken; --runs names another folder, if you trust it"
+            )
         return str(asked)
     found = sorted(experiment.glob("*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
     if not found:

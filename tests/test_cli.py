@@ -235,6 +235,19 @@ def test_last_without_a_checkpoint_is_refused(folder: Path, capsys: pytest.Captu
     assert not (folder / "runs").exists()
 
 
+def test_a_checkpoint_in_parts_is_taken_from_the_runs_alone(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Lightning would unpickle it."""
+    (folder / "downloaded.ckpt").mkdir()
+    (folder / "runs").mkdir()
+    (folder / "runs" / "linked.ckpt").symlink_to(folder / "downloaded.ckpt")
+    for path in ("downloaded.ckpt", "runs/linked.ckpt", "runs/../downloaded.ckpt"):
+        assert main(["fit", "-c", "base.yaml", "--ckpt_path", path]) == 1
+        (line,) = errors(capsys)
+        assert f"--ckpt_path {path}: reading a checkpoint that is a folder can run code" in line
+
+
 @pytest.mark.parametrize(
     "config",
     [
