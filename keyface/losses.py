@@ -186,6 +186,18 @@ class DirectionLoss(nn.Module):
             reference: y_ref, (B, 3, H, W) in [-1, 1]; None: y0, as in the paper. The autoencoder's round
                 trip of y0 is the other sensible choice: it takes the codec's own error out of Δ_I.
         """
+        # Δ_I is a small difference of features: those of bf16, under autocast, point elsewhere.
+        with torch.autocast(generated.device.type, enabled=False):
+            return self._compare(generated.float(), source, target_prompts, reference_prompts, reference)
+
+    def _compare(
+        self,
+        generated: Tensor,
+        source: Tensor,
+        target_prompts: list[str],
+        reference_prompts: list[str],
+        reference: Tensor | None,
+    ) -> DirectionTerms:
         with torch.no_grad():
             source_features = self.encoder.encode_image(source)
             reference_features = (

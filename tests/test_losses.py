@@ -113,3 +113,30 @@ def test_direction_module_is_finite_at_the_start_of_training() -> None:
     (gradient,) = torch.autograd.grad(terms.total, generated)
     assert gradient.isfinite().all()
     assert gradient.abs().sum() > 0
+
+
+def test_eq_6_is_the_same_under_autocast() -> None:
+    """The direction of a small edit is a small difference, which features of bf16 do not hold."""
+    torch.manual_seed(0)
+    encoder = Projection()
+    source = torch.rand(2, 3, 8, 8) * 2 - 1
+    generated = source + 0.01 * torch.randn_like(source)
+    loss = DirectionLoss(encoder)
+    expected = loss(generated, source, ["a", "b"], ["c", "d"])
+    with torch.autocast("cpu", torch.bfloat16):
+        ours = loss(generated, source, ["a", "b"], ["c", "d"])
+    assert ours == expected
+
+
+class Projection(nn.Module):
+    """A matrix product, which autocast would run in bf16."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3 * 8 * 8, 6)
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        return nn.functional.normalize(self.linear(images.flatten(1)), dim=-1)
+
+    def encode_text(self, texts: list[str]) -> Tensor:
+        return torch.stack([torch.full((6,), float(ord(text))).log() for text in texts])

@@ -53,6 +53,12 @@ def similarity_from_landmarks(landmarks: Tensor, target: Tensor) -> Tensor:
         (B, 2, 3) matrices M, with ``target ≈ M[:, :2] · landmark + M[:, 2]``.
     """
     check_landmarks(landmarks)
+    # Under autocast the products would be bf16, in which pixel coordinates above 256 are 2 apart.
+    with torch.autocast(landmarks.device.type, enabled=False):
+        return _similarity(landmarks, target)
+
+
+def _similarity(landmarks: Tensor, target: Tensor) -> Tensor:
     target = target.to(landmarks).expand_as(landmarks)
     source_mean, target_mean = landmarks.mean(dim=1), target.mean(dim=1)
     p, q = landmarks - source_mean[:, None], target - target_mean[:, None]
@@ -81,11 +87,12 @@ def align(images: Tensor, landmarks: Tensor, size: int = TEMPLATE_SIZE) -> Tenso
     landmarks = landmarks.to(device=images.device, dtype=torch.float32)
     template = torch.tensor(TEMPLATE, device=images.device) * (size / TEMPLATE_SIZE)
     matrix = similarity_from_landmarks(landmarks, template)
-    inverse = torch.linalg.inv(matrix[:, :, :2])
     steps = torch.arange(size, device=images.device, dtype=torch.float32)
     ys, xs = torch.meshgrid(steps, steps, indexing="ij")
     crop_points = torch.stack([xs, ys], dim=-1).view(1, -1, 2)
-    image_points = (crop_points - matrix[:, None, :, 2]) @ inverse.transpose(1, 2)
+    with torch.autocast(images.device.type, enabled=False):
+        inverse = torch.linalg.inv(matrix[:, :, :2])
+        image_points = (crop_points - matrix[:, None, :, 2]) @ inverse.transpose(1, 2)
     height, width = images.shape[-2:]
     extent = torch.tensor([width - 1, height - 1], device=images.device, dtype=torch.float32)
     grid = (2 * image_points / extent - 1).view(-1, size, size, 2)

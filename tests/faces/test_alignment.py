@@ -6,6 +6,7 @@ import torch
 from skimage.transform import SimilarityTransform
 
 from keyface.faces.alignment import TEMPLATE, align, similarity_from_landmarks
+from keyface.faces.crops import crop_squares
 
 TARGET = torch.tensor(TEMPLATE)
 
@@ -44,6 +45,21 @@ def test_align_shifts_by_whole_pixels_and_fills_with_black() -> None:
     crop = align(images, TARGET[None] + torch.tensor([10.0, 0.0]))  # the face stands 10 px to the right
     torch.testing.assert_close(crop[..., :102], images[..., 10:], atol=1e-4, rtol=0)
     assert torch.allclose(crop[..., 103:], torch.tensor(-1.0))
+
+
+def test_faces_are_cut_under_autocast_as_without() -> None:
+    """Faces of 512 pixels, whose coordinates bf16 cannot hold."""
+    images = torch.rand(2, 3, 512, 512, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    landmarks = torch.cat(
+        [posed_landmarks(0.2, 3.0, (120.3, 60.7)), posed_landmarks(-0.3, 2.5, (90.0, 150.1))]
+    )
+    squares = torch.tensor([[130.3, 70.7, 301.9], [260.1, 255.3, 210.7]])
+    expected = align(images, landmarks), crop_squares(images, squares, 160)
+    matrix = similarity_from_landmarks(landmarks, TARGET)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(align(images, landmarks), expected[0])
+        assert torch.equal(crop_squares(images, squares, 160), expected[1])
+        assert torch.equal(similarity_from_landmarks(landmarks, TARGET), matrix)
 
 
 def test_gradients_reach_the_image() -> None:

@@ -35,7 +35,8 @@ class FaceFinder(nn.Module):
         """Returns landmarks (B, 5, 2) in pixels (x, y) of square images (B, 3, S, S) in [-1, 1]."""
         side = images.shape[-1]
         small = F.interpolate(images, (_SIDE, _SIDE), mode="area") if side != _SIDE else images
-        x, y, turn, size = self.head(self.body(small).flatten(1)).tanh().unbind(1)
+        with torch.autocast(images.device.type, enabled=False):  # half a pixel is lost in bf16
+            x, y, turn, size = self.head(self.body(small.float()).flatten(1)).tanh().unbind(1)
         template = torch.tensor(TEMPLATE, device=images.device) / TEMPLATE_SIZE
         points = template - template.mean(0)
         scale, angle = _SCALE * (0.5 * size).exp(), 0.8 * turn
