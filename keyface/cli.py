@@ -173,7 +173,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ArgumentError as error:
         print(f"keyface: error: {parsing_error(str(error))}", file=sys.stderr)
         return 2
-    except (ValueError, LookupError, OSError, ImportError) as error:
+    except (ValueError, LookupError, OSError, ImportError, FloatingPointError) as error:
         if os.environ.get(DEBUG_VARIABLE):
             raise
         print(f"keyface: error: {one_line(error)}", file=sys.stderr)

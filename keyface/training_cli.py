@@ -13,7 +13,7 @@ import secrets
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.strategies import ModelParallelStrategy
+from omegaconf import OmegaConf
 
 from keyface.cli import COMMANDS, TRAINING, add_commands
 
@@ -117,7 +118,10 @@ class TrainingCLI(LightningCLI):
         """Adds where runs go; `--trainer.default_root_dir` overrides both."""
         parser.add_argument("--runs", type=Path, default=Path("runs"), help="Folder of all runs.")
         parser.add_argument(
-            "--experiment", type=str, default=None, help="Folder in it; default: the last config file's name."
+            "--experiment",
+            type=str,
+            default=None,
+            help="Folder in it; default: name of the config of the model.",
         )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
@@ -188,19 +192,31 @@ def with_checkpoints(callbacks: Callback | list[Callback] | None, monitor: str |
     # An interrupted run, by Ctrl-C or by an error, leaves where it stood.
     kept: dict[str, Any] = {"save_last": True, "save_top_k": 3, "save_on_exception": True}
     if monitor is None:
-        return [*chosen, ModelCheckpoint(**kept, monitor="step", mode="max")]
-    return [*chosen, ModelCheckpoint(**kept, monitor=monitor)]
+        return [*chosen, RunCheckpoint(**kept, monitor="step", mode="max")]
+    return [*chosen, RunCheckpoint(**kept, monitor=monitor)]
+
+
+class RunCheckpoint(ModelCheckpoint):
+    """Saves a run's checkpoints, and after an error where it stood, unless it is the model that diverged."""
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Saves, or leaves the last checkpoint where the model refuses to save what is not finite."""
+        with suppress(FloatingPointError):  # the exception itself is the one to be told, and loggers closed
+            super().on_exception(trainer, pl_module, exception)
 
 
 def experiment_name(words: Sequence[str]) -> str:
-    """Returns the last config file's name without its suffix, or "default" where none was given.
+    """Returns the name, without suffix, of the last config file that sets `model`.
 
-    It is read from the command line, since interpolation drops the files' names from the parsed config.
+    What is laid over it, such as W&B's settings, makes no other experiment. Where none sets it, it is the
+    last file's name; "default" where none was given. Names are read from the command line, since
+    interpolation drops them from the parsed config.
     """
     options = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     options.add_argument("-c", "--config", action="append", default=[])
     configs = options.parse_known_args(words)[0].config
-    return Path(configs[-1]).stem if configs else "default"
+    models = [config for config in configs if "model" in OmegaConf.load(config)]
+    return Path((models or configs)[-1]).stem if configs else "default"
 
 
 def find_checkpoint(asked: str | Path | None, runs: Path, experiment: Path) -> str | None:

@@ -16,8 +16,11 @@ from torch.utils.checkpoint import checkpoint
 from keyface.diffusion.backbone import Backbone
 from keyface.lightning_modules.checkpoint import (
     arguments_of,
+    last_saved,
+    nonfinite_parts,
     plain,
     refuse_differing,
+    refuse_other_branch,
     refuse_unshared,
     save_only,
 )
@@ -183,9 +186,17 @@ class BranchModule(LightningModule):
         if self._nonfinite_in_a_row >= self.tuning.max_nonfinite:
             raise FloatingPointError(
                 f"{self.title}: {self._nonfinite_in_a_row} losses in a row were not finite, up to step "
-                f"{self.global_step}; lower the learning rate, clip gradients or use fp32, and resume from "
-                "the last checkpoint"
+                f"{self.global_step}; {self._way_out()}"
             )
+
+    def _way_out(self) -> str:
+        """Say what to do about a diverged run; every checkpoint that it saved is finite."""
+        saved = last_saved(self.trainer)
+        return "lower the learning rate, clip gradients or use fp32, and " + (
+            "begin anew: this run has saved no checkpoint"
+            if saved is None
+            else f"go on from its last finite checkpoint, --ckpt_path {saved}"
+        )
 
     def on_train_start(self) -> None:
         """Begin counting."""
@@ -239,8 +250,23 @@ class BranchModule(LightningModule):
         return name.startswith("ema.")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Remember how much was seen."""
+        """Remember whose it is and how much was seen.
+
+        Raises:
+            FloatingPointError: Weights, their average or the optimizer's state are not finite: nothing is
+                written, and the checkpoint before stays.
+        """
+        checkpoint["branch"] = self.title
         checkpoint["samples_seen"] = self.samples_seen
+        broken = nonfinite_parts(checkpoint)
+        # Where processes share the weights, each may look at a part alone; else all hold the same values.
+        all_finite = self._all_processes(not broken) if is_sharded(self.unet) else not broken
+        if not all_finite:
+            what = ", ".join(broken) or "another process' part of them"
+            raise FloatingPointError(
+                f"{self.title}: diverged by step {self.global_step}, nothing saved (not finite: {what}); "
+                + self._way_out()
+            )
 
     def check_checkpoint(self, checkpoint: Path, sharded: bool) -> None:
         """Refuse a checkpoint that training cannot go on from; the command line asks before it begins.
@@ -254,8 +280,9 @@ class BranchModule(LightningModule):
             sharded: Whether processes will share the weights.
 
         Raises:
-            ValueError: Its values have other names than those that this module saves, its optimizer is that
-                of an unshared network, or it is in parts, which only processes that share the weights read.
+            ValueError: It is another branch's, its values have other names than those that this module
+                saves, its optimizer is that of an unshared network, or it is in parts, which only processes
+                that share the weights read.
         """
         if checkpoint.is_dir():
             if not sharded:
@@ -265,18 +292,21 @@ class BranchModule(LightningModule):
                 )
             return
         content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+        refuse_other_branch(content, self, self.title)
         refuse_differing(set(self.state_dict()) ^ set(content["state_dict"]), self.title)
         if sharded:
             refuse_unshared(content["optimizer_states"], self)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on counting."""
+        """Go on counting; refuse what another branch saved, also in parts and without the command line."""
+        refuse_other_branch(checkpoint, self, self.title)
         self.samples_seen = int(checkpoint["samples_seen"])
 
     def on_fit_end(self) -> None:
         """Export the tuned U-Net to the run's folder."""
+        folder = self.trainer.log_dir  # asked on every process, since they agree on it together
         if self.tuning.export and (self.trainer.is_global_zero or is_sharded(self.unet)):
-            self.export(Path(self.trainer.log_dir or self.trainer.default_root_dir) / "export")
+            self.export(Path(folder or self.trainer.default_root_dir) / "export")
 
     def export(self, folder: Path | str) -> Path:
         """Write the averaged U-Net, whole or its adapter, as safetensors with a model card.

@@ -6,7 +6,13 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+from torch.utils._pytree import tree_leaves
 
 PLAIN = (str, int, float, bool, list, dict, type(None))
 
@@ -65,6 +71,68 @@ def save_only(module: nn.Module, is_saved: Callable[[str], bool], title: str) ->
     untyped: Any = module  # torch leaves these two methods without types
     untyped.register_state_dict_post_hook(leave_out)
     untyped.register_load_state_dict_post_hook(refuse_others)
+
+
+def nonfinite_parts(checkpoint: Mapping[str, Any]) -> list[str]:
+    """Name the parts of a checkpoint that hold NaN or infinity: weights, their average, optimizer state."""
+    weights: Mapping[str, Any] = checkpoint["state_dict"]
+    parts = {
+        "weights": [value for name, value in weights.items() if not name.startswith("ema.")],
+        "their average": [value for name, value in weights.items() if name.startswith("ema.")],
+        "optimizer state": checkpoint.get("optimizer_states", []),
+    }
+    return [name for name, values in parts.items() if not all(map(_is_finite, tree_leaves(values)))]
+
+
+def _is_finite(value: object) -> bool:
+    if isinstance(value, DTensor):
+        value = value.to_local()
+    return not isinstance(value, Tensor) or bool(torch.isfinite(value).all())
+
+
+def last_saved(trainer: Trainer) -> Path | None:
+    """The newest checkpoint that a run's callbacks have saved; None where there is none."""
+    # Lightning notes a path before it writes there.
+    paths = [
+        Path(path)
+        for callback in trainer.checkpoint_callbacks
+        if isinstance(callback, ModelCheckpoint)
+        for path in (*callback.best_k_models, callback.best_model_path, callback.last_model_path)
+        if path and Path(path).exists()
+    ]
+    return max(paths, key=lambda path: (path.stat().st_mtime, path.stem == "last"), default=None)
+
+
+def refuse_other_branch(checkpoint: Mapping[str, Any], module: nn.Module, title: str) -> None:
+    """Say that a checkpoint is not this branch's: both have the same networks, so the weights would fit.
+
+    Checkpoints of earlier versions do not say whose they are; the names of their hyper-parameters do, as
+    each branch has some that the other lacks.
+
+    Args:
+        checkpoint: Its content.
+        module: The branch that is to go on.
+        title: Names it.
+
+    Raises:
+        ValueError: It is another's.
+    """
+    whose = checkpoint.get("branch")
+    if whose is None:
+        foreign = set(checkpoint.get("hyper_parameters", {})) - set(
+            inspect.signature(type(module)).parameters
+        )
+        whose = f"another module, with {min(foreign)}" if foreign else title
+        if not foreign:
+            rank_zero_warn(
+                f"{title}: the checkpoint is of an earlier version and names no branch; its settings "
+                "are those of this branch, so it is taken"
+            )
+    if whose != title:
+        raise ValueError(
+            f"{title}: the checkpoint is that of {whose}; name one of this branch by --ckpt_path, or the "
+            "experiment that has it by --experiment"
+        )
 
 
 def refuse_unshared(optimizer_states: Sequence[Mapping[str, Any]], module: nn.Module) -> None:

@@ -171,7 +171,7 @@ def test_a_run_leaves_its_record(folder: Path, capsys: pytest.CaptureFixture[str
         "trainer:\n  max_steps: 3\n  limit_train_batches: ${trainer.max_steps}\nseed_everything: 11\n"
     )
     assert main(["fit", "-c", "base.yaml", "--config", "later.yaml"]) == 0
-    (run,) = runs(folder, "later")
+    (run,) = runs(folder, "base")
     config = yaml.safe_load((run / "config.yaml").read_text())
     assert config["trainer"]["max_steps"] == 3, "the later config wins"
     assert config["trainer"]["limit_train_batches"] == 3, "interpolated over files"
@@ -188,11 +188,26 @@ def test_a_run_leaves_its_record(folder: Path, capsys: pytest.CaptureFixture[str
         )
         == 0
     )
-    resumed = next(path for path in runs(folder, "later") if path != run)
+    resumed = next(path for path in runs(folder, "base") if path != run)
     assert list((resumed / "checkpoints").glob("*step=5.ckpt")), "it went on from step 3 to 5"
     assert list((run / "checkpoints").glob("*step=3.ckpt")), "the earlier run stays as it was"
-    assert main(["validate", "-c", "base.yaml", "--experiment", "later", "--ckpt_path", "last"]) == 0
+    assert main(["validate", "-c", "base.yaml", "--experiment", "base", "--ckpt_path", "last"]) == 0
     assert cli.os.environ.get("KEYFACE_RUN") is None
+
+
+def test_an_experiment_is_named_after_the_config_of_its_model(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else what is laid over every run, as W&B's settings are, would bring them all into one folder."""
+    (folder / "over.yaml").write_text("trainer: {max_steps: 1}\n")
+    (folder / "other.yaml").write_text(BASE)
+    assert main(["fit", "-c", "base.yaml", "-c", "over.yaml"]) == 0
+    assert len(runs(folder, "base")) == 1
+    assert main(["fit", "-c", "other.yaml", "-c", "over.yaml", "--ckpt_path", "last"]) == 1
+    assert "no checkpoint under runs/other/" in errors(capsys)[0]
+    (folder / "named.yaml").write_text("experiment: mine\n")
+    assert main(["fit", "-c", "base.yaml", "-c", "named.yaml", "-c", "over.yaml"]) == 0
+    assert len(runs(folder, "mine")) == 1
 
 
 # Lightning resumes after the validation that the checkpoint was saved in, and misses its figures once.

@@ -1,13 +1,16 @@
 """A tiny backbone and tiny frozen networks of the right classes, and a batch for them."""
 
+import json
 import warnings
 from pathlib import Path
 from typing import Any
 
+import open_clip
 import pytest
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
@@ -31,6 +34,11 @@ WORDS = [
     "smiling",
 ]
 SIZE = 32
+TINY_CLIP = {
+    "embed_dim": 8,
+    "vision_cfg": {"image_size": 32, "layers": 1, "width": 16, "head_width": 8, "patch_size": 16},
+    "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 8, "heads": 1, "layers": 1},
+}
 
 
 def tiny_backbone(prediction_type: str = "v_prediction") -> Backbone:
@@ -181,3 +189,15 @@ def recognizer_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
             dynamo=False,
         )
     return path
+
+
+@pytest.fixture(scope="session")
+def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tiny OpenCLIP model's name and a file with random weights: "name:path"."""
+    folder: Path = tmp_path_factory.mktemp("clip")
+    (folder / "keyface-tiny.json").write_text(json.dumps(TINY_CLIP))
+    open_clip.add_model_config(folder)
+    torch.manual_seed(0)
+    weights = open_clip.create_model("keyface-tiny", load_weights=False).state_dict()
+    save_file(weights, folder / "weights.safetensors")
+    return f"keyface-tiny:{folder / 'weights.safetensors'}"

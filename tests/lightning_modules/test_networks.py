@@ -1,4 +1,3 @@
-import json
 import math
 import shutil
 from pathlib import Path
@@ -7,7 +6,6 @@ from typing import Any
 import open_clip
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 from keyface.diffusion.backbone import Backbone
@@ -23,24 +21,6 @@ from keyface.lightning_modules.networks import (
     only_modules,
 )
 from keyface.weights import MissingWeightsError, catalogue
-
-TINY_CLIP = {
-    "embed_dim": 8,
-    "vision_cfg": {"image_size": 32, "layers": 1, "width": 16, "head_width": 8, "patch_size": 16},
-    "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 8, "heads": 1, "layers": 1},
-}
-
-
-@pytest.fixture(scope="module")
-def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A tiny OpenCLIP model's name and a file with random weights: "name:path"."""
-    folder: Path = tmp_path_factory.mktemp("clip")
-    (folder / "keyface-tiny.json").write_text(json.dumps(TINY_CLIP))
-    open_clip.add_model_config(folder)
-    torch.manual_seed(0)
-    weights = open_clip.create_model("keyface-tiny", load_weights=False).state_dict()
-    save_file(weights, folder / "weights.safetensors")
-    return f"keyface-tiny:{folder / 'weights.safetensors'}"
 
 
 def test_open_clip_embeds_as_its_own_preprocessing_does(tiny_clip: str) -> None:

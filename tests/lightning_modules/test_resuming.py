@@ -1,0 +1,139 @@
+"""What a branch saves and goes on from: its own checkpoints, with nothing in them that is not finite."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader
+
+from keyface.diffusion.backbone import Backbone
+from keyface.lightning_modules.branch import BranchModule
+from keyface.lightning_modules.checkpoint import nonfinite_parts
+from keyface.lightning_modules.direction import DirectionModule
+from keyface.lightning_modules.identity import IdentityModule
+from keyface.lightning_modules.lora import Tuning
+from keyface.lightning_modules.sampling import NoisyInput
+from keyface.training_cli import with_checkpoints
+
+pytestmark = [
+    # Advice on data loader workers and on skipped steps, which tiny runs do not heed.
+    pytest.mark.filterwarnings("ignore::lightning.fabric.utilities.warnings.PossibleUserWarning"),
+    pytest.mark.filterwarnings("ignore:`training_step` returned `None`"),
+]
+
+NOISE = NoisyInput(source="noise")
+TUNING = Tuning(ema_decay=0.5, export=False)
+
+
+def fit(
+    module: BranchModule,
+    batches: list[dict[str, Any]],
+    folder: Path,
+    callbacks: list[Callback],
+    **options: Any,
+) -> None:
+    trainer = Trainer(
+        accelerator="cpu",
+        default_root_dir=folder,
+        max_steps=8,
+        limit_val_batches=0,
+        logger=False,
+        callbacks=callbacks,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, DataLoader(batches, batch_size=None), **options)
+
+
+def diverging(backbone: Backbone, recognizer: nn.Module, at: int) -> IdentityModule:
+    """ε1 whose learning rate is infinite in one step: a finite loss, and weights that are not."""
+    return IdentityModule(
+        backbone,
+        recognizer,
+        noisy_input=NOISE,
+        tuning=TUNING,
+        lr_scheduler=lambda optimizer: LambdaLR(optimizer, lambda step: math.inf if step == at - 1 else 1.0),
+    )
+
+
+def saved(folder: Path) -> dict[str, dict[str, Any]]:
+    """Checkpoints by name."""
+    return {path.stem: torch.load(path, weights_only=True) for path in folder.rglob("*.ckpt")}
+
+
+def test_a_diverged_run_keeps_its_last_finite_checkpoint_and_names_it(
+    backbone: Backbone, recognizer: nn.Module, batch: dict[str, Any], tmp_path: Path
+) -> None:
+    every_step = ModelCheckpoint(
+        every_n_train_steps=1, save_last=True, save_top_k=-1, monitor="step", mode="max"
+    )
+    with pytest.raises(
+        FloatingPointError, match=r"by step 3, .*finite: weights, their average.*/last\.ckpt$"
+    ):
+        fit(diverging(backbone, recognizer, at=3), [batch] * 4, tmp_path, [every_step])
+    checkpoints = saved(tmp_path)
+    assert set(checkpoints) == {"epoch=0-step=1", "epoch=0-step=2", "last"}
+    assert all(nonfinite_parts(content) == [] for content in checkpoints.values())
+    assert checkpoints["last"]["global_step"] == 2
+
+
+def test_an_exception_saves_nothing_that_is_not_finite(
+    backbone: Backbone, recognizer: nn.Module, batch: dict[str, Any], tmp_path: Path
+) -> None:
+    """The command line's own callback, in a run whose losses follow its weights before an epoch ends."""
+    with pytest.raises(FloatingPointError, match=r"3 losses in a row .* has saved no checkpoint"):
+        fit(diverging(backbone, recognizer, at=2), [batch] * 8, tmp_path, with_checkpoints(None, None))
+    assert saved(tmp_path) == {}
+
+    (tmp_path / "finite").mkdir()
+    bad = {**batch, "image": torch.full_like(batch["image"], math.nan)}
+    unharmed = IdentityModule(backbone, recognizer, noisy_input=NOISE, tuning=TUNING)
+    with pytest.raises(FloatingPointError, match="3 losses in a row"):
+        fit(unharmed, [batch, bad, bad, bad], tmp_path / "finite", with_checkpoints(None, None))
+    assert nonfinite_parts(saved(tmp_path)["last"]) == [], "weights that are fine are kept"
+
+
+def test_parts_that_are_not_finite_are_named() -> None:
+    bad = torch.tensor([0.0, math.inf])
+    content = {"state_dict": {"unet.a": torch.ones(2), "ema.a": torch.ones(2)}, "optimizer_states": []}
+    assert nonfinite_parts(content) == []
+    adam = [{"state": {0: {"step": torch.tensor(1.0), "exp_avg_sq": bad}}, "param_groups": [{"lr": 0.1}]}]
+    assert nonfinite_parts({**content, "optimizer_states": adam}) == ["optimizer state"]
+    averaged = {"state_dict": {"unet.a": torch.ones(2), "ema.a": bad * math.nan}}
+    assert nonfinite_parts(averaged) == ["their average"]
+
+
+def test_the_other_branch_s_checkpoint_is_refused(
+    backbone: Backbone, recognizer: nn.Module, encoder: nn.Module, batch: dict[str, Any], tmp_path: Path
+) -> None:
+    def module(kind: type[BranchModule], network: nn.Module) -> BranchModule:
+        built: BranchModule = kind(backbone, network, noisy_input=NOISE, tuning=TUNING)  # type: ignore[call-arg, arg-type]
+        return built
+
+    steps = with_checkpoints(None, None)
+    fit(module(DirectionModule, encoder), [batch], tmp_path, steps)
+    (path,) = tmp_path.rglob("last.ckpt")
+    start = module(IdentityModule, recognizer)
+    before = start.unet.conv_in.weight.detach().clone()
+    for ask in (
+        lambda: start.check_checkpoint(path, sharded=False),
+        lambda: fit(start, [batch], tmp_path / "other", [], ckpt_path=path),
+    ):
+        with pytest.raises(ValueError, match=r"\(ε1\): the checkpoint is that of Editing branch \(ε2\)"):
+            ask()
+    assert torch.equal(start.unet.conv_in.weight, before)
+    module(DirectionModule, encoder).check_checkpoint(path, sharded=False)
+
+    content = torch.load(path, weights_only=True)
+    del content["branch"]
+    torch.save(content, path)
+    with pytest.raises(ValueError, match="that of another module, with categories"):
+        start.check_checkpoint(path, sharded=False)
+    with pytest.warns(UserWarning, match="earlier version and names no branch"):
+        module(DirectionModule, encoder).check_checkpoint(path, sharded=False)
