@@ -189,7 +189,9 @@ def by_hand(backbone, identity, direction, settings, frames, keyframes, seen):
         second.seen, second.blend = seen, None
         stepped = {}
         x = torch.stack([at[k] for k in keys])
-        for k, cleaner in zip(keys, scheduler.step(guided(x, timestep), timestep, x).prev_sample, strict=True):
+        for k, cleaner in zip(
+            keys, scheduler.step(guided(x, timestep), timestep, x).prev_sample, strict=True
+        ):
             stepped[k] = cleaner
         if with_others:
             outputs = {n: kept["output"].unflatten(0, (2, -1)) for n, kept in second.projections.items()}
@@ -243,4 +245,6 @@ def test_edited_frames(backbone, make_unet, frames, propagation, mode, windows):
     expected = by_hand(base, identity, direction, settings, frames, report.keyframes, seen)
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
     untouched = base.decode_latents(base.encode_images(frames)).clamp(-1, 1)
-    assert (found - untouched).abs().amax(dim=(1, 2, 3)).min() > 0.05, "an edit that is too weak proves nothing"
+    assert (found - untouched).abs().amax(dim=(1, 2, 3)).min() > 0.05, (
+        "an edit that is too weak proves nothing"
+    )
