@@ -159,13 +159,13 @@ def by_hand(backbone, identity, direction, settings, frames, keyframes, seen):
         cells = {k: edit.flatten(1).T for k, edit in edits.items()}
         return blended(cells, f).T.reshape(next(iter(edits.values())).shape)
 
-    def guided(x, timestep):
+    def guided(x, timestep, on):
         out = direction(
             torch.cat([x, x]),
             timestep,
             encoder_hidden_states=torch.cat([source.expand(len(x), -1, -1), target.expand(len(x), -1, -1)]),
         ).sample
-        return out[: len(x)] + SCALE * (out[len(x) :] - out[: len(x)])
+        return out[: len(x)] + SCALE * (out[len(x) :] - out[: len(x)]) if on else out[len(x) :]
 
     first, second = Plain(identity), Plain(direction)
     first.seen = [[i] for i in range(count)]
@@ -174,6 +174,7 @@ def by_hand(backbone, identity, direction, settings, frames, keyframes, seen):
     wanted = {"qk": ("to_q", "to_k"), "kv": ("to_k", "to_v"), "output": ("output",)}[settings.injection.mode]
     for step, timestep in enumerate(timesteps):
         level = STEPS - step
+        on = settings.guidance_from <= step / STEPS < settings.guidance_until
         with_others = not in_latents and step >= STEPS // 2
         if with_others and step == STEPS // 2:
             edits = {k: at[k] - inverted[level][k] for k in keys}
@@ -190,7 +191,7 @@ def by_hand(backbone, identity, direction, settings, frames, keyframes, seen):
         stepped = {}
         x = torch.stack([at[k] for k in keys])
         for k, cleaner in zip(
-            keys, scheduler.step(guided(x, timestep), timestep, x).prev_sample, strict=True
+            keys, scheduler.step(guided(x, timestep, on), timestep, x).prev_sample, strict=True
         ):
             stepped[k] = cleaner
         if with_others:
@@ -199,7 +200,7 @@ def by_hand(backbone, identity, direction, settings, frames, keyframes, seen):
                 [blended({k: outputs[name][:, i] for i, k in enumerate(keys)}, f) for f in others], dim=1
             )
             x = torch.stack([at[f] for f in others])
-            cleaner = scheduler.step(guided(x, timestep), timestep, x).prev_sample
+            cleaner = scheduler.step(guided(x, timestep, on), timestep, x).prev_sample
             stepped |= dict(zip(others, cleaner, strict=True))
         at |= stepped
     if in_latents:
@@ -218,8 +219,9 @@ def by_hand(backbone, identity, direction, settings, frames, keyframes, seen):
         (TOKENS, "kv", {"window": 8}),
         (TOKENS, "output", {"joint_attention": False}),
         (LATENT, "qk", {"window": 8}),
+        (LATENT, "qk", {"window": 8, "guidance_from": 0.25, "guidance_until": 0.75}),
     ],
-    ids=["tokens", "windows with an anchor", "kv", "output, frame by frame", "latent"],
+    ids=["tokens", "windows with an anchor", "kv", "output, frame by frame", "latent", "guided for a while"],
 )
 def test_edited_frames(backbone, make_unet, frames, propagation, mode, windows):
     base = copy.copy(backbone)
