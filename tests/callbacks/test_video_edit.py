@@ -10,9 +10,13 @@ from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from keyface.callbacks.clips import miniature_examples
 from keyface.callbacks.video_edit import VideoEditCallback
 from keyface.diffusion.backbone import Backbone
+from keyface.diffusion.editor import VideoEditor
 from keyface.diffusion.settings import EditSettings
+from keyface.metrics.temporal import temporal_loss
+from keyface.plugins import edits
 from keyface.video import VideoReader, write_clip
 
 pytestmark = [
@@ -23,6 +27,10 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*in eval mode at the start of training.*"),
 ]
 FAST = EditSettings(steps=2, interval=2, guidance_scale=2.0)
+
+
+def unit(vectors: Tensor) -> Tensor:
+    return vectors / vectors.square().sum(dim=-1, keepdim=True).sqrt()
 
 
 class MeanColour(nn.Module):
@@ -41,6 +49,13 @@ class LengthAndColour(nn.Module):
 
     def encode_text(self, texts: list[str]) -> Tensor:
         return nn.functional.normalize(torch.tensor([[1.0, len(text), 3.0] for text in texts]), dim=-1)
+
+
+class LettersAndColour(LengthAndColour):
+    """Tells "with" and "wearing" from "without", which may be as long."""
+
+    def encode_text(self, texts: list[str]) -> Tensor:
+        return unit(torch.tensor([[2.0, text.count("e"), text.count("t")] for text in texts]))
 
 
 class TinyBranch(LightningModule):
@@ -112,6 +127,43 @@ def test_edits_at_validation_and_leaves_files_and_curves(tiny_backbone: Backbone
         assert -1 <= float(row["edit/direction_similarity"]) <= 1
         assert float(row["edit/temporal_loss"]) > 0
         assert float(row["edit/reconstruction_psnr"]) > 0
+
+
+def test_curves_are_measures_of_the_edited_clip_against_its_source(
+    tiny_backbone: Backbone, tmp_path: Path
+) -> None:
+    """The clip edited once more, outside the callback, and measured by formula."""
+    module = TinyBranch(tiny_backbone)
+    torch.manual_seed(3)
+    module.unet = type(tiny_backbone.unet).from_config(tiny_backbone.unet.config).eval()
+    fit(module, callback(image_text=LettersAndColour()), tmp_path, epochs=1)
+    with (tmp_path / "run" / "metrics.csv").open() as file:
+        (row,) = [row for row in csv.DictReader(file) if row["edit/identity_distance"]]
+
+    (example,) = miniature_examples([edits["glasses"]], clips=1, frames=4, size=32, seed=0)
+    editor = VideoEditor(tiny_backbone, direction=module.unet, settings=FAST)
+    edited, report = editor.edit_frames(example.frames, example.prompts)
+    colours = [unit(each.mean(dim=(2, 3)) + 2) for each in (edited, example.frames)]
+    clips = [unit(each.mean(dim=0)) for each in colours]
+    distance = 1 - float(clips[0] @ clips[1])
+    assert distance > 1e-3
+    assert float(row["edit/identity_distance/colour"]) == pytest.approx(distance, rel=1e-2)
+    texts = LettersAndColour().encode_text([example.prompts.target, example.prompts.source])
+    cosines = unit(colours[0] - colours[1]) @ unit(texts[0] - texts[1])
+    assert abs(float(cosines.mean())) > 0.05
+    assert float(row["edit/direction_similarity"]) == pytest.approx(float(cosines.mean()), abs=1e-3)
+    assert example.flow is not None
+    flicker = float(temporal_loss(edited, example.flow, example.valid))
+    assert float(row["edit/temporal_loss"]) == pytest.approx(flicker, rel=1e-3)
+    assert float(row["edit/reconstruction_psnr"]) == pytest.approx(report.reconstruction_psnr, rel=1e-3)
+
+    (path,) = (tmp_path / "run" / "edits" / "step-000002").glob("*.mp4")
+    shown = next(VideoReader(path).chunks(4))
+    halves = [shown[..., :32], shown[..., 32:]]
+    for half, clip, other in zip(
+        halves, (example.frames, edited), (edited, example.frames), strict=True
+    ):  # colours are subsampled and compressed in the file
+        assert (half - clip).abs().mean() < 0.4 * (half - other).abs().mean()
 
 
 def test_the_trained_branch_takes_its_place(tiny_backbone: Backbone) -> None:

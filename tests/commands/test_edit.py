@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import cast
 
 import av
+import numpy as np
 import pytest
 import torch
 
@@ -191,6 +192,32 @@ def test_pasting_leaves_the_rest_bit_equal(tmp_path: Path) -> None:
         assert not changed[:, :, 42:].any()
         assert torch.allclose(pasted[:, :, 12:28, 18:34], -originals[:, :, 12:28, 18:34], atol=1e-6)
     assert torch.equal(resize(squares, 32), squares)
+
+
+@pytest.mark.parametrize(("x", "y"), [(10, 4), (0, 8)], ids=["inside", "at the left and lower edge"])
+def test_a_pasted_frame_is_source_and_edit_mixed_by_the_mask(tmp_path: Path, x: int, y: int) -> None:
+    """s + m (e − s), where m rises to 1 within 2 pixels of a 32 pixel square but at the frame's own edges."""
+    random = np.random.default_rng(1)
+    frames = torch.from_numpy(random.uniform(-1, 1, (3, 3, 40, 60)).astype(np.float32))
+    write_clip(tmp_path / "a.mp4", frames, fps=10)
+    reader = VideoReader(tmp_path / "a.mp4")
+    source = next(reader.chunks(3)).numpy()
+    edit = random.uniform(-1, 1, (3, 3, 32, 32)).astype(np.float32)
+    inwards = np.minimum(np.arange(1, 33) / 3, 1)  # 1/3, 2/3, 1, 1, …
+    across = inwards[::-1] * (inwards if x > 0 else 1)
+    down = inwards * (inwards[::-1] if y + 32 < 40 else 1)
+    mask = down[:, None] * across[None, :]
+    assert mask.min() < 0.34
+    square = np.s_[..., y : y + 32, x : x + 32]
+    expected = source.copy()
+    expected[square] = source[square] + mask * (edit - source[square])
+
+    originals, pasted = Paster(reader, Crop(x, y, 32)).paste(torch.from_numpy(edit))
+    assert np.array_equal(originals.numpy(), source)
+    np.testing.assert_allclose(pasted.numpy(), expected, rtol=0, atol=1e-6)
+    outside = np.ones((40, 60), dtype=bool)
+    outside[square] = False
+    assert np.array_equal(pasted.numpy()[..., outside], source[..., outside])
 
 
 @pytest.mark.parametrize(

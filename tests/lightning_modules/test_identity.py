@@ -10,6 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from keyface.diffusion.backbone import Backbone, load_unet
+from keyface.lightning_modules.branch import Losses
 from keyface.lightning_modules.identity import IdentityModule
 from keyface.lightning_modules.lora import Lora, Tuning
 from keyface.lightning_modules.networks import Evaluators
@@ -103,6 +104,30 @@ def test_training_changes_the_network_and_not_the_base(
     assert module.samples_seen == 4
     assert {"train/loss", "val/loss", "val/pixel", "val/identity"} <= set(module.trainer.callback_metrics)
     assert not module.frozen.training
+
+
+def test_every_step_draws_anew_and_every_seed_its_own(
+    backbone: Backbone, recognizer: nn.Module, batch: dict[str, Any], tmp_path: Path
+) -> None:
+    class Watched(IdentityModule):
+        def losses(self, batch: dict[str, Any], generator: torch.Generator) -> Losses:
+            drawn.append(torch.rand(1, generator=generator).item())
+            return super().losses(batch, generator)
+
+    runs = []
+    for seed in (0, 0, 1):
+        drawn: list[float] = []
+        module = Watched(
+            backbone,
+            recognizer,
+            noisy_input=NoisyInput(source="noise"),
+            tuning=Tuning(ema_decay=None, export=False),
+            seed=seed,
+        )
+        fit(module, trainer(tmp_path, 2, limit_val_batches=0), batch)
+        runs.append(drawn)
+    assert runs[0] == runs[1]
+    assert len({*runs[0], *runs[2]}) == 4
 
 
 def test_learning_lowers_the_loss(

@@ -1,5 +1,6 @@
 """The regional teacher, by hand, and what a student learns from it."""
 
+import copy
 import math
 from typing import Any
 
@@ -61,6 +62,57 @@ def test_an_untuned_network_is_wrong_outside_by_its_whole_change_there(
     assert terms.inside < 1e-9
     assert terms.source < 1e-9
     assert math.isclose(terms.total, 10.0 * outside, rel_tol=1e-4)
+
+
+def test_a_student_on_an_edited_latent(backbone: Backbone, inputs: dict[str, Tensor]) -> None:
+    """All terms by formula, where the latent was edited from the start down to the level compared."""
+    settings = Regional(grid_steps=8, lowest=1.0, highest=1.0, edited_share=1.0, outside_weight=7.0)
+    loss, scale, regions = RegionalLoss(settings, backbone, 3.0), 3.0, inputs["regions"]
+    student = copy.deepcopy(backbone.unet)
+    with torch.no_grad():
+        for parameter in student.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=seeded(5)))
+    seed = next(s for s in range(50) if _level_of(seeded(s)) == 2)
+
+    def outputs(unet: Any, x: Tensor, level: int) -> list[Tensor]:
+        t = torch.full((2,), loss.grid.timestep(level))
+        return [unet(x, t, encoder_hidden_states=inputs[p]).sample for p in ("source", "target")]
+
+    with torch.no_grad():
+        x = invert(
+            backbone.unet, backbone.scheduler, inputs["latents"], inputs["source"], 8, 0, levels=[2, 4, 6, 8]
+        )[-1]
+        for above, below in ((8, 6), (6, 4), (4, 2)):  # three strides of the regional teacher
+            kept, towards = outputs(backbone.unet, x, above)
+            v = kept + scale * regions * (towards - kept)
+            here, there = (
+                backbone.scheduler.alphas_cumprod[loss.grid.timestep(level)] for level in (above, below)
+            )
+            original = here.sqrt() * x - (1 - here).sqrt() * v
+            epsilon = here.sqrt() * v + (1 - here).sqrt() * x
+            x = there.sqrt() * original + (1 - there).sqrt() * epsilon
+        kept, towards = outputs(backbone.unet, x, 2)
+        own, own_towards = outputs(student, x, 2)
+        found = loss(student, **inputs, generator=seeded(seed))
+    wanted_change = scale * regions * (towards - kept)
+    energy = wanted_change.square().mean()
+    error = (own + scale * (own_towards - own) - kept - wanted_change).square()
+    outside, inside = ((error * part).mean() / energy for part in (1 - regions, regions))
+    source = 9.0 * (own - kept).square().mean() / energy
+    assert min(outside, inside, source) > 0.01
+    for value, expected in (
+        (found.outside, outside),
+        (found.inside, inside),
+        (found.source, source),
+        (found.total, 7.0 * outside + inside + source),
+    ):
+        torch.testing.assert_close(value, expected, rtol=1e-3, atol=1e-5)
+
+
+def _level_of(generator: torch.Generator) -> int:
+    """The level that an edit which starts at level 8 is compared at."""
+    torch.randint(8, 9, (1,), generator=generator)
+    return int(torch.randint(1, 9, (1,), generator=generator))
 
 
 def test_a_student_changes_less_outside(backbone: Backbone, inputs: dict[str, Tensor]) -> None:

@@ -1,0 +1,252 @@
+"""A whole edit against the method written down once more, plainly.
+
+All keyframes run in one batch, every frame's attention is a loop over the frames that it sees, every token's
+correspondence a search through the keyframe's tokens, every step diffusers' own. Only the inversion is the
+engine's, which has tests of its own.
+"""
+
+import copy
+from collections import defaultdict
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from keyface.diffusion.attention import self_attention
+from keyface.diffusion.editor import EditSettings, Injection, Prompts, Propagation, VideoEditor
+from keyface.diffusion.inversion import denoise, invert
+
+PROMPTS = Prompts("a face", "a face with glasses")
+MATCHED = r"(mid_block|up_blocks).*attn1$"
+STEPS, SCALE, LOCALITY = 4, 3.0, 2.0
+TOKENS = Propagation(keyframes_first=0.5, correspondence_at=(0.5,), locality=LOCALITY)
+LATENT = Propagation(mode="latent", correspondence_at=(0.5,), locality=LOCALITY)
+
+
+def choosy(unet):
+    """The network with attention that chooses: random weights alone attend to everything alike."""
+    for attn in self_attention(unet, "attn1$").values():
+        for matrix in (attn.to_q, attn.to_k, attn.to_v):
+            matrix.weight.data *= 3
+    return unet
+
+
+class Plain:
+    """attn1 as a loop: what it is given, and which frames' keys and values each frame sees.
+
+    Attributes:
+        seen: for each frame of a branch the ones that it attends to.
+        injected: by layer, (B, S, I) for `to_q`, `to_k`, `to_v`, or (B, S, C) for `output`.
+        blend: by layer, the output (branches, F, S, C) to give instead; None to attend.
+        projections: by layer, what `to_q`, `to_k`, `to_v` and `output` were in the last forward.
+    """
+
+    def __init__(self, unet):
+        self.layers = self_attention(unet, "attn1$")
+        self.seen, self.injected, self.blend = None, {}, None
+        self.projections = defaultdict(dict)
+        for name, attn in self.layers.items():
+            attn.set_processor(lambda attn, x, *_, name=name, **__: self.attend(name, attn, x))
+
+    def attend(self, name, attn, x):
+        if self.blend is not None:
+            return self.blend(name).flatten(0, 1)
+        kept = self.projections[name]
+        injected = self.injected.get(name, {})
+        frames = len(self.seen)
+        for which in ("to_q", "to_k", "to_v"):
+            own = x @ getattr(attn, which).weight.T
+            kept[which] = injected[which].repeat(len(x) // frames, 1, 1) if which in injected else own
+        output = torch.empty_like(x)
+        for row in range(len(x)):
+            first, others = row // frames * frames, self.seen[row % frames]
+            query = kept["to_q"][row]
+            key, value = (torch.cat([kept[w][first + i] for i in others]) for w in ("to_k", "to_v"))
+            width, mixed = query.shape[-1] // attn.heads, torch.empty_like(query)
+            for head in range(attn.heads):
+                part = slice(head * width, (head + 1) * width)
+                weights = (query[:, part] @ key[:, part].T / width**0.5).softmax(dim=-1)
+                mixed[:, part] = weights @ value[:, part]
+            output[row] = mixed @ attn.to_out[0].weight.T + attn.to_out[0].bias
+        if "output" in injected:
+            output = injected["output"].repeat(len(x) // frames, 1, 1)
+        kept["output"] = output
+        return output
+
+
+def descriptors(unet, run):
+    """Unit descriptors (F, S, D) by S of what the matched layers were given in the last forward of `run`."""
+    given, handles = {}, []
+    for name, attn in self_attention(unet, MATCHED).items():
+        handles.append(
+            attn.register_forward_pre_hook(lambda _, inputs, name=name: given.__setitem__(name, inputs[0]))
+        )
+    found = run(given)
+    for handle in handles:
+        handle.remove()
+    by_size = defaultdict(list)
+    for name in sorted(found):
+        by_size[found[name].shape[1]].append(F.normalize(found[name], dim=-1))
+    return {size: F.normalize(torch.cat(parts, dim=-1), dim=-1) for size, parts in by_size.items()}
+
+
+def nearest(token, keys, index, side):
+    """The keyframe's token most like this one, where distance costs."""
+    best, best_score = -1, -float("inf")
+    for other, key in enumerate(keys):
+        rows, columns = index // side - other // side, index % side - other % side
+        score = float(token @ key) - LOCALITY * (rows**2 + columns**2) / side**2
+        if score > best_score:
+            best, best_score = other, score
+    return best
+
+
+def by_hand(backbone, identity, direction, settings, frames, keyframes, seen):
+    """The edited frames (T, 3, H, W); `seen` says by rows which keyframes each keyframe attends to."""
+    scheduler = copy.deepcopy(backbone.scheduler)
+    scheduler.set_timesteps(STEPS)
+    timesteps = scheduler.timesteps.tolist()  # noisiest first
+    source, target = (backbone.encode_prompts([p]) for p in (PROMPTS.source, PROMPTS.target))
+    latents = backbone.encode_images(frames)
+    count, others = len(keyframes), [f for f in range(len(frames)) if f not in keyframes]
+    in_latents = settings.propagation.mode == "latent"
+
+    exactly = [None]
+    matched = {}
+
+    def walk(given):
+        level = [0]
+        at_two = {}
+
+        def before(now):
+            if level[0] == 2:
+                at_two.update(given)  # of several runs of level 2 the last one counts
+            level[0] = now
+
+        exactly[0] = invert(backbone.unet, scheduler, latents, source, STEPS, before_level=before)
+        if in_latents:
+            invert(backbone.unet, scheduler, latents, source, STEPS, 0, levels=[2])
+            at_two.update(given)
+        return at_two
+
+    matched = descriptors(backbone.unet, walk)
+    inverted = exactly[0]
+
+    follows = {}
+    for f in others:
+        before = max([k for k in keyframes if k < f], default=min(keyframes))
+        after = min([k for k in keyframes if k > f], default=max(keyframes))
+        share = 1.0 if before == after else (after - f) / (after - before)
+        follows[f] = (before, after, share)
+    fields = {
+        (size, f, k): [
+            nearest(token, tokens[k].half().float(), i, round(size**0.5)) for i, token in enumerate(tokens[f])
+        ]
+        for size, tokens in matched.items()
+        for f in others
+        for k in follows[f][:2]
+    }
+
+    def blended(values, f):
+        """Eq. 4 for one frame: tokens by keyframe (…, S, C) → (…, S, C)."""
+        before, after, share = follows[f]
+        size = values[before].shape[-2]
+        first, second = (values[k][..., fields[size, f, k], :] for k in (before, after))
+        return share * first + (1 - share) * second
+
+    def moved(edits, f):
+        """Eq. 4 on latents: (C, h, w) by keyframe → (C, h, w)."""
+        cells = {k: edit.flatten(1).T for k, edit in edits.items()}
+        return blended(cells, f).T.reshape(next(iter(edits.values())).shape)
+
+    def guided(x, timestep, on):
+        out = direction(
+            torch.cat([x, x]),
+            timestep,
+            encoder_hidden_states=torch.cat([source.expand(len(x), -1, -1), target.expand(len(x), -1, -1)]),
+        ).sample
+        return out[: len(x)] + SCALE * (out[len(x) :] - out[: len(x)]) if on else out[len(x) :]
+
+    first, second = Plain(identity), Plain(direction)
+    first.seen = [[i] for i in range(count)]
+    keys = list(keyframes)
+    at = {f: inverted[STEPS][f] for f in range(len(frames))}
+    wanted = {"qk": ("to_q", "to_k"), "kv": ("to_k", "to_v"), "output": ("output",)}[settings.injection.mode]
+    for step, timestep in enumerate(timesteps):
+        level = STEPS - step
+        on = settings.guidance_from <= step / STEPS < settings.guidance_until
+        with_others = not in_latents and step >= STEPS // 2
+        if with_others and step == STEPS // 2:
+            edits = {k: at[k] - inverted[level][k] for k in keys}
+            at |= {f: inverted[level][f] + moved(edits, f) for f in others}
+        second.injected = {}
+        if step < STEPS // 2:
+            identity(inverted[level][keys], timestep, encoder_hidden_states=source.expand(count, -1, -1))
+            second.injected = {
+                name: {which: kept[which] for which in wanted}
+                for name, kept in first.projections.items()
+                if name.startswith("up_blocks")
+            }
+        second.seen, second.blend = seen, None
+        stepped = {}
+        x = torch.stack([at[k] for k in keys])
+        for k, cleaner in zip(
+            keys, scheduler.step(guided(x, timestep, on), timestep, x).prev_sample, strict=True
+        ):
+            stepped[k] = cleaner
+        if with_others:
+            outputs = {n: kept["output"].unflatten(0, (2, -1)) for n, kept in second.projections.items()}
+            second.blend = lambda name, outputs=outputs: torch.stack(
+                [blended({k: outputs[name][:, i] for i, k in enumerate(keys)}, f) for f in others], dim=1
+            )
+            x = torch.stack([at[f] for f in others])
+            cleaner = scheduler.step(guided(x, timestep, on), timestep, x).prev_sample
+            stepped |= dict(zip(others, cleaner, strict=True))
+        at |= stepped
+    if in_latents:
+        kept = denoise(backbone.unet, scheduler, inverted[STEPS][keys], source, STEPS)
+        edits = {k: at[k] - kept[i] for i, k in enumerate(keys)}
+        at = {f: latents[f] + (edits[f] if f in edits else moved(edits, f)) for f in range(len(frames))}
+    return backbone.decode_latents(torch.stack([at[f] for f in range(len(frames))])).clamp(-1, 1)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("propagation", "mode", "windows"),
+    [
+        (TOKENS, "qk", {"window": 8}),
+        (TOKENS, "qk", {"window": 1, "anchors": 1}),
+        (TOKENS, "kv", {"window": 8}),
+        (TOKENS, "output", {"joint_attention": False}),
+        (LATENT, "qk", {"window": 8}),
+        (LATENT, "qk", {"window": 8, "guidance_from": 0.25, "guidance_until": 0.75}),
+    ],
+    ids=["tokens", "windows with an anchor", "kv", "output, frame by frame", "latent", "guided for a while"],
+)
+def test_edited_frames(backbone, make_unet, frames, propagation, mode, windows):
+    base = copy.copy(backbone)
+    base.unet = choosy(make_unet(0))
+    identity, direction = choosy(make_unet(2)), choosy(make_unet(1))
+    settings = EditSettings(
+        steps=STEPS,
+        guidance_scale=SCALE,
+        interval=3,
+        injection=Injection(mode=mode),
+        propagation=propagation,
+        **windows,
+    )
+    frames = frames[:8]
+    found, report = VideoEditor(base, identity, direction, settings).edit_frames(frames, PROMPTS)
+    assert len(report.keyframes) == 3
+    everyone = [[0, 1, 2]] * 3
+    seen = {
+        8: everyone,
+        1: [[0, 1], [0, 1], [0, 2]],
+        None: [[0], [1], [2]],
+    }[windows.get("window")]
+    expected = by_hand(base, identity, direction, settings, frames, report.keyframes, seen)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+    untouched = base.decode_latents(base.encode_images(frames)).clamp(-1, 1)
+    assert (found - untouched).abs().amax(dim=(1, 2, 3)).min() > 0.05, (
+        "an edit that is too weak proves nothing"
+    )
