@@ -1,25 +1,30 @@
 """The registry of edit categories: built-in, from installed packages, from YAML and from code."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import fields
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, replace
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 from keyface.plugins.category import Category, EditError, did_you_mean
 from keyface.plugins.compose import refuse_conflicts
+from keyface.plugins.installed import Plugin, read_plugins
 
 GROUP = "keyface.edits"
 """The entry point group; each entry point names a ``Category`` or an iterable of them."""
 
 
 class PluginError(EditError):
-    """An installed plugin that cannot be used; the message names it, its package and the fix."""
+    """An edit of a broken plugin was asked for; the message names the plugin, its package and the fix."""
 
 
 class Registry:
     """Edit categories by name. Installed plugins are imported when the first name is asked for.
+
+    A broken plugin disables only itself: the first lookup warns of it, in one line, and an error is only
+    what asks for one of its edits.
 
     Args:
         group: The entry point group that is searched; ``None`` starts, and stays, without plugins.
@@ -27,30 +32,26 @@ class Registry:
 
     def __init__(self, group: str | None = GROUP) -> None:
         self._group = group
-        self._loaded = False
+        self._loaded = group is None
+        self._loading = False
+        self._lock = RLock()
         self._categories: dict[str, Category] = {}
         self._origins: dict[str, str] = {}
+        self._broken: tuple[Plugin, ...] = ()
+        self._unsaid: tuple[Plugin, ...] = ()
 
     def load(self) -> None:
-        """Import every plugin of the group, once.
+        """Import every plugin of the group, once, and warn of each that is broken, once."""
+        self._read()
+        unsaid, self._unsaid = self._unsaid, ()
+        for plugin in unsaid:
+            warnings.warn(str(plugin), stacklevel=2)
 
-        Raises:
-            PluginError: A plugin fails on import, is of the wrong type or takes a name that is in use.
-        """
-        if self._loaded or self._group is None:
-            return
-        found = [
-            (category, origin)
-            for plugin in sorted(entry_points(group=self._group), key=_builtin_first)
-            for category, origin in _categories_of(plugin)
-        ]
-        merged = Registry(group=None)
-        for category, origin in found:
-            merged._insert(category, origin)
-        for name, category in self._categories.items():
-            merged._insert(category, self._origins[name])
-        # Only now, so that a failing plugin fails again at the next call instead of leaving half a registry.
-        self._categories, self._origins, self._loaded = merged._categories, merged._origins, True
+    def broken(self) -> tuple[Plugin, ...]:
+        """Return the plugins that are skipped; lookups do not warn of them any more."""
+        self._read()
+        self._unsaid = ()
+        return self._broken
 
     def add(self, category: Category, *, origin: str = "code") -> Category:
         """Add one category and return it.
@@ -61,11 +62,11 @@ class Registry:
         if not isinstance(category, Category):
             raise EditError(f"edits.add takes a Category, not {type(category).__name__}")
         self.load()
-        self._insert(category, origin)
+        self._insert([category], origin)
         return category
 
-    def from_yaml(self, path: str | Path) -> list[Category]:
-        """Add the categories of a YAML file, all or none, and return them.
+    def with_yaml(self, path: str | Path) -> "Registry":
+        """Return a new registry that also has the categories of a YAML file; this one stays as it is.
 
         The file maps each name to the fields of ``Category``; lists stand for tuples::
 
@@ -80,11 +81,11 @@ class Registry:
         """
         categories = read_yaml(path)
         self.load()
-        for category in categories:
-            self._refuse_clash(category, str(path))
-        for category in categories:
-            self._insert(category, str(path))
-        return categories
+        extended = Registry(group=None)
+        extended._categories, extended._origins = dict(self._categories), dict(self._origins)
+        extended._broken = self._broken
+        extended._insert(categories, str(path))
+        return extended
 
     def select(self, names: Sequence[str]) -> list[Category]:
         """Return the named categories in the order given.
@@ -107,10 +108,17 @@ class Registry:
         return self._origins[name]
 
     def __getitem__(self, name: str) -> Category:
+        self._read()
+        if name not in self._categories:
+            for plugin in self._broken:  # before the warnings, which would say the same
+                if plugin.offers(name):
+                    raise PluginError(f"edit {name!r} cannot be used: {plugin}") from plugin.cause
         self.load()
         if name not in self._categories:
+            packages = ", ".join(dict.fromkeys(plugin.package for plugin in self._broken))
             raise EditError(
                 f"unknown edit {name!r}{did_you_mean(name, self.names())}; `keyface plugins list` shows all"
+                + (f", but for those of broken plugins ({packages})" if packages else "")
             )
         return self._categories[name]
 
@@ -124,21 +132,56 @@ class Registry:
     def __len__(self) -> int:
         return len(self.names())
 
-    def _refuse_clash(self, category: Category, origin: str) -> None:
-        if category.name in self._categories:
-            raise EditError(
-                f"edit category {category.name!r} from {origin} has the name of one from "
-                f"{self._origins[category.name]}; rename it or remove one of the two"
-            )
+    def _read(self) -> None:
+        if self._loaded:
+            return
+        with self._lock:  # other threads wait until all plugins are there
+            if self._loading:
+                raise EditError(
+                    "keyface's edits are asked for before every plugin is imported; "
+                    "a plugin adds its categories by its entry point alone"
+                )
+            if self._loaded or self._group is None:
+                return
+            self._loading = True
+            try:
+                self._merge(read_plugins(self._group))
+            finally:
+                self._loading = False
 
-    def _insert(self, category: Category, origin: str) -> None:
-        self._refuse_clash(category, origin)
-        self._categories[category.name] = category
-        self._origins[category.name] = origin
+    def _merge(self, plugins: Sequence[Plugin]) -> None:
+        merged, broken = Registry(group=None), []
+        for plugin in plugins:
+            fault = plugin.fault or merged._clash(plugin.categories)
+            if fault:
+                broken.append(replace(plugin, fault=fault))
+            else:
+                merged._insert(plugin.categories, plugin.package)
+        self._categories, self._origins = merged._categories, merged._origins
+        self._broken = self._unsaid = tuple(broken)
+        self._loaded = True
+
+    def _clash(self, categories: Sequence[Category]) -> str:
+        """Return what is wrong with the names of categories that come from one place; empty if nothing is."""
+        names = [category.name for category in categories]
+        for position, name in enumerate(names):
+            if name in names[:position]:
+                return f"offers two edits named {name!r}; rename one of them"
+            if name in self._categories:
+                return f"offers {name!r}, which is the name of an edit from {self._origins[name]}; rename it"
+        return ""
+
+    def _insert(self, categories: Sequence[Category], origin: str) -> None:
+        """Insert all categories or none of them."""
+        if clash := self._clash(categories):
+            raise EditError(f"{origin} {clash}")
+        for category in categories:
+            self._categories[category.name] = category
+            self._origins[category.name] = origin
 
 
 def read_yaml(path: str | Path) -> list[Category]:
-    """Read categories from a YAML file without adding them anywhere; see ``Registry.from_yaml``."""
+    """Read categories from a YAML file without a registry; see ``Registry.with_yaml``."""
     yaml = import_module("yaml")  # only when needed, and it has no types
     try:
         # The safe loader: a tag that would build an object is an error, never an object.
@@ -171,35 +214,6 @@ def _category_of(path: str | Path, name: str, values: object) -> Category:
         return Category(name=name, **frozen)
     except EditError as error:
         raise EditError(f"{path}: {error}") from error
-
-
-def _builtin_first(plugin: EntryPoint) -> tuple[bool, str, str]:
-    # A third party that takes a built-in name must be the one that the error is about.
-    package = _package_of(plugin)
-    return package != "keyface", package, plugin.name
-
-
-def _package_of(plugin: EntryPoint) -> str:
-    return plugin.dist.name if plugin.dist is not None else "an unknown package"
-
-
-def _categories_of(plugin: EntryPoint) -> list[tuple[Category, str]]:
-    package = _package_of(plugin)
-    where = f"plugin {plugin.name!r} ({plugin.value}) of package {package!r}"
-    fix = f"fix or uninstall it: pip uninstall {package}"
-    try:
-        content = plugin.load()
-    except Exception as error:  # a third party's module may raise anything at all
-        reason = " ".join(str(error).split()) or "no message"
-        raise PluginError(f"{where} fails on import with {type(error).__name__}: {reason}; {fix}") from error
-    items = [content] if isinstance(content, Category) else content
-    if not isinstance(items, Iterable) or isinstance(items, str | bytes):
-        raise PluginError(f"{where} is a {type(content).__name__}, not a Category or a list of them; {fix}")
-    categories = list(items)
-    for item in categories:
-        if not isinstance(item, Category):
-            raise PluginError(f"{where} holds a {type(item).__name__} among its categories; {fix}")
-    return [(category, package) for category in categories]
 
 
 edits = Registry()

@@ -1,229 +1,174 @@
-"""The examinations of `keyface doctor`; each gives facts, and findings where something is missing."""
+"""The examinations of `keyface doctor`: what each goal needs, what of it is here, what brings the rest.
+
+Nothing slow is imported: versions come from the packages' metadata, weights are looked up as files.
+"""
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
-import netrc
-import os
-import platform
-import shutil
-import tempfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+import keyface
+from keyface.commands import _doctor_machine as machine
+from keyface.commands._doctor_finding import Finding, Level
+from keyface.commands._doctor_torch import torch_operators
 from keyface.commands.weights import describe
 from keyface.weights import Store, catalogue
 
-Level = Literal["broken", "missing", "note"]
 
-PACKAGES = (
-    "torch",
-    "torchvision",
-    "lightning",
-    "diffusers",
-    "transformers",
-    "open_clip_torch",
-    "peft",
-    "safetensors",
-    "torchmetrics",
-    "webdataset",
-    "av",
-    "wandb",
-    "onnx",
-    "h5py",
-    "opencv-python-headless",
+@dataclass(frozen=True)
+class Goal:
+    """Something that people do with keyface.
+
+    Attributes:
+        name: Short, for JSON.
+        title: What is done.
+        command: How it begins.
+        needs: Weights without which it cannot be done; "a|b" is one of several, the first of them advised.
+        helped_by: Weights that it is better with.
+    """
+
+    name: str
+    title: str
+    command: str
+    needs: tuple[str, ...] = ()
+    helped_by: tuple[str, ...] = ()
+
+
+GOALS = (
+    Goal("try", "try it on rendered faces", "keyface demo"),
+    Goal(
+        "edit",
+        "edit real faces",
+        "keyface edit VIDEO --weights FOLDER",
+        needs=(
+            "stable-diffusion-2-1-base|stable-diffusion-2-1-base-file|stable-diffusion-2-1|stable-diffusion-v1-5",
+        ),
+    ),
+    Goal(
+        "train",
+        "train on real faces",
+        "lightning fit -c configs/base.yaml -c configs/identity.yaml",
+        needs=("stable-diffusion-2-1-base", "arcface", "clip-vit-b-16"),
+        helped_by=("blip2", "face-api", "face-parser"),
+    ),
+    Goal(
+        "evaluate",
+        "evaluate edits of real faces",
+        "keyface evaluate --judges keyface.evaluation.real_judges:judges",
+        needs=("face-api",),
+        helped_by=("cosface", "facenet", "vggface", "clip-vit-b-32-laion", "raft"),
+    ),
 )
-"""Distributions whose versions matter."""
+"""In the order in which a newcomer comes to them."""
 
-OPTIONAL = {
-    "onnx": ("ArcFace and CosFace, which are ONNX files", "pip install keyface[faces]"),
-    "h5py": ("VGG-Face, which is a Keras file", "pip install keyface[faces]"),
-    "opencv-python-headless": ("DIS optical flow in `keyface evaluate`", "pip install keyface[evaluate]"),
-}
-
-CODECS = {
-    "libx264": ("w", "writing mp4 and mkv", "install PyAV's binary wheel: pip install --force-reinstall av"),
-    "aac": ("w", "nothing but re-encoding of sound; sound is copied"),
-    "h264": ("r", "reading most videos"),
-    "hevc": ("r", "reading videos of many phones"),
-    "vp9": ("r", "reading webm"),
-    "av1": ("r", "reading newer webm and mp4"),
-}
-
-_LEAST_FREE = 20 * 2**30
+DATA = Path("data/celeba-hq")
+"""Where configs/base.yaml looks for training data."""
 
 
-def finding(level: Level, what: str, disables: str, fix: str) -> dict[str, str]:
-    """Returns one thing that is missing, what that disables, and what to do."""
-    return {"level": level, "what": what, "disables": disables, "fix": fix}
-
-
-def examine(store: Store) -> dict[str, Any]:
-    """Returns all facts and findings.
+def examine(store: Store, deep: bool = False) -> dict[str, Any]:
+    """Return all facts and findings, ready for JSON.
 
     Args:
         store: The folder of external weights.
+        deep: Whether torch is imported and asked, which takes seconds.
     """
-    findings: list[dict[str, str]] = []
-    record: dict[str, Any] = {
-        "machine": machine(findings),
-        "packages": packages(findings),
-        "video": video(findings),
-        "disk": disk(store, findings),
-        "wandb": wandb(findings),
+    findings: list[Finding] = []
+    record = {
+        "machine": machine.machine(findings, deep),
+        "packages": machine.packages(findings),
+        "video": machine.video(findings),
+        "disk": machine.disk(store, findings),
+        "wandb": machine.wandb(findings),
         "weights": [describe(entry, store) for entry in catalogue().values()],
+        "plugins": plugins(findings),
     }
-    findings += weights(record["weights"])
-    findings += miniature()
-    return {**record, "findings": findings}
+    findings += [*miniature(), *weights(store), *data()]
+    if deep:
+        findings += torch_operators()
+    findings = merged(findings)
+    record["goals"] = {goal.name: goal_state(goal, findings) for goal in GOALS}
+    record["findings"] = [asdict(each) for each in findings if each.level != "ok"]
+    return record
 
 
-def machine(findings: list[dict[str, str]]) -> dict[str, Any]:
-    """Returns Python, cores and accelerators."""
-    import torch
+def merged(findings: Iterable[Finding]) -> list[Finding]:
+    """Return each finding once, with the goals of all that say the same."""
+    goals: dict[Finding, tuple[str, ...]] = {}
+    for each in findings:
+        same = replace(each, goals=())
+        goals[same] = (*goals.get(same, ()), *each.goals)
+    return [replace(each, goals=all_goals) for each, all_goals in goals.items()]
 
-    facts: dict[str, Any] = {
-        "keyface": importlib.metadata.version("keyface"),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "cores": os.cpu_count(),
-        "gpu": "none",
+
+def goal_state(goal: Goal, findings: Iterable[Finding]) -> dict[str, Any]:
+    """Return whether a goal can be reached, what is here for it, and what is missing."""
+    mine = [each for each in findings if goal.name in each.goals]
+    blocked = any(each.level in ("broken", "missing") for each in mine)
+    return {
+        "title": goal.title,
+        "command": goal.command,
+        "works": not blocked,
+        "here": [each.what for each in mine if each.level == "ok"],
+        "missing": [each.what for each in mine if each.level != "ok"],
     }
-    if torch.cuda.is_available():
-        properties = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
-        facts["gpu"] = ", ".join(f"{each.name} ({each.total_memory / 2**30:.0f} GiB)" for each in properties)
-        facts["bf16"] = torch.cuda.is_bf16_supported()
-    elif torch.backends.mps.is_available():
-        facts["gpu"] = "Apple (mps)"
-    else:
-        built = torch.version.cuda
-        fix = (
-            "the CUDA driver does not answer: look at nvidia-smi"
-            if built and shutil.which("nvidia-smi")
-            else "use a machine with a GPU and a CUDA build of torch"
-        )
-        findings.append(finding("note", "no GPU", "full-size training; editing takes hours instead", fix))
-    return facts
 
 
-def packages(findings: list[dict[str, str]]) -> dict[str, str]:
-    """Returns versions, and checks that torch and torchvision belong together."""
-    facts = {}
-    for name in PACKAGES:
-        try:
-            facts[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            facts[name] = "not installed"
-            disables, fix = OPTIONAL.get(name, ("everything that imports it", f"pip install {name}"))
-            level: Level = "missing" if name in OPTIONAL else "broken"
-            findings.append(finding(level, name, disables, fix))
-    findings += torch_pair()
-    return facts
+def plugins(findings: list[Finding]) -> dict[str, Any]:
+    """Return the number of edits by package, and the broken plugins, each of which is a finding."""
+    from keyface.plugins import edits
+
+    broken = edits.broken()
+    for plugin in broken:
+        what = f"plugin {plugin.name!r} of {plugin.package}: it {plugin.fault}"
+        findings.append(Finding("broken", what, "the edits that it offers, no others", plugin.fix, goals=()))
+    counts = Counter(edits.origin(name) for name in edits.names())
+    return {
+        "edits": dict(counts),
+        "broken": [{"package": each.package, "plugin": each.name, "fault": each.fault} for each in broken],
+    }
 
 
-def torch_pair() -> Iterator[dict[str, str]]:
-    """Yields a finding if torchvision's operators do not load, as when it was built for another torch."""
-    import torch
-
-    try:
-        from torchvision.ops import nms
-
-        nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
-    except (ImportError, RuntimeError, AttributeError) as error:
-        reason = str(error).splitlines()[0]
-        yield finding(
-            "broken",
-            f"torchvision does not fit torch ({reason:.120})",
-            "everything",
-            "install both from one place: both CUDA or both CPU builds of matching versions",
-        )
+def weights(store: Store) -> Iterator[Finding]:
+    """Yield a finding for each of the external weights that a goal needs or is better with."""
+    for goal in GOALS:
+        for alternatives in goal.needs:
+            yield _weight(alternatives.split("|"), "missing", goal.name, store)
+        for name in goal.helped_by:
+            yield _weight([name], "optional", goal.name, store)
 
 
-def video(findings: list[dict[str, str]]) -> dict[str, str]:
-    """Returns what the video library can read and write."""
-    import av
-
-    facts = {"av": av.__version__, "ffmpeg": ".".join(map(str, av.library_versions["libavcodec"]))}
-    for name, (mode, disables, *fix) in CODECS.items():
-        try:
-            av.Codec(name, "w" if mode == "w" else "r")
-            facts[name] = "yes"
-        except ValueError:  # PyAV's UnknownCodecError is one
-            facts[name] = "no"
-            advice = fix[0] if fix else f"re-encode such videos, or use a build of PyAV with {name}"
-            findings.append(finding("missing", f"codec {name}", disables, advice))
-    return facts
+def _weight(names: list[str], level: Level, goal: str, store: Store) -> Finding:
+    """Return what is known of the first weights that are here whole, else of the first of the names."""
+    entries = [catalogue()[name] for name in names]
+    for entry in entries:
+        if not store.missing(entry):
+            return Finding("ok", entry.name, goals=(goal,))
+    advised = entries[0]
+    what = f"{advised.name} (partly)" if store.bytes(advised) else advised.name
+    return Finding(level, what, advised.without, f"keyface weights get {advised.name}", (goal,))
 
 
-def disk(store: Store, findings: list[dict[str, str]]) -> dict[str, str]:
-    """Returns free space where keyface writes."""
-    facts = {}
-    places = {"here": Path.cwd(), "temporary": Path(tempfile.gettempdir()), "weights": store.root.absolute()}
-    for name, place in places.items():
-        while not place.exists():
-            place = place.parent
-        free = shutil.disk_usage(place).free
-        facts[name] = f"{free / 2**30:.0f} GiB free ({place})"
-        if free < _LEAST_FREE:
-            findings.append(
-                finding(
-                    "note",
-                    f"{free / 2**30:.0f} GiB free in {place}",
-                    "Stable Diffusion's weights, shards with latents, and long clips",
-                    "free some space, or set TMPDIR and KEYFACE_WEIGHTS to another disk",
-                )
-            )
-    return facts
-
-
-def wandb(findings: list[dict[str, str]]) -> dict[str, str]:
-    """Returns whether runs can be sent to W&B; the key itself is not read."""
-    if importlib.util.find_spec("wandb") is None:
-        return {"state": "not installed"}
-    mode = os.environ.get("WANDB_MODE", "online")
-    if mode in ("offline", "disabled"):
-        return {"state": mode}
-    if os.environ.get("WANDB_API_KEY") or _has_login():
-        return {"state": "logged in"}
-    findings.append(
-        finding(
-            "note",
-            "no W&B login",
-            "sending runs to W&B; metrics.csv is written all the same",
-            "wandb login, or WANDB_MODE=offline",
-        )
-    )
-    return {"state": "no login"}
-
-
-def _has_login() -> bool:
-    try:
-        hosts = netrc.netrc().hosts
-    except (OSError, netrc.NetrcParseError):
-        return False
-    return any("wandb" in host for host in hosts)
-
-
-def weights(described: list[dict[str, Any]]) -> Iterator[dict[str, str]]:
-    """Yields a finding for each of the external weights that is not here whole."""
-    for entry in described:
-        if entry["missing"]:
-            what = f"{entry['name']} ({entry['state']})" if entry["state"] == "partly" else entry["name"]
-            yield finding("missing", what, entry["without"], f"keyface weights get {entry['name']}")
-
-
-def miniature() -> Iterator[dict[str, str]]:
-    """Yields a finding if the networks that come with keyface are not there."""
-    from keyface.miniature.zoo import WEIGHTS
-
+def miniature() -> Iterator[Finding]:
+    """Yield whether the networks that come with keyface are here."""
+    folder = Path(keyface.__file__).parent / "miniature" / "weights"
     wanted = ("base/unet", "base/vae", "identity", "direction", "clip", "identity_network", "attributes")
-    absent = [name for name in wanted if not list((WEIGHTS / name).glob("*.safetensors"))]
+    absent = [name for name in wanted if not list((folder / name).glob("*.safetensors"))]
     if absent:
-        yield finding(
-            "broken",
-            f"the miniature lacks {', '.join(absent)}",
-            "the demo and editing without weights of your own",
-            "install keyface again",
-        )
+        what = f"the miniature lacks {', '.join(absent)}"
+        fix = "install keyface again"
+        yield Finding("broken", what, "the demo and editing without weights of your own", fix, ("try",))
+    else:
+        yield Finding("ok", "the miniature's networks", goals=("try",))
+
+
+def data() -> Iterator[Finding]:
+    """Yield whether training data lie where the shipped configs look for them."""
+    if (DATA / "index.json").is_file():
+        yield Finding("ok", str(DATA), goals=("train",))
+    else:
+        fix = "keyface shards celeba-hq --images CelebAMask-HQ --count 10000"
+        yield Finding("missing", f"data in {DATA}", "training on CelebA-HQ", fix, ("train",))

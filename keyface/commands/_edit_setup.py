@@ -52,11 +52,10 @@ class Models:
 
 
 def select_categories(edits: str | None, categories: Path | None) -> list[Category]:
-    """Returns the categories named in "a,b", after adding those of a YAML file."""
-    from keyface.plugins.registry import edits as registry
+    """Return the categories named in "a,b", of those that are installed or in a YAML file."""
+    from keyface.plugins.registry import edits as installed
 
-    if categories is not None:
-        registry.from_yaml(categories)
+    registry = installed if categories is None else installed.with_yaml(categories)
     return registry.select([name.strip() for name in edits.split(",") if name.strip()]) if edits else []
 
 

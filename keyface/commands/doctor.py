@@ -1,60 +1,76 @@
-"""`keyface doctor`: what works on this machine, what is missing, and what that disables."""
+"""`keyface doctor`: what can be done on this machine, what is missing for the rest, and what brings it."""
 
 from __future__ import annotations
 
 from json import dumps
 from pathlib import Path
+from typing import Any
 
 from keyface.commands.plugins import table
 
 
-def doctor(root: Path | None = None, json: bool = False) -> None:
-    """Look over versions, devices, codecs, weights, disk and W&B, and say what each missing thing disables.
+def doctor(root: Path | None = None, json: bool = False, deep: bool = False) -> None:
+    """Say what works on this machine and what is missing, goal by goal, with the command that brings it.
 
-    Nothing is fetched, changed or sent.
+    Nothing is fetched, changed or sent. What is only missing is no error; what is broken is.
 
     Args:
         root: Folder of the weights; models, or what KEYFACE_WEIGHTS says, if not given.
-        json: Print JSON.
+        json: Print JSON, with all versions.
+        deep: Import torch and ask it for GPUs and its operators, which takes seconds; otherwise the NVIDIA
+            driver is asked and versions are compared.
 
     Raises:
-        ValueError: Something without which nothing works is wrong.
+        ValueError: Something that is installed is broken.
     """
     from keyface.commands._doctor import examine
     from keyface.commands.weights import open_store
 
-    record = examine(open_store(root))
-    if json:
-        print(dumps(record, indent=1))
-    else:
-        print(report(record))
-    broken = [finding for finding in record["findings"] if finding["level"] == "broken"]
+    record = examine(open_store(root), deep)
+    print(dumps(record, indent=1) if json else report(record))
+    broken = [each for each in record["findings"] if each["level"] == "broken"]
     if broken:
         raise ValueError("; ".join(f"{each['what']}: {each['fix']}" for each in broken))
 
 
-def report(record: dict[str, object]) -> str:
-    """Returns an examination as text: what is here, then what is missing."""
-    parts = []
-    for title in ("machine", "packages", "video", "disk"):
-        facts = record[title]
-        assert isinstance(facts, dict)
-        parts.append(f"{title}\n" + indent(table([(name, str(value)) for name, value in facts.items()])))
-    weights, findings = record["weights"], record["findings"]
-    assert isinstance(weights, list)
-    assert isinstance(findings, list)
-    rows = [(each["name"], each["state"], f"commercial: {each['commercial']}") for each in weights]
-    parts.append("weights\n" + indent(table([("name", "here", "use"), *rows])))
-    if findings:
-        lines = [(each["level"], each["what"], f"disables: {each['disables']}") for each in findings]
-        parts.append("missing\n" + indent(table([*lines])))
-        fixes = dict.fromkeys(each["fix"] for each in findings)
-        parts.append("to mend\n" + indent("\n".join(fixes)))
-    else:
-        parts.append("nothing is missing")
+def report(record: dict[str, Any]) -> str:
+    """Return an examination as text: the machine, each goal with what it has and lacks, the plugins."""
+    facts, versions = record["machine"], record["packages"]
+    asked = "by torch" if facts["gpu_asked"] == "torch" else "torch was not asked, --deep does"
+    parts = [
+        table(
+            [
+                ("keyface", f"{facts['keyface']}, Python {facts['python']}, torch {versions.get('torch')}"),
+                ("machine", f"{facts['cores']} cores, {facts['platform']}"),
+                ("GPU", f"{facts['gpu']} ({asked})"),
+                ("disk", record["disk"]["here"]),
+                ("W&B", record["wandb"]["state"]),
+            ]
+        )
+    ]
+    for name, goal in record["goals"].items():
+        mine = [each for each in record["findings"] if name in each["goals"]]
+        rows = [("command", goal["command"])]
+        rows += [("here", ", ".join(goal["here"]))] if goal["here"] else []
+        parts.append(section(f"{goal['title']}: {'works' if goal['works'] else 'not yet'}", rows, mine))
+    counts = [("edits", f"{count} from {package}") for package, count in record["plugins"]["edits"].items()]
+    mine = [each for each in record["findings"] if not each["goals"]]
+    parts.append(section(f"plugins: {len(mine) or 'none'} broken", counts, mine))
     return "\n\n".join(parts)
 
 
-def indent(text: str) -> str:
-    """Moves each line to the right."""
-    return "\n".join(f"  {line}" for line in text.splitlines())
+def section(title: str, rows: list[tuple[str, str]], findings: list[dict[str, Any]]) -> str:
+    """Return a title, what is here, what is missing, and the commands that bring first what is needed."""
+    rows = [*rows, *((each["level"], f"{each['what']} (without: {each['disables']})") for each in findings)]
+    needed = [each["fix"] for each in findings if each["level"] in ("broken", "missing")]
+    better = [each["fix"] for each in findings if each["level"] in ("optional", "note")]
+    rows += [("to do", fix) for fix in joined(needed)] + [("may help", fix) for fix in joined(better)]
+    return "\n".join([title, *(f"  {line}" for line in table(rows).splitlines())])
+
+
+def joined(fixes: list[str]) -> list[str]:
+    """Return each fix once, and one command for all weights that are to be fetched."""
+    get = "keyface weights get "
+    names = dict.fromkeys(fix.removeprefix(get) for fix in fixes if fix.startswith(get))
+    others = dict.fromkeys(fix for fix in fixes if not fix.startswith(get))
+    return [*([get + " ".join(names)] if names else []), *others]

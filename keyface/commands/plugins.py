@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from keyface.plugins import Registry
 
 
 def list_categories() -> None:
@@ -40,39 +46,68 @@ def show(name: str) -> None:
 
 
 def check(file: Path | None = None) -> None:
-    """Load every plugin, or a YAML file as well, and report what is wrong.
+    """Load every plugin and report what is wrong; with a YAML file, check that file instead.
 
     Args:
         file: YAML file of categories to check; it is not installed.
+
+    Raises:
+        ValueError: Something is wrong.
     """
-    from keyface.plugins import EditError, edits
-    from keyface.plugins.category import did_you_mean
-    from keyface.plugins.registry import read_yaml
+    from keyface.plugins import edits
 
-    known = {category.name: edits.origin(category.name) for category in edits}
-    checked = list(edits)
-    if file is not None:
-        checked = read_yaml(file)
-        for category in checked:
-            if category.name in known:
-                raise EditError(
-                    f"{file}: {category.name!r} is already an edit from {known[category.name]}; rename it"
-                )
-            known[category.name] = str(file)
-    for category in checked:
-        for other in category.conflicts:
-            if other not in known:
-                raise EditError(
-                    f"{known[category.name]}: {category.name!r} conflicts with {other!r}, which does not "
-                    f"exist{did_you_mean(other, tuple(known))}; correct the name"
-                )
     if file is None:
-        print(f"{len(known)} edit categories from {', '.join(sorted(set(known.values())))} are fine")
-    else:
-        print(f"{file}: {', '.join(category.name for category in checked)} can be used")
+        check_installed(edits)
+        return
+    registry = edits.with_yaml(file)
+    names = [name for name in registry.names() if registry.origin(name) == str(file)]
+    if faults := unknown_conflicts(registry, names):
+        raise ValueError(f"{file}: {'; '.join(faults)}; correct the name")
+    print(f"{file}: {', '.join(names)} can be used")
 
 
-def table(rows: list[tuple[str, ...]]) -> str:
+def check_installed(registry: Registry) -> None:
+    """Print the state of each package that brings plugins, with what mends it.
+
+    Raises:
+        ValueError: A plugin is broken, or an edit conflicts with one that does not exist.
+    """
+    broken = registry.broken()
+    edits_of: dict[str, list[str]] = {}
+    for name in registry.names():
+        edits_of.setdefault(registry.origin(name), []).append(name)
+    conflicts = {package: unknown_conflicts(registry, names) for package, names in edits_of.items()}
+    rows = [
+        (package, "fine", f"edits: {len(names)}")
+        for package, names in edits_of.items()
+        if not conflicts[package]
+    ]
+    rows += [(package, "wrong", fault) for package, faults in conflicts.items() for fault in faults]
+    rows += [(each.package, "broken", f"plugin {each.name!r} ({each.value}) {each.fault}") for each in broken]
+    print(table([("package", "state", "what"), *rows]))
+    fixes = [f"{package}: correct the name" for package, faults in conflicts.items() if faults]
+    fixes += [f"{each.package}: {each.fix}" for each in broken]
+    if fixes:
+        print("\nto mend\n  " + "\n  ".join(dict.fromkeys(fixes)))
+        packages = dict.fromkeys(package for package, state, _ in rows if state != "fine")
+        raise ValueError(
+            f"plugins of {', '.join(packages)} are not in order; see above, the others can be used"
+        )
+
+
+def unknown_conflicts(registry: Registry, names: Iterable[str]) -> list[str]:
+    """Return a line for each edit that the named ones conflict with and that does not exist."""
+    from keyface.plugins.category import did_you_mean
+
+    return [
+        f"{name!r} conflicts with {other!r}, which does not exist{did_you_mean(other, registry.names())}"
+        for name in names
+        for other in registry[name].conflicts
+        if other not in registry
+    ]
+
+
+def table(rows: Sequence[tuple[str, ...]]) -> str:
     """Align columns.
 
     Example:

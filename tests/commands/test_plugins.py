@@ -1,7 +1,10 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from keyface.cli import main
 from keyface.commands import plugins
 
 
@@ -25,7 +28,7 @@ def test_show_gives_all_fields_and_an_example(capsys: pytest.CaptureFixture[str]
 
 def test_check(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     plugins.check()
-    assert "from keyface are fine" in capsys.readouterr().out
+    assert capsys.readouterr().out.splitlines()[1].split()[:3] == ["keyface", "fine", "edits:"]
     path = tmp_path / "edits.yaml"
     path.write_text(
         "freckles: {targets: [freckles], source: clear skin, attribute: Rosy_Cheeks, conflicts: [maekup]}"
@@ -38,3 +41,89 @@ def test_check(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     from keyface.plugins import edits
 
     assert "freckles" not in edits, "checking installs nothing"
+
+
+def test_the_same_categories_serve_several_edits_of_one_process(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, video = tmp_path / "edits.yaml", tmp_path / "in.mp4"
+    path.write_text("freckles: {targets: [freckles], source: clear skin, attribute: Rosy_Cheeks}")
+    video.write_bytes(b"no video, which is found out after the categories are read")
+    words = ["edit", str(video), "-o", str(tmp_path / "out.mp4"), "--edits", "freckles"]
+    for _ in range(2):
+        assert main([*words, "--categories", str(path)]) == 1
+        assert f"keyface: error: {video}" in capsys.readouterr().err
+    assert main(words) == 1
+    assert "unknown edit 'freckles'" in capsys.readouterr().err, "the file's edits are not installed"
+
+
+@pytest.fixture
+def broken_packages(tmp_path: Path) -> Path:
+    """A folder with packages: one leaves when imported, one asks for the edits, one names no edit rightly."""
+    folder = tmp_path / "site"
+    freckles = 'Category("freckles", ("freckles",), "clear skin", "Rosy_Cheeks", conflicts=("maekup",))'
+    for package, code in {
+        "leaving": "print('welcome to leaving')\nimport sys\nsys.exit(0)\n",
+        "asking": "from keyface.plugins import edits\nEDITS = [edits['beard']]\n",
+        "misspelt": f"from keyface.plugins import Category\nEDITS = {freckles}\n",
+    }.items():
+        info = folder / f"{package}_pack-1.0.dist-info"
+        info.mkdir(parents=True)
+        (folder / f"{package}_pack.py").write_text(code)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}-pack\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[keyface.edits]\n{package} = {package}_pack:EDITS\n")
+    return folder
+
+
+def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run keyface in a process of its own, as the console script does, with packages of a folder."""
+    code = f"import sys; sys.path.insert(0, {str(folder)!r}); from keyface.cli import main; sys.exit(main())"
+    command = [sys.executable, "-P", "-c", code, *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def test_a_plugin_that_leaves_ends_no_command(broken_packages: Path) -> None:
+    listed = run(broken_packages, "plugins", "list")
+    assert listed.returncode == 0
+    assert "welcome" not in listed.stdout, "what a plugin prints is no part of the answer"
+    assert {"beard", "freckles"} <= {line.split()[0] for line in listed.stdout.splitlines()}
+    asking, leaving = [line for line in listed.stderr.splitlines() if "warning" in line]
+    assert "pip uninstall leaving-pack" in leaving
+    assert "keyface's edits are asked for before every plugin is imported" in asking
+    assert "pip uninstall asking-pack" in asking
+
+
+def test_asking_for_a_broken_plugin_is_an_error(broken_packages: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.mp4"
+    video = tmp_path / "in.mp4"
+    video.write_bytes(b"never opened")
+    for words in (
+        ["plugins", "show", "leaving"],
+        ["edit", str(video), "--output", str(output), "--edits", "beard,leaving"],
+    ):
+        ended = run(broken_packages, *words)
+        assert ended.returncode == 1
+        assert ended.stdout == ""
+        assert "SystemExit: 0" in ended.stderr.splitlines()[-1]
+        assert "pip uninstall leaving-pack" in ended.stderr.splitlines()[-1]
+    assert not output.exists()
+
+
+def test_check_reports_every_fault_and_fails(broken_packages: Path) -> None:
+    ended = run(broken_packages, "plugins", "check")
+    assert ended.returncode == 1
+    rows = [line.split(maxsplit=2) for line in ended.stdout.splitlines() if line]
+    states = [(row[0], row[1]) for row in rows[1:5]]
+    assert states == [
+        ("keyface", "fine"),
+        ("misspelt-pack", "wrong"),
+        ("asking-pack", "broken"),
+        ("leaving-pack", "broken"),
+    ]
+    assert "'maekup', which does not exist" in ended.stdout
+    assert "pip uninstall leaving-pack" in ended.stdout
+    last = ended.stderr.splitlines()[-1]
+    assert last.startswith("keyface: error: ")
+    assert "leaving-pack" in last
+    assert "misspelt-pack" in last
+    assert "warning" not in ended.stderr, "the table says it already"

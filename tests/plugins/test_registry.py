@@ -50,38 +50,91 @@ def test_a_third_party_package_is_found(install) -> None:
 def test_nothing_is_imported_before_a_name_is_asked_for(install) -> None:
     install("late-pack", "late_pack:X", "raise RuntimeError('imported')")
     registry = Registry()
-    with pytest.raises(PluginError, match="imported"):
+    with pytest.warns(UserWarning, match="imported"):
         registry.names()
 
 
-@pytest.mark.parametrize(
-    ("package", "code", "said"),
-    [
-        ("broken-pack", "import no_such_module_at_all", "ModuleNotFoundError: No module named"),
-        ("raising-pack", "raise SystemError('boom\\nand more')", "SystemError: boom and more"),
-        ("nameless-pack", "OTHER = 1", "AttributeError"),
-        ("number-pack", "FRECKLES = 3", "is a int, not a Category"),
-        ("mixed-pack", "FRECKLES = ['beard']", "holds a str among its categories"),
-        ("wrong-pack", FRECKLES.replace("Rosy_Cheeks", "Rosy_Cheek"), "did you mean 'Rosy_Cheeks'"),
-    ],
-)
-def test_a_bad_plugin_is_named_with_package_and_fix(install, package: str, code: str, said: str) -> None:
+BROKEN = [
+    ("broken-pack", "import no_such_module_at_all", "ModuleNotFoundError: No module named"),
+    ("raising-pack", "raise SystemError('boom\\nand more')", "SystemError: boom and more"),
+    ("leaving-pack", "import sys; sys.exit(0)", "fails on import with SystemExit: 0"),
+    ("base-pack", "raise BaseException", "fails on import with BaseException: no message"),
+    ("nameless-pack", "OTHER = 1", "AttributeError"),
+    ("number-pack", "FRECKLES = 3", "is a int, not a Category"),
+    ("mixed-pack", "FRECKLES = ['beard']", "holds a str among its categories"),
+    ("generator-pack", "FRECKLES = (exit(3) for _ in 'a')", "fails on import with SystemExit: 3"),
+    ("wrong-pack", FRECKLES.replace("Rosy_Cheeks", "Rosy_Cheek"), "did you mean 'Rosy_Cheeks'"),
+    ("twice-pack", FRECKLES + "FRECKLES = [FRECKLES, FRECKLES]", "offers two edits named 'freckles'"),
+    (
+        "clash-pack",
+        FRECKLES + "from dataclasses import replace\nFRECKLES = [FRECKLES, replace(FRECKLES, name='beard')]",
+        "offers 'beard', which is the name of an edit from keyface",
+    ),
+]
+
+
+@pytest.mark.parametrize(("package", "code", "said"), BROKEN, ids=[each[0] for each in BROKEN])
+def test_a_broken_plugin_disables_only_itself(install, package: str, code: str, said: str) -> None:
     install(package, f"{package.replace('-', '_')}:FRECKLES", code)
     registry = Registry()
-    for _ in range(2):  # and it stays an error instead of leaving half a registry behind
+    with pytest.warns(UserWarning, match="is skipped") as warned:
+        assert [registry[name] for name in registry.names()] == list(edits)
+    (message,) = [str(each.message) for each in warned]  # once, not once a lookup
+    assert said in message
+    assert "plugin 'spots'" in message
+    assert f"pip uninstall {package}" in message
+    assert "\n" not in message
+    for _ in range(2):
         with pytest.raises(PluginError) as caught:
-            registry.load()
-        message = str(caught.value)
-        assert said in message
-        assert "plugin 'spots'" in message
-        assert f"pip uninstall {package}" in message
-        assert "\n" not in message
+            registry["spots"]
+        assert said in str(caught.value)
+        assert f"pip uninstall {package}" in str(caught.value)
+    (broken,) = registry.broken()
+    assert (broken.package, broken.name) == (package, "spots")
 
 
-def test_a_name_clash_names_both_packages(install) -> None:
-    install("clash-pack", "clash_pack:FRECKLES", FRECKLES.replace('"freckles"', '"glasses"', 1))
-    with pytest.raises(EditError, match=r"'glasses' from clash-pack has the name of one from keyface"):
-        Registry().load()
+def test_all_edits_of_a_plugin_with_one_clash_are_skipped_and_named(install) -> None:
+    code = FRECKLES + "from dataclasses import replace\nALL = [FRECKLES, replace(FRECKLES, name='beard')]\n"
+    install("half-pack", "half_pack:ALL", code)
+    registry = Registry()
+    with pytest.raises(PluginError, match="half-pack"):
+        registry["freckles"]
+    with pytest.warns(UserWarning, match="half-pack"):
+        assert registry.origin("beard") == "keyface"
+
+
+def test_of_two_packages_with_one_name_the_second_is_skipped(install) -> None:
+    for package in ("a-pack", "b-pack"):
+        install(package, f"{package.replace('-', '_')}:FRECKLES", FRECKLES)
+    registry = Registry()
+    with pytest.warns(UserWarning, match="package 'b-pack' is skipped: it offers 'freckles'.* from a-pack"):
+        assert registry.origin("freckles") == "a-pack"
+
+
+def test_an_unknown_edit_may_be_that_of_a_broken_plugin(install) -> None:
+    install("silent-pack", "silent_pack:FRECKLES", "1 / 0")
+    registry = Registry()
+    with (
+        pytest.warns(UserWarning, match="is skipped"),
+        pytest.raises(EditError, match=r"unknown edit 'moles'.*silent-pack"),
+    ):
+        registry["moles"]
+
+
+def test_an_interruption_is_no_fault_of_a_plugin(install) -> None:
+    install("slow-pack", "slow_pack:FRECKLES", "raise KeyboardInterrupt")
+    registry = Registry()
+    for _ in range(2):  # and no half of a registry is left behind
+        with pytest.raises(KeyboardInterrupt):
+            registry.names()
+
+
+def test_a_package_without_metadata_has_no_name(install, tmp_path: Path) -> None:
+    install("gone-pack", "gone_pack:FRECKLES", "1 / 0")
+    (tmp_path / "gone-pack-1.0.dist-info" / "METADATA").unlink()
+    registry = Registry()
+    with pytest.warns(UserWarning, match="package 'unknown' is skipped"):
+        assert "beard" in registry
 
 
 def test_add_and_clash() -> None:
@@ -117,17 +170,20 @@ def test_yaml(tmp_path: Path) -> None:
         "  regions: [skin, nose]\n  strength: 0.8\n"
     )
     registry = Registry(group=None)
-    assert registry.from_yaml(path) == [
-        Category(
-            "freckles",
-            ("freckles", "freckled skin"),
-            "clear skin",
-            "Rosy_Cheeks",
-            regions=("skin", "nose"),
-            strength=0.8,
-        )
-    ]
-    assert registry.origin("freckles") == str(path)
+    registry.add(edits["beard"])
+    extended = registry.with_yaml(path)
+    assert extended["freckles"] == Category(
+        "freckles",
+        ("freckles", "freckled skin"),
+        "clear skin",
+        "Rosy_Cheeks",
+        regions=("skin", "nose"),
+        strength=0.8,
+    )
+    assert extended.names() == ("beard", "freckles")
+    assert (extended.origin("freckles"), extended.origin("beard")) == (str(path), "code")
+    assert registry.names() == ("beard",), "the first registry stays as it is"
+    assert registry.with_yaml(path).names() == extended.names(), "the same file may be read again"
 
 
 @pytest.mark.parametrize(
@@ -148,7 +204,7 @@ def test_wrong_yaml_is_one_line_with_the_file(tmp_path: Path, text: str, said: s
     path.write_text(text)
     registry = Registry(group=None)
     with pytest.raises(EditError) as caught:
-        registry.from_yaml(path)
+        registry.with_yaml(path)
     assert said in str(caught.value)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -160,7 +216,7 @@ def test_hostile_yaml_runs_nothing(tmp_path: Path) -> None:
     path = tmp_path / "edits.yaml"
     path.write_text(f"freckles: !!python/object/apply:os.system ['touch {canary}']\n")
     with pytest.raises(EditError, match="cannot be read as YAML"):
-        Registry(group=None).from_yaml(path)
+        Registry(group=None).with_yaml(path)
     assert not canary.exists()
 
 
@@ -171,5 +227,5 @@ def test_yaml_adds_all_or_none(tmp_path: Path) -> None:
     registry = Registry(group=None)
     registry.add(edits["glasses"])
     with pytest.raises(EditError, match="glasses"):
-        registry.from_yaml(path)
+        registry.with_yaml(path)
     assert registry.names() == ("glasses",)
