@@ -83,7 +83,7 @@ def edit(
         categories: YAML file with edit categories of your own.
         steps: Denoising steps of the whole schedule.
         solver: ddim, or dpmpp_2m (DPM-Solver++ 2M), which comes nearer to many steps in 10 to 20.
-        guidance: Classifier-free guidance scale.
+        guidance: Classifier-free guidance scale, from 0 to 100; 1 is none.
         interval: Frames from one keyframe to the next.
         propagation: How the keyframes' edit reaches the other frames.
         injection_until: Fraction of the steps in which identity features are injected; 0.5 if not given, with
@@ -108,6 +108,10 @@ def edit(
     check_targets(video, targets, overwrite)
     folder = state_folder(output, resume, restart)
     chosen = select_categories(edits, categories)
+    miniature = weights is None
+    settings = choose_settings(
+        miniature, chosen, steps, solver, guidance, interval, propagation, injection_until, strength, seed
+    )
 
     from keyface.commands._crop import Crop, Paster, SquareFrames
     from keyface.diffusion.editor import VideoEditor
@@ -123,9 +127,6 @@ def edit(
     prompts = write_prompts(chosen, prompt, source, negative, frames, models)
     check_prompts(prompts, models.backbone)
     surprise = surprise_of(frames, models)
-    settings = choose_settings(
-        models, chosen, steps, solver, guidance, interval, propagation, injection_until, strength, seed
-    )
     say(f"source: {prompts.source}\ntarget: {prompts.target}")
 
     editor = VideoEditor(models.backbone, models.identity, models.direction, settings)

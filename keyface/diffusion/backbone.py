@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoTokenizer, CLIPTextModel
@@ -175,8 +176,17 @@ def load_unet(folder: Path | str, base: UNet2DConditionModel | None = None) -> U
 
 def _load(kind: Any, folder: Path, *, allow_foreign: bool = False, **options: Any) -> Any:
     """Read a network of diffusers or transformers, which only log what does not fit."""
-    network, found = kind.from_pretrained(folder, use_safetensors=True, output_loading_info=True, **options)
     file = file_of(folder)
+    try:
+        network, found = kind.from_pretrained(
+            folder, use_safetensors=True, output_loading_info=True, **options
+        )
+    except (RuntimeError, ValueError, SafetensorError) as error:
+        told = str(error).partition(". ")[0]
+        raise ValueError(
+            f"{file}: damaged, or not the weights of the {kind.__name__} that {folder / 'config.json'} "
+            f"describes: {told}"
+        ) from error
     foreign = () if allow_foreign else found["unexpected_keys"]
     require_same_weights(found["missing_keys"], foreign, file, kind.__name__)
     require_finite_weights(network.state_dict(), file)
@@ -190,7 +200,10 @@ def _merge_lora(folder: Path, base: UNet2DConditionModel) -> UNet2DConditionMode
     adapted = PeftModel(copy.deepcopy(base), PeftConfig.from_pretrained(str(folder)))
     wanted = get_peft_model_state_dict(adapted, save_embedding_layers=False)
     file = folder / "adapter_model.safetensors"
-    weights = load_file(file)
+    try:
+        weights = load_file(file)
+    except SafetensorError as error:
+        raise ValueError(f"{file}: damaged, or no safetensors file: {error}") from error
     require_same_weights(wanted.keys() - weights.keys(), weights.keys() - wanted.keys(), file, "LoRA adapter")
     require_same_shapes(weights, wanted, file)
     require_finite_weights(weights, file)

@@ -102,6 +102,11 @@ def backbone_from_file(
         text = _text_encoder(weights, shapes)
     except KeyError as error:
         raise ValueError(f"{path}: not a file of Stable Diffusion 1 or 2: it lacks {error}") from error
+    except NotImplementedError as error:  # torch's, of a weight that diffusers found no values for
+        raise ValueError(f"{path}: weights of the U-Net or of the autoencoder are missing") from error
+    except RuntimeError as error:
+        told = " ".join(str(error).split())
+        raise ValueError(f"{path}: not the weights of its text encoder: {told}") from error
     return Backbone(
         vae=vae.to(dtype).eval(),
         unet=unet.to(dtype).eval(),
