@@ -167,7 +167,7 @@ def unknown_words(text: str, tokenizer: Any) -> list[str]:
 
 
 def choose_settings(
-    models: Models,
+    miniature: bool,
     chosen: list[Category],
     steps: int | None,
     solver: Solver,
@@ -178,10 +178,13 @@ def choose_settings(
     strength: float | None,
     seed: int,
 ) -> EditSettings:
-    """Fills in what was not given: the miniature's own settings, and what the categories ask for."""
+    """Fills in what was not given: the miniature's own settings, and what the categories ask for.
+
+    Needs no weights, so that a value of no use is refused before they are read.
+    """
     from keyface.diffusion.settings import Propagation
 
-    shared = asked_settings(chosen, models.is_miniature, seed)
+    shared = asked_settings(chosen, miniature, seed)
     return replace(
         shared,
         steps=steps if steps is not None else shared.steps,

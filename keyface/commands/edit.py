@@ -83,7 +83,7 @@ def edit(
         categories: YAML file with edit categories of your own.
         steps: Denoising steps of the whole schedule.
         solver: ddim, or dpmpp_2m (DPM-Solver++ 2M), which comes nearer to many steps in 10 to 20.
-        guidance: Classifier-free guidance scale.
+        guidance: Classifier-free guidance scale, from 0 to 100; 1 is none.
         interval: Frames from one keyframe to the next.
         propagation: How the keyframes' edit reaches the other frames.
         injection_until: Fraction of the steps in which identity features are injected; 0.5 if not given, with
@@ -108,6 +108,10 @@ def edit(
     check_targets(video, targets, overwrite)
     folder = state_folder(output, resume, restart)
     chosen = select_categories(edits, categories)
+    miniature = weights is None
+    settings = choose_settings(
+        miniature, chosen, steps, solver, guidance, interval, propagation, injection_until, strength, seed
+    )
 
     from keyface.commands._crop import Crop, Paster, SquareFrames
     from keyface.diffusion.editor import VideoEditor
@@ -123,20 +127,18 @@ def edit(
     prompts = write_prompts(chosen, prompt, source, negative, frames, models)
     check_prompts(prompts, models.backbone)
     surprise = surprise_of(frames, models)
-    settings = choose_settings(
-        models, chosen, steps, solver, guidance, interval, propagation, injection_until, strength, seed
-    )
     say(f"source: {prompts.source}\ntarget: {prompts.target}")
 
     editor = VideoEditor(models.backbone, models.identity, models.direction, settings)
-    temporary = 0 if folder.exists() else editor.temporary_bytes(frames)
-    check_space(output, reader, sides=3 if compare else 1, temporary=temporary)
+    temporary = editor.temporary_bytes(frames)
+    more = 0 if folder.exists() else temporary  # an earlier process' files are used again, or removed first
+    check_space(output, reader, sides=3 if compare else 1, temporary=more)
     weights_used = hashes(models)
     request = what_decides(video, reader, square, models, weights_used, prompts, settings)
     paster = Paster(reader, square)
     metadata = {"title": f"{video.stem} (synthetic)", "comment": f"{SYNTHETIC} Prompt: {prompts.target}"}
     with ExitStack() as stack:
-        state = stack.enter_context(State.open(folder, request))
+        state = stack.enter_context(State.open(folder, request, restart=restart))
         say(
             f"going on with the edit that was stopped: {folder}"
             if state.resumed
@@ -183,16 +185,15 @@ def check_targets(video: Path, targets: list[Path], overwrite: bool) -> None:
 
 
 def state_folder(output: Path, resume: bool, restart: bool) -> Path:
-    """Returns where the state of an edit is kept, after removing that of a stopped one with --restart."""
-    from keyface.diffusion.state import discard
+    """Returns where the state of an edit is kept; raises if that is in use, or does not fit the request."""
+    from keyface.diffusion.state import require_free
 
     folder = output.with_name(f"{output.name}.state")
     if resume and restart:
         raise ValueError("--resume goes on and --restart begins anew; give one of the two")
     if resume and not folder.is_dir():
         raise ValueError(f"{folder}: no such folder, so no edit of {output} was stopped; leave --resume out")
-    if restart:
-        discard(folder)
+    require_free(folder)
     return folder
 
 

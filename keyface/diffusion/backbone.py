@@ -9,8 +9,17 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoTokenizer, CLIPTextModel
+
+from keyface.diffusion.checks import (
+    file_of,
+    require_finite_weights,
+    require_same_shapes,
+    require_same_weights,
+)
 
 
 @dataclass
@@ -44,7 +53,8 @@ class Backbone:
 
         Raises:
             FileNotFoundError: a part is missing.
-            ValueError: the `vae` part is of another class, whose weights would be left at random.
+            ValueError: the `vae` part is of another class, whose weights would be left at random, or a part's
+                weights are not those of its network, or not finite.
         """
         folder = Path(folder)
         missing = [
@@ -57,16 +67,13 @@ class Backbone:
         stored = json.loads((folder / "vae" / "config.json").read_text()).get("_class_name")
         if stored not in (None, autoencoder.__name__):
             raise ValueError(f"{folder / 'vae'} holds a {stored}; {autoencoder.__name__} is needed")
-        weights: dict[str, Any] = {"use_safetensors": True, "torch_dtype": dtype}
-        vae_class: Any = autoencoder
         # Clipping to [-1, 1] is for pixels; it is diffusers' default and would break inversion of latents.
         scheduler = DDIMScheduler.from_pretrained(folder / "scheduler", clip_sample=False, thresholding=False)
         backbone = cls(
-            vae=vae_class.from_pretrained(folder / "vae", **weights),
-            unet=UNet2DConditionModel.from_pretrained(folder / "unet", **weights),
-            text_encoder=CLIPTextModel.from_pretrained(
-                folder / "text_encoder", use_safetensors=True, dtype=dtype
-            ),
+            vae=_load(autoencoder, folder / "vae", torch_dtype=dtype),
+            unet=_load(UNet2DConditionModel, folder / "unet", torch_dtype=dtype),
+            # CLIP's projection and image encoder often lie beside the part that is used.
+            text_encoder=_load(CLIPTextModel, folder / "text_encoder", allow_foreign=True, dtype=dtype),
             tokenizer=AutoTokenizer.from_pretrained(folder / "tokenizer"),
             scheduler=scheduler,
         )
@@ -144,6 +151,10 @@ def load_unet(folder: Path | str, base: UNet2DConditionModel | None = None) -> U
 
     Returns:
         The network in evaluation mode, on the device and in the precision of `base` where there is one.
+
+    Raises:
+        FileNotFoundError: the folder lacks a file.
+        ValueError: it holds something else, or weights that do not fit or are not finite.
     """
     folder = Path(folder)
     if (folder / "adapter_config.json").is_file():
@@ -159,14 +170,43 @@ def load_unet(folder: Path | str, base: UNet2DConditionModel | None = None) -> U
     kind = json.loads((folder / "config.json").read_text()).get("_class_name")
     if kind != "UNet2DConditionModel":
         raise ValueError(f"{folder}/config.json describes {kind}; a UNet2DConditionModel is needed")
-    unet = UNet2DConditionModel.from_pretrained(folder, use_safetensors=True)
+    unet: UNet2DConditionModel = _load(UNet2DConditionModel, folder)
     return unet.eval() if base is None else unet.to(base.device, base.dtype).eval()
 
 
-def _merge_lora(folder: Path, base: UNet2DConditionModel) -> UNet2DConditionModel:
-    from peft import PeftModel  # takes a second to import and whole networks do without it
+def _load(kind: Any, folder: Path, *, allow_foreign: bool = False, **options: Any) -> Any:
+    """Read a network of diffusers or transformers, which only log what does not fit."""
+    file = file_of(folder)
+    try:
+        network, found = kind.from_pretrained(
+            folder, use_safetensors=True, output_loading_info=True, **options
+        )
+    except (RuntimeError, ValueError, SafetensorError) as error:
+        told = str(error).partition(". ")[0]
+        raise ValueError(
+            f"{file}: damaged, or not the weights of the {kind.__name__} that {folder / 'config.json'} "
+            f"describes: {told}"
+        ) from error
+    foreign = () if allow_foreign else found["unexpected_keys"]
+    require_same_weights(found["missing_keys"], foreign, file, kind.__name__)
+    require_finite_weights(network.state_dict(), file)
+    return network
 
-    # peft has no switch for the format; `load_unet` made sure that safetensors are there, which it prefers.
-    adapted = PeftModel.from_pretrained(copy.deepcopy(base), str(folder))
+
+def _merge_lora(folder: Path, base: UNet2DConditionModel) -> UNet2DConditionModel:
+    # takes a second to import and whole networks do without it
+    from peft import PeftConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
+
+    adapted = PeftModel(copy.deepcopy(base), PeftConfig.from_pretrained(str(folder)))
+    wanted = get_peft_model_state_dict(adapted, save_embedding_layers=False)
+    file = folder / "adapter_model.safetensors"
+    try:
+        weights = load_file(file)
+    except SafetensorError as error:
+        raise ValueError(f"{file}: damaged, or no safetensors file: {error}") from error
+    require_same_weights(wanted.keys() - weights.keys(), weights.keys() - wanted.keys(), file, "LoRA adapter")
+    require_same_shapes(weights, wanted, file)
+    require_finite_weights(weights, file)
+    set_peft_model_state_dict(adapted, weights)
     merged: UNet2DConditionModel = adapted.merge_and_unload()
     return merged.eval().requires_grad_(False)

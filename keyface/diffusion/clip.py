@@ -10,6 +10,7 @@ from torch import Tensor
 from keyface.diffusion.attention import processors
 from keyface.diffusion.backbone import Backbone
 from keyface.diffusion.batches import Advance, Batches
+from keyface.diffusion.checks import require_finite
 from keyface.diffusion.correspondence import (
     MATCHED_LAYERS,
     Correspondences,
@@ -151,7 +152,9 @@ class Clip:
 
             def work(part: Sequence[int], images: Tensor = images, first: int = first) -> None:
                 part_images = images[part[0] - first : part[-1] + 1 - first]
-                self.clean[part[0] : part[-1] + 1] = self.backbone.encode_images(part_images).cpu()
+                latents = self.backbone.encode_images(part_images)
+                require_finite(latents, f"the autoencoder's latents of frames {part[0]} to {part[-1]}")
+                self.clean[part[0] : part[-1] + 1] = latents.cpu()
 
             self.batches.each(range(start, start + len(images)), work)
             for frame in range(start, start + len(images)):
@@ -181,7 +184,7 @@ class Clip:
         def run(part: Sequence[int], until: int | None = None) -> Tensor:
             """Exactly to a level or, where none is named, plainly through those of matching alone."""
             latents = self.clean[list(part)].to(self.backbone.device)
-            return invert(
+            trajectory = invert(
                 self.inverter,
                 self.backbone.scheduler,
                 latents,
@@ -192,6 +195,8 @@ class Clip:
                 levels=levels if until is None else None,
                 before_level=recorder.before_level,
             )
+            require_finite(trajectory, f"inverted latents of frames {part[0]} to {part[-1]}")
+            return trajectory
 
         def sources(part: Sequence[int]) -> None:
             trajectory = run(part, settings.start_level)
@@ -221,5 +226,11 @@ class Clip:
         return self.trajectory[level, rows].to(self.backbone.device)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Frames (F, 3, H, W), clamped to [-1, 1], on the CPU."""
-        return self.backbone.decode_latents(latents.to(self.backbone.device)).clamp(-1.0, 1.0).cpu()
+        """Frames (F, 3, H, W), clamped to [-1, 1], on the CPU.
+
+        Raises:
+            NotFiniteError: the autoencoder's images are not finite.
+        """
+        images = self.backbone.decode_latents(latents.to(self.backbone.device))
+        require_finite(images, "the autoencoder's images")
+        return images.clamp(-1.0, 1.0).cpu()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from keyface.diffusion.backbone import Backbone
 from keyface.diffusion.batches import Advance, free_memory
+from keyface.diffusion.checks import NotFiniteError, require_finite
 from keyface.diffusion.clip import Clip
 from keyface.diffusion.denoising import Denoiser
 from keyface.diffusion.frames import FrameStream, TensorFrames
@@ -133,6 +134,10 @@ class VideoEditor:
 
         Returns:
             EditReport.
+
+        Raises:
+            NotFiniteError: a network gave NaN or infinity; the message names the stage, and the journal does
+                not count it as done.
         """
         seconds: dict[str, float] = {}
         clip = self._clip(frames)
@@ -189,6 +194,7 @@ class VideoEditor:
     def _encode_prompts(self, prompts: Prompts) -> tuple[Tensor, Tensor, Tensor]:
         negative = prompts.source if prompts.negative is None else prompts.negative
         encoded = self.backbone.encode_prompts([prompts.source, prompts.target, negative])
+        require_finite(encoded, "the text encoder's embeddings")
         source, target, against = encoded.to(self.backbone.device).chunk(3)
         return source, target, against
 
@@ -213,7 +219,7 @@ def _place(scratch: Path | None, state: State | None) -> Iterator[tuple[Scratch,
 
 @contextmanager
 def _stage(name: str, total: int, seconds: dict[str, float], progress: Progress | None) -> Iterator[Advance]:
-    """Time a stage and report how far it is."""
+    """Time a stage, report how far it is, and name it where its numbers are not finite."""
     free_memory()
     done, started = 0, time.perf_counter()
 
@@ -225,7 +231,10 @@ def _stage(name: str, total: int, seconds: dict[str, float], progress: Progress 
 
     if progress is not None:
         progress(name, 0, total)
-    yield advance
+    try:
+        yield advance
+    except NotFiniteError as error:
+        raise NotFiniteError(f"{name}: {error}") from error
     seconds[name] = time.perf_counter() - started
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from keyface.diffusion.batches import Advance
+from keyface.diffusion.checks import require_finite
 from keyface.diffusion.clip import Clip
 from keyface.diffusion.inversion import denoise
 
@@ -32,6 +33,7 @@ def reconstruct(clip: Clip, text: Tensor, every_frame: bool, advance: Advance) -
         clean = denoise(
             clip.inverter, backbone.scheduler, latents, text, settings.steps, level, settings.solver
         )
+        require_finite(clean, f"reconstructed latents of frames {part[0]} to {part[-1]}")
         clip.reconstructed[list(part)] = clean.cpu()
 
     def keyframes(part: Sequence[int]) -> None:

@@ -6,6 +6,12 @@ from typing import Literal, get_args
 
 Solver = Literal["ddim", "dpmpp_2m"]
 
+HIGHEST_GUIDANCE = 100.0
+"""Usual scales are below 20; far beyond, frames are saturated and at last not finite."""
+
+HIGHEST_LOCALITY = 100.0
+"""Similarities lie in [-1, 1]: at 100 nothing moves further than a seventh of the image."""
+
 SELF_ATTENTION = r"attn1$"
 DECODER_SELF_ATTENTION = r"up_blocks.*attn1$"
 
@@ -13,6 +19,11 @@ DECODER_SELF_ATTENTION = r"up_blocks.*attn1$"
 def _fraction(name: str, value: float) -> None:
     if not 0.0 <= value <= 1.0:
         raise ValueError(f"{name} is {value}; it is a fraction from 0 to 1")
+
+
+def _within(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:  # nor is NaN
+        raise ValueError(f"{name} is {value:g}; it must be a number from {low:g} to {high:g}")
 
 
 def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
@@ -100,7 +111,7 @@ class Propagation:
             on four clips of the miniature and flickered more (temporal loss .00340; .4: .00328).
         correspondence_at: fractions of the inversion at which tokens of the inverting U-Net are compared.
         locality: cost of moving: a displacement of d image sides lowers the cosine similarity by
-            locality · d². It decides between look-alike tokens.
+            locality · d². It decides between look-alike tokens; from 0 to 100.
     """
 
     mode: Literal["tokens", "latent", "tokenflow"] = "tokens"
@@ -115,6 +126,7 @@ class Propagation:
             raise ValueError("propagation.correspondence_at is empty; give at least one fraction")
         for fraction in self.correspondence_at:
             _fraction("propagation.correspondence_at", fraction)
+        _within("propagation.locality", self.locality, 0.0, HIGHEST_LOCALITY)
 
     @classmethod
     def tokenflow(cls) -> "Propagation":
@@ -135,7 +147,7 @@ class EditSettings:
         solver: how a step is made of the predictions: `ddim` is of first order, and the inverse of the
             inversion; `dpmpp_2m` is DPM-Solver++(2M), which also looks at the step before
             (`keyface.diffusion.multistep`), for edits in few steps.
-        guidance_scale: 1 switches guidance off and halves the cost of ε2.
+        guidance_scale: 1 switches guidance off and halves the cost of ε2; from 0 to 100.
         guidance_from: fraction of the denoising steps, from the noisy end, after which guidance begins.
         guidance_until: fraction after which it ends; steps outside cost half.
         interval: frames a keyframe stands for.
@@ -180,6 +192,7 @@ class EditSettings:
         for name in ("anchors", "fixed_point_iterations"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 0")
+        _within("guidance_scale", self.guidance_scale, 0.0, HIGHEST_GUIDANCE)
         for name in ("strength", "guidance_from", "guidance_until"):
             _fraction(name, getattr(self, name))
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from keyface.diffusion.backbone import Backbone
+from keyface.diffusion.checks import require_finite_weights
 
 Prediction = Literal["epsilon", "v_prediction"]
 
@@ -84,10 +85,12 @@ def backbone_from_file(
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is of another format or damaged, or nothing says what the U-Net predicts.
+        ValueError: It is of another format or damaged, lacks weights or holds such that are not finite, or
+            nothing says what the U-Net predicts.
     """
     path = Path(path)
     weights, metadata = _read(path)
+    require_finite_weights(weights, path)
     try:
         shapes = Shapes.of({name: tuple(value.shape) for name, value in weights.items()})
         predicts = _prediction(prediction_type, metadata, shapes.family, path)
@@ -99,6 +102,11 @@ def backbone_from_file(
         text = _text_encoder(weights, shapes)
     except KeyError as error:
         raise ValueError(f"{path}: not a file of Stable Diffusion 1 or 2: it lacks {error}") from error
+    except NotImplementedError as error:  # torch's, of a weight that diffusers found no values for
+        raise ValueError(f"{path}: weights of the U-Net or of the autoencoder are missing") from error
+    except RuntimeError as error:
+        told = " ".join(str(error).split())
+        raise ValueError(f"{path}: not the weights of its text encoder: {told}") from error
     return Backbone(
         vae=vae.to(dtype).eval(),
         unet=unet.to(dtype).eval(),

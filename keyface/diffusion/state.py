@@ -2,8 +2,9 @@
 
 import fcntl
 import json
+import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,62 +25,126 @@ class State:
         resumed: whether an earlier process has worked in it.
         scratch: its files.
         journal: what is done.
+
+    Args:
+        owned: says whether the folder is still the one that this process locked. Every entry of the journal
+            asks first: someone may have removed the folder, and another process made a new one.
     """
 
-    def __init__(self, folder: Path, resumed: bool) -> None:
-        self.folder, self.resumed = folder, resumed
+    def __init__(self, folder: Path, resumed: bool, owned: Callable[[], bool]) -> None:
+        self.folder, self.resumed, self._owned = folder, resumed, owned
         self.scratch = Scratch(folder)
-        self.journal = Journal(folder / _JOURNAL, before=self.scratch.flush)
+        self.journal = Journal(folder / _JOURNAL, before=self._before_entry)
+
+    def _before_entry(self) -> None:
+        if not self._owned():
+            raise ValueError(
+                f"{self.folder}: was removed or replaced while this edit worked in it; the edit is stopped, "
+                "repeat the command"
+            )
+        self.scratch.flush()
 
     @classmethod
     @contextmanager
-    def open(cls, folder: Path, request: Mapping[str, Any]) -> Iterator["State"]:
+    def open(cls, folder: Path, request: Mapping[str, Any], *, restart: bool = False) -> Iterator["State"]:
         """Make the folder, or go on with what is in it.
 
-        It is removed when the block ends without an error, or with one before anything was done.
+        It is removed when the block ends without an error, or with one before anything was done; never if it
+        is another process' by then.
 
         Args:
             folder: nobody else's; made if need be.
             request: everything that decides the frames, as JSON can say it.
+            restart: begin anew, whatever a stopped edit left.
 
         Raises:
-            ValueError: The folder is of an edit of something else, with the difference shown, or another
-                process works in it.
+            ValueError: The folder is of an edit of something else, with the difference shown, or of no edit;
+                another process works in it; or, while this one does, it was removed or replaced.
         """
         wanted: dict[str, Any] = json.loads(json.dumps(request, default=str))
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / _LOCK).open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ValueError(f"{folder}: another process is at work on this edit") from None
+        _make(folder)
+        with _locked(folder) as owned:
             known = folder / _REQUEST
-            resumed = known.is_file()
+            resumed = known.is_file() and not restart
             if resumed:
                 _compare(folder, json.loads(known.read_bytes()), wanted)
             else:
+                _clear(folder)
                 write_text(known, json.dumps(wanted, indent=1))
-            state = cls(folder, resumed)
+            state = cls(folder, resumed, owned)
             try:
                 yield state
             except BaseException:
-                if not state.journal.begun:
-                    shutil.rmtree(folder)
+                if not state.journal.begun and owned():
+                    _remove(folder)
                 raise
-            shutil.rmtree(folder)
+            if owned():
+                _remove(folder)
 
 
-def discard(folder: Path) -> None:
-    """Remove the folder of a stopped edit, if there is one.
+def require_free(folder: Path) -> None:
+    """Refuse, before anything slow, a folder that `State.open` would refuse whatever the request.
 
     Raises:
-        ValueError: There is something else under the name.
+        ValueError: There is something else under the name, or another process works in it.
     """
-    if not folder.exists():
+    if folder.exists():
+        with _locked(folder):
+            pass
+
+
+def _make(folder: Path) -> None:
+    """Make the folder with its lock file, or leave the one that is there."""
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
         return
-    if not (folder / _LOCK).is_file():
-        raise ValueError(f"{folder}: not the folder of a stopped edit, and not removed; move it away")
-    shutil.rmtree(folder)
+    (folder / _LOCK).touch()
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[Callable[[], bool]]:
+    """Lock the folder, and give a function that says whether it is still the one that was locked."""
+    path = folder / _LOCK
+    try:
+        lock = path.open("r+")
+    except (FileNotFoundError, NotADirectoryError):
+        raise ValueError(
+            f"{folder}: not the folder of a stopped edit, and not touched; move it away"
+        ) from None
+    with lock:
+        mine = os.fstat(lock.fileno())
+
+        def owned() -> bool:
+            try:
+                return os.path.samestat(path.stat(), mine)
+            except (FileNotFoundError, NotADirectoryError):
+                return False
+
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"{folder}: another process is at work on this edit; wait until it ends"
+            ) from None
+        if not owned():
+            raise ValueError(f"{folder}: another process has just removed it; repeat the command")
+        yield owned
+
+
+def _clear(folder: Path) -> None:
+    """Empty the folder but for its lock; what is left without a request is never gone on with."""
+    (folder / _REQUEST).unlink(missing_ok=True)
+    for each in folder.iterdir():
+        if each.name != _LOCK:
+            shutil.rmtree(each) if each.is_dir() else each.unlink()
+
+
+def _remove(folder: Path) -> None:
+    """Remove the folder; its lock goes last, so that until then nobody else takes it for theirs."""
+    _clear(folder)
+    (folder / _LOCK).unlink()
+    folder.rmdir()
 
 
 def _compare(folder: Path, known: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from keyface.diffusion.checks import require_finite
 from keyface.diffusion.clip import Clip
 from keyface.diffusion.grid import Grid
 from keyface.diffusion.multistep import second_order
@@ -29,6 +30,9 @@ class Stepper:
             output: (F, C, h, w), the network's, guided.
             level: where they are.
             begun: the level of their first step, which is of first order with any solver.
+
+        Raises:
+            NotFiniteError: the new latents are not finite; they are not written.
         """
         rows = list(frames)
         cleaner = self.grid.denoise(latents, output, level)
@@ -38,4 +42,6 @@ class Stepper:
                 before = self.clip.originals(level + 1)[rows].to(original.device)
                 cleaner += second_order(self.grid, level, original, before)
             self.clip.originals(level)[rows] = original.cpu()
+        timestep = self.grid.timestep(level)
+        require_finite(cleaner, f"latents of frames {rows[0]} to {rows[-1]} after timestep {timestep}")
         self.clip.current(level - 1)[rows] = cleaner.cpu()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import cast
 
@@ -9,6 +10,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from keyface.cli import main
 from keyface.commands import _edit_record, edit
@@ -150,6 +152,43 @@ def test_missing_and_damaged_weights(
     assert run(video, tmp_path / "out.mp4", weights, "--edits", "glasses") == 1
     assert str(weights) in capsys.readouterr().err
     assert not (tmp_path / "out.mp4").exists()
+
+
+@pytest.mark.parametrize("scale", ["1e38", "-3", ".nan", ".inf"])
+def test_absurd_guidance_is_refused_before_weights_are_read(
+    scale: str, video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out.mp4"
+    words = [
+        "edit",
+        str(video),
+        "-o",
+        str(output),
+        "--weights",
+        str(tmp_path / "nothing"),
+        "--source",
+        "a man",
+    ]
+    assert main([*words, "--edits", "glasses", f"--guidance={scale}"]) != 0
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert "guidance" in said[0]
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_a_branch_that_is_not_finite_writes_nothing(
+    video: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    branch = tmp_path / "branch"
+    shutil.copytree(weights / "unet", branch)
+    file = branch / "diffusion_pytorch_model.safetensors"
+    state = load_file(file)
+    state["conv_out.bias"][0] = float("nan")
+    save_file(state, file, {"format": "pt"})
+    for name in ("--identity", "--direction"):
+        assert run(video, tmp_path / "out.mp4", weights, "--edits", "glasses", name, str(branch)) == 1
+        assert f"{file}: 1 of " in capsys.readouterr().err.splitlines()[-1]
+    assert not list(tmp_path.glob("out*"))
 
 
 def test_a_source_caption_is_needed_with_own_weights(

@@ -1,6 +1,7 @@
 """`keyface edit` killed for real, and what other commands are told afterwards."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,16 +22,25 @@ def command(video: Path, output: Path, weights: Path, *more: str) -> list[str]:
     return [*words, "--interval", "3", "--guidance", "2", "--steps", "60", *more]
 
 
-def kill_in_the_middle(words: list[str], journal: Path) -> None:
-    """Starts the command in a process of its own, and kills it when it has edited for a few steps."""
+def signal_in_the_middle(words: list[str], journal: Path, number: signal.Signals) -> subprocess.Popen[str]:
+    """Starts the command in a process of its own, and signals it when it has edited for a few steps."""
     code = "import sys; from keyface.cli import main; sys.exit(main(sys.argv[1:]))"
-    process = subprocess.Popen([sys.executable, "-P", "-c", code, *words], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-c", code, *words], stderr=subprocess.PIPE, text=True, encoding="utf-8"
+    )
     deadline = time.monotonic() + PATIENCE_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         if journal.is_file() and json.loads(journal.read_text()).get("steps", 0) >= 3:
-            process.kill()
+            process.send_signal(number)
+            return process
         time.sleep(0.002)
-    assert process.wait(timeout=60) == -signal.SIGKILL, "it ended before it could be killed"
+    pytest.fail("it ended before it could be signalled")
+
+
+def kill_in_the_middle(words: list[str], journal: Path) -> None:
+    process = signal_in_the_middle(words, journal, signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL, "it ended before it could be killed"
 
 
 def frames_of(path: Path) -> torch.Tensor:
@@ -86,3 +96,31 @@ def test_restart_and_resume_say_what_they_want(
     (tmp_path / "out.mp4.state").mkdir()
     assert main(command(video, output, weights, "--prompt", "a man with glasses", "--restart")) == 1
     assert "not the folder of a stopped edit" in capsys.readouterr().err
+
+
+def test_a_running_edit_keeps_its_folder_and_does_not_go_on_in_another(
+    video: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output, state = tmp_path / "out.mp4", tmp_path / "out.mp4.state"
+    words = command(video, output, weights, "--prompt", "a man with glasses")
+    process = signal_in_the_middle(words, state / "journal.json", signal.SIGSTOP)
+    try:
+        journal = (state / "journal.json").read_bytes()
+        assert main([*words, "--restart"]) == 1
+        said = capsys.readouterr().err.splitlines()
+        assert said == [
+            f"keyface: error: {state}: another process is at work on this edit; wait until it ends"
+        ]
+        assert (state / "journal.json").read_bytes() == journal
+        shutil.rmtree(state)
+        shutil.copytree(weights / "unet", state)
+    finally:
+        process.send_signal(signal.SIGCONT)
+    said = process.communicate(timeout=PATIENCE_SECONDS)[1].splitlines()
+    assert process.returncode == 1
+    assert said[-1].startswith(
+        f"keyface: error: {state}: was removed or replaced while this edit worked in it"
+    )
+    assert len(list(state.iterdir())) == 2, "what is there now is somebody else's"
+    assert not list(tmp_path.glob("out*.mp4"))
+    assert not list(tmp_path.glob("*.part*"))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -278,3 +278,29 @@ def test_the_hub_is_asked_once_and_its_silence_is_one_error(monkeypatch: pytest.
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(FileNotFoundError, match="the model hub cannot be reached"):
         load_backbone("sd2-community/no-such-model@main")
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("model.diffusion_model.out.0.bias", "weights of the U-Net or of the autoencoder are missing"),
+        ("first_stage_model.quant_conv.bias", "weights of the U-Net or of the autoencoder are missing"),
+        (
+            "cond_stage_model.transformer.text_model.final_layer_norm.bias",
+            'Missing key.* "final_layer_norm.b',
+        ),
+    ],
+)
+def test_missing_weights_and_ones_that_are_not_finite_are_refused(
+    name: str, told: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "v1-5-pruned-emaonly.safetensors"
+    write(path, 1)
+    weights = load_file(path)
+    spoiled = {**weights, name: torch.full_like(weights[name], float("nan"))}
+    save_file(spoiled, path)
+    with pytest.raises(ValueError, match=f"{path}: 1 of .* weights hold NaN or infinity: {name};"):
+        load_backbone(path)
+    save_file({each: value for each, value in weights.items() if each != name}, path)
+    with pytest.raises(ValueError, match=f"{path}: .*{told}"):
+        load_backbone(path)

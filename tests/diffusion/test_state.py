@@ -3,13 +3,14 @@
 import contextlib
 import dataclasses
 import json
+import shutil
 
 import pytest
 import torch
 
 from keyface.diffusion.editor import EditSettings, Injection, Prompts, Propagation, TensorFrames, VideoEditor
 from keyface.diffusion.journal import Journal
-from keyface.diffusion.state import State, discard
+from keyface.diffusion.state import State, require_free
 
 PROMPTS = Prompts("a face", "a face with glasses")
 SMALL = EditSettings(steps=4, interval=2, window=1, anchors=1, chunk_size=3, guidance_scale=3.0)
@@ -135,14 +136,92 @@ def test_nothing_is_left_of_an_edit_that_did_not_begin(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_discard_removes_nothing_else(tmp_path):
-    discard(tmp_path / "nothing")
+def test_only_the_folder_of_a_stopped_edit_is_taken(tmp_path):
+    require_free(tmp_path / "nothing")
     (tmp_path / "mine").mkdir()
-    with pytest.raises(ValueError, match="not the folder of a stopped edit"):
-        discard(tmp_path / "mine")
+    (tmp_path / "mine" / "file").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    for name in ("mine", "file"):
+        with pytest.raises(ValueError, match="not the folder of a stopped edit"):
+            require_free(tmp_path / name)
+        for restart in (False, True):
+            with (
+                pytest.raises(ValueError, match="not the folder of a stopped edit"),
+                State.open(tmp_path / name, {}, restart=restart),
+            ):
+                pytest.fail("opened")
+    assert (tmp_path / "mine" / "file").read_text() == (tmp_path / "file").read_text() == "mine"
     stop_early(tmp_path / "state", {})
-    discard(tmp_path / "state")
-    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+    require_free(tmp_path / "state")
+
+
+def test_beginning_anew_forgets_what_was_stopped(tmp_path):
+    folder = tmp_path / "state"
+    stop_early(folder, {"seed": 0})
+    (folder / "clean").write_bytes(b"latents")
+    with State.open(folder, {"seed": 1}, restart=True) as state:
+        assert not state.resumed
+        assert not state.journal.begun
+        assert sorted(path.name for path in folder.iterdir()) == ["lock", "request.json"]
+        assert json.loads((folder / "request.json").read_text()) == {"seed": 1}
+    assert not folder.exists()
+
+
+def test_a_journal_without_its_request_is_not_gone_on_with(tmp_path):
+    """As a process leaves it that is killed while it removes the folder."""
+    folder = tmp_path / "state"
+    stop_early(folder, {})
+    (folder / "request.json").unlink()
+    with State.open(folder, {}) as state:
+        assert not state.resumed
+        assert state.journal.count("encode") == 0
+
+
+def test_beginning_anew_beside_a_running_edit_is_refused(tmp_path):
+    folder = tmp_path / "state"
+    with State.open(folder, {"seed": 0}) as state:
+        state.journal.write(encode=3)
+        with pytest.raises(ValueError, match="another process is at work"):
+            require_free(folder)
+        with (
+            pytest.raises(ValueError, match="another process is at work"),
+            State.open(folder, {"seed": 1}, restart=True),
+        ):
+            pytest.fail("opened")
+        state.journal.write(encode=4)
+        assert json.loads((folder / "journal.json").read_text()) == {"encode": 4}
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_an_edit_stops_when_its_folder_is_no_longer_its_own(tmp_path, replaced):
+    folder = tmp_path / "state"
+
+    def work():
+        with State.open(folder, {}) as state:
+            state.journal.write(encode=3)
+            shutil.rmtree(folder)
+            if replaced:
+                stop_early(folder, {"seed": 1})
+            state.journal.write(encode=4)
+
+    with pytest.raises(ValueError, match="was removed or replaced"):
+        work()
+    assert folder.exists() == replaced
+    if replaced:
+        assert json.loads((folder / "journal.json").read_text()) == {"encode": 3}
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_folder_of_another_process_stays_at_the_end(tmp_path, fails):
+    folder = tmp_path / "state"
+    with contextlib.suppress(StoppedError), State.open(folder, {}):
+        shutil.rmtree(folder)
+        stop_early(folder, {"seed": 1})
+        if fails:
+            raise StoppedError
+    with State.open(folder, {"seed": 1}) as state:
+        assert state.resumed
 
 
 def test_a_journal_is_whole_and_comes_after_what_it_speaks_of(tmp_path):
