@@ -9,7 +9,7 @@ UV := build/uv
 JOBS ?= auto
 TESTS ?=
 
-.PHONY: setup demo test slowest lint types imports tree constraints clean
+.PHONY: setup hooks demo test slowest lint types imports tree constraints clean
 
 setup: .venv/.complete
 
@@ -20,6 +20,10 @@ setup: .venv/.complete
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	$(PIP) check
 	touch $@
+
+# Checks before each commit and push, see .pre-commit-config.yaml.
+hooks: setup
+	$(BIN)/pre-commit install --hook-type pre-commit --hook-type pre-push
 
 demo: setup
 	$(BIN)/keyface demo

@@ -107,9 +107,11 @@ TOOLS = {
     "mypy": "$(BIN)/mypy",
     "import-linter": "$(BIN)/lint-imports",
     "pytest-xdist": "--numprocesses",
+    "pre-commit": "$(BIN)/pre-commit",
+    "pre-commit-hooks": ".venv/bin/end-of-file-fixer",
     "setuptools": "import setuptools",
 }
-"""How the Makefile calls those requirements of `dev` that no test imports."""
+"""How the Makefile or a hook calls those requirements of `dev` that no test imports."""
 
 
 def imported(*folders: str) -> dict[str, str]:
@@ -172,8 +174,8 @@ def test_every_requirement_is_used() -> None:
     extras = [extra for extra in EXTRAS if extra != "dev"]
     assert not set(requirements(*extras)) - product, "required, and imported nowhere"
     tests = {name for module in imported("tests") for name in providers(module)}
-    makefile = (ROOT / "Makefile").read_text()
-    called = {name for name, call in TOOLS.items() if call in makefile}
+    calls = "".join((ROOT / name).read_text() for name in ("Makefile", ".pre-commit-config.yaml"))
+    called = {name for name, call in TOOLS.items() if call in calls}
     assert not set(requirements("dev")) - product - tests - called, "neither imported nor called"
 
 
