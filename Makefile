@@ -3,23 +3,39 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 TREE := build/tree
+UV := build/uv
 
-.PHONY: setup demo test lint types imports tree clean
+# As many test processes as there are cores and memory for (tests/conftest.py), or `make test JOBS=1`.
+JOBS ?= auto
+TESTS ?=
+
+.PHONY: setup hooks demo test slowest lint types imports tree constraints clean
 
 setup: .venv/.complete
 
 .venv/.complete: setup.cfg pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(PIP) install --constraint constraints.txt setuptools
-	$(PIP) install --constraint constraints.txt --no-build-isolation --editable '.[dev]'
+	@echo 'Installing into .venv; the first time about 3 GB are fetched, which takes some minutes.'
+	$(PIP) install --require-hashes --only-binary :all: --requirement constraints.txt
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	$(PIP) check
 	touch $@
+
+# Checks before each commit and push, see .pre-commit-config.yaml.
+hooks: setup
+	$(BIN)/pre-commit install --hook-type pre-commit --hook-type pre-push
 
 demo: setup
 	$(BIN)/keyface demo
 
 # The console script, since `python -m pytest` would put the folder keyface/ before the installed package.
+# Each process has one thread, which waits without spinning: two threads each would fight for the cores.
 test: setup
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest --numprocesses $(JOBS) --dist worksteal $(TESTS)
+
+# The same with the twenty slowest tests and fixtures.
+slowest:
+	$(MAKE) test TESTS='--durations=20 $(TESTS)'
 
 lint: setup
 	$(BIN)/ruff check .
@@ -35,6 +51,25 @@ types: tree
 
 imports: tree
 	cd $(TREE) && $(CURDIR)/$(BIN)/lint-imports --config $(CURDIR)/setup.cfg --no-cache
+
+# Make constraints.txt what setup.cfg asks for. Pins that fit are kept; UPGRADE=--upgrade takes the newest of all,
+# UPGRADE='--upgrade-package torch' of one. uv resolves for every platform and Python at once and asks the
+# registry alone, not the folders that this machine's pip may know. Windows and browsers are left out.
+constraints:
+	$(PYTHON) -m venv $(UV)
+	$(UV)/bin/python -m pip --disable-pip-version-check --quiet install 'uv>=0.9,<1'
+	$(UV)/bin/uv pip compile setup.cfg --all-extras --universal --python-version 3.11 --fork-strategy fewest \
+	    --generate-hashes --no-emit-package colorama --no-emit-package httpx2-jsfetch --no-header --quiet \
+	    $(UPGRADE) --output-file constraints.txt > /dev/null
+	printf '%s\n' "$$CONSTRAINTS_HEADER" | cat - constraints.txt > build/constraints.txt
+	mv build/constraints.txt constraints.txt
+
+define CONSTRAINTS_HEADER
+# Every version that `make setup` installs, with the hashes of all its files, so that a fresh install next year
+# is today's: pip refuses whatever has another hash. Made by `make constraints` from setup.cfg; change that
+# file, not this one. `via` says what a package is here for.
+endef
+export CONSTRAINTS_HEADER
 
 clean:
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache

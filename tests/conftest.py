@@ -1,5 +1,6 @@
 """A text-to-image model of the real classes with random weights, small enough for every test."""
 
+import fcntl
 import hashlib
 import os
 from pathlib import Path
@@ -14,6 +15,21 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from keyface.diffusion.backbone import Backbone
 from keyface.weights import MissingWeightsError, Store, catalogue
 from keyface.weights.fetch import Fetcher
+
+WORKER_BYTES = 2 * 2**30
+"""Memory for one of several test processes, which take about 1.5 GB each."""
+
+MOST_WORKERS = 8
+"""More processes gain little: each makes the session's fixtures anew, and the longest test sets the end."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Return the number of processes of ``--numprocesses auto``: what the cores and the memory allow."""
+    allowed = getattr(os, "sched_getaffinity", None)  # macOS has no such call
+    cores = len(allowed(0)) if allowed else os.cpu_count() or 1
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(1, min(cores, memory // WORKER_BYTES, MOST_WORKERS))
 
 
 class WordTokenizer:
@@ -81,10 +97,13 @@ def face_api_folder() -> Path:
     """The small face networks, fetched once with the npm client and kept between runs."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     store, entry = Store(cache / "keyface-tests"), catalogue()["face-api"]
-    try:
-        Fetcher(store).get([entry])
-    except MissingWeightsError as error:
-        pytest.skip(str(error))
+    store.root.mkdir(parents=True, exist_ok=True)
+    with (store.root / ".fetching").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of several test processes one fetches, the others wait
+        try:
+            Fetcher(store).get([entry])
+        except MissingWeightsError as error:
+            pytest.skip(str(error))
     return store.folder(entry)
 
 

@@ -6,11 +6,16 @@ import importlib
 import importlib.util
 import os
 import re
+import sys
 import tomllib
-from importlib.metadata import distribution, entry_points
+from collections.abc import Iterator
+from importlib.metadata import distribution, entry_points, packages_distributions
 from pathlib import Path
 
 import pytest
+from packaging.markers import default_environment
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import keyface
 from keyface.cli import TRAINING, build_parser, main
@@ -85,32 +90,154 @@ def test_pyproject_has_only_build_system_and_ruff() -> None:
     assert set(content["tool"]) == {"ruff"}
 
 
+def requirements(*extras: str) -> dict[str, Requirement]:
+    """What setup.cfg requires, by normalized name; "" stands for `install_requires`."""
+    texts = [
+        SETUP["options.extras_require"][extra] if extra else SETUP["options"]["install_requires"]
+        for extra in extras
+    ]
+    parsed = [Requirement(line) for text in texts for line in text.splitlines() if line]
+    return {canonicalize_name(each.name): each for each in parsed}
+
+
+EXTRAS = ("", *SETUP["options.extras_require"])
+
+TOOLS = {
+    "ruff": "$(BIN)/ruff",
+    "mypy": "$(BIN)/mypy",
+    "import-linter": "$(BIN)/lint-imports",
+    "pytest-xdist": "--numprocesses",
+    "pre-commit": "$(BIN)/pre-commit",
+    "pre-commit-hooks": ".venv/bin/end-of-file-fixer",
+    "setuptools": "import setuptools",
+}
+"""How the Makefile or a hook calls those requirements of `dev` that no test imports."""
+
+
+def imported(*folders: str) -> dict[str, str]:
+    """Modules outside the standard library that folders import, each with a file that does."""
+    found: dict[str, str] = {}
+    for folder in folders:
+        for file in (ROOT / folder).rglob("*.py"):
+            for name in imports_of(file):
+                top = name.split(".")[0]
+                if top not in sys.stdlib_module_names and top != "keyface":
+                    found[name] = str(file.relative_to(ROOT))
+    return found
+
+
+def imports_of(file: Path) -> Iterator[str]:
+    """Every module of an import statement, or of `import_module` with a literal name."""
+    local = {path.stem for path in file.parent.glob("*.py")}
+    for node in ast.walk(ast.parse(file.read_text())):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names = [node.module or ""]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            names = [each.value for each in node.args if isinstance(each, ast.Constant)]
+        yield from (name for name in names if file.parts[-2] == "keyface" or name not in local)
+
+
+def providers(module: str) -> set[str]:
+    """Normalized names of the installed distributions that a module comes from."""
+    owners = packages_distributions().get(module.split(".")[0], [])
+    if len(owners) > 1:  # a namespace, such as google: those that have this very module
+        path = module.replace(".", "/")
+        owners = [
+            owner
+            for owner in owners
+            if {f"{path}.py", f"{path}/__init__.py"} & {str(file) for file in distribution(owner).files or []}
+        ]
+    return {canonicalize_name(owner) for owner in owners}
+
+
+def test_every_import_of_the_product_is_declared() -> None:
+    declared = set(requirements(*(extra for extra in EXTRAS if extra != "dev")))
+    missing = {
+        module: file
+        for module, file in imported("keyface", *MAPPED).items()
+        if not providers(module) & declared
+    }
+    assert not missing, "neither install_requires nor an extra names the package of these"
+
+
+def test_every_import_of_the_tests_is_declared() -> None:
+    declared = set(requirements(*EXTRAS))
+    missing = {module: file for module, file in imported("tests").items() if not providers(module) & declared}
+    assert not missing
+
+
+def test_every_requirement_is_used() -> None:
+    product = {name for module in imported("keyface", *MAPPED) for name in providers(module)}
+    extras = [extra for extra in EXTRAS if extra != "dev"]
+    assert not set(requirements(*extras)) - product, "required, and imported nowhere"
+    tests = {name for module in imported("tests") for name in providers(module)}
+    calls = "".join((ROOT / name).read_text() for name in ("Makefile", ".pre-commit-config.yaml"))
+    called = {name for name, call in TOOLS.items() if call in calls}
+    assert not set(requirements("dev")) - product - tests - called, "neither imported nor called"
+
+
+def test_the_malicious_releases_of_lightning_are_refused() -> None:
+    allowed = requirements("")["lightning"].specifier
+    assert not any(allowed.contains(version) for version in ("2.6.2", "2.6.3", "3.0.0"))
+    assert all(allowed.contains(version) for version in ("2.6.1", "2.6.4"))
+
+
+PIN = re.compile(
+    r"(?P<name>[\w.-]+)==(?P<version>[\w.+]+)(?: ; (?P<marker>[^\\\n]+?))? \\\n"
+    r"(?:    --hash=sha256:[0-9a-f]{64} \\\n)*    --hash=sha256:[0-9a-f]{64}\n"
+)
+CONSTRAINTS = (ROOT / "constraints.txt").read_text()
+PINS = {canonicalize_name(pin["name"]): pin["version"] for pin in PIN.finditer(CONSTRAINTS)}
+
+
+def test_constraints_are_pins_with_hashes_and_nothing_else() -> None:
+    left = PIN.sub("", CONSTRAINTS)
+    assert all(re.fullmatch(r"( *#.*)?", line) for line in left.splitlines()), "not a pin with its hashes"
+    assert len(PINS) == len(PIN.findall(CONSTRAINTS)), "pinned twice"
+
+
 def test_every_requirement_is_pinned_within_its_range() -> None:
-    pins = dict(
-        line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line
-    )
-    normal = {normalized(name): version for name, version in pins.items()}
-    requirements = SETUP["options"]["install_requires"].split("\n")
-    for extra in SETUP["options.extras_require"].values():
-        requirements += extra.split("\n")
-    for requirement in filter(None, requirements):
-        name, least = re.match(r"([\w.-]+)(?:\[.*?\])?(?:>=([\d.]+))?", requirement).groups()  # type: ignore[union-attr]
-        assert normalized(name) in normal, f"{name} has no pin in constraints.txt"
-        if least:
-            assert numbers(normal[normalized(name)]) >= numbers(least), name
+    for name, requirement in requirements(*EXTRAS).items():
+        assert name in PINS, f"{name} has no pin in constraints.txt: make constraints"
+        assert requirement.specifier.contains(PINS[name], prereleases=True), f"{name}: make constraints"
 
 
-def normalized(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
+def test_every_pin_is_needed_and_every_need_is_pinned() -> None:
+    """Followed through the installed packages' own requirements, as they are on each platform."""
+    needed: set[str] = set()
+    for platform, machine in (("linux", "x86_64"), ("linux", "aarch64"), ("darwin", "arm64")):
+        for python in ("3.11", "3.12", "3.13"):
+            system = {"linux": "Linux", "darwin": "Darwin"}[platform]
+            needed |= closure(
+                default_environment()
+                | {"sys_platform": platform, "platform_system": system, "platform_machine": machine}
+                | {"python_version": python, "python_full_version": f"{python}.0"}
+            )
+    assert set(PINS) == needed
 
 
-def numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", version))
-
-
-def test_constraints_name_versions_only() -> None:
-    for line in (ROOT / "constraints.txt").read_text().splitlines():
-        assert line.startswith("#") or re.fullmatch(r"[\w.-]+==[\w.+]+", line), line
+def closure(environment: dict[str, str]) -> set[str]:
+    """Everything that setup.cfg needs in an environment, as far as what is installed here can tell."""
+    open_ends = [
+        (name, extra) for name, each in requirements(*EXTRAS).items() for extra in ("", *each.extras)
+    ]
+    seen = set(open_ends)
+    while open_ends:
+        name, extra = open_ends.pop()
+        try:
+            wanted = distribution(name).requires or []
+        except ModuleNotFoundError:
+            continue  # a package of another platform
+        for requirement in map(Requirement, wanted):
+            if requirement.marker and not requirement.marker.evaluate(environment | {"extra": extra}):
+                continue
+            found = {(canonicalize_name(requirement.name), each) for each in ("", *requirement.extras)}
+            open_ends += found - seen
+            seen |= found
+    return {name for name, _ in seen}
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: str(path.relative_to(ROOT)))
