@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from keyface.diffusion.settings import Prompts
+from keyface.editing.settings import Prompts
 from keyface.plugins import Category, compose
 from keyface.video import VideoReader
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from keyface.callbacks.clips import Example, miniature_examples, video_examples
 from keyface.callbacks.dashboard import GrowingTable, log_image, log_videos
 from keyface.diffusion.backbone import Backbone, load_unet
-from keyface.diffusion.editor import VideoEditor
-from keyface.diffusion.settings import EditSettings
+from keyface.editing.editor import VideoEditor
+from keyface.editing.settings import EditSettings
 from keyface.faces.recognition import Recognizer
 from keyface.losses import ImageTextEncoder
 from keyface.metrics.direction import direction_similarity

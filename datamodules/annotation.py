@@ -15,12 +15,12 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import IterableDataset, get_worker_info
 from tqdm import tqdm
 
-from keyface.datamodules.annotation_store import Staging, merge
-from keyface.datamodules.shard_batch import Shape, to_batch
-from keyface.datamodules.shard_index import ShardError, ShardIndex, local_folder
-from keyface.datamodules.shard_loaders import load_batches
-from keyface.datamodules.shard_reader import Faults, Found, find_samples, load_sample
-from keyface.datamodules.shard_schema import LATENTS, Latents, Sample, SampleError, encode_latents
+from keyface.datamodules.shard_files.annotation_store import Staging, merge
+from keyface.datamodules.shard_files.batch import Shape, to_batch
+from keyface.datamodules.shard_files.index import ShardError, ShardIndex, local_folder
+from keyface.datamodules.shard_files.loaders import load_batches
+from keyface.datamodules.shard_files.reader import Faults, Found, find_samples, load_sample
+from keyface.datamodules.shard_files.schema import LATENTS, Latents, Sample, SampleError, encode_latents
 from keyface.files import require_space
 
 What = Literal["captions", "latents"]

@@ -17,9 +17,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 from tqdm import tqdm
 
-from keyface.miniature import captions, renderer, world
-from keyface.miniature.pairs import FLIPS, RATES, counterfactual_pairs
-from keyface.miniature.parameters import Faces
+from keyface.miniature.population import captions, world
+from keyface.miniature.population.pairs import FLIPS, RATES, counterfactual_pairs
+from keyface.miniature.population.parameters import Faces
+from keyface.miniature.rendering import renderer
 
 Batch = dict[str, Any]
 

@@ -7,11 +7,11 @@ import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_warn
 
-from keyface.datamodules.shard_batch import Shape
-from keyface.datamodules.shard_index import ShardError, ShardIndex, local_folder
-from keyface.datamodules.shard_loaders import NonEmptyLoader, ResumableLoader
-from keyface.datamodules.shard_reader import Faults, find_samples, load_sample
-from keyface.datamodules.shard_streams import EvaluationStream, Selection, Source, TrainStream
+from keyface.datamodules.shard_files.batch import Shape
+from keyface.datamodules.shard_files.index import ShardError, ShardIndex, local_folder
+from keyface.datamodules.shard_files.loaders import NonEmptyLoader, ResumableLoader
+from keyface.datamodules.shard_files.reader import Faults, find_samples, load_sample
+from keyface.datamodules.shard_files.streams import EvaluationStream, Selection, Source, TrainStream
 from keyface.plugins import edits
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from keyface.diffusion.backbone import Backbone
-from keyface.lightning_modules.checkpoint import (
+from keyface.lightning_modules.tuning.checkpoint import (
     arguments_of,
     last_saved,
     nonfinite_parts,
@@ -24,12 +24,12 @@ from keyface.lightning_modules.checkpoint import (
     refuse_unshared,
     save_only,
 )
-from keyface.lightning_modules.ema import ExponentialMovingAverage
-from keyface.lightning_modules.lora import TunedUNet, Tuning
-from keyface.lightning_modules.model_card import write_card
-from keyface.lightning_modules.networks import Evaluators
-from keyface.lightning_modules.seeding import seeded
-from keyface.lightning_modules.sharding import is_sharded, shard
+from keyface.lightning_modules.tuning.ema import ExponentialMovingAverage
+from keyface.lightning_modules.tuning.lora import TunedUNet, Tuning
+from keyface.lightning_modules.tuning.model_card import write_card
+from keyface.lightning_modules.tuning.seeding import seeded
+from keyface.lightning_modules.tuning.sharding import is_sharded, shard
+from keyface.models.networks import Evaluators
 
 Batch = dict[str, Any]
 """See `keyface.datamodules`."""

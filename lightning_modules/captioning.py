@@ -5,14 +5,14 @@ from typing import Any
 from lightning.pytorch import LightningModule
 from torch import nn
 
-from keyface.captioners import MINIATURE, Captioner, Precision, find_captioner
+from keyface.models.captioners import MINIATURE, Captioner, Precision, find_captioner
 
 
 class CaptioningModule(LightningModule):
     """Describes images.
 
     Args:
-        captioner: What `keyface.captioners.find_captioner` takes: ``"blip2"``, ``"blip2:FOLDER"`` or
+        captioner: What `keyface.models.captioners.find_captioner` takes: ``"blip2"``, ``"blip2:FOLDER"`` or
             ``"miniature"``; or a captioner as it is.
         prompt: How BLIP-2's descriptions begin.
         max_new_tokens: Greatest length of what follows the prompt.

@@ -10,17 +10,7 @@ from torch.optim import AdamW
 from keyface.diffusion.backbone import Backbone
 from keyface.faces.regions import dilate, region_mask
 from keyface.lightning_modules.branch import Batch, BranchModule, Losses
-from keyface.lightning_modules.checkpoint import plain
 from keyface.lightning_modules.clip_crops import CroppedEncoder
-from keyface.lightning_modules.lora import EVERYTHING, Tuning
-from keyface.lightning_modules.networks import (
-    Evaluators,
-    find_backbone,
-    find_encoder,
-    find_evaluators,
-    only_modules,
-    require_weights,
-)
 from keyface.lightning_modules.regional import Regional, RegionalLoss, cells_of
 from keyface.lightning_modules.sampling import (
     Guidance,
@@ -31,7 +21,17 @@ from keyface.lightning_modules.sampling import (
     sample,
 )
 from keyface.lightning_modules.targets import Edit, draw_edits, take_rows
+from keyface.lightning_modules.tuning.checkpoint import plain
+from keyface.lightning_modules.tuning.lora import EVERYTHING, Tuning
 from keyface.losses import DirectionLoss
+from keyface.models.networks import (
+    Evaluators,
+    find_backbone,
+    find_encoder,
+    find_evaluators,
+    only_modules,
+    require_weights,
+)
 from keyface.plugins import edits
 
 SourceAndTarget = tuple[Tensor, Tensor]

@@ -7,9 +7,11 @@ from torch.optim import AdamW
 
 from keyface.diffusion.backbone import Backbone
 from keyface.lightning_modules.branch import Batch, BranchModule, Losses
-from keyface.lightning_modules.checkpoint import plain
-from keyface.lightning_modules.lora import EVERYTHING, Tuning
-from keyface.lightning_modules.networks import (
+from keyface.lightning_modules.sampling import INVERTED, NoisyInput, even_timesteps, noisy_latents, sample
+from keyface.lightning_modules.tuning.checkpoint import plain
+from keyface.lightning_modules.tuning.lora import EVERYTHING, Tuning
+from keyface.losses import IdentityLoss
+from keyface.models.networks import (
     Evaluators,
     find_backbone,
     find_evaluators,
@@ -17,8 +19,6 @@ from keyface.lightning_modules.networks import (
     only_modules,
     require_weights,
 )
-from keyface.lightning_modules.sampling import INVERTED, NoisyInput, even_timesteps, noisy_latents, sample
-from keyface.losses import IdentityLoss
 
 
 class IdentityModule(BranchModule):
@@ -28,8 +28,9 @@ class IdentityModule(BranchModule):
 
     Args:
         backbone: ``"miniature"`` or a folder in diffusers' layout: the base that ε1 starts from.
-        identity_network: f_arc: ``"miniature"``, ``"arcface"`` or another of `keyface.recognizers`, also as
-            ``"arcface:path/to/network.onnx"``, or a class_path of a `keyface.faces.recognition.Recognizer`.
+        identity_network: f_arc: ``"miniature"``, ``"arcface"`` or another of `keyface.models.recognizers`,
+            also as ``"arcface:path/to/network.onnx"``, or a class_path of a
+            `keyface.faces.recognition.Recognizer`.
         evaluators: ``"miniature"`` to score validation images with networks that are not trained against.
         noisy_input: Where z_t comes from.
         unroll_steps: DDIM steps from z_t to ŷ0, all with gradient; 1 is the one-step x̂0.

@@ -7,15 +7,15 @@ from torch import Tensor, nn
 
 from keyface.diffusion.backbone import Backbone
 from keyface.diffusion.inverted_images import invert_images, kept_levels
-from keyface.lightning_modules.networks import find_backbone
+from keyface.models.networks import find_backbone
 
 
 class InversionModule(LightningModule):
     """Encodes images and inverts their latents with the frozen base and their captions (no guidance).
 
     Args:
-        backbone: What `keyface.backbones.find_backbone` takes: ``"miniature"``, a name of the catalogue, a
-            folder, a safetensors file.
+        backbone: What `keyface.models.backbones.find_backbone` takes: ``"miniature"``, a name of the
+            catalogue, a folder, a safetensors file.
         steps: Steps of the DDIM grid.
         levels: How many noise levels of each image are kept, spread evenly.
         lowest: The levels lie above this fraction of the grid.

@@ -15,8 +15,8 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from keyface.diffusion.backbone import Backbone
-from keyface.diffusion.grid import Grid
 from keyface.diffusion.inversion import invert, predict_original
+from keyface.diffusion.schedule import Grid
 from keyface.lightning_modules.sampling import NoisyInput, predict_at, renoise
 
 

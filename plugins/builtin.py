@@ -1,7 +1,7 @@
 """The categories that keyface brings: the paper's features (age, gender, expression) and attributes.
 
-Phrases are those of the miniature's captions (`keyface.miniature.captions`) first, then what image captioners
-write; so a caption of either kind is edited in place.
+Phrases are those of the miniature's captions first, then what image captioners write; so a caption of
+either kind is edited in place.
 """
 
 from dataclasses import replace

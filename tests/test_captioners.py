@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from keyface.captioners import Blip2Captioner, find_captioner
+from keyface.models.captioners import Blip2Captioner, find_captioner
 from keyface.weights import MissingWeightsError, catalogue
 
 
@@ -43,7 +43,8 @@ def test_precision_of_the_weights(blip2_folder: Path) -> None:
 
 
 def test_the_miniature_describes_its_faces() -> None:
-    from keyface.miniature import renderer, world
+    from keyface.miniature.population import world
+    from keyface.miniature.rendering import renderer
 
     faces = world.sample(torch.arange(1_000_000, 1_000_004), 0, {"Eyeglasses": 1.0, "Sunglasses": 0.0})
     texts = find_captioner("miniature")(renderer.render_images(faces, 128))

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 import keyface
-from keyface import cli
-from keyface.cli import COMMANDS, TRAINING, Command, Group, main, one_line
+from keyface.cli import main as cli
+from keyface.cli.main import COMMANDS, TRAINING, Command, Group, main, one_line
 
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 
@@ -62,7 +62,7 @@ def test_both_scripts_list_every_command_without_torch(script: str, tmp_path: Pa
     for name in (*TRAINING, *COMMANDS):
         assert f"\n    {name} " in result.stdout
     imported = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
-    assert "keyface.cli" in imported
+    assert "keyface.cli.main" in imported
     assert not imported & {"torch", "lightning", "diffusers", "transformers", "numpy", "av", "wandb"}
 
 
@@ -74,7 +74,7 @@ def test_every_command_of_the_table_exists_and_is_light() -> None:
         if command is not None
     }
     code = (
-        "import sys; from keyface.cli import Command\n"
+        "import sys; from keyface.cli.main import Command\n"
         f"for target in {sorted(targets)}: assert callable(Command(target, '').resolve()), target\n"
         "print(sorted({'torch', 'lightning', 'diffusers', 'transformers', 'wandb'} & set(sys.modules)))"
     )
@@ -267,7 +267,7 @@ def test_a_checkpoint_in_parts_is_taken_from_the_runs_alone(
     "config",
     [
         "model: {class_path: subprocess.Popen, init_args: {args: [touch, canary]}}",
-        "trainer: {callbacks: [{class_path: keyface.cli.os.system, init_args: {command: touch canary}}]}",
+        "trainer: {callbacks: [{class_path: keyface.files.os.system, init_args: {command: touch canary}}]}",
         "trainer: {logger: {class_path: hostile.Logger}}",
         "model: {class_path: hostile.Model}",
         "data: {class_path: pickle.loads}",

@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import keyface
-from keyface.cli import TRAINING, build_parser, main
+from keyface.cli.main import TRAINING, build_parser, main
 
 ROOT = Path(__file__).parents[1]
 MAPPED = ("lightning_modules", "datamodules", "callbacks", "plugins", "configs")
@@ -76,7 +76,7 @@ def test_no_generic_name_is_installed() -> None:
 
 def test_console_scripts_and_plugins() -> None:
     scripts = {point.name: point.value for point in entry_points(group="console_scripts")}
-    assert scripts["keyface"] == scripts["lightning"] == "keyface.cli:main"
+    assert scripts["keyface"] == scripts["lightning"] == "keyface.cli.main:main"
     assert "builtin" in entry_points(group="keyface.edits").names
 
 

@@ -10,11 +10,11 @@ import pytest
 import yaml
 from diffusers import AutoencoderKL
 
-from keyface.cli import main
+from keyface.cli.main import main
+from keyface.cli.training import run_training
 from keyface.miniature.zoo import WEIGHTS
 from keyface.plugins import Category
 from keyface.plugins.registry import Registry
-from keyface.training_cli import run_training
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()

@@ -18,11 +18,11 @@ from keyface.benchmark.raw import Pattern, RawFrames, RawSink
 from keyface.benchmark.request import Request
 from keyface.benchmark.sd21 import build_backbone, build_unet
 from keyface.diffusion.backbone import Backbone
-from keyface.diffusion.batches import free_memory
-from keyface.diffusion.editor import FrameStream, VideoEditor
 from keyface.diffusion.precision import accelerate, limit_kernel_cache
+from keyface.editing.editor import FrameStream, VideoEditor
 from keyface.files import write_text
 from keyface.miniature import zoo
+from keyface.resume.batches import free_memory
 
 WARM_UP_FRAMES = {"cpu": 64, "cuda": 96}
 """Edited once before the clock starts; enough of them to meet the batch shapes of the clip."""

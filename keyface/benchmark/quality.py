@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 
 from keyface.benchmark.raw import RawFrames, RawSink
-from keyface.evaluation.judges import Judges, edit_success
 from keyface.metrics.identity import cosine_distance, embed_clip
 from keyface.metrics.locality import psnr
 from keyface.metrics.temporal import temporal_loss
 from keyface.miniature.trials import FIRST_PERSON, Trial, next_person, trial
+from keyface.models.judges import Judges, edit_success
 from keyface.plugins import Category
 
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from keyface.diffusion.settings import EditSettings, Injection, Prompts, Propagation
+from keyface.editing.settings import EditSettings, Injection, Prompts, Propagation
 
 Scale = Literal["miniature", "sd21"]
 Precision = Literal["fp32", "bf16"]

@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from keyface.commands._report import mean, table
-from keyface.evaluation.judges import AttributeClassifier, edit_success
+from keyface.commands.console import mean, table
 from keyface.faces.recognition import Recognizer
 from keyface.metrics.identity import cosine_distance, embed_clip
 from keyface.metrics.locality import outside_change
 from keyface.metrics.temporal import temporal_loss
 from keyface.miniature.trials import FIRST_PERSON, Trial, next_person, trial
+from keyface.models.judges import AttributeClassifier, edit_success
 from keyface.pictures import before_after, save_png
 from keyface.plugins import Category
 from keyface.video import VideoReader, write_clip

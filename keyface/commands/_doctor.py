@@ -58,7 +58,7 @@ GOALS = (
     Goal(
         "evaluate",
         "evaluate edits of real faces",
-        "keyface evaluate --judges keyface.evaluation.real_judges:judges",
+        "keyface evaluate --judges keyface.models.real_judges:judges",
         needs=("face-api",),
         helped_by=("cosface", "facenet", "vggface", "clip-vit-b-32-laion", "raft"),
     ),

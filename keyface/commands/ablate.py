@@ -58,7 +58,9 @@ def ablate(
         seed: Of the clips and of the edits.
         device: Where to edit, such as cuda or cpu.
     """
-    from keyface.commands._evaluation import (
+    from keyface.commands.console import table, write_json
+    from keyface.evaluation.clip_sets.protocols import Options, open_clips
+    from keyface.evaluation.setup import (
         choose_judges,
         chosen_variants,
         gather_rows,
@@ -66,8 +68,6 @@ def ablate(
         load_model,
         write_up,
     )
-    from keyface.commands._protocols import Options, open_clips
-    from keyface.commands._report import table, write_json
 
     given = {"steps": steps, "guidance": guidance, "strength": strength}
     settings = ",".join(f"{name}={value}" for name, value in given.items() if value is not None)

@@ -58,8 +58,8 @@ def benchmark(
     Raises:
         ValueError: The request does not fit together, or a measurement failed.
     """
-    from keyface.commands._benchmark import Plan, measure
-    from keyface.commands._report import table, write_json
+    from keyface.benchmark.cells import Plan, measure
+    from keyface.commands.console import table, write_json
 
     plan = Plan.of(
         frames, modes, repeats, scale, edits, steps, size, guidance, dtype, compile, channels_last, dry_run,

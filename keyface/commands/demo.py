@@ -36,7 +36,7 @@ def demo(
     """
     from keyface.commands import edit, shards
     from keyface.commands._demo import Stages, fit_words, measure, show, write_clip_of
-    from keyface.commands._report import write_json
+    from keyface.commands.console import write_json
     from keyface.miniature import zoo
     from keyface.plugins import edits as registry
 

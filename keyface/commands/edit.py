@@ -9,7 +9,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from keyface.commands._edit_record import (
+from keyface.files import require_space, write_text
+from keyface.pipeline.record import (
     SYNTHETIC,
     describe,
     hashes,
@@ -17,7 +18,7 @@ from keyface.commands._edit_record import (
     summarize,
     what_decides,
 )
-from keyface.commands._edit_setup import (
+from keyface.pipeline.setup import (
     check_prompts,
     choose_settings,
     load_models,
@@ -25,7 +26,6 @@ from keyface.commands._edit_setup import (
     surprise_of,
     write_prompts,
 )
-from keyface.files import require_space, write_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -113,9 +113,9 @@ def edit(
         miniature, chosen, steps, solver, guidance, interval, propagation, injection_until, strength, seed
     )
 
-    from keyface.commands._crop import Crop, Paster, SquareFrames
-    from keyface.diffusion.editor import VideoEditor
-    from keyface.diffusion.state import State
+    from keyface.editing.editor import VideoEditor
+    from keyface.pipeline.square import Crop, Paster, SquareFrames
+    from keyface.resume.session import State
     from keyface.video import VideoReader, VideoWriter
 
     reader = VideoReader(video, on_corrupt=on_corrupt, max_seconds=max_seconds)
@@ -186,7 +186,7 @@ def check_targets(video: Path, targets: list[Path], overwrite: bool) -> None:
 
 def state_folder(output: Path, resume: bool, restart: bool) -> Path:
     """Returns where the state of an edit is kept; raises if that is in use, or does not fit the request."""
-    from keyface.diffusion.state import require_free
+    from keyface.resume.session import require_free
 
     folder = output.with_name(f"{output.name}.state")
     if resume and restart:

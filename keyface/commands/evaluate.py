@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from keyface.commands._edit_record import say
+from keyface.pipeline.record import say
 
 if TYPE_CHECKING:
-    from keyface.evaluation.report import Report
+    from keyface.evaluation.report.writer import Report
 
 
 def evaluate(
@@ -73,10 +73,10 @@ def evaluate(
         weights: Folder of a backbone in diffusers' layout, for ours and for the calibration rows.
         identity: Folder of ε1, the identity branch: a U-Net or LoRA weights.
         direction: Folder of ε2, the editing branch: a U-Net or LoRA weights.
-        judges: package.module:function that gives judges of your own; see keyface.evaluation.judges.
+        judges: package.module:function that gives judges of your own; see keyface.models.judges.
         raft: Weights of torchvision's raft_large; without it flow that is not exact is OpenCV's DIS.
         benchmark: JSON table of speeds to show, a list of objects.
-        reference: JSON list of published figures to show as other data; see keyface.evaluation.paper.
+        reference: JSON list of published figures to show as other data; see keyface.evaluation.report.paper.
         show: How many clips to show side by side in the report.
         json: File for the rows, a list with one object a method.
         output: Folder for the report, the clip set, our edits and the cache.
@@ -88,7 +88,12 @@ def evaluate(
         ValueError: The request does not fit together, or a video cannot be used.
         FileNotFoundError: An input does not exist.
     """
-    from keyface.commands._evaluation import (
+    from keyface.commands.console import write_json
+    from keyface.evaluation.clip_sets.clip_set import Method
+    from keyface.evaluation.clip_sets.protocols import Options, is_rendered, next_step, open_clips
+    from keyface.evaluation.report.paper import references
+    from keyface.evaluation.report.speed import read_benchmark
+    from keyface.evaluation.setup import (
         choose_judges,
         chosen_variants,
         gather_rows,
@@ -97,11 +102,6 @@ def evaluate(
         load_model,
         write_up,
     )
-    from keyface.commands._protocols import Options, is_rendered, next_step, open_clips
-    from keyface.commands._report import write_json
-    from keyface.evaluation.clips import Method
-    from keyface.evaluation.paper import references
-    from keyface.evaluation.speed import read_benchmark
 
     # Whatever can be wrong with the request is found before anything is rendered or edited.
     control, ways, points = chosen_variants(ours, edit, variants, sweep)
@@ -133,8 +133,8 @@ def evaluate(
 
 def conclude(report: Report) -> None:
     """Print the table, what is unfit and what is missing."""
-    from keyface.commands._report import table
-    from keyface.evaluation.tables import measured
+    from keyface.commands.console import table
+    from keyface.evaluation.report.tables import measured
 
     rows = [row for row in report.rows if row["n"]]
     everywhere = [each.name for each in measured(rows) if all(each.name in row for row in rows)]

@@ -41,8 +41,8 @@ def export(
     if output.resolve() in (branch.resolve(), *branch.resolve().parents, branch.resolve() / "export"):
         raise ValueError(f"{output}: holds the branch itself; give another folder")
 
-    from keyface.commands._export import Branch, write_form
-    from keyface.commands._export_checkpoint import write_branch
+    from keyface.export.branch import Branch, write_form
+    from keyface.export.checkpoint import write_branch
 
     with tempfile.TemporaryDirectory() as unpacked, whole_folder(output) as folder:
         if branch.is_file():

@@ -26,8 +26,9 @@ def measure(
         json_file: Write the figures there.
         sheet: Write the first 64 samples there as a contact sheet.
     """
-    from keyface.miniature import captions, world, zoo
     from keyface.miniature import measure as m
+    from keyface.miniature import zoo
+    from keyface.miniature.population import captions, world
 
     people = m.held_out_faces(faces // 4, 4)
     images, landmarks = m.render_all(people)

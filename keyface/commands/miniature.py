@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from keyface.miniature.parameters import Faces
+    from keyface.miniature.population.parameters import Faces
 
 _CHUNK = 16
 
@@ -37,7 +37,7 @@ def clip(
     """
     from tqdm import tqdm
 
-    from keyface.miniature import clips
+    from keyface.miniature.population import clips
     from keyface.video import write_clip
 
     rate = exact_rate(fps)
@@ -76,7 +76,7 @@ def sheet(
     import torch
 
     from keyface import pictures
-    from keyface.miniature import world
+    from keyface.miniature.population import world
     from keyface.plugins import edits
 
     if count < 1 or columns < 1 or size < 16:
@@ -111,7 +111,7 @@ def _rendered(
     faces: Faces, size: int, progress: Callable[[int], object] = lambda frames: None
 ) -> Iterator[Tensor]:
     """Render chunk by chunk: (n, 3, size, size) in [-1, 1]."""
-    from keyface.miniature import renderer
+    from keyface.miniature.rendering import renderer
 
     for start in range(0, len(faces), _CHUNK):
         chunk = renderer.render_images(faces[start : start + _CHUNK], size)

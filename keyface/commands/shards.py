@@ -35,7 +35,7 @@ def render(
     """
     from tqdm import tqdm
 
-    from keyface.datamodules.shard_render import Rendered, render_shards
+    from keyface.datamodules.shard_files.render import Rendered, render_shards
 
     settings = Rendered(count, size, seed, first_identity, samples_per_shard, rates or {}, latents)
     with tqdm(total=count, desc=f"render {out}", unit="face") as bar:
@@ -83,8 +83,8 @@ def celeba_hq(
     """
     from tqdm import tqdm
 
-    from keyface.datamodules.celeba_files import Layout
-    from keyface.datamodules.celeba_shards import CelebaHq, write_celeba_hq
+    from keyface.datamodules.celeba.files import Layout
+    from keyface.datamodules.celeba.shards import CelebaHq, write_celeba_hq
     from keyface.weights import Store
 
     layout = Layout.find(images, attributes, masks, mapping)
@@ -168,8 +168,8 @@ def verify(shards: Path) -> None:
     """
     from tqdm import tqdm
 
-    from keyface.datamodules.shard_index import ShardError, ShardIndex
-    from keyface.datamodules.shard_verify import faults_of
+    from keyface.datamodules.shard_files.index import ShardError, ShardIndex
+    from keyface.datamodules.shard_files.verify import faults_of
 
     index = ShardIndex.read(shards)
     with tqdm(total=index.samples, desc=f"verify {shards}", unit="sample") as bar:
@@ -188,7 +188,7 @@ def index(shards: Path, made_by: str = "unknown") -> None:
         shards: Folder of shards in keyface's schema.
         made_by: How they were made, for the record.
     """
-    from keyface.datamodules.shard_verify import make_index
+    from keyface.datamodules.shard_files.verify import make_index
 
     made = make_index(shards, {"by": made_by})
     print(f"{shards}: indexed {made.samples} samples in {len(made.shards)} shards, {made.bytes / 1e6:.1f} MB")

@@ -1,4 +1,4 @@
-"""Deterministic inversion and denoising on one shared grid; see `keyface.diffusion.grid`."""
+"""Deterministic inversion and denoising on one shared grid; see `keyface.diffusion.schedule`."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,9 +6,8 @@ import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
 
-from keyface.diffusion.grid import Grid, original_of
-from keyface.diffusion.multistep import second_order
-from keyface.diffusion.settings import Solver
+from keyface.diffusion.schedule import Grid, original_of
+from keyface.diffusion.solvers import Solver, second_order
 
 __all__ = ["Grid", "denoise", "invert", "invert_to", "predict", "predict_original"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from keyface.miniature.captions import alternatives
 from keyface.miniature.networks.clip import ClipPair
+from keyface.miniature.population.captions import alternatives
 
 _PASSES = 2
 

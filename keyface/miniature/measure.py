@@ -12,11 +12,12 @@ from tqdm import tqdm
 from keyface.diffusion.backbone import Backbone
 from keyface.diffusion.inversion import denoise, invert
 from keyface.faces.recognition import Recognizer
-from keyface.miniature import captions, renderer, world
 from keyface.miniature.networks.attributes import AttributeClassifier
 from keyface.miniature.networks.autoencoder import PatchAutoencoder
-from keyface.miniature.pairs import RATES
-from keyface.miniature.parameters import Faces
+from keyface.miniature.population import captions, world
+from keyface.miniature.population.pairs import RATES
+from keyface.miniature.population.parameters import Faces
+from keyface.miniature.rendering import renderer
 
 PROMPTED: tuple[str, ...] = (
     "Eyeglasses", "Sunglasses", "Beard", "Smiling", "Young", "Male", "Bangs",

@@ -9,14 +9,14 @@ from itertools import cycle, islice
 import torch
 from torch import Tensor
 
-from keyface.diffusion.settings import Prompts
+from keyface.editing.settings import Prompts
 from keyface.faces.regions import dilate, region_mask
-from keyface.miniature.captions import full_caption
-from keyface.miniature.clips import clip
-from keyface.miniature.labels import CHANGEABLE, counterfactual, labels
-from keyface.miniature.parameters import Faces
-from keyface.miniature.renderer import flow, render
-from keyface.miniature.world import HELD_OUT, sample
+from keyface.miniature.population.captions import full_caption
+from keyface.miniature.population.clips import clip
+from keyface.miniature.population.labels import CHANGEABLE, counterfactual, labels
+from keyface.miniature.population.parameters import Faces
+from keyface.miniature.population.world import HELD_OUT, sample
+from keyface.miniature.rendering.renderer import flow, render
 from keyface.plugins.category import Category
 from keyface.plugins.compose import compose
 

@@ -21,7 +21,7 @@ from keyface.miniature.networks.attributes import AttributeClassifier
 from keyface.miniature.networks.autoencoder import PatchAutoencoder
 from keyface.miniature.networks.clip import ClipPair
 from keyface.miniature.networks.recognition import Architecture, IdentityNetwork
-from keyface.miniature.parameters import CELEBA_ATTRIBUTES, EXTRA_LABELS
+from keyface.miniature.population.parameters import CELEBA_ATTRIBUTES, EXTRA_LABELS
 from keyface.miniature.storage import load_network
 
 WEIGHTS = Path(__file__).parent / "weights"

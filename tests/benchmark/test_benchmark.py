@@ -13,7 +13,7 @@ from keyface.benchmark.raw import Pattern, RawFrames, RawSink
 from keyface.benchmark.request import MODES, Request, settings_of
 from keyface.benchmark.runner import STAGES, Cell, run_once
 from keyface.benchmark.sd21 import build_text_encoder, build_unet, build_vae
-from keyface.diffusion.settings import EditSettings, Prompts
+from keyface.editing.settings import EditSettings, Prompts
 
 REQUEST = Request(
     scale="miniature",

@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from keyface.callbacks.clips import miniature_examples
 from keyface.callbacks.video_edit import VideoEditCallback
 from keyface.diffusion.backbone import Backbone
-from keyface.diffusion.editor import VideoEditor
-from keyface.diffusion.settings import EditSettings
+from keyface.editing.editor import VideoEditor
+from keyface.editing.settings import EditSettings
 from keyface.metrics.temporal import temporal_loss
 from keyface.plugins import edits
 from keyface.video import VideoReader, write_clip

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from keyface.cli import main
+from keyface.cli.main import main
 
 KEYS = [
     "variant", "n", "r_at_1", "mrr", "cosine_distance", "edit_success", "temporal_loss", "outside_change",

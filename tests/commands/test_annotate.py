@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from keyface.cli import main
+from keyface.cli.main import main
 from keyface.commands.shards import render
-from keyface.datamodules.shard_index import ShardIndex
+from keyface.datamodules.shard_files.index import ShardIndex
 from keyface.datamodules.shards import ShardsDataModule
 from keyface.diffusion.inversion import Grid, invert
 from keyface.miniature import zoo

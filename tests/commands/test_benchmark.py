@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from keyface.cli import main
-from keyface.commands._benchmark import Plan
-from keyface.evaluation.speed import read_benchmark
+from keyface.benchmark.cells import Plan
+from keyface.cli.main import main
+from keyface.evaluation.report.speed import read_benchmark
 from keyface.plugins import edits
 
 COLUMNS = (

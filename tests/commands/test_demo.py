@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from keyface.commands import edit as edit_command
 from keyface.commands._demo import Stages, fit_words, measure, read_clip, show, write_clip_of
-from keyface.commands._report import write_json
+from keyface.commands.console import write_json
 from keyface.metrics.temporal import temporal_loss
 from keyface.plugins import edits
 from keyface.video import write_clip
@@ -79,7 +79,7 @@ def test_stages_are_numbered_and_timed(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_the_demo_edits_by_the_same_function_as_keyface_edit() -> None:
-    from keyface.cli import COMMANDS, Command
+    from keyface.cli.main import COMMANDS, Command
 
     command = COMMANDS["edit"]
     assert isinstance(command, Command)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from keyface.cli import main
+from keyface.cli.main import main
 from keyface.commands import _doctor_machine, _doctor_torch
 from keyface.commands._doctor_finding import Finding
 from keyface.plugins.builtin import CATEGORIES
@@ -119,7 +119,7 @@ def test_it_is_quick_and_names_broken_plugins(alone: Path) -> None:
     (alone / "leaving_pack.py").write_text("import sys\nsys.exit(0)\n")
     code = (
         "import sys, time; start = time.perf_counter(); sys.path.insert(0, '.');"
-        "from keyface.cli import main; status = main(['doctor']);"
+        "from keyface.cli.main import main; status = main(['doctor']);"
         "print(status, time.perf_counter() - start, *sys.modules)"
     )
     ended = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=120)

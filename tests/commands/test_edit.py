@@ -12,12 +12,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from keyface.cli import main
-from keyface.commands import _edit_record, edit
-from keyface.commands._crop import Crop, Paster, SquareFrames, resize
-from keyface.commands._edit_setup import Models
+from keyface.cli.main import main
+from keyface.commands import edit
 from keyface.diffusion.backbone import Backbone
-from keyface.diffusion.editor import EditReport
+from keyface.editing.editor import EditReport
+from keyface.pipeline import record as _edit_record
+from keyface.pipeline.setup import Models
+from keyface.pipeline.square import Crop, Paster, SquareFrames, resize
 from keyface.video import VideoReader, write_clip
 
 FAST = ["--steps", "2", "--interval", "3", "--guidance", "2"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from keyface.cli import main
+from keyface.cli.main import main
 from keyface.video import VideoReader
 
 PATIENCE_SECONDS = 600.0
@@ -24,7 +24,7 @@ def command(video: Path, output: Path, weights: Path, *more: str) -> list[str]:
 
 def signal_in_the_middle(words: list[str], journal: Path, number: signal.Signals) -> subprocess.Popen[str]:
     """Starts the command in a process of its own, and signals it when it has edited for a few steps."""
-    code = "import sys; from keyface.cli import main; sys.exit(main(sys.argv[1:]))"
+    code = "import sys; from keyface.cli.main import main; sys.exit(main(sys.argv[1:]))"
     process = subprocess.Popen(
         [sys.executable, "-P", "-c", code, *words], stderr=subprocess.PIPE, text=True, encoding="utf-8"
     )

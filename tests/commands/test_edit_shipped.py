@@ -13,10 +13,10 @@ from skimage.data import astronaut
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, interpolate
 
-from keyface.cli import main
-from keyface.miniature.clips import clip
-from keyface.miniature.renderer import render_images
-from keyface.miniature.world import HELD_OUT
+from keyface.cli.main import main
+from keyface.miniature.population.clips import clip
+from keyface.miniature.population.world import HELD_OUT
+from keyface.miniature.rendering.renderer import render_images
 from keyface.video import VideoReader, write_clip
 
 FAST = ["--steps", "6", "--interval", "4"]

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from keyface.cli import main
+from keyface.cli.main import main
 from keyface.miniature.zoo import RECOGNIZERS
 from keyface.video import VideoReader
 

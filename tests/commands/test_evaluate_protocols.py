@@ -5,10 +5,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from keyface.cli import main
-from keyface.commands._protocols import Options, changed, found_config, next_step, open_clips, read_recipe
-from keyface.evaluation.clips import ClipSet
-from keyface.evaluation.rendered import Recipe
+from keyface.cli.main import main
+from keyface.evaluation.clip_sets.clip_set import ClipSet
+from keyface.evaluation.clip_sets.protocols import (
+    Options,
+    changed,
+    found_config,
+    next_step,
+    open_clips,
+    read_recipe,
+)
+from keyface.evaluation.clip_sets.rendered import Recipe
 from keyface.video import VideoReader, write_clip
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "evaluate"

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from keyface.cli import main
+from keyface.cli.main import main
 from keyface.diffusion.backbone import Backbone, load_unet
 
 FACTS: dict[str, Any] = {
@@ -121,7 +121,7 @@ def test_adapters_are_loaded_by_diffusers_with_their_scale(
 
 def write_plain_model(base: Path, folder: Path) -> None:
     """The base as diffusers' pipelines keep it."""
-    from keyface.commands._export import write_pipeline
+    from keyface.export.branch import write_pipeline
 
     write_pipeline(Backbone.from_folder(base), folder)
 

@@ -6,7 +6,8 @@ import torch
 from PIL import Image
 
 from keyface.commands import miniature
-from keyface.miniature import clips, renderer
+from keyface.miniature.population import clips
+from keyface.miniature.rendering import renderer
 from keyface.video import VideoReader
 
 

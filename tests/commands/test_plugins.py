@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from keyface.cli import main
+from keyface.cli.main import main
 from keyface.commands import plugins
 
 
@@ -77,7 +77,8 @@ def broken_packages(tmp_path: Path) -> Path:
 
 def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Run keyface in a process of its own, as the console script does, with packages of a folder."""
-    code = f"import sys; sys.path.insert(0, {str(folder)!r}); from keyface.cli import main; sys.exit(main())"
+    path = f"import sys; sys.path.insert(0, {str(folder)!r})"
+    code = f"{path}; from keyface.cli.main import main; sys.exit(main())"
     command = [sys.executable, "-P", "-c", code, *words]
     return subprocess.run(command, capture_output=True, text=True, timeout=120)
 

@@ -1,6 +1,6 @@
 import pytest
 
-from keyface.commands._report import mean, table
+from keyface.commands.console import mean, table
 
 
 def test_the_table_aligns_numbers_to_the_right() -> None:

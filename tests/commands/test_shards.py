@@ -5,11 +5,12 @@ import pytest
 import torch
 
 from keyface.commands import shards
-from keyface.datamodules import shard_render
-from keyface.datamodules.shard_index import ShardError, ShardIndex
+from keyface.datamodules.shard_files import render as shard_render
+from keyface.datamodules.shard_files.index import ShardError, ShardIndex
 from keyface.datamodules.shards import ShardsDataModule
 from keyface.diffusion.inversion import Grid, invert
-from keyface.miniature import captions, renderer, world
+from keyface.miniature.population import captions, world
+from keyface.miniature.rendering import renderer
 
 
 def render(folder: Path, **changes) -> None:

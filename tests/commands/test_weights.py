@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from keyface.cli import main
+from keyface.cli.main import main
 from keyface.weights import catalogue
 
 

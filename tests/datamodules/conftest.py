@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from keyface.datamodules.shard_index import ShardIndex
-from keyface.datamodules.shard_schema import Latents, Record, Sample
-from keyface.datamodules.shard_writer import shard_name, write_shard
+from keyface.datamodules.shard_files.index import ShardIndex
+from keyface.datamodules.shard_files.schema import Latents, Record, Sample
+from keyface.datamodules.shard_files.writer import shard_name, write_shard
 from keyface.plugins.category import ATTRIBUTES
 
 SIDE = 16

@@ -10,9 +10,9 @@ from lightning.pytorch import LightningModule, Trainer
 
 from keyface.callbacks.annotate import AnnotateShards
 from keyface.datamodules.annotation import AnnotationDataModule
-from keyface.datamodules.shard_index import ShardEntry, ShardError, ShardIndex
-from keyface.datamodules.shard_reader import Faults, find_samples, load_sample
-from keyface.datamodules.shard_schema import Sample, SampleError
+from keyface.datamodules.shard_files.index import ShardEntry, ShardError, ShardIndex
+from keyface.datamodules.shard_files.reader import Faults, find_samples, load_sample
+from keyface.datamodules.shard_files.schema import Sample, SampleError
 from keyface.datamodules.shards import ShardsDataModule
 
 pytestmark = [
@@ -134,7 +134,7 @@ def test_a_stopped_run_goes_on_sample_by_sample(make_shards) -> None:
 
 def test_a_stop_while_shards_are_written_is_made_good(make_shards, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = make_shards(3, 4)
-    from keyface.datamodules import annotation_store
+    from keyface.datamodules.shard_files import annotation_store
 
     whole = annotation_store.write_members
 

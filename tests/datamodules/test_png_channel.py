@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keyface.datamodules import png_channel
-from keyface.datamodules.png_channel import first_channel
-from keyface.datamodules.shard_schema import SampleError
+from keyface.datamodules.celeba import png_channel
+from keyface.datamodules.celeba.png_channel import first_channel
+from keyface.datamodules.shard_files.schema import SampleError
 
 
 def png(picture: Image.Image, **options: object) -> bytes:

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keyface.datamodules.shard_index import ShardEntry, ShardError, ShardIndex, local_folder
-from keyface.datamodules.shard_reader import Faults, find_samples, load_sample
-from keyface.datamodules.shard_verify import faults_of, make_index
-from keyface.datamodules.shard_writer import write_shard
+from keyface.datamodules.shard_files.index import ShardEntry, ShardError, ShardIndex, local_folder
+from keyface.datamodules.shard_files.reader import Faults, find_samples, load_sample
+from keyface.datamodules.shard_files.verify import faults_of, make_index
+from keyface.datamodules.shard_files.writer import write_shard
 
 FIRST = "shard-000000.tar"
 

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save
 
-from keyface.datamodules.shard_schema import (
+from keyface.datamodules.shard_files.schema import (
     Latents,
     Record,
     Sample,

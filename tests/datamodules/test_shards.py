@@ -9,8 +9,8 @@ import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
 
-from keyface.datamodules.shard_index import ShardError
-from keyface.datamodules.shard_streams import identity_share
+from keyface.datamodules.shard_files.index import ShardError
+from keyface.datamodules.shard_files.streams import identity_share
 from keyface.datamodules.shards import ShardsDataModule
 from keyface.plugins import EditError
 

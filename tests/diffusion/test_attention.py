@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from keyface.diffusion.attention import (
+from keyface.editing.attention import (
     Features,
     KeyframeAttention,
     KeyframeState,
@@ -12,7 +12,7 @@ from keyface.diffusion.attention import (
     replaced_outputs,
     self_attention,
 )
-from keyface.diffusion.settings import DECODER_SELF_ATTENTION, SELF_ATTENTION, Injection
+from keyface.editing.settings import DECODER_SELF_ATTENTION, SELF_ATTENTION, Injection
 
 RESIDUALS = Injection(residual_layers=r"up_blocks\.1\.resnets\.1\.conv2$").residual_layers
 

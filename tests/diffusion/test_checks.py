@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 
 from keyface.diffusion.backbone import Backbone, load_unet
 from keyface.diffusion.checks import NotFiniteError
-from keyface.diffusion.editor import EditSettings, Injection, Prompts, Propagation, TensorFrames, VideoEditor
-from keyface.diffusion.state import State
+from keyface.editing.editor import EditSettings, Injection, Prompts, Propagation, TensorFrames, VideoEditor
+from keyface.resume.session import State
 
 PROMPTS = Prompts("a face", "a face with glasses")
 SMALL = EditSettings(steps=4, interval=2, window=1, anchors=1, chunk_size=3, guidance_scale=3.0)

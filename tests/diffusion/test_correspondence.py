@@ -2,8 +2,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from keyface.diffusion.attention import processors
-from keyface.diffusion.correspondence import (
+from keyface.editing.attention import processors
+from keyface.editing.correspondence import (
     MATCHED_LAYERS,
     Correspondences,
     TokenRecorder,
@@ -13,7 +13,7 @@ from keyface.diffusion.correspondence import (
     resize_field,
     token_grid,
 )
-from keyface.diffusion.scratch import Scratch
+from keyface.resume.memory_maps import Scratch
 
 
 def unit(*shape, seed=0):

@@ -12,9 +12,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from keyface.diffusion.attention import self_attention
-from keyface.diffusion.editor import EditSettings, Injection, Prompts, Propagation, VideoEditor
 from keyface.diffusion.inversion import denoise, invert
+from keyface.editing.attention import self_attention
+from keyface.editing.editor import EditSettings, Injection, Prompts, Propagation, VideoEditor
 
 PROMPTS = Prompts("a face", "a face with glasses")
 MATCHED = r"(mid_block|up_blocks).*attn1$"

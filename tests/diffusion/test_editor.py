@@ -3,9 +3,8 @@ import dataclasses
 import pytest
 import torch
 
-from keyface.diffusion import denoising
-from keyface.diffusion.batches import Batches
-from keyface.diffusion.editor import (
+from keyface.editing import denoising
+from keyface.editing.editor import (
     EditSettings,
     Injection,
     Prompts,
@@ -13,6 +12,7 @@ from keyface.diffusion.editor import (
     TensorFrames,
     VideoEditor,
 )
+from keyface.resume.batches import Batches
 
 PROMPTS = Prompts("a face", "a face with glasses")
 LATENT = Propagation(mode="latent")

@@ -7,8 +7,8 @@ layers' own weight matrices and a softmax that is written out, frame by frame an
 import pytest
 import torch
 
-from keyface.diffusion.attention import KeyframeAttention, KeyframeState, RecordFeatures, self_attention
-from keyface.diffusion.settings import DECODER_SELF_ATTENTION
+from keyface.editing.attention import KeyframeAttention, KeyframeState, RecordFeatures, self_attention
+from keyface.editing.settings import DECODER_SELF_ATTENTION
 
 BRANCHES = ("negative", "target")
 LENGTH = 5

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from keyface.diffusion.keyframes import joint_windows, neighbours, select_keyframes, separate_groups
+from keyface.editing.keyframes import joint_windows, neighbours, select_keyframes, separate_groups
 
 
 @pytest.mark.parametrize(("frames", "interval"), [(1, 8), (5, 8), (8, 8), (9, 8), (75, 8), (6, 1)])

@@ -6,10 +6,10 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 
-from keyface.diffusion.grid import Grid
 from keyface.diffusion.inversion import denoise, predict
-from keyface.diffusion.multistep import coefficient, second_order
-from keyface.diffusion.settings import EditSettings
+from keyface.diffusion.schedule import Grid
+from keyface.diffusion.solvers import coefficient, second_order
+from keyface.editing.settings import EditSettings
 
 TEXT = torch.zeros(1, 8, 16)
 VARIANCE = torch.tensor([0.05, 0.5, 1.0, 2.0], dtype=torch.float64).view(1, 4, 1, 1)

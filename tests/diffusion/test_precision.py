@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from keyface.diffusion.backbone import Backbone
-from keyface.diffusion.editor import EditSettings, Prompts, VideoEditor
 from keyface.diffusion.precision import KERNEL_CACHE, accelerate, limit_kernel_cache
+from keyface.editing.editor import EditSettings, Prompts, VideoEditor
 
 SETTINGS = EditSettings(steps=2, interval=4, guidance_scale=2.0)
 PROMPTS = Prompts("a face", "a face with glasses")

@@ -1,11 +1,11 @@
 import pytest
 import torch
 
-from keyface.diffusion.correspondence import Correspondences
-from keyface.diffusion.keyframes import Neighbours
-from keyface.diffusion.propagation import Blend, KeyframeTokens
-from keyface.diffusion.scratch import Scratch
-from keyface.diffusion.settings import EditSettings, Injection, Propagation
+from keyface.editing.correspondence import Correspondences
+from keyface.editing.keyframes import Neighbours
+from keyface.editing.propagation import Blend, KeyframeTokens
+from keyface.editing.settings import EditSettings, Injection, Propagation
+from keyface.resume.memory_maps import Scratch
 
 
 def blend_of(tmp_path, field, follows, keyframes):

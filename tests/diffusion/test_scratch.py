@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from keyface.diffusion.scratch import Scratch, layout_bytes
+from keyface.resume.memory_maps import Scratch, layout_bytes
 
 LAYOUT = {"a": ((3, 5), torch.float32), "b": ((2, 4), torch.int16)}
 

@@ -8,9 +8,9 @@ import shutil
 import pytest
 import torch
 
-from keyface.diffusion.editor import EditSettings, Injection, Prompts, Propagation, TensorFrames, VideoEditor
-from keyface.diffusion.journal import Journal
-from keyface.diffusion.state import State, require_free
+from keyface.editing.editor import EditSettings, Injection, Prompts, Propagation, TensorFrames, VideoEditor
+from keyface.resume.journal import Journal
+from keyface.resume.session import State, require_free
 
 PROMPTS = Prompts("a face", "a face with glasses")
 SMALL = EditSettings(steps=4, interval=2, window=1, anchors=1, chunk_size=3, guidance_scale=3.0)

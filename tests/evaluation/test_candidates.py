@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from keyface.evaluation.candidates import Candidate, another_person, perfect, refuse_twins, source
-from keyface.evaluation.clips import ClipSet, ClipSpec, Method
+from keyface.evaluation.clip_sets.clip_set import ClipSet, ClipSpec, Method
+from keyface.evaluation.rows.candidates import Candidate, another_person, perfect, refuse_twins, source
 
 Spec = Callable[..., ClipSpec]
 

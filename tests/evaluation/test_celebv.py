@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from keyface.evaluation.celebv import TABLE_1, TABLE_3, Recipe, celebv_hq
-from keyface.evaluation.celebv_info import caption, read_info
-from keyface.evaluation.clips import ClipSet, Method, file_sha256
-from keyface.evaluation.inputs import write_inputs
+from keyface.evaluation.clip_sets.celebv import TABLE_1, TABLE_3, Recipe, celebv_hq
+from keyface.evaluation.clip_sets.celebv_info import caption, read_info
+from keyface.evaluation.clip_sets.clip_set import ClipSet, Method, file_sha256
+from keyface.evaluation.clip_sets.inputs import write_inputs
 
 MakeVideo = Callable[..., Path]
 RECIPE = Recipe(edits="glasses,old", chosen=4, edited=3, seconds=0.5, fps=10.0, size=32)

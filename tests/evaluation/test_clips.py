@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from keyface.evaluation.clips import ClipSet, ClipSpec, Method, file_sha256
+from keyface.evaluation.clip_sets.clip_set import ClipSet, ClipSpec, Method, file_sha256
 
 Spec = Callable[..., ClipSpec]
 

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from keyface.evaluation.judges import Judges, edit_success, folder_sha256
+from keyface.models.judges import Judges, edit_success, folder_sha256
 from keyface.plugins import edits
 
 
@@ -37,7 +37,7 @@ def test_flow_brings_its_version_with_its_name() -> None:
 
 def test_judges_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_judges.py").write_text(
-        "from keyface.evaluation.judges import Judges\n"
+        "from keyface.models.judges import Judges\n"
         "def real():\n"
         "    return Judges({'arcface': lambda images, landmarks: images}, versions={'arcface': 'r100'})\n"
         "def wrong():\n"

@@ -6,7 +6,7 @@ import pytest
 import torch
 from skimage import data
 
-from keyface.evaluation.judges import Judges
+from keyface.models.judges import Judges
 
 
 def test_without_weights_the_message_says_how_to_get_them(
@@ -14,12 +14,12 @@ def test_without_weights_the_message_says_how_to_get_them(
 ) -> None:
     monkeypatch.setenv("KEYFACE_WEIGHTS", str(tmp_path))
     with pytest.raises(FileNotFoundError, match="keyface weights get face-api`"):
-        Judges.load("keyface.evaluation.real_judges:judges")
+        Judges.load("keyface.models.real_judges:judges")
 
 
 def test_what_is_here_judges_real_faces(face_api_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KEYFACE_WEIGHTS", str(face_api_folder.parent))
-    judges = Judges.load("keyface.evaluation.real_judges:judges")
+    judges = Judges.load("keyface.models.real_judges:judges")
     assert list(judges.recognizers) == ["face-api"]
     assert "face_recognition_model.bin:b413e420d6840b27" in judges.versions["face-api"]
     assert "Not here: cosface, facenet, vggface" in judges.remark

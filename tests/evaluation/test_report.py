@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from keyface.evaluation.calibration import Verdict
-from keyface.evaluation.report import Report
-from keyface.evaluation.showcase import Shown
+from keyface.evaluation.report.showcase import Shown
+from keyface.evaluation.report.writer import Report
+from keyface.evaluation.scoring.calibration import Verdict
 
 HOSTILE = "<script>alert(1)</script>"
 

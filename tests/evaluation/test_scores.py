@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from keyface.evaluation import scores
-from keyface.evaluation.candidates import PERFECT
-from keyface.evaluation.clips import ClipSet, ClipSpec
-from keyface.evaluation.judges import Judges, edit_success
-from keyface.evaluation.original import Motion, Original
-from keyface.evaluation.truth import Truth, write_truth
+from keyface.evaluation.clip_sets.clip_set import ClipSet, ClipSpec
+from keyface.evaluation.clip_sets.truth import Truth, write_truth
+from keyface.evaluation.rows.candidates import PERFECT
+from keyface.evaluation.scoring import scores
+from keyface.evaluation.scoring.original import Motion, Original
+from keyface.models.judges import Judges, edit_success
 from keyface.plugins import edits
 from keyface.video import write_clip
 

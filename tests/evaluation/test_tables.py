@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from keyface.evaluation.tables import COLUMNS, latex, long_csv, number
+from keyface.evaluation.report.tables import COLUMNS, latex, long_csv, number
 
 
 def row(method: str = "ours") -> dict[str, Any]:

@@ -6,10 +6,10 @@ from typing import Any, cast
 
 import pytest
 
-from keyface.diffusion.settings import EditSettings, Injection, Propagation
-from keyface.evaluation.clips import ClipSpec
-from keyface.evaluation.ours import Model
-from keyface.evaluation.variants import Variant, grid, parse_settings, read_variants, with_value
+from keyface.editing.settings import EditSettings, Injection, Propagation
+from keyface.evaluation.clip_sets.clip_set import ClipSpec
+from keyface.evaluation.rows.ours import Model
+from keyface.evaluation.rows.variants import Variant, grid, parse_settings, read_variants, with_value
 from keyface.plugins import edits
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "evaluate"

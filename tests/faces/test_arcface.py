@@ -12,8 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from keyface.faces.alignment import TEMPLATE, align
-from keyface.faces.arcface import ArcFace
-from keyface.faces.onnx_graph import OnnxGraph
+from keyface.faces.arcface.onnx_graph import OnnxGraph
+from keyface.faces.arcface.recognizer import ArcFace
 
 LANDMARKS = torch.tensor(TEMPLATE)[None]
 

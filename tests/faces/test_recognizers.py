@@ -11,8 +11,8 @@ from torch import nn
 
 from keyface.faces.alignment import TEMPLATE
 from keyface.faces.crops import crop_squares
-from keyface.faces.facenet import FaceNet
-from keyface.faces.inception_resnet import InceptionResnetV1
+from keyface.faces.facenet.inception_resnet import InceptionResnetV1
+from keyface.faces.facenet.recognizer import FaceNet
 from keyface.faces.squares import detector_squares
 from keyface.faces.vggface import MEAN, VGGFace
 

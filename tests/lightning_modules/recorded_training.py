@@ -11,9 +11,9 @@ from typing import Any, cast
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from torch.utils.data import DataLoader
 
-from keyface.datamodules.shard_batch import Shape, to_batch
-from keyface.datamodules.shard_index import ShardIndex
-from keyface.datamodules.shard_reader import Faults, find_samples, load_sample
+from keyface.datamodules.shard_files.batch import Shape, to_batch
+from keyface.datamodules.shard_files.index import ShardIndex
+from keyface.datamodules.shard_files.reader import Faults, find_samples, load_sample
 
 
 class Recorder(Callback):

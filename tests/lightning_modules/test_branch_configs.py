@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 from omegaconf import OmegaConf
 
-from keyface.cli import main
+from keyface.cli.main import main
 from keyface.commands.shards import render
 from keyface.diffusion.backbone import Backbone, load_unet
 from keyface.lightning_modules.direction import DirectionModule

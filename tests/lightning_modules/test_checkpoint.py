@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from keyface.lightning_modules.checkpoint import arguments_of, plain, refuse_unshared, save_only
+from keyface.lightning_modules.tuning.checkpoint import arguments_of, plain, refuse_unshared, save_only
 
 
 @dataclass(frozen=True)

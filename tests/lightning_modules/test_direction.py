@@ -11,11 +11,11 @@ from torch.utils.data import DataLoader, Dataset
 from keyface.diffusion.backbone import Backbone
 from keyface.lightning_modules.branch import Losses
 from keyface.lightning_modules.direction import DirectionModule, mean_change
-from keyface.lightning_modules.lora import Lora, Tuning
-from keyface.lightning_modules.networks import Evaluators
 from keyface.lightning_modules.regional import Regional
 from keyface.lightning_modules.sampling import NoisyInput
 from keyface.lightning_modules.targets import draw_edits, take_rows
+from keyface.lightning_modules.tuning.lora import Lora, Tuning
+from keyface.models.networks import Evaluators
 from keyface.plugins import edits
 
 pytestmark = [

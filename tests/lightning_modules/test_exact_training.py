@@ -14,11 +14,11 @@ import pytest
 import torch
 
 from keyface.callbacks.video_edit import VideoEditCallback
-from keyface.cli import main
+from keyface.cli.main import main
 from keyface.commands.shards import render
-from keyface.datamodules.shard_render import Rendered, render_shards
+from keyface.datamodules.shard_files.render import Rendered, render_shards
 from keyface.diffusion.backbone import load_unet
-from keyface.diffusion.settings import EditSettings
+from keyface.editing.settings import EditSettings
 
 HERE = Path(__file__).parent
 CONFIG = HERE.parents[1] / "configs" / "miniature" / "identity.yaml"

@@ -11,11 +11,11 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.utils.data import DataLoader
 
-from keyface.cli import main
+from keyface.cli.main import main
 from keyface.diffusion.backbone import Backbone
 from keyface.lightning_modules.identity import IdentityModule
-from keyface.lightning_modules.lora import Lora, Tuning
 from keyface.lightning_modules.sampling import NoisyInput
+from keyface.lightning_modules.tuning.lora import Lora, Tuning
 
 pytestmark = pytest.mark.filterwarnings("ignore::lightning.fabric.utilities.warnings.PossibleUserWarning")
 

@@ -12,9 +12,9 @@ from torch.utils.data import DataLoader, Dataset
 from keyface.diffusion.backbone import Backbone, load_unet
 from keyface.lightning_modules.branch import Losses
 from keyface.lightning_modules.identity import IdentityModule
-from keyface.lightning_modules.lora import Lora, Tuning
-from keyface.lightning_modules.networks import Evaluators
 from keyface.lightning_modules.sampling import NoisyInput
+from keyface.lightning_modules.tuning.lora import Lora, Tuning
+from keyface.models.networks import Evaluators
 
 pytestmark = [
     # Advice on data loader workers and on skipped validation and steps, which tiny runs do not heed.

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from keyface.diffusion.backbone import Backbone, load_unet
-from keyface.lightning_modules.lora import Lora, TunedUNet, Tuning
+from keyface.lightning_modules.tuning.lora import Lora, TunedUNet, Tuning
 
 
 def output(unet: torch.nn.Module) -> torch.Tensor:

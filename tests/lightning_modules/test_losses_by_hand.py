@@ -11,9 +11,9 @@ from torch.utils.data import DataLoader, Dataset
 from keyface.diffusion.backbone import Backbone
 from keyface.lightning_modules.direction import DirectionModule
 from keyface.lightning_modules.identity import IdentityModule
-from keyface.lightning_modules.lora import Tuning
 from keyface.lightning_modules.regional import Regional, RegionalLoss
 from keyface.lightning_modules.sampling import NoisyInput
+from keyface.lightning_modules.tuning.lora import Tuning
 from keyface.plugins import Category
 
 pytestmark = [

@@ -11,16 +11,16 @@ from torch.nn.functional import normalize
 
 from keyface.callbacks.export import ExportNetwork
 from keyface.datamodules.rendered import RenderedDataModule
-from keyface.lightning_modules.miniature_attributes import AttributesModule
-from keyface.lightning_modules.miniature_autoencoder import AutoencoderModule
-from keyface.lightning_modules.miniature_base import learning_rate_factor
-from keyface.lightning_modules.miniature_clip import ClipModule
-from keyface.lightning_modules.miniature_diffusion import (
+from keyface.lightning_modules.miniature.attributes import AttributesModule
+from keyface.lightning_modules.miniature.autoencoder import AutoencoderModule
+from keyface.lightning_modules.miniature.base import learning_rate_factor
+from keyface.lightning_modules.miniature.clip import ClipModule
+from keyface.lightning_modules.miniature.diffusion import (
     DiffusionModule,
     pair_losses,
     spread_timesteps,
 )
-from keyface.lightning_modules.miniature_recognition import (
+from keyface.lightning_modules.miniature.recognition import (
     RecognitionModule,
     add_angular_margin,
 )

@@ -11,8 +11,7 @@ from torch import nn
 from keyface.diffusion.backbone import Backbone
 from keyface.faces.alignment import TEMPLATE
 from keyface.lightning_modules.clip_crops import CroppedEncoder
-from keyface.lightning_modules.clip_encoder import OpenClipEncoder
-from keyface.lightning_modules.networks import (
+from keyface.models.networks import (
     Evaluators,
     find_backbone,
     find_encoder,
@@ -20,6 +19,7 @@ from keyface.lightning_modules.networks import (
     find_identity_network,
     only_modules,
 )
+from keyface.models.open_clip import OpenClipEncoder
 from keyface.weights import MissingWeightsError, catalogue
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from keyface.datamodules.shard_render import Rendered, render_shards
+from keyface.datamodules.shard_files.render import Rendered, render_shards
 from keyface.diffusion.backbone import Backbone, load_unet
 
 CONFIGS = files("keyface.configs")

@@ -12,14 +12,14 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
+from keyface.cli.training import with_checkpoints
 from keyface.diffusion.backbone import Backbone
 from keyface.lightning_modules.branch import BranchModule
-from keyface.lightning_modules.checkpoint import nonfinite_parts
 from keyface.lightning_modules.direction import DirectionModule
 from keyface.lightning_modules.identity import IdentityModule
-from keyface.lightning_modules.lora import Tuning
 from keyface.lightning_modules.sampling import NoisyInput
-from keyface.training_cli import with_checkpoints
+from keyface.lightning_modules.tuning.checkpoint import nonfinite_parts
+from keyface.lightning_modules.tuning.lora import Tuning
 
 pytestmark = [
     # Advice on data loader workers and on skipped steps, which tiny runs do not heed.

@@ -1,6 +1,6 @@
 import torch
 
-from keyface.lightning_modules.seeding import seeded
+from keyface.lightning_modules.tuning.seeding import seeded
 
 CPU = torch.device("cpu")
 

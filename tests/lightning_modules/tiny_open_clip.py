@@ -4,7 +4,7 @@ from pathlib import Path
 
 import open_clip
 
-from keyface.lightning_modules.clip_encoder import OpenClipEncoder
+from keyface.models.open_clip import OpenClipEncoder
 
 
 class TinyOpenClip(OpenClipEncoder):

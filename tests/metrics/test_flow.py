@@ -10,9 +10,9 @@ from torchvision.models.optical_flow import raft_small
 
 from keyface.metrics.flow import Dis, Raft, clip_flow, flow_estimator, occlusion
 from keyface.metrics.temporal import pair_errors, temporal_loss
-from keyface.miniature.clips import clip
-from keyface.miniature.renderer import flow as renderer_flow
-from keyface.miniature.renderer import render_images
+from keyface.miniature.population.clips import clip
+from keyface.miniature.rendering.renderer import flow as renderer_flow
+from keyface.miniature.rendering.renderer import render_images
 from keyface.miniature.trials import FIRST_PERSON
 
 

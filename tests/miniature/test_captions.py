@@ -2,7 +2,7 @@ import re
 
 import torch
 
-from keyface.miniature import captions, world
+from keyface.miniature.population import captions, world
 
 
 def test_captions_use_the_vocabulary_and_stay_short() -> None:

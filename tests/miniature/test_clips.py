@@ -1,7 +1,8 @@
 import torch
 
-from keyface.miniature import clips, renderer
-from keyface.miniature.parameters import NUISANCE_NAMES
+from keyface.miniature.population import clips
+from keyface.miniature.population.parameters import NUISANCE_NAMES
+from keyface.miniature.rendering import renderer
 
 
 def test_a_clip_is_one_person_in_one_state() -> None:

@@ -5,7 +5,7 @@ from torch.nn.functional import interpolate
 from keyface.miniature import zoo
 from keyface.miniature.familiarity import LIMIT, surprise
 from keyface.miniature.measure import held_out_faces
-from keyface.miniature.renderer import render_images
+from keyface.miniature.rendering.renderer import render_images
 
 
 def test_rendered_faces_are_familiar_and_a_photograph_is_not() -> None:

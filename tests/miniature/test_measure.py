@@ -3,9 +3,9 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.classification import binary_auroc
 
-from keyface.miniature import captions, world
 from keyface.miniature.captioner import describe
 from keyface.miniature.measure import balanced_accuracy, psnr, recognition_auc
+from keyface.miniature.population import captions, world
 
 
 def test_psnr_of_a_known_error() -> None:

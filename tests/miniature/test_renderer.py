@@ -3,10 +3,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate, max_pool2d
 
-from keyface.miniature import renderer, world
-from keyface.miniature.geometry import measure
-from keyface.miniature.head import head_profile, pose_of, surface_of, surface_to_head
-from keyface.miniature.parameters import MASK_CLASSES, Faces
+from keyface.miniature.population import world
+from keyface.miniature.population.parameters import MASK_CLASSES, Faces
+from keyface.miniature.rendering import renderer
+from keyface.miniature.rendering.geometry import measure
+from keyface.miniature.rendering.head import head_profile, pose_of, surface_of, surface_to_head
 
 BARE = {
     "Eyeglasses": 0.0, "Sunglasses": 0.0, "Beard": 0.0, "Goatee": 0.0, "Mustache": 0.0, "Wearing_Hat": 0.0,

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from keyface.metrics.temporal import temporal_loss
-from keyface.miniature.clips import clip
-from keyface.miniature.labels import labels
+from keyface.miniature.population.clips import clip
+from keyface.miniature.population.labels import labels
 from keyface.miniature.trials import FIRST_PERSON, Trial, next_person, trial, trials
 from keyface.plugins import Category, edits
 

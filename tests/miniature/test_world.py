@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from keyface.miniature import world
-from keyface.miniature.labels import CHANGEABLE
-from keyface.miniature.parameters import (
+from keyface.miniature.population import world
+from keyface.miniature.population.labels import CHANGEABLE
+from keyface.miniature.population.parameters import (
     ATTRIBUTE_NAMES,
     CELEBA_ATTRIBUTES,
     EXTRA_LABELS,

@@ -1,8 +1,8 @@
 import pytest
 
 from keyface.faces import regions
-from keyface.miniature.parameters import CELEBA_ATTRIBUTES as WORLD_ATTRIBUTES
-from keyface.miniature.parameters import EXTRA_LABELS, MASK_CLASSES
+from keyface.miniature.population.parameters import CELEBA_ATTRIBUTES as WORLD_ATTRIBUTES
+from keyface.miniature.population.parameters import EXTRA_LABELS, MASK_CLASSES
 from keyface.plugins import Category, Demands, EditError
 from keyface.plugins.category import CELEBA_ATTRIBUTES, EXTRA_ATTRIBUTES, REGIONS
 

@@ -3,7 +3,7 @@ import re
 import pytest
 import torch
 
-from keyface.miniature import captions, world
+from keyface.miniature.population import captions, world
 from keyface.plugins import EditError, compose, edits
 from keyface.plugins.builtin import CATEGORIES
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from keyface.cli import main
-from keyface.training_benchmark.networks import IResNet100
-from keyface.training_benchmark.request import TrainRequest
-from keyface.training_benchmark.runner import row_of
+from keyface.benchmark.training.networks import IResNet100
+from keyface.benchmark.training.request import TrainRequest
+from keyface.benchmark.training.runner import row_of
+from keyface.cli.main import main
 
 REQUEST = TrainRequest("identity", "full", "miniature", batch_size=8, size=128, steps=2, device="cpu")
 RUN = {

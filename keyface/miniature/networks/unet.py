@@ -9,7 +9,7 @@ from diffusers import DDIMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
 from torch import Tensor
 
-from keyface.diffusion.attention import attend, finish
+from keyface.editing.attention import attend, finish
 
 
 class FullPrecisionAttention:

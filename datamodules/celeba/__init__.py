@@ -1,0 +1,1 @@
+"""CelebA-HQ, from its published files to samples."""

@@ -1,0 +1,1 @@
+"""Shards: schema, index, reading, writing, streaming."""

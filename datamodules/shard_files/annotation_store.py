@@ -1,0 +1,130 @@
+"""Where annotations wait for their shards, and how shards get them."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from keyface.datamodules.shard_files.index import ShardEntry, ShardError, ShardIndex
+from keyface.datamodules.shard_files.reader import Faults, find_samples
+from keyface.datamodules.shard_files.schema import MEMBERS
+from keyface.datamodules.shard_files.writer import write_members
+from keyface.files import write_bytes, write_text
+
+_SETTINGS = "settings.json"
+_GENERATION = re.compile(r"(?P<stem>.+?)(-v(?P<number>\d+))?\.tar")
+
+
+class Staging:
+    """A folder with one file a sample.
+
+    Args:
+        folder: Where.
+        member: The extension that the files will have in the shards.
+    """
+
+    def __init__(self, folder: Path, member: str) -> None:
+        self.folder = folder
+        self.member = member
+
+    def open(self, settings: Mapping[str, Any], discard: bool, first: bool) -> None:
+        """Make the folder, or go on with what an unfinished run left there.
+
+        Args:
+            settings: What decides the files.
+            discard: Throw away what other settings made.
+            first: Whether this process may write.
+
+        Raises:
+            ShardError: Other settings made what is there.
+        """
+        path = self.folder / _SETTINGS
+        before = json.loads(path.read_bytes()) if path.is_file() else None
+        if before is not None and before != settings and not discard:
+            raise ShardError(
+                f"{self.folder}: an unfinished run had the settings {before}, now {settings}; finish it, or "
+                "overwrite"
+            )
+        if not first:
+            return
+        if before is not None and before != settings:
+            shutil.rmtree(self.folder)
+        self.folder.mkdir(exist_ok=True)
+        write_text(path, json.dumps(settings))
+
+    def path(self, key: str) -> Path:
+        """The file of a sample; keys are checked by the reader and cannot lead elsewhere."""
+        return self.folder / f"{key}.{self.member}"
+
+    def has(self, key: str) -> bool:
+        """Whether a sample's file is there; files are whole or not at all."""
+        return self.path(key).is_file()
+
+    def put(self, key: str, data: bytes) -> None:
+        """Write a sample's file."""
+        write_bytes(self.path(key), data)
+
+    def close(self) -> None:
+        """Remove the folder."""
+        shutil.rmtree(self.folder)
+
+
+def merge(
+    folder: Path,
+    index: ShardIndex,
+    staging: Staging,
+    drop: tuple[str, ...],
+    made: Mapping[str, Any],
+    progress: Callable[[int], object] = lambda samples: None,
+) -> ShardIndex:
+    """Write the shards anew with what is staged, all other members byte by byte as they were.
+
+    A new shard has a new name, the index names it when it is whole, and then the old one goes: a stop in
+    between leaves an index that is true.
+
+    Args:
+        folder: The shards.
+        index: Their index.
+        staging: What is put into them.
+        drop: Extensions that the new shards lack.
+        made: What the index says of how they were made, when all are done.
+        progress: Called with the number of samples of each shard.
+    """
+    entries = list(index.shards)
+    for number, old in enumerate(index.shards):
+        entries[number] = write_members(folder, _next_name(old.name), _members(folder, old, staging, drop))
+        ShardIndex(tuple(entries), index.made).write(folder)
+        (folder / old.name).unlink()
+        progress(old.samples)
+    merged = ShardIndex(tuple(entries), made)
+    merged.write(folder)
+    return merged
+
+
+def _members(
+    folder: Path, shard: ShardEntry, staging: Staging, drop: tuple[str, ...]
+) -> Iterator[tuple[str, dict[str, bytes]]]:
+    for found in find_samples(folder, shard, Faults()):
+        with found.shard.open("rb") as file:
+            members = {}
+            for extension, (offset, size) in found.members.items():
+                file.seek(offset)
+                members[extension] = file.read(size)
+        if staging.has(found.key):
+            members[staging.member] = staging.path(found.key).read_bytes()
+        # The reader wants the record first; the rest in the order of the schema.
+        yield found.key, {name: members[name] for name in MEMBERS if name in members and name not in drop}
+
+
+def _next_name(name: str) -> str:
+    """Return the name of a shard's next version.
+
+    Example:
+        >>> _next_name("shard-000003.tar"), _next_name("shard-000003-v2.tar")
+        ('shard-000003-v2.tar', 'shard-000003-v3.tar')
+    """
+    match = _GENERATION.fullmatch(name)
+    assert match is not None, "the index refuses other names"
+    return f"{match['stem']}-v{int(match['number'] or 1) + 1}.tar"

@@ -1,0 +1,155 @@
+"""``index.json`` beside the shards: what was written, so that what is missing can be seen.
+
+A tar file that was cut between two members reads without any error, only with fewer samples; the index
+is what makes that an error.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from keyface.datamodules.shard_files.schema import SCHEMA
+from keyface.files import write_text
+
+NAME = "index.json"
+_SHARD_NAME = re.compile(r"[A-Za-z0-9_-]+\.tar")
+
+
+class ShardError(ValueError):
+    """Shards that cannot be used, said in one line that names the shard."""
+
+
+@dataclass(frozen=True)
+class ShardEntry:
+    """One shard: its file name, and how many samples and bytes it holds."""
+
+    name: str
+    samples: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class ShardIndex:
+    """All shards of a folder and how they were made."""
+
+    shards: tuple[ShardEntry, ...]
+    made: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def samples(self) -> int:
+        """The number of samples in all shards."""
+        return sum(shard.samples for shard in self.shards)
+
+    @property
+    def bytes(self) -> int:
+        """The size of all shards."""
+        return sum(shard.bytes for shard in self.shards)
+
+    def write(self, folder: Path) -> None:
+        """Write ``index.json``, whole or not at all."""
+        content = {
+            "schema": SCHEMA,
+            "samples": self.samples,
+            "bytes": self.bytes,
+            "made": dict(self.made),
+            "shards": [vars(shard) for shard in self.shards],
+        }
+        write_text(folder / NAME, json.dumps(content, indent=1) + "\n")
+
+    @classmethod
+    def read(cls, folder: str | Path) -> "ShardIndex":
+        """Read and check ``folder/index.json``.
+
+        Raises:
+            ShardError: There is none, it is damaged, or it is of another schema.
+        """
+        path = local_folder(folder) / NAME
+        try:
+            content = json.loads(path.read_bytes())
+        except FileNotFoundError as error:
+            raise ShardError(
+                f"{path}: not found; `keyface shards render` writes one, `keyface shards index` makes one"
+            ) from error
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise ShardError(f"{path}: cannot be read: {error}") from error
+        if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+            found = content.get("schema") if isinstance(content, dict) else None
+            raise ShardError(f"{path}: schema {found!r}, this version of keyface reads {SCHEMA}")
+        index = cls(_entries(path, content.get("shards")), _made(path, content.get("made", {})))
+        if content.get("samples") != index.samples:
+            raise ShardError(
+                f"{path}: says {content.get('samples')} samples, its shards add to {index.samples}"
+            )
+        return index
+
+    def check_sizes(self, folder: Path) -> None:
+        """Compare every shard's size on disk with the index; costs one ``stat`` a shard."""
+        for shard in self.shards:
+            path = folder / shard.name
+            if not path.is_file():
+                raise ShardError(f"{path}: listed in {NAME} but missing; render or copy it again")
+            size = path.stat().st_size
+            if size != shard.bytes:
+                raise ShardError(
+                    f"{path}: {size} bytes, {NAME} says {shard.bytes}; it was cut or changed, "
+                    "render or copy it again"
+                )
+
+    def check_hashes(self, folder: Path, progress: Callable[[str], None] | None = None) -> None:
+        """Compare every shard's SHA-256 with the index; reads everything."""
+        for shard in self.shards:
+            if file_hash(folder / shard.name) != shard.sha256:
+                raise ShardError(
+                    f"{folder / shard.name}: SHA-256 differs from {NAME}; render or copy it again"
+                )
+            if progress is not None:
+                progress(shard.name)
+
+
+def local_folder(place: str | Path) -> Path:
+    """Return the folder of shards; anything that would be opened by other means than the disk is refused."""
+    text = str(place)
+    if text.startswith("pipe:") or "://" in text:
+        raise ShardError(f"{text!r}: refused; shards are read from a local folder only")
+    folder = Path(place)
+    if not folder.is_dir():
+        raise ShardError(
+            f"{folder}: no such folder; `keyface shards render --out {folder}` makes miniature shards"
+        )
+    return folder
+
+
+def file_hash(path: Path) -> str:
+    """Return a file's SHA-256 in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _entries(path: Path, shards: object) -> tuple[ShardEntry, ...]:
+    if not isinstance(shards, list) or not shards:
+        raise ShardError(f"{path}: lists no shards")
+    entries = []
+    for item in shards:
+        fields = item if isinstance(item, dict) else {}
+        name, samples, size, sha256 = (fields.get(key) for key in ("name", "samples", "bytes", "sha256"))
+        if not isinstance(name, str) or not _SHARD_NAME.fullmatch(name):
+            raise ShardError(
+                f"{path}: refused shard name {name!r}; it must be a plain 'name.tar' in the same folder"
+            )
+        if not isinstance(samples, int) or not isinstance(size, int) or not isinstance(sha256, str):
+            raise ShardError(f"{path}: shard {name!r} needs samples, bytes and sha256")
+        entries.append(ShardEntry(name, samples, size, sha256))
+    if len({entry.name for entry in entries}) < len(entries):
+        raise ShardError(f"{path}: lists a shard twice")
+    return tuple(entries)
+
+
+def _made(path: Path, made: object) -> dict[str, Any]:
+    if not isinstance(made, dict):
+        raise ShardError(f"{path}: 'made' must map settings to values")
+    return made

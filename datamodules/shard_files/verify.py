@@ -1,0 +1,79 @@
+"""Reads whole folders of shards: to find every fault, or to make the index of shards from another tool."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from keyface.datamodules.shard_files.index import (
+    NAME,
+    ShardEntry,
+    ShardError,
+    ShardIndex,
+    file_hash,
+    local_folder,
+)
+from keyface.datamodules.shard_files.reader import Faults, Found, count_keys, find_samples, load_sample
+from keyface.datamodules.shard_files.schema import LATENTS, MASK, SampleError
+
+_NO_LIMIT = 1 << 62
+
+
+def faults_of(
+    folder: Path, index: ShardIndex, progress: Callable[[int], object] = lambda samples: None
+) -> list[str]:
+    """Return one line for each fault: wrong size or hash, garbage, samples that do not decode, repeated keys.
+
+    Args:
+        folder: The shards.
+        index: What they should be.
+        progress: Called with the number of samples read.
+    """
+    faults = Faults(_NO_LIMIT)
+    lines: list[str] = []
+    first_seen: dict[str, str] = {}
+    for shard in index.shards:
+        one = ShardIndex((shard,))
+        try:
+            one.check_sizes(folder)
+            one.check_hashes(folder)
+        except ShardError as error:
+            lines.append(str(error))
+        for found in find_samples(folder, shard, faults) if (folder / shard.name).is_file() else []:
+            if found.key in first_seen:
+                problem = SampleError(f"the key is also in {first_seen[found.key]}")
+                faults.report(found.shard, found.key, problem)
+            first_seen.setdefault(found.key, shard.name)
+            _decode(found, faults)
+        progress(shard.samples)
+    return lines + [
+        f"{shard}{f', sample {key!r}' if key else ''}: {what}" for (shard, key), what in faults.seen.items()
+    ]
+
+
+def make_index(folder: Path, made: Mapping[str, Any]) -> ShardIndex:
+    """Index every tar file of a folder that has no index, and write ``index.json``.
+
+    Raises:
+        ShardError: There is an index already, there are no shards, or one of them cannot be used.
+    """
+    local_folder(folder)
+    if (folder / NAME).exists():
+        raise ShardError(f"{folder / NAME}: exists; remove it first if the shards are to be indexed again")
+    entries = []
+    for path in sorted(folder.glob("*.tar")):
+        entry = ShardEntry(path.name, count_keys(path), path.stat().st_size, file_hash(path))
+        for found in find_samples(folder, entry, Faults()):
+            load_sample(found)
+        entries.append(entry)
+    if not entries:
+        raise ShardError(f"{folder}: no tar files")
+    index = ShardIndex(tuple(entries), made)
+    index.write(folder)
+    return ShardIndex.read(folder)
+
+
+def _decode(found: Found, faults: Faults) -> None:
+    try:
+        load_sample(found, with_mask=MASK in found.members, with_latents=LATENTS in found.members)
+    except SampleError as error:
+        faults.report(found.shard, found.key, error)

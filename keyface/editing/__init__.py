@@ -1,0 +1,1 @@
+"""The paper's inference: keyframes, attention injection, propagation; settings and editor."""

@@ -1,0 +1,236 @@
+"""Which token of a keyframe a frame's token comes from, found in U-Net features during the inversion."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from diffusers import UNet2DConditionModel
+from torch import Tensor
+
+from keyface.editing.attention import attend, finish, self_attention
+from keyface.resume.memory_maps import Layout, Shape
+
+MATCHED_LAYERS = r"(mid_block|up_blocks).*attn1$"
+MAXIMUM_TOKENS = torch.iinfo(torch.int16).max + 1
+
+_DESCRIPTORS, _FIELD = "descriptors-", "field-"
+
+
+class TokenRecorder:
+    """Keeps what attn1 layers are given, at the chosen levels of an inversion.
+
+    Set `make` as the processors of the inverting U-Net, tell `before_level` each level, take `descriptors`
+    at the end.
+    """
+
+    def __init__(self, levels: Sequence[int]) -> None:
+        self.levels = frozenset(levels)
+        self.level = 0
+        self._tokens: dict[tuple[int, str], Tensor] = {}
+
+    def before_level(self, level: int) -> None:
+        """The U-Net is about to run at `level`; of several runs the last one counts."""
+        self.level = level
+
+    def make(self, name: str) -> "_RecordTokens":
+        """Processor of the layer `name`."""
+        return _RecordTokens(name, self)
+
+    def keep(self, name: str, tokens: Tensor) -> None:
+        """Take tokens (B, S, C) of a layer if the level is one of the chosen ones."""
+        if self.level in self.levels:
+            self._tokens[self.level, name] = tokens
+
+    def descriptors(self) -> dict[int, Tensor]:
+        """Unit-length descriptors (B, S, D) by number of tokens S, and forget.
+
+        Every layer and level counts alike: each is normalised, then all of one size are joined.
+        """
+        parts: dict[int, list[Tensor]] = {}
+        for _, tokens in sorted(self._tokens.items()):
+            parts.setdefault(tokens.shape[1], []).append(F.normalize(tokens.float(), dim=-1))
+        self._tokens.clear()
+        return {size: torch.cat(part, dim=-1) / math.sqrt(len(part)) for size, part in parts.items()}
+
+
+def descriptor_sizes(unet: UNet2DConditionModel, latent_size: tuple[int, int], levels: int) -> dict[int, int]:
+    """Length D of the descriptors that a recorder of so many levels gives, by number of tokens S.
+
+    Known from the U-Net's configuration, so that files can be made before anything runs: the middle block
+    works at the coarsest resolution and the i-th decoder block on a grid 2^i times as fine.
+    """
+    coarsest = len(unet.config.block_out_channels) - 1
+    found: dict[int, int] = {}
+    for name, module in self_attention(unet, MATCHED_LAYERS).items():
+        block = re.match(r"up_blocks\.(\d+)\.", name)
+        scale = 2 ** (coarsest - int(block[1]) if block else coarsest)
+        tokens = (latent_size[0] // scale) * (latent_size[1] // scale)
+        found[tokens] = found.get(tokens, 0) + levels * int(module.query_dim)
+    return found
+
+
+class _RecordTokens:
+    """Ordinary self-attention that shows its tokens to a recorder."""
+
+    def __init__(self, name: str, recorder: TokenRecorder) -> None:
+        self.name, self.recorder = name, recorder
+
+    def __call__(self, attn: Any, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
+        """Remember, and attend."""
+        self.recorder.keep(self.name, hidden_states)
+        query, key, value = attn.to_q(hidden_states), attn.to_k(hidden_states), attn.to_v(hidden_states)
+        return finish(attn, attend(attn, query, key, value))
+
+
+def nearest_tokens(tokens: Tensor, keys: Tensor, penalty: Tensor | None = None) -> Tensor:
+    """Index of the most similar key of each token: argmax over s' of ⟨token_s, key_s'⟩ − penalty_ss'.
+
+    Args:
+        tokens: (B, S, D), unit length.
+        keys: (B, S', D), unit length.
+        penalty: (S, S'), or None.
+
+    Returns:
+        (B, S), int64.
+    """
+    similarity = tokens @ keys.transpose(-1, -2)
+    if penalty is not None:
+        similarity -= penalty
+    return similarity.argmax(dim=-1)
+
+
+def displacement_penalty(grid: tuple[int, int], locality: float) -> Tensor:
+    """(S, S) cost `locality` · d² of a displacement of d image sides, tokens in row-major order."""
+    height, width = grid
+    rows = (torch.arange(height) / height).repeat_interleave(width)
+    columns = (torch.arange(width) / width).repeat(height)
+    squared = (rows[:, None] - rows[None]) ** 2 + (columns[:, None] - columns[None]) ** 2
+    return locality * squared
+
+
+def token_grid(latent_size: tuple[int, int], tokens: int) -> tuple[int, int]:
+    """Height and width of a layer's token grid, from the latent's (h, w) and the number of tokens."""
+    height, width = latent_size
+    scale = math.isqrt(height * width // tokens)
+    if tokens * scale * scale != height * width or height % scale or width % scale:
+        raise ValueError(f"{tokens} tokens do not tile a {height} by {width} latent")
+    return height // scale, width // scale
+
+
+def resize_field(indices: Tensor, grid: tuple[int, int], to: tuple[int, int]) -> Tensor:
+    """Carry a field (…, S) of indices on `grid` over to the grid `to`, keeping the displacements.
+
+    A finer cell goes where its coarse one goes, by the same distance; a coarser one takes its first
+    fine one's.
+    """
+    if grid == to:
+        return indices
+    rows = torch.arange(to[0], device=indices.device).repeat_interleave(to[1])
+    columns = torch.arange(to[1], device=indices.device).repeat(to[0])
+    own_rows, own_columns = rows * grid[0] // to[0], columns * grid[1] // to[1]
+    target = indices[..., own_rows * grid[1] + own_columns]
+    moved_rows = rows + (target // grid[1] - own_rows) * to[0] // grid[0]
+    moved_columns = columns + (target % grid[1] - own_columns) * to[1] // grid[1]
+    return moved_rows.clamp(0, to[0] - 1) * to[1] + moved_columns.clamp(0, to[1] - 1)
+
+
+class Correspondences:
+    """For each frame, the nearest tokens in the two keyframes it follows, at every attention resolution.
+
+    Indices are kept as int16 for every frame, descriptors as fp16 for keyframes, both in scratch files.
+
+    Args:
+        keyframes: whose tokens are pointed to.
+        latent_size: (h, w) of the latents.
+        locality: see `Propagation`.
+        files: tensors named as `layout` names them.
+    """
+
+    def __init__(
+        self,
+        keyframes: Sequence[int],
+        latent_size: tuple[int, int],
+        locality: float,
+        files: Mapping[str, Tensor],
+    ) -> None:
+        self.latent_size, self.locality = latent_size, locality
+        self._row = {keyframe: row for row, keyframe in enumerate(keyframes)}
+        self._descriptors, self._indices = (
+            {
+                int(name.removeprefix(prefix)): tensor
+                for name, tensor in files.items()
+                if name.startswith(prefix)
+            }
+            for prefix in (_DESCRIPTORS, _FIELD)
+        )
+        self._penalties: dict[int, Tensor] = {}
+
+    @staticmethod
+    def layout(frames: int, keyframes: int, sizes: Mapping[int, int]) -> Layout:
+        """The files that are needed for a clip.
+
+        Args:
+            frames: its length.
+            keyframes: how many of them are keyframes.
+            sizes: descriptors' length by number of tokens, as `descriptor_sizes` says.
+
+        Raises:
+            ValueError: There are more tokens than the indices can count.
+        """
+        files: dict[str, tuple[Shape, torch.dtype]] = {}
+        for size, length in sizes.items():
+            if size > MAXIMUM_TOKENS:
+                raise ValueError(f"{size} tokens a frame are too many for int16 indices; use smaller frames")
+            files[f"{_DESCRIPTORS}{size}"] = ((keyframes, size, length), torch.float16)
+            files[f"{_FIELD}{size}"] = ((frames, 2, size), torch.int16)
+        return files
+
+    def put_descriptors(self, keyframes: Sequence[int], descriptors: dict[int, Tensor]) -> None:
+        """Store descriptors (F, S, D) of `keyframes` by S."""
+        for size, tokens in descriptors.items():
+            self._descriptors[size][[self._row[k] for k in keyframes]] = tokens.to("cpu", torch.float16)
+
+    def match(self, pairs: Sequence[tuple[int, int]], descriptors: dict[int, Tensor]) -> dict[int, Tensor]:
+        """Fields (F, 2, S) by S, of frames with these descriptors to their (before, after) keyframes."""
+        found = {}
+        for size, tokens in descriptors.items():
+            keys, penalty = self._descriptors[size], self._penalty(size, tokens.device)
+            found[size] = torch.stack(
+                [
+                    nearest_tokens(
+                        own.expand(2, -1, -1),
+                        keys[[self._row[k] for k in pair]].to(tokens.device, torch.float32),
+                        penalty,
+                    )
+                    for own, pair in zip(tokens.float(), pairs, strict=True)
+                ]
+            )
+        return found
+
+    def put_fields(self, frames: Sequence[int], fields: dict[int, Tensor]) -> None:
+        """Store fields (F, 2, S) of `frames` by S."""
+        for size, indices in fields.items():
+            self._indices[size][list(frames)] = indices.to("cpu", torch.int16)
+
+    def fields(self, frames: Sequence[int], device: torch.device) -> dict[int, Tensor]:
+        """Fields (F, 2, S), int64, of `frames` by S."""
+        return {size: indices[list(frames)].to(device).long() for size, indices in self._indices.items()}
+
+    def at(self, fields: dict[int, Tensor], tokens: int) -> Tensor:
+        """The field (F, 2, tokens) of one resolution, derived from the finest where it was not matched."""
+        if tokens in fields:
+            return fields[tokens]
+        finest = max(fields)
+        to = token_grid(self.latent_size, tokens)
+        return resize_field(fields[finest], token_grid(self.latent_size, finest), to)
+
+    def _penalty(self, size: int, device: torch.device) -> Tensor | None:
+        if self.locality == 0.0:
+            return None
+        if size not in self._penalties:
+            grid = token_grid(self.latent_size, size)
+            self._penalties[size] = displacement_penalty(grid, self.locality).to(device)
+        return self._penalties[size]

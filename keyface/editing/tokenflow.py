@@ -1,0 +1,182 @@
+"""TokenFlow with Plug-and-Play, step by step as its published code: a peer in the same program.
+
+Geyer, Bar-Tal, Bagon and Dekel, "TokenFlow: Consistent Diffusion Features for Consistent Video Editing",
+ICLR 2024; `tokenflow_utils.py` and `run_tokenflow_pnp.py` of its repository. At each step:
+
+1. one keyframe is drawn at random from each interval;
+2. the keyframes run through the U-Net in three branches, source (the inverted latents), negative and
+   target. The source branch attends frame by frame, the others to all keyframes; in the first half of the
+   steps they take the source's queries and keys in the decoder, and for the first 0.8 of the steps one
+   ResNet block's residual;
+3. every frame, keyframes included, runs in the same three branches with attn1 replaced: each token takes
+   the attn1 output of the most similar source token of its interval's keyframe and of the one before,
+   blended by the sigmoid of their distances.
+
+Its speed is its own too: all keyframes at once, three branches, comparisons anew in each layer and step.
+Only the inversion is ours, with as many steps as the edit; TokenFlow's takes 500.
+"""
+
+import math
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from diffusers import UNet2DConditionModel
+from torch import Tensor
+
+from keyface.diffusion.guidance import Guidance
+from keyface.diffusion.inversion import predict
+from keyface.editing.attention import attend, finish, processors, self_attention, shared_outputs
+from keyface.editing.clip import Clip
+from keyface.editing.keyframes import select_keyframes
+from keyface.editing.settings import SELF_ATTENTION
+from keyface.editing.stepping import Stepper
+from keyface.resume.batches import Advance
+
+BRANCHES = 3
+"""Source, negative and target, outermost in every batch."""
+
+
+@dataclass
+class Pivots:
+    """What the keyframes' pass leaves for the pass of every frame, by layer.
+
+    Attributes:
+        tokens: the source branch's inputs of attn1 (K, S, C).
+        outputs: attn1's outputs (branches, K, S, C).
+    """
+
+    tokens: dict[str, Tensor] = field(default_factory=dict)
+    outputs: dict[str, Tensor] = field(default_factory=dict)
+
+
+class PivotAttention:
+    """attn1 in the keyframes' pass: extended attention of the edited branches, q and k of the source."""
+
+    def __init__(self, name: str, pivots: Pivots, inject: bool) -> None:
+        self.name, self.pivots, self.inject = name, pivots, inject
+
+    def __call__(self, attn: Any, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
+        """Tokens (3 · K, S, C) → output of the same shape."""
+        tokens = torch.unflatten(hidden_states, 0, (BRANCHES, -1))
+        query, key, value = attn.to_q(tokens), attn.to_k(tokens), attn.to_v(tokens)
+        if self.inject:
+            query, key = query[:1].expand_as(query), key[:1].expand_as(key)
+        source = attend(attn, query[0], key[0], value[0])[None]
+        edited = attend(attn, *(x[1:].flatten(1, 2) for x in (query, key, value)))
+        attended = torch.cat([source, edited.view(BRANCHES - 1, *source.shape[1:])])
+        output = finish(attn, attended.flatten(0, 1))
+        self.pivots.tokens[self.name] = tokens[0]
+        self.pivots.outputs[self.name] = torch.unflatten(output, 0, (BRANCHES, -1))
+        return output
+
+
+class FlowAttention:
+    """attn1 in the pass of every frame: the keyframes' outputs where their source tokens look alike.
+
+    Args:
+        name: of the layer.
+        pivots: of this step.
+        number: of the interval.
+        weights: (F,), the share of the interval's own keyframe; the one before has the rest.
+    """
+
+    def __init__(self, name: str, pivots: Pivots, number: int, weights: Tensor) -> None:
+        self.name, self.pivots, self.number, self.weights = name, pivots, number, weights
+
+    def __call__(self, attn: Any, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
+        """Tokens (3 · F, S, C) → output of the same shape."""
+        source = hidden_states[: hidden_states.shape[0] // BRANCHES]
+        own = self._from(self.number, source)
+        if self.number > 0:
+            weights = self.weights.to(own.dtype)[None, :, None, None]
+            own = weights * own + (1.0 - weights) * self._from(self.number - 1, source)
+        return own.flatten(0, 1)
+
+    def _from(self, keyframe: int, source: Tensor) -> Tensor:
+        """(3, F, S, C): for each token the output at the most similar one of a keyframe, by cosine."""
+        tokens = F.normalize(source.flatten(0, 1), dim=-1)
+        keys = F.normalize(self.pivots.tokens[self.name][keyframe], dim=-1)
+        nearest = (tokens @ keys.T).argmax(dim=-1)
+        outputs = self.pivots.outputs[self.name][:, keyframe]
+        return outputs[:, nearest].view(BRANCHES, *source.shape[:-1], outputs.shape[-1])
+
+
+def own_share(frame: int, interval: int) -> float:
+    """Sigmoid of d₋ / (d₊ + d₋), distances to the middles of the frame's interval and of the one before."""
+    middle = frame // interval * interval + interval // 2
+    to_own, to_before = abs(frame - middle), abs(frame - (middle - interval))
+    return 1.0 / (1.0 + math.exp(-to_before / (to_own + to_before)))
+
+
+class TokenFlowDenoiser:
+    """Turns a clip's inverted latents into edited ones; the interface is `Denoiser`'s.
+
+    Args:
+        clip: inverted to the start level, every frame of it.
+        unet: runs all three branches.
+        guidance: with a negative and a target branch.
+        source: source prompt (1, L, D).
+    """
+
+    def __init__(self, clip: Clip, unet: UNet2DConditionModel, guidance: Guidance, source: Tensor) -> None:
+        self.clip, self.unet, self.guidance = clip, unet, guidance
+        self.settings, self.journal = clip.settings, clip.batches.journal
+        self.text = torch.cat([source, guidance.text[:1], guidance.text[-1:]])
+        self.stepper = Stepper(clip)
+        self.grid = self.stepper.grid
+
+    @property
+    def work(self) -> int:
+        """Units that `run` reports: frame-steps."""
+        return self.clip.length * self.settings.start_level
+
+    def run(self, advance: Advance) -> None:
+        """Denoise from the start level to the clean latents of every frame."""
+        start, interval = self.settings.start_level, self.settings.interval
+        known = self.journal.count("steps")
+        advance(known * self.clip.length)
+        for step in range(known, start):
+            level = start - step
+            keyframes = select_keyframes(self.clip.length, interval, self.settings.seed + step + 1)
+            pivots = self._pivots(keyframes, step, level)
+            for number, first in enumerate(range(0, self.clip.length, interval)):
+                frames = range(first, min(first + interval, self.clip.length))
+                self._denoise(frames, number, step, level, pivots)
+                advance(len(frames))
+            self.clip.scratch.release()
+            self.journal.write(steps=step + 1)
+
+    def _pivots(self, keyframes: Sequence[int], step: int, level: int) -> Pivots:
+        """The keyframes' pass; what it predicts is not used."""
+        injection, pivots = self.settings.injection, Pivots()
+        active = injection.enabled and step < int(injection.until * self.settings.start_level)
+        injected = set(self_attention(self.unet, injection.layers)) if active else set()
+        with processors(
+            self.unet, SELF_ATTENTION, lambda name: PivotAttention(name, pivots, name in injected)
+        ):
+            self._predict(keyframes, step, level)
+        return pivots
+
+    def _denoise(self, frames: Sequence[int], number: int, step: int, level: int, pivots: Pivots) -> None:
+        """The pass of every frame of an interval, and their step."""
+        device = self.clip.backbone.device
+        weights = torch.tensor([own_share(f, self.settings.interval) for f in frames], device=device)
+        with processors(self.unet, SELF_ATTENTION, lambda name: FlowAttention(name, pivots, number, weights)):
+            latents, output = self._predict(frames, step, level)
+        self.stepper.step(frames, latents, output, level, begun=self.settings.start_level)
+
+    def _predict(self, frames: Sequence[int], step: int, level: int) -> tuple[Tensor, Tensor]:
+        """Latents (F, C, h, w) at a level, and the guided output of three branches in one batch."""
+        injection, start = self.settings.injection, self.settings.start_level
+        latents = self.clip.current(level)[list(frames)].to(self.clip.backbone.device)
+        batch = torch.cat([self.clip.inverted(frames, level), latents, latents])
+        text = self.text.repeat_interleave(len(frames), dim=0)
+        with ExitStack() as stack:
+            if injection.enabled and step < int(injection.residual_until * start):
+                stack.enter_context(shared_outputs(self.unet, injection.residual_layers, BRANCHES))
+            _, negative, target = predict(self.unet, batch, self.grid.timestep(level), text).chunk(BRANCHES)
+        return latents, negative + self.guidance.scale * (target - negative)

@@ -1,0 +1,1 @@
+"""Which clips are edited and scored, and what is known of them."""

@@ -1,0 +1,190 @@
+"""The evaluation's clips on the miniature: held-out people, what each lacks, and the exact truth."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import cycle, islice
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from keyface.evaluation.clip_sets.clip_set import ClipSet, ClipSpec, file_sha256
+from keyface.evaluation.clip_sets.truth import Truth, truth_path, write_truth
+from keyface.evaluation.rows.candidates import PERFECT
+from keyface.files import write_text
+from keyface.metrics.locality import person_mask
+from keyface.miniature.population.captions import full_caption
+from keyface.miniature.population.clips import clip as clip_of
+from keyface.miniature.population.parameters import Faces
+from keyface.miniature.rendering.renderer import render, render_images
+from keyface.miniature.trials import FIRST_PERSON, FPS, next_person, trial
+from keyface.plugins import Category, edits
+from keyface.plugins.compose import compose
+from keyface.video import VideoWriter
+
+CATEGORIES = "beard,glasses,old,smile,blond-hair"
+"""Those of the goals: beard, glasses, age, smile and hair colour."""
+
+NAME = "miniature"
+"""The protocol's name."""
+
+_QUALITY = 8  # x264's crf, closer to the rendering than the writer's usual 16
+_CHUNK = 16
+_COMMENT = "A face that does not exist, rendered by keyface's miniature."
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What decides a rendered clip set.
+
+    Attributes:
+        edits: Categories separated by commas, given to people in rotation; several for one clip are joined
+            by "+", as in "glasses,beard+smile".
+        edited: How many clips are edited, each of another held-out person who lacks what is asked for.
+        gallery: How many clips of further people the gallery holds.
+        frames: Frames of each edited clip.
+        gallery_frames: Frames of each further clip; None is as many.
+        size: Rows and columns.
+        fps: Frames a second.
+        seed: Of the clips.
+    """
+
+    edits: str = CATEGORIES
+    edited: int = 125
+    gallery: int = 1000
+    frames: int = 16
+    gallery_frames: int | None = None
+    size: int = 128
+    fps: int = FPS
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        shortest = self.frames if self.gallery_frames is None else min(self.frames, self.gallery_frames)
+        if self.edited < 1 or self.gallery < 0 or shortest < 1:
+            raise ValueError(
+                f"{self.edited} edited clips of {self.frames} frames, {self.gallery} more of "
+                f"{self.gallery_frames}: at least one edited clip and one frame each, please"
+            )
+        if self.size < 16 or self.size % 2 or not 1 <= self.fps <= 120:
+            raise ValueError(
+                f"{self.size} pixels at {self.fps} fps: an even side from 16 on, 1 to 120 fps, please"
+            )
+
+    def groups(self) -> list[list[Category]]:
+        """The edits that are asked for at once, one list a turn of the rotation."""
+        names = [[name.strip() for name in group.split("+")] for group in self.edits.split(",")]
+        return [list(edits.select(group)) for group in names]
+
+
+def rendered(folder: Path, recipe: Recipe | None = None) -> ClipSet:
+    """Render a clip set with its truth and write its `protocol.json`.
+
+    The folder then holds `clips/<key>.mp4`, for edited clips also `truth/<key>.safetensors` and
+    `rendered/<key>.mp4`, and `protocol.json`. Called again with the same recipe after it was stopped, it goes
+    on where it was.
+
+    Args:
+        folder: Where to; made if need be.
+        recipe: What to render.
+
+    Raises:
+        ValueError: The folder holds a set of another recipe.
+        LookupError: A category is unknown, or too few people lack what is asked for.
+    """
+    recipe = recipe or Recipe()
+    groups = recipe.groups()
+    _claim(folder, recipe)
+    people = tqdm(_people(groups, recipe), total=recipe.edited, desc="render edited clips", unit="clip")
+    queries = tuple(_edited(folder, recipe, group, identity) for group, identity in people)
+    others = range(FIRST_PERSON - recipe.gallery, FIRST_PERSON)
+    gallery = tuple(
+        _further(folder, recipe, identity) for identity in tqdm(others, desc="render gallery", unit="clip")
+    )
+    options = " ".join(f"{name}={value}" for name, value in asdict(recipe).items())
+    clips = ClipSet(NAME, recipe.seed, f"keyface.evaluation.rendered {options}", queries, gallery, folder)
+    clips.write(folder / "protocol.json")
+    return clips
+
+
+def _claim(folder: Path, recipe: Recipe) -> None:
+    """Say in the folder what it is for, so that two recipes never share files."""
+    path, wanted = folder / "recipe.json", asdict(recipe)
+    if not path.is_file():
+        write_text(path, json.dumps(wanted, indent=1) + "\n")
+        return
+    try:
+        found = dict(json.loads(path.read_bytes()))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path}: not what `keyface evaluate` wrote there ({error}); choose another folder"
+        ) from error
+    odd = [name for name in wanted if found.get(name) != wanted[name]]
+    if odd:
+        told = ", ".join(f"{name} is {found.get(name)!r} and not {wanted[name]!r}" for name in odd)
+        raise ValueError(f"{folder}: holds clips of another recipe: {told}; choose another folder")
+
+
+def _people(groups: Sequence[list[Category]], recipe: Recipe) -> Iterator[tuple[list[Category], int]]:
+    identity = FIRST_PERSON - 1
+    for group in islice(cycle(groups), recipe.edited):
+        identity = next_person(group, identity + 1, recipe.seed)
+        yield group, identity
+
+
+def _edited(folder: Path, recipe: Recipe, group: list[Category], identity: int) -> ClipSpec:
+    names = [category.name for category in group]
+    prompts = compose(full_caption(clip_of(identity, recipe.seed, 1, recipe.fps))[0], group)
+    clip = replace(
+        _spec(recipe, f"{'-'.join(names)}-{identity - FIRST_PERSON:04d}", identity, recipe.frames),
+        category="+".join(names),
+        source=prompts.source,
+        target=prompts.target,
+    )
+    original, answer = folder / clip.video, folder / PERFECT / f"{clip.key}.mp4"
+    if not all(path.is_file() for path in (original, answer, truth_path(folder, clip))):
+        truth = trial(identity, group, recipe.frames, recipe.size, recipe.seed, recipe.fps)
+        faces = clip_of(identity, recipe.seed, recipe.frames, recipe.fps)
+        labels = torch.cat([render(part, recipe.size).mask for part in _parts(faces)])
+        write_truth(folder, clip, Truth(truth.flow, truth.valid, truth.region, person_mask(labels)))
+        _write(answer, [truth.target], recipe)
+        _write(original, [truth.frames], recipe)
+    return replace(clip, sha256=file_sha256(original))
+
+
+def _further(folder: Path, recipe: Recipe, identity: int) -> ClipSpec:
+    frames = recipe.frames if recipe.gallery_frames is None else recipe.gallery_frames
+    clip = _spec(recipe, f"gallery-{FIRST_PERSON - identity:05d}", identity, frames)
+    path = folder / clip.video
+    if not path.is_file():
+        faces = clip_of(identity, recipe.seed, frames, recipe.fps)
+        _write(path, (render_images(part, recipe.size) for part in _parts(faces)), recipe)
+    return replace(clip, sha256=file_sha256(path))
+
+
+def _spec(recipe: Recipe, key: str, identity: int, frames: int) -> ClipSpec:
+    """A clip that is only looked up, its file not yet hashed."""
+    return ClipSpec(
+        key=key,
+        video=f"clips/{key}.mp4",
+        sha256=None,
+        start=0.0,
+        frames=frames,
+        fps=recipe.fps,
+        size=recipe.size,
+        category=None,
+        source=None,
+        target=None,
+        identity=str(identity),
+    )
+
+
+def _parts(faces: Faces) -> Iterator[Faces]:
+    return (faces[start : start + _CHUNK] for start in range(0, len(faces), _CHUNK))
+
+
+def _write(path: Path, chunks: Iterable[Tensor], recipe: Recipe) -> None:
+    with VideoWriter(path, fps=recipe.fps, crf=_QUALITY, metadata={"comment": _COMMENT}) as writer:
+        for chunk in chunks:
+            writer.write(chunk)

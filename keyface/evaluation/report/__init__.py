@@ -1,0 +1,1 @@
+"""The report: HTML, JSON, CSV, LaTeX, plots."""

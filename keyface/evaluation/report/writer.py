@@ -1,0 +1,190 @@
+"""The report of an evaluation: one HTML file that needs nothing beside it, JSON, CSV and LaTeX."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from PIL.Image import Image
+
+import keyface
+from keyface.evaluation.report import plots, tables
+from keyface.evaluation.report.showcase import Shown
+from keyface.evaluation.rows.candidates import Candidate
+from keyface.evaluation.scoring.calibration import Verdict
+from keyface.evaluation.scoring.measures import CONTROLS, MEASURES
+from keyface.evaluation.scoring.scorer import Scorer
+from keyface.evaluation.scoring.summary import RowScores
+from keyface.files import write_text
+from keyface.metrics.intervals import CONFIDENCE, RESAMPLES
+from keyface.pictures import save_png
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that an evaluation found.
+
+    Attributes:
+        about: What was scored, by whom, with which seeds and hashes.
+        rows: One a method, of `keyface.evaluation.scoring.summary.summarize`; controls first.
+        verdicts: Whether each metric ordered the controls.
+        points: Of the frontier; empty where there is none.
+        speed: Rows of the speed table.
+        references: Published figures, of other data.
+        shown: Videos.
+        notes: What a reader must know, a sentence each.
+        clips: The numbers of every clip of every row.
+        sheet: One frame of the clips by row, in one picture.
+    """
+
+    about: Mapping[str, Any]
+    rows: Sequence[Mapping[str, Any]]
+    verdicts: Sequence[Verdict]
+    points: Sequence[Mapping[str, Any]] = ()
+    speed: Sequence[Mapping[str, Any]] = ()
+    references: Sequence[Mapping[str, Any]] = ()
+    shown: Sequence[Shown] = ()
+    notes: Sequence[str] = ()
+    clips: Sequence[Mapping[str, Any]] = ()
+    sheet: Image | None = None
+
+    @property
+    def unfit(self) -> tuple[str, ...]:
+        """The metrics that did not order the controls."""
+        return tuple(verdict.measure for verdict in self.verdicts if verdict.fit is False)
+
+    def write(self, folder: Path) -> list[Path]:
+        """Write report.html, results.json, results.csv, table.tex, frontier.svg and sheet.png.
+
+        Each is written whole or not at all; the last two only where there are points or pictures.
+
+        Args:
+            folder: Made where it is missing.
+
+        Returns:
+            The files.
+        """
+        contents = {
+            "report.html": self.html(),
+            "results.json": self.json(),
+            "results.csv": tables.long_csv(self.rows),
+            "table.tex": tables.latex(self._shown_rows(), self.unfit, self.caption()),
+        }
+        if self._frontier is not None:
+            contents["frontier.svg"] = self._frontier + "\n"
+        for name, content in contents.items():
+            write_text(folder / name, content)
+        files = [folder / name for name in contents]
+        return files if self.sheet is None else [*files, save_png(self.sheet, folder / "sheet.png")]
+
+    def caption(self) -> str:
+        """What the tables show, in a line."""
+        clips = self.about["clips"]
+        return (
+            f"{clips['name']}: {clips['edited']} edited clips, gallery of {clips['gallery']}, "
+            f"seed {clips['seed']}, clip set {clips['digest'][:12]}."
+        )
+
+    def json(self) -> str:
+        """All of it but the videos, as JSON."""
+        content = {
+            "about": self.about,
+            "rows": self.rows,
+            "calibration": [asdict(verdict) for verdict in self.verdicts],
+            "frontier": self.points,
+            "speed": self.speed,
+            "references": self.references,
+            "notes": self.notes,
+            "clips": self.clips,
+        }
+        return json.dumps(content, indent=1, ensure_ascii=False, default=str, allow_nan=False) + "\n"
+
+    def html(self) -> str:
+        """All of it as one page: plots as SVG, videos as data URIs, no script, nothing from elsewhere."""
+        environment = Environment(
+            loader=PackageLoader("keyface.evaluation.report"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        environment.filters["number"] = tables.number
+        columns = tables.measured(self.rows)
+        rows = self._shown_rows()
+        return environment.get_template("report.html").render(
+            report=self,
+            rows=rows,
+            columns=columns,
+            # Matplotlib escapes the text that it draws.
+            intervals=Markup(plots.intervals(rows, columns)),
+            frontier=None if self._frontier is None else Markup(self._frontier),
+            categories=sorted({name for row in rows for name in row["by_category"]}),
+            recognizers=sorted({name for row in rows for name in row["by_recognizer"]}),
+            controls=CONTROLS,
+            measures=MEASURES,
+            settings=json.dumps(self.about, indent=1, ensure_ascii=False, default=str),
+        )
+
+    @cached_property
+    def _frontier(self) -> str | None:
+        """The frontier as an SVG element, drawn once for the page and for its own file."""
+        return plots.frontier(self.points) if self.points else None
+
+    def _shown_rows(self) -> list[Mapping[str, Any]]:
+        """The rows of the main table: a sweep's points have a table and a plot of their own."""
+        return [row for row in self.rows if row["kind"] != "sweep"]
+
+
+def about(scorer: Scorer, rows: Sequence[Candidate], weights: Mapping[str, str], seed: int) -> dict[str, Any]:
+    """What was scored, by whom, with which seeds and hashes: enough to score it again.
+
+    Args:
+        scorer: Has the clip set and the judges.
+        rows: All rows.
+        weights: Hashes of the networks that edited.
+        seed: Of the intervals and of our edits.
+    """
+    clips, judges = scorer.clips, scorer.judges
+    return {
+        "keyface": keyface.__version__,
+        "clips": {
+            "name": clips.name,
+            "seed": clips.seed,
+            "made_by": clips.made_by,
+            "digest": clips.digest(),
+            "edited": len(clips.edited),
+            "gallery": len(clips.clips),
+            "identities": len({clip.identity for clip in clips.clips}),
+        },
+        "seed": seed,
+        "intervals": {"confidence": CONFIDENCE, "resamples": RESAMPLES, "method": "percentile bootstrap"},
+        "judges": dict(judges.versions),
+        "flow": None if judges.flow is None else judges.flow.name,
+        "unedited_reference": None if scorer.reference is None else scorer.reference.name,
+        "weights": dict(weights),
+        "sha256": {
+            row.name: {
+                clip.key: scorer.sha256(row, clip) for clip in clips.edited if row.video_of(clip) is not None
+            }
+            for row in rows
+        },
+    }
+
+
+def clip_records(rows: Sequence[RowScores]) -> list[dict[str, Any]]:
+    """One record a clip of a row, with the keys that `keyface.evaluation.scoring.scores` gives them."""
+    return [
+        {
+            "method": row.candidate.name,
+            "clip": each.clip.key,
+            "category": each.clip.category,
+            "identity": each.clip.identity,
+            **each.values,
+        }
+        for row in rows
+        for each in row.clips
+    ]

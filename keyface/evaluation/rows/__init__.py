@@ -1,0 +1,1 @@
+"""Rows of the table: keyface's edits, other methods' outputs, controls."""

@@ -1,0 +1,1 @@
+"""From clips to numbers: scores, their store, calibration, summary."""

@@ -1,0 +1,1 @@
+"""Fine-tuned branches as files that diffusers reads."""

@@ -1,0 +1,1 @@
+"""ArcFace and CosFace from ONNX files."""

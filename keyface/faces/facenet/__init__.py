@@ -1,0 +1,1 @@
+"""FaceNet from facenet-pytorch's files."""

@@ -1,0 +1,66 @@
+"""FaceNet as facenet-pytorch publishes it: an evaluation recognizer of another architecture."""
+
+from pathlib import Path
+from typing import Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from keyface.faces.crops import crop_squares
+from keyface.faces.facenet.inception_resnet import InceptionResnetV1
+from keyface.faces.facenet.torch_state import give_state, read_state
+from keyface.faces.squares import detector_squares
+
+SIZE = 160
+
+# (x - 127.5) / 128 for x from 0 to 255, by which the network's images were scaled.
+_SCALE = 127.5 / 128
+
+
+class FaceNet(nn.Module):
+    """Inception-ResNet-v1 behind keyface's `Recognizer` protocol; frozen, differentiable up to the images.
+
+    Its training faces were boxes of a detector with a margin; `keyface.faces.squares.detector_squares` puts
+    the five landmarks where they lie in such boxes.
+
+    Args:
+        network: Trained.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network.eval().requires_grad_(False)
+
+    @classmethod
+    def from_file(cls, path: Path | str) -> Self:
+        """Read ``20180402-114759-vggface2.pt``, or the same weights as safetensors.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ValueError: It holds other weights, or more than tensors.
+        """
+        # The published file also holds the classifier of the training's 8,631 people.
+        state = {name: value for name, value in read_state(path).items() if not name.startswith("logits.")}
+        network = InceptionResnetV1()
+        give_state(network, state, path)
+        return cls(network)
+
+    def forward(self, images: Tensor, landmarks: Tensor | None) -> Tensor:
+        """Embed faces as unit vectors.
+
+        Args:
+            images: (B, 3, H, W) RGB in [-1, 1], whole frames.
+            landmarks: (B, 5, 2) pixels (x, y) in the frames.
+
+        Returns:
+            (B, 512), each of length 1.
+
+        Raises:
+            ValueError: There are no landmarks, or none that make a face.
+        """
+        if landmarks is None:
+            raise ValueError("FaceNet needs five landmarks for each face; detect them first")
+        faces = crop_squares(images, detector_squares(landmarks), SIZE)
+        with torch.autocast(faces.device.type, enabled=False):
+            return F.normalize(self.network(faces * _SCALE), dim=-1)

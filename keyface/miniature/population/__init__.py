@@ -1,0 +1,1 @@
+"""Who exists in the miniature: identities, attributes, captions, clips."""

@@ -1,0 +1,63 @@
+"""Training pairs of the miniature: a face and its twin with one attribute changed."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from keyface.miniature.population import world
+from keyface.miniature.population.hashing import key, uniform
+from keyface.miniature.population.parameters import Faces
+
+RATES: dict[str, float] = {
+    "Eyeglasses": 0.35,
+    "Sunglasses": 0.25,
+    "Beard": 0.35,
+    "Mustache": 0.2,
+    "Goatee": 0.2,
+    "Smiling": 0.4,
+    "Surprised": 0.1,
+    "Angry": 0.15,
+    "Sad": 0.15,
+    "Young": 0.6,
+    "Bangs": 0.35,
+    "Wearing_Hat": 0.12,
+    "Heavy_Makeup": 0.45,
+}
+"""Rates of the training set: what is rare in CelebA is drawn more often, so that it is learned."""
+
+FLIPS: dict[str, int] = {
+    "Eyeglasses": 5, "Sunglasses": 2, "Smiling": 10, "Surprised": 3, "Angry": 4, "Sad": 4,
+    "Beard": 3, "Mustache": 2, "Goatee": 2, "5_o_Clock_Shadow": 1, "Young": 5, "Male": 2,
+    "Bangs": 8, "Black_Hair": 1, "Blond_Hair": 2, "Brown_Hair": 1, "Gray_Hair": 1, "Bald": 1,
+    "Wearing_Hat": 1, "Wearing_Lipstick": 2, "Heavy_Makeup": 2, "Wearing_Earrings": 1,
+}  # fmt: skip
+"""Labels that a twin may differ in and how often, relatively: small changes need more examples."""
+
+_PAIR_STREAM = 7001
+
+
+def counterfactual_pairs(ids: Tensor, seed: int) -> tuple[Faces, Faces]:
+    """Draws faces and their twins.
+
+    Args:
+        ids: (B,) identities; repeated ids give further pictures of the same person.
+        seed: Decides attributes, nuisances and which label changes.
+
+    Returns:
+        Faces and twins, B each; a twin differs in one label of :data:`FLIPS` and in what excludes it.
+    """
+    faces = world.sample(ids, seed, RATES)
+    draws = uniform(key(ids, torch.arange(len(ids)), seed, _PAIR_STREAM), 1)[:, 0]
+    bounds = torch.tensor(list(FLIPS.values())).cumsum(0)
+    choice = torch.bucketize(draws * bounds[-1], bounds, right=True)
+    labels = world.labels(faces)
+    twins = faces.with_attributes()
+    for number, name in enumerate(FLIPS):
+        wanted = choice == number
+        for value in (True, False):
+            index = torch.nonzero(wanted & (labels[name] != value)).flatten()
+            if len(index):
+                changed = world.counterfactual(faces[index], name, value)
+                twins.attributes.values[index] = changed.attributes.values
+    return faces, twins

@@ -1,0 +1,1 @@
+"""From a face's parameters to pixels, labels, landmarks and motion."""

@@ -1,0 +1,166 @@
+"""The folder of an edit that may be killed: its files, its journal, and what it is an edit of."""
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from keyface.files import write_text
+from keyface.resume.journal import Journal
+from keyface.resume.memory_maps import Scratch
+
+_REQUEST, _JOURNAL, _LOCK = "request.json", "journal.json", "lock"
+_SHOWN = 5
+
+
+class State:
+    """A folder that outlives the process.
+
+    Attributes:
+        folder: the folder.
+        resumed: whether an earlier process has worked in it.
+        scratch: its files.
+        journal: what is done.
+
+    Args:
+        owned: says whether the folder is still the one that this process locked. Every entry of the journal
+            asks first: someone may have removed the folder, and another process made a new one.
+    """
+
+    def __init__(self, folder: Path, resumed: bool, owned: Callable[[], bool]) -> None:
+        self.folder, self.resumed, self._owned = folder, resumed, owned
+        self.scratch = Scratch(folder)
+        self.journal = Journal(folder / _JOURNAL, before=self._before_entry)
+
+    def _before_entry(self) -> None:
+        if not self._owned():
+            raise ValueError(
+                f"{self.folder}: was removed or replaced while this edit worked in it; the edit is stopped, "
+                "repeat the command"
+            )
+        self.scratch.flush()
+
+    @classmethod
+    @contextmanager
+    def open(cls, folder: Path, request: Mapping[str, Any], *, restart: bool = False) -> Iterator["State"]:
+        """Make the folder, or go on with what is in it.
+
+        It is removed when the block ends without an error, or with one before anything was done; never if it
+        is another process' by then.
+
+        Args:
+            folder: nobody else's; made if need be.
+            request: everything that decides the frames, as JSON can say it.
+            restart: begin anew, whatever a stopped edit left.
+
+        Raises:
+            ValueError: The folder is of an edit of something else, with the difference shown, or of no edit;
+                another process works in it; or, while this one does, it was removed or replaced.
+        """
+        wanted: dict[str, Any] = json.loads(json.dumps(request, default=str))
+        _make(folder)
+        with _locked(folder) as owned:
+            known = folder / _REQUEST
+            resumed = known.is_file() and not restart
+            if resumed:
+                _compare(folder, json.loads(known.read_bytes()), wanted)
+            else:
+                _clear(folder)
+                write_text(known, json.dumps(wanted, indent=1))
+            state = cls(folder, resumed, owned)
+            try:
+                yield state
+            except BaseException:
+                if not state.journal.begun and owned():
+                    _remove(folder)
+                raise
+            if owned():
+                _remove(folder)
+
+
+def require_free(folder: Path) -> None:
+    """Refuse, before anything slow, a folder that `State.open` would refuse whatever the request.
+
+    Raises:
+        ValueError: There is something else under the name, or another process works in it.
+    """
+    if folder.exists():
+        with _locked(folder):
+            pass
+
+
+def _make(folder: Path) -> None:
+    """Make the folder with its lock file, or leave the one that is there."""
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        return
+    (folder / _LOCK).touch()
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[Callable[[], bool]]:
+    """Lock the folder, and give a function that says whether it is still the one that was locked."""
+    path = folder / _LOCK
+    try:
+        lock = path.open("r+")
+    except (FileNotFoundError, NotADirectoryError):
+        raise ValueError(
+            f"{folder}: not the folder of a stopped edit, and not touched; move it away"
+        ) from None
+    with lock:
+        mine = os.fstat(lock.fileno())
+
+        def owned() -> bool:
+            try:
+                return os.path.samestat(path.stat(), mine)
+            except (FileNotFoundError, NotADirectoryError):
+                return False
+
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"{folder}: another process is at work on this edit; wait until it ends"
+            ) from None
+        if not owned():
+            raise ValueError(f"{folder}: another process has just removed it; repeat the command")
+        yield owned
+
+
+def _clear(folder: Path) -> None:
+    """Empty the folder but for its lock; what is left without a request is never gone on with."""
+    (folder / _REQUEST).unlink(missing_ok=True)
+    for each in folder.iterdir():
+        if each.name != _LOCK:
+            shutil.rmtree(each) if each.is_dir() else each.unlink()
+
+
+def _remove(folder: Path) -> None:
+    """Remove the folder; its lock goes last, so that until then nobody else takes it for theirs."""
+    _clear(folder)
+    (folder / _LOCK).unlink()
+    folder.rmdir()
+
+
+def _compare(folder: Path, known: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    before, now = _flat(known), _flat(wanted)
+    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    if names:
+        told = "; ".join(f"{n} was {before.get(n)!r} and is now {now.get(n)!r}" for n in names[:_SHOWN])
+        more = f"; and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        raise ValueError(
+            f"{folder}: holds a stopped edit of something else: {told}{more}; repeat the command that was "
+            "stopped, or begin anew with --restart"
+        )
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return found

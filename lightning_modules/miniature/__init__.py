@@ -1,0 +1,1 @@
+"""LightningModules of the miniature's own networks."""

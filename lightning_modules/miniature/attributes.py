@@ -1,0 +1,89 @@
+"""Trains the miniature's attribute classifier."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from keyface.lightning_modules.miniature.base import Batch, MiniatureModule
+from keyface.miniature.networks.attributes import AttributeClassifier
+from keyface.miniature.population.parameters import CELEBA_ATTRIBUTES, EXTRA_LABELS
+from keyface.miniature.storage import go_on_from, save_network
+
+RATES_MOMENTUM = 0.02
+"""Share of a batch in the running estimate of how often each label holds."""
+
+HEAVIEST = 4.0
+"""Largest weight of a positive example, for labels that hold hardly ever."""
+
+
+class AttributesModule(MiniatureModule):
+    """Binary cross-entropy over CelebA's names and the miniature's own labels.
+
+    Examples of the rarer kind weigh more, by the square root of how much rarer they are: what counts is
+    balanced accuracy, and an unweighted loss calls most sad faces neutral.
+
+    Args:
+        width: Channels of the first stage.
+        initial: Folder of an exported network to go on from; None starts afresh.
+        lr: Peak learning rate.
+        flat: Fraction of the run before the learning rate falls.
+    """
+
+    rates: Tensor
+
+    def __init__(
+        self, width: int = 24, initial: str | None = None, lr: float = 2e-3, flat: float = 0.5
+    ) -> None:
+        super().__init__(lr=lr, flat=flat)
+        self.save_hyperparameters()
+        self.network = AttributeClassifier([*CELEBA_ATTRIBUTES, *EXTRA_LABELS], width)
+        go_on_from(self.network, initial)
+        self.register_buffer("rates", torch.full((len(self.network.labels),), 0.5))
+        self._predicted: list[Tensor] = []
+        self._true: list[Tensor] = []
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Returns the mean binary cross-entropy; pixel noise keeps it from reading the renderer's traces."""
+        images = batch["image"]
+        images = images + 0.05 * torch.rand(len(images), 1, 1, 1, device=self.device) * torch.randn_like(
+            images
+        )
+        target = self._target(batch)
+        self.rates.lerp_(target.mean(0), RATES_MOMENTUM)
+        rare = ((1 - self.rates) / self.rates.clamp_min(1e-3)).sqrt().clamp(1 / HEAVIEST, HEAVIEST)
+        loss = F.binary_cross_entropy_with_logits(self.network(images), target, pos_weight=rare)
+        self.log("train/loss", loss, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Collects predictions on held-out people."""
+        self._predicted.append(self.network(batch["image"]) > 0)
+        self._true.append(self._target(batch) > 0.5)
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs balanced accuracy by label, and the least of those that have 20 examples of each kind."""
+        predicted, true = torch.cat(self._predicted), torch.cat(self._true)
+        self._predicted.clear()
+        self._true.clear()
+        scores = {}
+        for column, name in enumerate(self.network.labels):
+            positives, negatives = true[:, column], ~true[:, column]
+            if min(int(positives.sum()), int(negatives.sum())) < 20:
+                continue
+            hits = predicted[positives, column].float().mean()
+            rejections = (~predicted[negatives, column]).float().mean()
+            scores[f"val/{name}"] = (hits + rejections) / 2
+        self.log_dict(scores)
+        if scores:
+            self.log("val/worst", torch.stack(list(scores.values())).min(), prog_bar=True)
+
+    def export(self, folder: Path) -> None:
+        """Writes the classifier with its labels."""
+        save_network(self.network, folder)
+
+    def _target(self, batch: Batch) -> Tensor:
+        return torch.stack([batch["labels"][name] for name in self.network.labels], 1).float().to(self.device)

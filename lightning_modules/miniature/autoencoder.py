@@ -1,0 +1,77 @@
+"""Trains the miniature's autoencoder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from keyface.lightning_modules.miniature.base import Batch, MiniatureModule
+from keyface.miniature.measure import psnr
+from keyface.miniature.networks.autoencoder import PatchAutoencoder
+
+
+class AutoencoderModule(MiniatureModule):
+    """Fits the encoder's principal components, then trains the decoder.
+
+    Args:
+        latent_channels: Components that are kept.
+        width: Decoder channels at latent resolution.
+        latent_noise: Standard deviation of noise on the latents of every second batch, so that
+            the decoder forgives what a diffusion model leaves.
+        component_images: Images that the principal components are found on.
+        lr: Peak learning rate.
+        flat: Fraction of the run before the learning rate falls.
+    """
+
+    def __init__(
+        self,
+        latent_channels: int = 12,
+        width: int = 128,
+        latent_noise: float = 0.05,
+        component_images: int = 2048,
+        lr: float = 1e-3,
+        flat: float = 0.5,
+    ) -> None:
+        super().__init__(lr=lr, weight_decay=0.0, flat=flat)
+        self.save_hyperparameters()
+        self.network = PatchAutoencoder(latent_channels=latent_channels, width=width)
+        self.latent_noise, self.component_images = latent_noise, component_images
+
+    def on_fit_start(self) -> None:
+        """Finds the principal components on the first training batches, unless a checkpoint has them."""
+        if bool(self.network.components.any()):
+            return
+        images: list[Tensor] = []
+        for batch in self.trainer.datamodule.train_dataloader():  # type: ignore[attr-defined]
+            images.append(batch["image"])
+            if sum(map(len, images)) >= self.component_images:
+                break
+        self.network.fit_components(torch.cat(images).to(self.device))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Returns L1 + MSE between images and their decoded latents."""
+        latents = self.network.encode(batch["image"]).latent_dist.mode()
+        if batch_idx % 2:
+            latents = latents + self.latent_noise * torch.randn_like(latents)
+        decoded = self.network.decode(latents).sample
+        loss = F.l1_loss(decoded, batch["image"]) + F.mse_loss(decoded, batch["image"])
+        self.log("train/loss", loss, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Logs the PSNR in dB of the decoder and of the PCA alone."""
+        images = batch["image"]
+        latents = self.network.encode(images).latent_dist.mode()
+        for name, decoded in (
+            ("psnr", self.network.decode(latents).sample),
+            ("psnr_linear", self.network.decode_linear(latents)),
+        ):
+            self.log(f"val/{name}", psnr(decoded, images), prog_bar=True, batch_size=len(images))
+
+    def export(self, folder: Path) -> None:
+        """Writes the autoencoder as a diffusers folder, in half precision to keep the package small."""
+        self.network.to(torch.float16).save_pretrained(folder, safe_serialization=True)
+        self.network.to(torch.float32)

@@ -1,0 +1,78 @@
+"""Trains the miniature's CLIP pair."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from keyface.lightning_modules.miniature.base import Batch, MiniatureModule
+from keyface.miniature.networks.clip import ClipPair
+from keyface.miniature.networks.text import build_tokenizer
+from keyface.miniature.population.captions import VOCABULARY
+from keyface.miniature.storage import go_on_from, save_network
+
+
+class ClipModule(MiniatureModule):
+    """Contrastive training on pairs: a face's twin and its caption are hard negatives.
+
+    Args:
+        dim: Size of the shared space.
+        width: Width of the image tower.
+        pair_weight: Weight of the loss within pairs (twin against twin) beside the batch's.
+        initial: Folder of an exported network to go on from; None starts afresh.
+        lr: Peak learning rate.
+        flat: Fraction of the run before the learning rate falls.
+    """
+
+    def __init__(
+        self,
+        dim: int = 128,
+        width: int = 24,
+        pair_weight: float = 1.0,
+        initial: str | None = None,
+        lr: float = 1e-3,
+        flat: float = 0.5,
+    ) -> None:
+        super().__init__(lr=lr, flat=flat)
+        self.save_hyperparameters()
+        self.network = ClipPair(build_tokenizer(VOCABULARY), dim=dim, width=width)
+        go_on_from(self.network, initial)
+        self.pair_weight = pair_weight
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Returns the symmetric contrastive loss plus the loss within pairs, on pictures with pixel noise.
+
+        The noise is for Eq. 6, whose gradient would else find patterns that no picture has.
+        """
+        images = batch["image"]
+        level = 0.1 * torch.rand(len(images), 1, 1, 1, device=self.device)
+        image = self.network.encode_image(images + level * torch.randn_like(images))
+        text = self.network.encode_text(batch["caption"])
+        scale = self.network.clip.logit_scale.exp().clamp(max=100)
+        logits = scale * image @ text.T
+        target = torch.arange(len(logits), device=self.device)
+        loss = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+        within = F.softplus(-scale * self._pair_margin(image, text)).mean()
+        self.log_dict({"train/contrastive": loss, "train/pairs": within}, prog_bar=True)
+        return loss + self.pair_weight * within
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Logs how often a picture prefers its own caption to its twin's."""
+        margin = self._pair_margin(
+            self.network.encode_image(batch["image"]), self.network.encode_text(batch["caption"])
+        )
+        self.log("val/pair_accuracy", (margin > 0).float().mean(), prog_bar=True, batch_size=len(margin))
+
+    def export(self, folder: Path) -> None:
+        """Writes weights and tokenizer."""
+        save_network(self.network, folder)
+        self.network.tokenizer.save_pretrained(folder)
+
+    @staticmethod
+    def _pair_margin(image: Tensor, text: Tensor) -> Tensor:
+        """Similarity to the own caption less that to the twin's, (2B,)."""
+        twin = text.roll(len(text) // 2, 0)
+        return ((text - twin) * image).sum(1)

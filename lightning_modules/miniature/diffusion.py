@@ -1,0 +1,218 @@
+"""Trains the miniature's text-to-image diffusion model: U-Net and text encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from diffusers import UNet2DConditionModel
+from torch import Tensor, nn
+from transformers import CLIPTextModel
+
+from keyface.lightning_modules.miniature.base import Batch, MiniatureModule
+from keyface.miniature.networks.autoencoder import PatchAutoencoder
+from keyface.miniature.networks.text import build_text_encoder, build_tokenizer
+from keyface.miniature.networks.unet import FullPrecisionAttention, build_scheduler, build_unet
+from keyface.miniature.population.captions import VOCABULARY
+
+TIMESTEP_BINS = 5
+
+DIFFERENT = 0.15
+"""Latent cells of a pair that are further apart than this, in any channel, count as different."""
+
+SMALLEST_GAP = 0.2
+"""Squared latent difference, mean over cells and channels, below which a pair's error is not scaled up."""
+
+
+class DiffusionModule(MiniatureModule):
+    """v-prediction on the latents of pairs of faces.
+
+    Both faces of a pair get the same noise and timestep, so the phrase in which their captions
+    differ is the only thing that explains how their targets differ. The loss has three parts:
+
+    - the squared error of v, all cells alike;
+    - the same over the cells in which a pair differs, averaged pair by pair: glasses are 2 % of the
+      picture and a smile is less, and would else be as little of the loss;
+    - the squared error of the *difference* of v within a pair. What nobody can predict (who it is, the
+      background) is the same on both sides and cancels, so this part sees the phrase's effect almost
+      without noise: on the cells that differ it teaches the edit, on all others that there is none.
+      It is relative to the size of the difference, so that a smile counts as much as black hair.
+
+    Args:
+        autoencoder: Folder of the frozen autoencoder; None takes the packaged one.
+        initial: Folder with ``unet`` and ``text_encoder`` to go on from; of several, from the mean of their
+            weights. None starts afresh.
+        widths: Channels of the U-Net by level.
+        text_width: Width of the text encoder.
+        dropout: Probability that a pair's captions are empty, for classifier-free guidance.
+        pair_weight: Weight of the error over the cells that differ within a pair.
+        contrast_weight: Weight of the error of the difference within a pair.
+        noisy_share: Share of the timesteps that are drawn from ``noisy_from`` up; the rest is drawn from all.
+        noisy_from: Timestep at which that share begins, in [0, 1000).
+        lr: Peak learning rate.
+        flat: Fraction of the run before the learning rate falls.
+    """
+
+    alphas_cumprod: Tensor
+
+    def __init__(
+        self,
+        autoencoder: str | None = None,
+        initial: str | list[str] | None = None,
+        widths: tuple[int, int, int] = (64, 128, 192),
+        text_width: int = 128,
+        dropout: float = 0.1,
+        pair_weight: float = 0.5,
+        contrast_weight: float = 0.5,
+        noisy_share: float = 0.5,
+        noisy_from: int = 700,
+        lr: float = 1e-3,
+        flat: float = 0.6,
+    ) -> None:
+        super().__init__(lr=lr, flat=flat)
+        self.save_hyperparameters()
+        from keyface.miniature.zoo import WEIGHTS
+
+        folder = WEIGHTS / "base" / "vae" if autoencoder is None else Path(autoencoder)
+        self.autoencoder = PatchAutoencoder.from_pretrained(folder, torch_dtype=torch.float32)
+        self.autoencoder.requires_grad_(False).eval()
+        self.tokenizer = build_tokenizer(VOCABULARY)
+        self.text_encoder = build_text_encoder(self.tokenizer, text_width)
+        self.unet = build_unet(self.autoencoder.config.latent_channels, 16, widths, text_width)
+        if initial is not None:
+            folders = [Path(initial)] if isinstance(initial, str) else [Path(folder) for folder in initial]
+            self.unet.load_state_dict(mean_weights([_unet(folder) for folder in folders]))
+            self.text_encoder.load_state_dict(mean_weights([_text_encoder(folder) for folder in folders]))
+        self.unet.set_attn_processor(FullPrecisionAttention())
+        self.scheduler = build_scheduler()
+        self.register_buffer("alphas_cumprod", self.scheduler.alphas_cumprod.clone(), persistent=False)
+        self.dropout, self.noisy_share, self.noisy_from = dropout, noisy_share, noisy_from
+        self.pair_weight, self.contrast_weight = pair_weight, contrast_weight
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Returns the loss of a batch of pairs."""
+        latents = self._encode(batch["image"])
+        half = len(latents) // 2
+        # One draw from each of `half` equal parts of [0, 1): the loss varies with t more than with
+        # anything else.
+        position = (torch.arange(half, device=self.device) + torch.rand(half, device=self.device)) / half
+        timesteps = spread_timesteps(position, self.noisy_share, self.noisy_from)
+        noise = torch.randn_like(latents[:half])
+        empty = (torch.rand(half) < self.dropout).repeat(2).tolist()
+        texts = ["" if blank else text for blank, text in zip(empty, batch["caption"], strict=True)]
+        errors = self._errors(latents, timesteps.repeat(2), noise.repeat(2, 1, 1, 1), texts)
+        differs = (latents[:half] - latents[half:]).abs().amax(1, keepdim=True) > DIFFERENT
+        parts = pair_losses(errors, differs, (latents[:half] - latents[half:]).square().mean(1, keepdim=True))
+        told = ~torch.tensor(empty[:half], device=self.device)
+        plain, pair, contrast = parts.plain.mean(), parts.pair.mean(), (parts.contrast * told).mean()
+        loss = plain + self.pair_weight * pair + self.contrast_weight * contrast
+        self.log_dict({"train/plain": plain, "train/pair": pair, "train/contrast": contrast}, prog_bar=True)
+        self.log("train/loss", loss)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Logs the unweighted loss by timestep bin; one number would hide the noisy end."""
+        latents = self._encode(batch["image"])
+        generator = torch.Generator().manual_seed(batch_idx)
+        noise = torch.randn(latents.shape, generator=generator).to(latents)
+        width = 1000 // TIMESTEP_BINS
+        for number in range(TIMESTEP_BINS):
+            timesteps = torch.full((len(latents),), number * width + width // 2, device=self.device)
+            loss = self._errors(latents, timesteps, noise, batch["caption"]).square().mean()
+            self.log(f"val/loss_t{number * width + width // 2}", loss, batch_size=len(latents))
+
+    def export(self, folder: Path) -> None:
+        """Writes U-Net, text encoder, tokenizer and scheduler in diffusers' layout, in half precision."""
+        self.unet.to(torch.float16).save_pretrained(folder / "unet", safe_serialization=True)
+        self.text_encoder.to(torch.float16).save_pretrained(folder / "text_encoder", safe_serialization=True)
+        self.tokenizer.save_pretrained(folder / "tokenizer")
+        self.scheduler.save_pretrained(folder / "scheduler")
+        self.unet.to(torch.float32)
+        self.text_encoder.to(torch.float32)
+
+    def _encode(self, images: Tensor) -> Tensor:
+        with torch.no_grad():
+            latents: Tensor = self.autoencoder.encode(images).latent_dist.mode()
+        scaled: Tensor = latents * self.autoencoder.config.scaling_factor
+        return scaled
+
+    def _errors(self, latents: Tensor, timesteps: Tensor, noise: Tensor, texts: list[str]) -> Tensor:
+        """Returns predicted less true v, (B, C, h, w)."""
+        tokens = self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
+        context = self.text_encoder(tokens.to(self.device)).last_hidden_state
+        alphas = self.alphas_cumprod[timesteps][:, None, None, None]
+        signal, deviation = alphas.sqrt(), (1 - alphas).sqrt()
+        noisy = signal * latents + deviation * noise
+        velocity = signal * noise - deviation * latents
+        predicted: Tensor = self.unet(noisy, timesteps, context).sample
+        return predicted - velocity
+
+
+def mean_weights(networks: Sequence[nn.Module]) -> dict[str, Tensor]:
+    """Returns the mean of the networks' weights by name; stages of one training lie close enough for it."""
+    states = [network.state_dict() for network in networks]
+    return {
+        name: torch.stack([state[name] for state in states]).mean(0) if value.is_floating_point() else value
+        for name, value in states[0].items()
+    }
+
+
+def _unet(folder: Path) -> UNet2DConditionModel:
+    return UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float32)
+
+
+def _text_encoder(folder: Path) -> CLIPTextModel:
+    return CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32)
+
+
+def spread_timesteps(position: Tensor, noisy_share: float, noisy_from: int) -> Tensor:
+    """Maps uniform numbers to timesteps, more of them where there is more noise.
+
+    A noisy latent still shows whether a face wears glasses below t = 700 of 1000, and whether it smiles
+    below about 880; there the caption has little to add. What it decides in sampling, it decides above.
+
+    Args:
+        position: (B,) in [0, 1).
+        noisy_share: Share of the timesteps from ``noisy_from`` up, beside those that fall there anyway.
+        noisy_from: Timestep in [0, 1000).
+
+    Returns:
+        (B,) int64 in [0, 1000).
+    """
+    plain = 1.0 - noisy_share
+    everywhere = 1000 * position / max(plain, 1e-9)
+    noisy = noisy_from + (1000 - noisy_from) * (position - plain) / max(noisy_share, 1e-9)
+    return torch.where(position < plain, everywhere, noisy).long().clamp(0, 999)
+
+
+class PairLosses(NamedTuple):
+    """Losses by pair, (B,) each."""
+
+    plain: Tensor
+    pair: Tensor
+    contrast: Tensor
+
+
+def pair_losses(errors: Tensor, differs: Tensor, gaps: Tensor) -> PairLosses:
+    """Averages the errors of pairs over all cells, over those that differ, and of their difference.
+
+    The error of the difference over the cells that differ is relative to the difference itself: without
+    that, a smile weighs a third of what glasses do, and a hair colour drowns both.
+
+    Args:
+        errors: (2B, C, h, w) errors of v, row ``i`` and row ``i + B`` of one pair.
+        differs: (B, 1, h, w) bool, the cells in which the clean latents of a pair differ.
+        gaps: (B, 1, h, w) squared difference of a pair's clean latents, mean over channels.
+    """
+    first, second = errors.chunk(2)
+    squared = (first.square() + second.square()) / 2
+    gap = (first - second).square()
+
+    def over_cells(values: Tensor) -> Tensor:
+        cells = differs.sum((1, 2, 3)).clamp_min(1)
+        return (values * differs).mean(1).sum((1, 2)) / cells
+
+    relative = over_cells(gap) / over_cells(gaps).clamp_min(SMALLEST_GAP)
+    return PairLosses(squared.mean((1, 2, 3)), over_cells(squared), gap.mean((1, 2, 3)) + relative)

@@ -1,0 +1,1 @@
+"""What is trained: adapters, averages, checkpoints, sharding."""
