@@ -4,14 +4,14 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 TREE := build/tree
 
-.PHONY: setup demo test lint types imports tree clean
+.PHONY: setup demo test lint types imports tree docs clean
 
 setup: .venv/.complete
 
 .venv/.complete: setup.cfg pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(PIP) install --constraint constraints.txt setuptools
-	$(PIP) install --constraint constraints.txt --no-build-isolation --editable '.[dev]'
+	$(PIP) install --constraint constraints.txt --no-build-isolation --editable '.[dev,docs]'
 	touch $@
 
 demo: setup
@@ -35,6 +35,11 @@ types: tree
 
 imports: tree
 	cd $(TREE) && $(CURDIR)/$(BIN)/lint-imports --config $(CURDIR)/setup.cfg --no-cache
+
+# The site of docs/ and ARCHITECTURE.md; a link that leads nowhere is an error.
+docs: setup
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet -c docs . build/docs
+	@echo build/docs/index.html
 
 clean:
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache

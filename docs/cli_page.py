@@ -15,9 +15,9 @@ PAGE = Path(__file__).parent / "cli.md"
 WIDTH = "100"
 HEAD = """# Command line
 
-`keyface` and `lightning` are the same program. Every command takes `--help`, and this page holds what it prints.
-`fit`, `validate`, `test` and `predict` are Lightning's own: `keyface fit --help` shows their options, and
-[Training](training.md) explains them.
+`keyface` and `lightning` are the same program. Every command takes `--help`, and this page holds what
+it prints. `fit`, `validate`, `test` and `predict` are Lightning's own: `keyface fit --help` shows their
+options, and [Training](training.md) explains them.
 
 <!-- Written by docs/cli_page.py; edit the docstrings of keyface/commands instead. -->
 """
@@ -46,6 +46,8 @@ def commands(words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str
     listed = re.search(r"Available subcommands:.*", text, flags=re.DOTALL)
     if words and not listed:
         yield words, text
+        if words == ("benchmark",):  # a command of its own, which also has one below it
+            yield from commands(("benchmark", "train"))
         return
     names = re.findall(r"^ {4}([a-z][\w-]*)\b", listed[0] if listed else "", flags=re.MULTILINE)
     for name in names:
@@ -56,9 +58,9 @@ def commands(words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str
 def page() -> str:
     """Return the whole page."""
     found = dict(commands())
-    if ("benchmark",) in found:  # a command of its own, which also has one below it
-        found.setdefault(("benchmark", "train"), help_of(["benchmark", "train"]))
-    parts = [f"## keyface {' '.join(words)}\n\n```text\n{text.strip()}\n```\n" for words, text in found.items()]
+    parts = [
+        f"## keyface {' '.join(words)}\n\n```text\n{text.strip()}\n```\n" for words, text in found.items()
+    ]
     return "\n".join([HEAD, *parts])
 
 
