@@ -9,7 +9,7 @@ UV := build/uv
 JOBS ?= auto
 TESTS ?=
 
-.PHONY: setup hooks demo test slowest lint types imports tree constraints clean
+.PHONY: setup hooks demo test slowest lint types imports tree docs constraints clean
 
 setup: .venv/.complete
 
@@ -51,6 +51,11 @@ types: tree
 
 imports: tree
 	cd $(TREE) && $(CURDIR)/$(BIN)/lint-imports --config $(CURDIR)/setup.cfg --no-cache
+
+# The site of docs/ and ARCHITECTURE.md; a link that leads nowhere is an error.
+docs: setup
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet -c docs . build/docs
+	@echo build/docs/index.html
 
 # Make constraints.txt what setup.cfg asks for. Pins that fit are kept; UPGRADE=--upgrade takes the newest of all,
 # UPGRADE='--upgrade-package torch' of one. uv resolves for every platform and Python at once and asks the
