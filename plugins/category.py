@@ -6,77 +6,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from statistics import fmean
 
-CELEBA_ATTRIBUTES: tuple[str, ...] = (
-    "5_o_Clock_Shadow",
-    "Arched_Eyebrows",
-    "Attractive",
-    "Bags_Under_Eyes",
-    "Bald",
-    "Bangs",
-    "Big_Lips",
-    "Big_Nose",
-    "Black_Hair",
-    "Blond_Hair",
-    "Blurry",
-    "Brown_Hair",
-    "Bushy_Eyebrows",
-    "Chubby",
-    "Double_Chin",
-    "Eyeglasses",
-    "Goatee",
-    "Gray_Hair",
-    "Heavy_Makeup",
-    "High_Cheekbones",
-    "Male",
-    "Mouth_Slightly_Open",
-    "Mustache",
-    "Narrow_Eyes",
-    "No_Beard",
-    "Oval_Face",
-    "Pale_Skin",
-    "Pointy_Nose",
-    "Receding_Hairline",
-    "Rosy_Cheeks",
-    "Sideburns",
-    "Smiling",
-    "Straight_Hair",
-    "Wavy_Hair",
-    "Wearing_Earrings",
-    "Wearing_Hat",
-    "Wearing_Lipstick",
-    "Wearing_Necklace",
-    "Wearing_Necktie",
-    "Young",
-)
-"""The 40 attributes of CelebA, in the order of ``list_attr_celeba.txt``."""
-
-EXTRA_ATTRIBUTES: tuple[str, ...] = ("Sunglasses", "Beard", "Surprised", "Angry", "Sad")
-"""What the paper edits and CelebA does not label; the miniature world knows the truth of them."""
-
-ATTRIBUTES: tuple[str, ...] = CELEBA_ATTRIBUTES + EXTRA_ATTRIBUTES
-
-REGIONS: tuple[str, ...] = (
-    "background",
-    "skin",
-    "nose",
-    "eye_g",
-    "l_eye",
-    "r_eye",
-    "l_brow",
-    "r_brow",
-    "l_ear",
-    "r_ear",
-    "mouth",
-    "u_lip",
-    "l_lip",
-    "hair",
-    "hat",
-    "ear_r",
-    "neck_l",
-    "neck",
-    "cloth",
-)
-"""The 19 classes of CelebAMask-HQ, in the order of their ids."""
+from keyface.celeba import ATTRIBUTES, EXTRA_ATTRIBUTES, REGIONS
 
 PLACES: tuple[str, ...] = ("clause", "adjective", "noun")
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from keyface.celeba import CELEBA_ATTRIBUTES
 from keyface.datamodules.shard_files.index import ShardError
-from keyface.plugins.category import CELEBA_ATTRIBUTES
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 

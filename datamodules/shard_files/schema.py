@@ -22,7 +22,7 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
-from keyface.plugins.category import CELEBA_ATTRIBUTES, REGIONS
+from keyface.celeba import CELEBA_ATTRIBUTES, REGIONS
 
 SCHEMA = 1
 IMAGE_FORMATS: Mapping[str, str] = {"jpg": "JPEG", "png": "PNG"}

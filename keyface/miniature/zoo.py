@@ -14,6 +14,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
+from keyface.celeba import ATTRIBUTES
 from keyface.diffusion.backbone import Backbone, load_unet
 from keyface.faces.recognition import Recognizer
 from keyface.miniature.captioner import describe
@@ -21,7 +22,6 @@ from keyface.miniature.networks.attributes import AttributeClassifier
 from keyface.miniature.networks.autoencoder import PatchAutoencoder
 from keyface.miniature.networks.clip import ClipPair
 from keyface.miniature.networks.recognition import Architecture, IdentityNetwork
-from keyface.miniature.population.parameters import CELEBA_ATTRIBUTES, EXTRA_LABELS
 from keyface.miniature.storage import load_network
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -82,7 +82,7 @@ def recognizers() -> dict[str, Recognizer]:
 def attribute_classifier() -> AttributeClassifier:
     """Returns the classifier that scores edits; nothing is trained against it."""
     with _same_random_numbers():
-        network = AttributeClassifier([*CELEBA_ATTRIBUTES, *EXTRA_LABELS])
+        network = AttributeClassifier(ATTRIBUTES)
     return cast(AttributeClassifier, load_network(network, WEIGHTS / "attributes"))
 
 

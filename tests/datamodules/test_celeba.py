@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from keyface.celeba import CELEBA_ATTRIBUTES, REGIONS
 from keyface.cli.main import main
 from keyface.datamodules.celeba import shards as celeba_shards
 from keyface.datamodules.celeba.convert import caption_of, read_picture
@@ -17,7 +18,6 @@ from keyface.datamodules.celeba.masks import read_mask
 from keyface.datamodules.celeba.shards import CelebaHq, write_celeba_hq
 from keyface.datamodules.shard_files.index import ShardError, ShardIndex
 from keyface.datamodules.shards import ShardsDataModule
-from keyface.plugins.category import CELEBA_ATTRIBUTES, REGIONS
 
 SIDE = 64
 LANDMARKS = (20.0, 24.0, 43.0, 24.0, 32.0, 36.0, 24.0, 47.0, 41.0, 47.0)

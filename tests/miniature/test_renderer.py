@@ -3,8 +3,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate, max_pool2d
 
+from keyface.celeba import REGION_IDS, REGIONS
 from keyface.miniature.population import world
-from keyface.miniature.population.parameters import MASK_CLASSES, Faces
+from keyface.miniature.population.parameters import Faces
 from keyface.miniature.rendering import renderer
 from keyface.miniature.rendering.geometry import measure
 from keyface.miniature.rendering.head import head_profile, pose_of, surface_of, surface_to_head
@@ -39,7 +40,7 @@ def test_shapes_and_ranges(rendering: renderer.Rendering) -> None:
     assert rendering.image.max() <= 1
     assert rendering.mask.shape == (5, 128, 128)
     assert rendering.mask.dtype == torch.uint8
-    assert rendering.mask.max() < len(MASK_CLASSES)
+    assert rendering.mask.max() < len(REGIONS)
     assert rendering.landmarks.shape == (5, 5, 2)
     assert rendering.surface.shape == (5, 3, 128, 128)
 
@@ -61,7 +62,7 @@ def test_sizes_show_one_scene(faces: Faces, rendering: renderer.Rendering, size:
 def test_the_head_fills_four_fifths_of_the_height(faces: Faces) -> None:
     still = faces.with_nuisance(yaw=0.0, pitch=0.0, roll=0.0, x=0.0, y=0.0, scale=1.0)
     mask = renderer.render(still).mask
-    body = torch.tensor([MASK_CLASSES.index(name) for name in ("background", "neck", "cloth", "neck_l")])
+    body = torch.tensor([REGION_IDS[name] for name in ("background", "neck", "cloth", "neck_l")])
     head = ~torch.isin(mask, body.to(torch.uint8))
     middle = head[:, :, 60:68].any(dim=2).sum(dim=1)
     assert bool(((middle > 92) & (middle < 118)).all())
@@ -71,7 +72,7 @@ def test_landmarks_lie_on_their_parts(faces: Faces, rendering: renderer.Renderin
     def around(index: int, point: int, reach: int) -> set[str]:
         x, y = rendering.landmarks[index, point].round().long().tolist()
         patch = rendering.mask[index, y - reach : y + reach + 1, x - reach : x + reach + 1]
-        return {MASK_CLASSES[value] for value in set(patch.flatten().tolist())}
+        return {REGIONS[value] for value in set(patch.flatten().tolist())}
 
     for index in range(len(faces)):
         assert "l_eye" in around(index, 0, 1)
@@ -146,12 +147,12 @@ def test_flow_leaves_out_what_changed_by_itself(faces: Faces) -> None:
 def test_glasses_change_nothing_outside_themselves(faces: Faces, rendering: renderer.Rendering) -> None:
     for label in ("Eyeglasses", "Sunglasses"):
         edited = renderer.render(world.counterfactual(faces, label, True))
-        glasses = (edited.mask == MASK_CLASSES.index("eye_g")).float()[:, None]
+        glasses = (edited.mask == REGION_IDS["eye_g"]).float()[:, None]
         reach = max_pool2d(glasses, 7, stride=1, padding=3)[:, 0] > 0
         differs = (edited.image != rendering.image).any(dim=1)
         assert bool(differs.any(dim=(1, 2)).all())
         # Eyes and brows within a lens are named as themselves, and the bars end under hair and ears.
-        names = {MASK_CLASSES[value] for value in set(edited.mask[differs & ~reach].tolist())}
+        names = {REGIONS[value] for value in set(edited.mask[differs & ~reach].tolist())}
         assert names <= {"l_eye", "r_eye", "l_brow", "r_brow", "hair", "l_ear", "r_ear"}
         assert int((differs & ~reach).sum(dim=(1, 2)).max()) < 16
         eye_rows = rendering.landmarks[:, :2, 1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -32,7 +33,7 @@ class AttributeClassifier(nn.Module):
         width: Channels of the first stage.
     """
 
-    def __init__(self, labels: list[str], width: int = 24) -> None:
+    def __init__(self, labels: Sequence[str], width: int = 24) -> None:
         super().__init__()
         self.labels = tuple(labels)
         sizes = [3, width, width * 2, width * 4, width * 6]

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from keyface.miniature.population.parameters import CELEBA_ATTRIBUTES, EXTRA_LABELS, Faces
+from keyface.celeba import ATTRIBUTES
+from keyface.miniature.population.parameters import Faces
 
 CONTROLLABLE: Mapping[str, str] = {
     "5_o_Clock_Shadow": "five_o_clock_shadow", "Angry": "angry", "Bald": "bald", "Bangs": "bangs",
@@ -84,10 +85,7 @@ def labels(faces: Faces) -> dict[str, Tensor]:
         "Straight_Hair": (trait("hair_wave") < -0.25) & hair,
         "Wavy_Hair": (trait("hair_wave") > 0.25) & hair,
     }
-    return {
-        name: derived[name] if name in derived else has(CONTROLLABLE[name])
-        for name in (*CELEBA_ATTRIBUTES, *EXTRA_LABELS)
-    }
+    return {name: derived[name] if name in derived else has(CONTROLLABLE[name]) for name in ATTRIBUTES}
 
 
 def counterfactual(faces: Faces, label: str, value: bool) -> Faces:

@@ -12,9 +12,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from keyface.faces.regions import CLASSES
-from keyface.plugins.category import CELEBA_ATTRIBUTES, EXTRA_ATTRIBUTES
-
 IDENTITY_NAMES: tuple[str, ...] = (
     "skull_width", "skull_height", "cheekbones", "jaw_width", "jaw_square", "chin", "fullness",
     "eye_spacing", "eye_size", "eye_open", "eye_tilt", "eye_height", "eye_hue", "eye_shade",
@@ -50,26 +47,6 @@ ATTRIBUTE_NAMES: tuple[str, ...] = (
     "hat", "lipstick", "makeup", "rosy_cheeks", "earrings", "necklace", "necktie",
 )  # fmt: skip
 """Columns of `Attributes.values`, amounts in [0, 1]; what the renderer can add to or take from anybody."""
-
-__all__ = [
-    "ATTRIBUTE_NAMES",
-    "CELEBA_ATTRIBUTES",
-    "EXTRA_LABELS",
-    "IDENTITY_NAMES",
-    "MASK_CLASSES",
-    "NUISANCE_NAMES",
-    "Attributes",
-    "Faces",
-    "Identity",
-    "Nuisance",
-    "columns",
-]
-
-EXTRA_LABELS: tuple[str, ...] = EXTRA_ATTRIBUTES
-"""Labels of this world that CelebA lacks; `Beard` is a full beard."""
-
-MASK_CLASSES: tuple[str, ...] = CLASSES
-"""The 19 classes of CelebAMask-HQ in the published order; here `l_` is the viewer's left."""
 
 
 def columns(values: Tensor, names: Sequence[str]) -> dict[str, Tensor]:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from keyface.miniature.population.parameters import MASK_CLASSES
-
-CLASS = {name: index for index, name in enumerate(MASK_CLASSES)}
+from keyface.celeba import REGION_IDS
 
 Colour = Tensor
 """(B, 3, 1, 1) or (B, 3, H, W), values in [0, 1]."""
@@ -61,7 +59,7 @@ class Canvas:
         """Lays a colour over the picture by ``alpha`` (B, 1, H, W), and names what it covers by half."""
         self.picture = torch.lerp(self.picture, colour, alpha)
         if self.classes is not None and name is not None:
-            self.classes = torch.where(alpha > 0.5, CLASS[name], self.classes)
+            self.classes = torch.where(alpha > 0.5, REGION_IDS[name], self.classes)
         if self.layers is not None and layer is not None:
             self.layers = torch.where(alpha > 0.5, layer, self.layers)
 
@@ -70,8 +68,8 @@ class Canvas:
         if self.classes is not None:
             there = alpha > 0.5
             for kept in except_over:
-                there = there & (self.classes != CLASS[kept])
-            self.classes = torch.where(there, CLASS[name], self.classes)
+                there = there & (self.classes != REGION_IDS[kept])
+            self.classes = torch.where(there, REGION_IDS[name], self.classes)
 
     def shade(self, amount: Tensor) -> None:
         """Multiplies the picture, (B, 1, H, W) or (B, 3, H, W)."""

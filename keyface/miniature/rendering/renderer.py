@@ -34,7 +34,7 @@ class Rendering:
 
     Attributes:
         image: (B, 3, H, W) float32 in [-1, 1].
-        mask: (B, H, W) uint8, an index into `MASK_CLASSES`.
+        mask: (B, H, W) uint8, ids of `keyface.celeba.REGIONS`.
         landmarks: (B, 5, 2) float32 as (x, y) in pixels: left eye, right eye, nose tip, left and right corner
             of the mouth, the viewer's left first (ArcFace's order).
         surface: (B, 3, H, W) float32: two coordinates that move with the pixel, and their layer.
