@@ -21,6 +21,7 @@ from keyface.miniature.population import captions, world
 from keyface.miniature.population.pairs import FLIPS, RATES, counterfactual_pairs
 from keyface.miniature.population.parameters import Faces
 from keyface.miniature.rendering import renderer
+from keyface.pictures import from_uint8, to_uint8
 
 Batch = dict[str, Any]
 
@@ -181,7 +182,7 @@ class RenderedSet:
         # The same seed words both sides of a pair alike, so that only the edited phrase differs.
         texts = [captions.caption(self.faces[side][index], caption_seed, mention) for side in sides]
         return {
-            "image": images.float().div_(127.5).sub_(1.0),
+            "image": from_uint8(images),
             "landmarks": torch.cat([torch.from_numpy(self.landmarks[side][order]) for side in sides]),
             "identity": faces.identity.ids,
             "traits": faces.identity.values,
@@ -244,7 +245,7 @@ def _render(faces: tuple[Faces, Faces], size: int, folder: Path, compiled: bool,
                 part = faces[side][start : start + chunk]
                 stop = start + len(part)
                 pictures = renderer.render_images(part, size, compiled=compiled)
-                images[side, start:stop] = pictures.add(1.0).mul(127.5).round().clamp(0, 255).byte().numpy()
+                images[side, start:stop] = to_uint8(pictures).numpy()
                 landmarks[side, start:stop] = renderer.landmarks(part, size).numpy()
                 bar.update(len(part))
     images.flush()

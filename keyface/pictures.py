@@ -1,10 +1,11 @@
-"""Contact sheets: labelled rows of frames in one picture, the way edits are looked at."""
+"""Pictures: 8-bit pixels, squares, and contact sheets of labelled rows of frames."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -14,10 +15,38 @@ _BACKGROUND = (255, 255, 255)
 _INK = (40, 40, 40)
 
 
+def to_uint8(images: Tensor) -> Tensor:
+    """Turn images in [-1, 1] into the nearest uint8 values, on the CPU.
+
+    Args:
+        images: Any shape; values outside [-1, 1] are clamped. Images that are uint8 already pass.
+    """
+    if images.dtype == torch.uint8:
+        return images.cpu()
+    return images.detach().float().add(1).mul(127.5).round().clamp(0, 255).to("cpu", torch.uint8)
+
+
+def from_uint8(pixels: Tensor) -> Tensor:
+    """Turn uint8 pixels of any shape into float32 in [-1, 1]."""
+    return pixels.float().div_(127.5).sub_(1.0)
+
+
 def to_image(frame: Tensor) -> Image.Image:
-    """A frame (3, H, W) in [-1, 1] as an 8-bit picture; values outside are clamped."""
-    values = ((frame.detach().float().cpu().clamp(-1, 1) + 1.0) * 127.5).round().to(torch.uint8)
-    return Image.fromarray(np.ascontiguousarray(values.permute(1, 2, 0).numpy()))
+    """Turn a frame (3, H, W) in [-1, 1] into an 8-bit picture; values outside are clamped."""
+    return Image.fromarray(np.ascontiguousarray(to_uint8(frame).permute(1, 2, 0).numpy()))
+
+
+def largest_square(left: int, top: int, right: int, bottom: int) -> tuple[int, int, int]:
+    """Return left edge, top edge and side, in pixels, of the largest square in the middle of a rectangle."""
+    side = min(right - left, bottom - top)
+    return left + (right - left - side) // 2, top + (bottom - top - side) // 2, side
+
+
+def resize_square(images: Tensor, size: int) -> Tensor:
+    """Resize square images (n, 3, s, s) in [-1, 1] to (n, 3, size, size), bicubic and anti-aliased."""
+    if images.shape[-1] == size:
+        return images
+    return F.interpolate(images, (size, size), mode="bicubic", antialias=True).clamp(-1, 1)
 
 
 def spread(count: int, columns: int) -> list[int]:

@@ -4,7 +4,41 @@ import pytest
 import torch
 from PIL import Image
 
-from keyface.pictures import before_after, save_png, sheet, spread, to_image
+from keyface.pictures import (
+    before_after,
+    from_uint8,
+    largest_square,
+    resize_square,
+    save_png,
+    sheet,
+    spread,
+    to_image,
+    to_uint8,
+)
+
+
+def test_pixels_are_the_nearest_values_and_come_back() -> None:
+    images = torch.tensor([-7.0, -1.0, -0.9951, -0.995, 0.0, 0.999, 1.0, 7.0])  # half a step is at -.99608
+    pixels = to_uint8(images)
+    assert pixels.dtype == torch.uint8
+    assert pixels.tolist() == [0, 0, 1, 1, 128, 255, 255, 255]
+    every = torch.arange(256, dtype=torch.uint8)
+    assert to_uint8(from_uint8(every)).equal(every)
+    assert to_uint8(every).equal(every)
+    assert from_uint8(torch.tensor([0, 51, 255], dtype=torch.uint8)).tolist() == pytest.approx([-1, -0.6, 1])
+
+
+def test_the_largest_square_lies_in_the_middle() -> None:
+    assert largest_square(0, 0, 1920, 1080) == (420, 0, 1080)
+    assert largest_square(10, 20, 41, 100) == (10, 44, 31)
+
+
+def test_resizing_a_square_keeps_its_mean_and_range() -> None:
+    images = (torch.rand(2, 3, 16, 16) > 0.5).float() * 2 - 1
+    small = resize_square(images, 8)
+    assert small.shape == (2, 3, 8, 8)
+    assert small.abs().max() <= 1
+    assert resize_square(images, 16) is images
 
 
 def test_to_image_maps_and_clamps() -> None:

@@ -15,10 +15,10 @@ from typing import Any
 from keyface.datamodules.celeba import files as celeba_files
 from keyface.datamodules.celeba.convert import Conversion, Converted, Picture, convert, in_worker
 from keyface.datamodules.celeba.files import Layout
-from keyface.datamodules.shard_files.index import ShardError, ShardIndex, file_hash
+from keyface.datamodules.shard_files.index import ShardError, ShardIndex
 from keyface.datamodules.shard_files.resume import finished_shards
 from keyface.datamodules.shard_files.writer import shard_name, write_members
-from keyface.files import require_space
+from keyface.files import require_space, sha256
 
 CHUNK = 16
 """Pictures that a process converts at a time."""
@@ -103,10 +103,10 @@ class CelebaHq:
             "size": self.size,
             "samples_per_shard": self.samples_per_shard,
             "pictures": hashlib.sha256("\n".join(each.key for each in pictures).encode()).hexdigest(),
-            "attributes": file_hash(self.layout.attributes),
+            "attributes": sha256(self.layout.attributes),
             "masks": self.layout.masks is not None,
-            "landmarks": "face-api" if self.landmarks is None else file_hash(self.landmarks),
-            "identities": None if self.identities is None else file_hash(self.identities),
+            "landmarks": "face-api" if self.landmarks is None else sha256(self.landmarks),
+            "identities": None if self.identities is None else sha256(self.identities),
         }
 
 

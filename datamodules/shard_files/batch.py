@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from keyface.datamodules.shard_files.schema import Latents, Sample, SampleError
+from keyface.pictures import from_uint8
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def image_tensor(pixels: NDArray[np.uint8], size: int) -> Tensor:
     """Turn (H, H, 3) uint8 into (3, size, size) in [-1, 1], resized with antialiasing where H differs."""
     if pixels.shape[0] != size:
         pixels = np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.LANCZOS))
-    return torch.from_numpy(pixels.copy()).permute(2, 0, 1).float() / 127.5 - 1.0
+    return from_uint8(torch.from_numpy(pixels.copy()).permute(2, 0, 1))
 
 
 def _landmarks(sample: Sample, size: int) -> Tensor:

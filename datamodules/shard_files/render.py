@@ -16,6 +16,7 @@ from keyface.diffusion.backbone import Backbone
 from keyface.diffusion.inverted_images import invert_images, kept_levels
 from keyface.miniature.population import captions, world
 from keyface.miniature.rendering import renderer
+from keyface.pictures import to_uint8
 
 BATCH = 16
 LEVELS = 8
@@ -111,7 +112,7 @@ def _faces(identities: range, settings: Rendered, base: Backbone | None) -> Iter
         rendering = renderer.render(faces, settings.size)
         labels = world.labels(faces)
         texts = captions.full_caption(faces)
-        pixels = rendering.image.add(1).mul(127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1)
+        pixels = to_uint8(rendering.image).permute(0, 2, 3, 1)
         inverted = (
             [None] * len(ids) if base is None else _latents(base, rendering.image, texts, settings.latents)
         )

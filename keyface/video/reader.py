@@ -16,6 +16,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from torch import Tensor
 
+from keyface.pictures import from_uint8
 from keyface.video.container import decode, last_packet_end, open_container, upright_rotation, video_stream
 
 HIGH_DYNAMIC_RANGE = {16, 18}
@@ -119,7 +120,7 @@ class VideoReader:
         """Yields the frames in order as (n, 3, H, W) RGB floats in [-1, 1] with n ≤ size."""
         images = self._images()
         while batch := list(islice(images, size)):
-            yield torch.from_numpy(np.stack(batch)).permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
+            yield from_uint8(torch.from_numpy(np.stack(batch)).permute(0, 3, 1, 2))
 
     def _images(self) -> Iterator[np.ndarray]:
         """Yields upright (H, W, 3) uint8 images; damaged frames are replaced by the last good one."""

@@ -1,6 +1,5 @@
 """The folder that holds external weights: what of them is there, and whether it is what it should be."""
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -8,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from keyface.files import write_text
+from keyface.files import sha256, write_text
 from keyface.weights.catalogue import Entry, WeightFile, find_entry
 
 ROOT_VARIABLE = "KEYFACE_WEIGHTS"
@@ -108,7 +107,7 @@ class Store:
             if not path.is_file():
                 checked.append(Checked(path, "missing"))
                 continue
-            digest = file_sha256(path)
+            digest = sha256(path)
             expected = file.sha256 or known.get(file.path, file.sha256_starts)
             verdict: Verdict
             if not digest.startswith(expected):
@@ -147,12 +146,6 @@ def how_to_get(entries: Iterable[Entry], absent: dict[str, list[Path]]) -> str:
         f"missing weights: {'; '.join(parts)}. Run `keyface weights get {names}` where there is a network, "
         f"or put the files there yourself; {ROOT_VARIABLE} names another folder"
     )
-
-
-def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_json(path: Path) -> Any:
