@@ -7,8 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from keyface.faces.crops import crop_squares
-from keyface.faces.squares import detector_squares
+from keyface.faces.squares import crop_squares, detector_squares
 
 SIZE = 224
 MEAN = (129.1863, 104.7624, 93.5940)

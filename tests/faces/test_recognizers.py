@@ -10,10 +10,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from keyface.faces.alignment import TEMPLATE
-from keyface.faces.crops import crop_squares
 from keyface.faces.facenet.inception_resnet import InceptionResnetV1
 from keyface.faces.facenet.recognizer import FaceNet
-from keyface.faces.squares import detector_squares
+from keyface.faces.squares import crop_squares, detector_squares
 from keyface.faces.vggface import MEAN, VGGFace
 
 LANDMARKS = torch.tensor(TEMPLATE)[None] + 20

@@ -1,14 +1,13 @@
 """Landmarks, expression, age and gender from crops of faces of 112 pixels."""
 
-from pathlib import Path
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from keyface.faces.face_api.layers import ConvSame, SeparableConv, max_pool_same, normalize
-from keyface.faces.face_api.weights import load_weights
+from keyface.faces.face_api.weights import FaceApiNetwork
 
 SIZE = 112
 EXPRESSIONS = ("neutral", "happy", "sad", "angry", "fearful", "disgusted", "surprised")
@@ -30,8 +29,8 @@ class DenseBlock(nn.Module):
         return total.relu()
 
 
-class DenseNetwork(nn.Module):
-    """Four dense blocks and a linear layer; the names of the parts are those of the published files.
+class DenseNetwork(FaceApiNetwork):
+    """Four dense blocks and a linear layer.
 
     Args:
         outputs: Numbers that it gives.
@@ -53,15 +52,10 @@ class DenseNetwork(nn.Module):
 class LandmarkNetwork(DenseNetwork):
     """68 landmarks in the order of the iBUG set."""
 
+    MODEL = "face_landmark_68_model"
+
     def __init__(self) -> None:
         super().__init__(outputs=136)
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Read the network from the folder of face-api's files; raises as `load_weights` does."""
-        network = cls()
-        load_weights(network, folder, "face_landmark_68_model")
-        return network
 
     def forward(self, faces: Tensor) -> Tensor:
         """(B, 68, 2): x and y as fractions of the crop's side, for crops (B, 3, 112, 112) in [-1, 1]."""
@@ -71,15 +65,10 @@ class LandmarkNetwork(DenseNetwork):
 class ExpressionNetwork(DenseNetwork):
     """Which of seven expressions a face shows."""
 
+    MODEL = "face_expression_model"
+
     def __init__(self) -> None:
         super().__init__(outputs=len(EXPRESSIONS))
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Read the network from the folder of face-api's files; raises as `load_weights` does."""
-        network = cls()
-        load_weights(network, folder, "face_expression_model")
-        return network
 
     def forward(self, faces: Tensor) -> Tensor:
         """Probabilities (B, 7) of `EXPRESSIONS`, for crops (B, 3, 112, 112) in [-1, 1]."""
@@ -133,8 +122,10 @@ class MainBlock(nn.Module):
         return out + data
 
 
-class AgeGenderNetwork(nn.Module):
-    """A small Xception; the names of the parts are those of the published file."""
+class AgeGenderNetwork(FaceApiNetwork):
+    """A small Xception."""
+
+    MODEL = "age_gender_model"
 
     def __init__(self) -> None:
         super().__init__()
@@ -150,13 +141,6 @@ class AgeGenderNetwork(nn.Module):
             {"reduction_block": ReductionBlock(128, 256), "separable_conv": SeparableConv(256, 512)}
         )
         self.fc = nn.ModuleDict({"age": nn.Linear(512, 1), "gender": nn.Linear(512, 2)})
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Read the network from the folder of face-api's files; raises as `load_weights` does."""
-        network = cls()
-        load_weights(network, folder, "age_gender_model")
-        return network
 
     def forward(self, faces: Tensor) -> AgeGender:
         """Age and gender of crops (B, 3, 112, 112) in [-1, 1]."""

@@ -8,12 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from keyface.faces.alignment import check_landmarks
-from keyface.faces.crops import crop_squares
 from keyface.faces.face_api.layers import ConvSame, normalize
 from keyface.faces.face_api.mean import MEAN_DESCRIPTOR
-from keyface.faces.face_api.weights import load_weights
+from keyface.faces.face_api.weights import FaceApiNetwork
+from keyface.faces.squares import crop_squares
 
-MODEL = "face_recognition_model"
 SIZE = 150
 SAME_PERSON = 0.6
 """Euclidean distance of raw descriptors below which dlib calls two faces the same person."""
@@ -61,8 +60,10 @@ class Residual(nn.Module):
         return (out + data).relu()
 
 
-class DescriptorNetwork(nn.Module):
-    """Embeds crops of faces; the names of its parts are those of the published file."""
+class DescriptorNetwork(FaceApiNetwork):
+    """Embeds crops of faces."""
+
+    MODEL = "face_recognition_model"
 
     def __init__(self) -> None:
         super().__init__()
@@ -106,15 +107,8 @@ class FaceApiRecognizer(nn.Module):
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Read the network from the folder of face-api's files.
-
-        Raises:
-            FileNotFoundError: The files are not there.
-            ValueError: They are damaged.
-        """
-        network = DescriptorNetwork()
-        load_weights(network, folder, MODEL)
-        return cls(network)
+        """Read the descriptor network from the folder of face-api's files, see `FaceApiNetwork.load`."""
+        return cls(DescriptorNetwork.load(folder))
 
     def describe(self, images: Tensor, landmarks: Tensor) -> Tensor:
         """Raw descriptors (B, 128), to be compared by Euclidean distance, see `SAME_PERSON`."""

@@ -7,10 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from keyface.faces.crops import crop_squares
 from keyface.faces.facenet.inception_resnet import InceptionResnetV1
-from keyface.faces.facenet.torch_state import give_state, read_state
-from keyface.faces.squares import detector_squares
+from keyface.faces.squares import crop_squares, detector_squares
+from keyface.weights.states import give_state, read_state
 
 SIZE = 160
 
