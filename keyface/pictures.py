@@ -50,7 +50,7 @@ def resize_square(images: Tensor, size: int) -> Tensor:
 
 
 def spread(count: int, columns: int) -> list[int]:
-    """At most `columns` indices spread evenly over `count` frames, first and last among them."""
+    """Spread at most `columns` indices evenly over `count` frames, first and last among them."""
     if columns >= count:
         return list(range(count))
     if columns == 1:
@@ -59,7 +59,7 @@ def spread(count: int, columns: int) -> list[int]:
 
 
 def sheet(rows: Sequence[tuple[str, Tensor]], gap: int = 4) -> Image.Image:
-    """One row of frames a label.
+    """Draw one row of frames a label.
 
     Args:
         rows: Label and frames (n, 3, H, W) in [-1, 1]; rows may differ in number and size of frames.
@@ -89,7 +89,7 @@ def sheet(rows: Sequence[tuple[str, Tensor]], gap: int = 4) -> Image.Image:
 
 
 def before_after(clips: Sequence[tuple[str, Tensor, Tensor]], columns: int = 6) -> Image.Image:
-    """A sheet with two rows a clip, the source above the edit.
+    """Draw a sheet with two rows a clip, the source above the edit.
 
     Args:
         clips: Name of the edit, source frames and edited frames, both (T, 3, H, W) in [-1, 1].

@@ -19,9 +19,7 @@ _LINES_GUIDANCE = 1.35
 """For lines that are drawn onto a face that stays."""
 
 _RESHAPED_INJECTION = 0.6
-"""24 of the miniature's people got glasses with ε1's keys and values for .6 of the steps: success 1.00,
-distance .27, the eyes kept; with queries and keys .96, .29. Of 8 people each .88 became bald (.38), .88 lost
-their beards (.38), .62 got bangs (.25) and all lost them (.38)."""
+"""Fraction of the steps in which ε1's keys and values are injected; figures in docs/results.md."""
 
 _EXPRESSIONS = ("smile", "no-smile", "surprise", "anger", "sadness")
 _HAIR = ("black-hair", "brown-hair", "blond-hair", "gray-hair", "bald")
@@ -33,7 +31,7 @@ def _others(group: tuple[str, ...], name: str) -> tuple[str, ...]:
 
 
 def _reshaping(*categories: Category) -> tuple[Category, ...]:
-    """The same categories as edits that change shapes."""
+    """Return the same categories as edits that change shapes."""
     return tuple(replace(each, injection=_RESHAPED_INJECTION, reshapes=True) for each in categories)
 
 
@@ -152,8 +150,8 @@ _OTHER_HAIR = ("red hair", "with red hair", "auburn hair", "ginger hair")
 _BALD = (*PHRASES["Bald"], "a bald head", "no hair")
 _HAIR_STRENGTH = 1.15
 _HAIR_GUIDANCE = 0.72
-"""Stronger and less guided than usual, the hair of 24 people of the miniature comes nearer to the rendered
-edit: blond .028 of the range instead of .031, gray .030 instead of .036. More guidance makes it gaudy."""
+"""Hair comes nearer to the rendered edit when it is edited stronger and guided less than usual; more guidance
+makes it gaudy. Figures in docs/results.md."""
 
 _BANGS = (*PHRASES["Bangs"], "a fringe")
 _NO_BANGS = ABSENT_PHRASES["Bangs"]
@@ -221,7 +219,7 @@ _GLASSES = ("wearing glasses", "with glasses", "wearing eyeglasses", "glasses", 
 _SUNGLASSES = (*PHRASES["Sunglasses"], "sunglasses")
 _GLASSES_REGIONS = ("eye_g", *_EYES, "nose", "skin")
 _GLASSES_GUIDANCE = 0.86
-"""Of 24 of the miniature's people all had glasses so, at distance .27; at 1.14, injected to the end, .33."""
+"""Glasses come easily; less guidance keeps the face nearer to the person. Figures in docs/results.md."""
 
 GLASSES = _reshaping(
     Category(
@@ -263,7 +261,7 @@ _MOUSTACHE = (*PHRASES["Mustache"], "a mustache", "moustache", "mustache")
 _STUBBLE = (*PHRASES["5_o_Clock_Shadow"], "stubble")
 _BEARD_REGIONS = ("skin", *_MOUTH, "neck")
 _GROWN_GUIDANCE = 1.14
-"""Of 24 of the miniature's people .92 had beards so, .88 at 1."""
+"""Beards need a little more guidance than usual to grow. Figures in docs/results.md."""
 
 FACIAL_HAIR = _reshaping(
     Category(
@@ -314,7 +312,7 @@ FACIAL_HAIR = _reshaping(
 def _pair(
     name: str, attribute: str, on: tuple[str, ...], off: tuple[str, ...], regions: tuple[str, ...]
 ) -> tuple[Category, Category]:
-    """The edit that puts something on and the one that takes it off; their first two phrases are written."""
+    """Return the edit that puts something on and the one that takes it off."""
     without = f"no-{name}"
     return (
         Category(name, on[:2], off[0], attribute, True, replaces=off, regions=regions, conflicts=(without,)),

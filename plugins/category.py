@@ -16,7 +16,7 @@ class EditError(ValueError):
 
 
 def did_you_mean(name: str, known: tuple[str, ...]) -> str:
-    """Return ``" (did you mean 'x'?)"`` for the nearest known names, or nothing."""
+    """Return `" (did you mean 'x'?)"` for the nearest known names, or nothing."""
     lowered = {candidate.lower(): candidate for candidate in known}
     nearest = [lowered[match] for match in get_close_matches(name.lower(), lowered, n=3, cutoff=0.6)]
     if not nearest:
@@ -29,10 +29,10 @@ class Category:
     """One thing that can be edited in a face.
 
     Attributes:
-        name: What the user writes, as in ``--edits beard,glasses``; lower case, digits, ``-``.
+        name: What the user writes, as in `--edits beard,glasses`; lower case, digits, `-`.
         targets: Phrases for the face after the edit; training draws one of them.
         source: The phrase for the face before the edit.
-        attribute: The label that the edit changes: a CelebA name or one of ``EXTRA_ATTRIBUTES``.
+        attribute: The label that the edit changes: a CelebA name or one of `EXTRA_ATTRIBUTES`.
         present: The label's value after the edit.
         replaces: Phrases that a caption may hold and that the targets contradict.
         regions: CelebAMask-HQ classes that the edit is free to change; empty means the whole image.
@@ -45,8 +45,8 @@ class Category:
         reshapes: Whether the edit changes shapes, as beards, glasses and hats do, and not only colours, lines
             or an expression. Queries and keys hold the shape of what ε1 sees, so such edits get its keys and
             values instead: new shapes made of what the person looks like (MasaCtrl, Cao et al. 2023).
-        place: Where the phrase stands in a caption: a ``clause`` of its own ("wearing glasses"), an
-            ``adjective`` of the person ("old"), or the ``noun`` for the person ("woman").
+        place: Where the phrase stands in a caption: a `clause` of its own ("wearing glasses"), an
+            `adjective` of the person ("old"), or the `noun` for the person ("woman").
         needs: Labels that an image must have for the edit to make sense in training (beard: Male).
         hidden_by: Labels that hide the edit's result, such as Wearing_Hat for bangs.
 
@@ -105,7 +105,7 @@ class Category:
             raise EditError(f"{where}: place is {self.place!r}, it must be one of {', '.join(PLACES)}")
 
     def _check_types(self) -> None:
-        """Categories come from YAML and from third parties, where annotations hold nobody back."""
+        """Check what annotations say: categories also come from YAML and from third parties."""
         for field in ("name", "source", "attribute", "place"):
             if not isinstance(getattr(self, field), str):
                 raise EditError(f"edit category {self.name!r}: {field} must be text")
@@ -154,7 +154,7 @@ class Demands:
 
     @classmethod
     def of(cls, categories: Sequence[Category]) -> "Demands":
-        """Of categories that are edited together; 1 in everything where there are none."""
+        """Return the demands of categories that are edited together; 1 in everything where there are none."""
         if not categories:
             return cls()
         return cls(

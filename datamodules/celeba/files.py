@@ -49,7 +49,7 @@ class Layout:
         """Find the parts that are not named: beside the pictures, where CelebAMask-HQ has them.
 
         Args:
-            images: The folder ``CelebAMask-HQ``, its ``CelebA-HQ-img``, or any folder of pictures.
+            images: The folder `CelebAMask-HQ`, its `CelebA-HQ-img`, or any folder of pictures.
             attributes: As in the class.
             masks: As in the class.
             mapping: As in the class.
@@ -146,7 +146,7 @@ def read_landmarks(path: Path) -> dict[str, NDArray[np.float32]]:
 
 
 def read_identities(path: Path, mapping: Path | None) -> dict[str, int]:
-    """Read who is in each picture, from CelebA's ``identity_CelebA.txt`` (name and number a line).
+    """Read who is in each picture, from CelebA's `identity_CelebA.txt` (name and number a line).
 
     Args:
         path: The list; without a mapping its names are those of the pictures.

@@ -95,7 +95,7 @@ class CelebaHq:
         return count * (round(self.size**2 * bits / 8) + _RECORD_BYTES)
 
     def describe(self, pictures: Sequence[Picture]) -> dict[str, Any]:
-        """Return what ``index.json`` says about how the shards were made."""
+        """Return what `index.json` says about how the shards were made."""
         return {
             "by": "keyface shards celeba-hq",
             "count": len(pictures),
@@ -159,7 +159,7 @@ def write_celeba_hq(
         progress: Called with the number of pictures that were converted, or found to be there.
 
     Returns:
-        The index; its ``made`` names the pictures that were left out.
+        The index; its `made` names the pictures that were left out.
 
     Raises:
         ShardError: The folder holds other shards, or a picture cannot be read.

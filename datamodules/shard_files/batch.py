@@ -39,9 +39,9 @@ def to_batch(samples: Sequence[Sample], shape: Shape, seed: str) -> dict[str, An
         seed: Draws, with each sample's key, which of its inverted latents is taken.
 
     Returns:
-        ``image`` (B, 3, S, S) in [-1, 1], ``caption`` B texts, ``attributes`` B dictionaries, ``landmarks``
-        (B, 5, 2) in pixels of S, ``identity`` (B,) int64, ``key`` B texts; if wanted ``mask`` (B, S, S)
-        uint8, ``latent`` and ``inverted`` (B, C, h, w) and ``timestep`` (B,) int64.
+        `image` (B, 3, S, S) in [-1, 1], `caption` B texts, `attributes` B dictionaries, `landmarks`
+        (B, 5, 2) in pixels of S, `identity` (B,) int64, `key` B texts; if wanted `mask` (B, S, S)
+        uint8, `latent` and `inverted` (B, C, h, w) and `timestep` (B,) int64.
     """
     size = shape.image_size
     batch: dict[str, Any] = {

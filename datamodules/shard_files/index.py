@@ -1,4 +1,4 @@
-"""``index.json`` beside the shards: what was written, so that what is missing can be seen.
+"""`index.json` beside the shards: what was written, so that what is missing can be seen.
 
 A tar file that was cut between two members reads without any error, only with fewer samples; the index
 is what makes that an error.
@@ -50,7 +50,7 @@ class ShardIndex:
         return sum(shard.bytes for shard in self.shards)
 
     def write(self, folder: Path) -> None:
-        """Write ``index.json``, whole or not at all."""
+        """Write `index.json`, whole or not at all."""
         content = {
             "schema": SCHEMA,
             "samples": self.samples,
@@ -62,7 +62,7 @@ class ShardIndex:
 
     @classmethod
     def read(cls, folder: str | Path) -> "ShardIndex":
-        """Read and check ``folder/index.json``.
+        """Read and check `folder/index.json`.
 
         Raises:
             ShardError: There is none, it is damaged, or it is of another schema.
@@ -87,7 +87,7 @@ class ShardIndex:
         return index
 
     def check_sizes(self, folder: Path) -> None:
-        """Compare every shard's size on disk with the index; costs one ``stat`` a shard."""
+        """Compare every shard's size on disk with the index; costs one `stat` a shard."""
         for shard in self.shards:
             path = folder / shard.name
             if not path.is_file():

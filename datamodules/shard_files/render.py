@@ -31,9 +31,9 @@ class Rendered:
         count: The number of faces; each is another identity.
         size: Side of the images in pixels.
         seed: Draws attributes and poses.
-        first_identity: The identity of the first face; those from ``world.HELD_OUT`` on are for evaluation.
+        first_identity: The identity of the first face; those from `world.HELD_OUT` on are for evaluation.
         samples_per_shard: Faces in a shard.
-        rates: How often labels are drawn, see ``world.DEFAULT_RATES``.
+        rates: How often labels are drawn, see `world.DEFAULT_RATES`.
         latents: Steps of the DDIM inversion whose latents are stored; 0 stores none.
     """
 
@@ -63,7 +63,7 @@ class Rendered:
         return [range(start, min(start + self.samples_per_shard, last)) for start in starts]
 
     def describe(self) -> dict[str, Any]:
-        """Return what ``index.json`` says about how the shards were made."""
+        """Return what `index.json` says about how the shards were made."""
         return {"by": "keyface shards render", **asdict(self)}
 
 
@@ -128,7 +128,7 @@ def _faces(identities: range, settings: Rendered, base: Backbone | None) -> Iter
 
 
 def _latents(base: Backbone, images: Tensor, texts: list[str], steps: int) -> list[Latents | None]:
-    """Invert images (B, 3, H, W) with their captions; keep ``LEVELS`` levels spread evenly over the grid."""
+    """Invert images (B, 3, H, W) with their captions; keep `LEVELS` levels spread evenly over the grid."""
     found = invert_images(base, images, texts, steps, kept_levels(steps, LEVELS))
     latent, inverted = found.latent.cpu(), found.inverted.cpu()
     return [Latents(latent[row], inverted[row], found.timesteps) for row in range(len(images))]

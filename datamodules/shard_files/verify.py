@@ -51,7 +51,7 @@ def faults_of(
 
 
 def make_index(folder: Path, made: Mapping[str, Any]) -> ShardIndex:
-    """Index every tar file of a folder that has no index, and write ``index.json``.
+    """Index every tar file of a folder that has no index, and write `index.json`.
 
     Raises:
         ShardError: There is an index already, there are no shards, or one of them cannot be used.

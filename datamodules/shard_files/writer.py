@@ -27,7 +27,7 @@ def write_shard(folder: Path, name: str, samples: Iterable[Sample], image_format
         folder: Where; it must exist.
         name: The shard's file name.
         samples: What it holds, in order; keys must differ.
-        image_format: ``jpg`` (quality 95, full chroma) or ``png`` (lossless).
+        image_format: `jpg` (quality 95, full chroma) or `png` (lossless).
     """
     return write_members(folder, name, ((sample.key, encode(sample, image_format)) for sample in samples))
 

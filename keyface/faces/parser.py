@@ -43,7 +43,7 @@ class FaceParser(nn.Module):
 
     @classmethod
     def load(cls, folder: Path | str) -> Self:
-        """Read the folder that ``keyface weights get face-parser`` made; weights are safetensors only.
+        """Read the folder that `keyface weights get face-parser` made; weights are safetensors only.
 
         Raises:
             FileNotFoundError: A file is missing.

@@ -28,7 +28,7 @@ def region_mask(labels: Tensor, names: Iterable[str]) -> Tensor:
 
 
 def dilate(mask: Tensor, radius: int) -> Tensor:
-    """Grow a mask (B, H, W) bool by ``radius`` pixels in every direction (a square neighbourhood)."""
+    """Grow a mask (B, H, W) bool by `radius` pixels in every direction (a square neighbourhood)."""
     if radius == 0:
         return mask
     grown = F.max_pool2d(mask[:, None].float(), kernel_size=2 * radius + 1, stride=1, padding=radius)

@@ -45,11 +45,11 @@ class VGGFace(nn.Module):
 
     @classmethod
     def from_file(cls, path: Path | str, widths: tuple[int, ...] = _WIDTHS, hidden: int = _HIDDEN) -> Self:
-        """Read ``vgg_face_weights.h5``; only arrays are read, in the order in which Keras names the layers.
+        """Read `vgg_face_weights.h5`; only arrays are read, in the order in which Keras names the layers.
 
         Raises:
             FileNotFoundError: There is no such file.
-            ImportError: The package ``h5py`` is not installed.
+            ImportError: The package `h5py` is not installed.
             ValueError: It is no file of Keras' weights, or of another network.
         """
         path = Path(path)

@@ -13,7 +13,7 @@ _PASSES = 2
 
 @torch.no_grad()
 def describe(pair: ClipPair, features: Tensor) -> list[str]:
-    """Chooses for each field of the canonical caption the phrase that fits a picture best.
+    """Choose for each field of the canonical caption the phrase that fits a picture best.
 
     Coordinate ascent: starting from the first phrases, one field after the other takes the phrase whose
     whole caption lies closest to the picture, twice around, since fields explain each other (a bald head

@@ -19,7 +19,7 @@ Measured: 64 held-out faces have at most .53, the photograph in the tests .82 to
 
 @torch.no_grad()
 def surprise(backbone: Backbone, images: Tensor) -> Tensor:
-    """Measures how badly the U-Net guesses the pictures from their noised latents.
+    """Measure how badly the U-Net guesses the pictures from their noised latents.
 
     The reconstruction PSNR cannot tell strangers: the autoencoder's principal components fit any picture,
     and inversion returns whatever it was given (measured on a real photograph: 31.3 dB, as for rendered

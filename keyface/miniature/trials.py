@@ -62,7 +62,7 @@ class Trial:
 
 
 def trials(categories: Sequence[Category], number: int, frames: int, size: int, seed: int) -> Iterator[Trial]:
-    """People in order of their ids, each with the next category in rotation; whoever has it is passed over.
+    """Render people in order of their ids, each with the next category that they can take, in rotation.
 
     Args:
         categories: Given out in rotation, one a person.
@@ -116,7 +116,7 @@ def trial(
 def next_person(
     categories: Sequence[Category], first: int, seed: int, also: Mapping[str, bool] | None = None
 ) -> int:
-    """The next person whose clip of this seed can take all the edits.
+    """Find the next person whose clip of this seed can take all the edits.
 
     Args:
         categories: The edits.
@@ -136,13 +136,13 @@ def next_person(
 
 
 def _render(faces: Faces, size: int) -> tuple[Tensor, Tensor]:
-    """Images (T, 3, H, W) and label maps (T, H, W)."""
+    """Render images (T, 3, H, W) and label maps (T, H, W)."""
     parts = [render(faces[start : start + _CHUNK], size) for start in range(0, len(faces), _CHUNK)]
     return torch.cat([part.image for part in parts]), torch.cat([part.mask for part in parts])
 
 
 def _free_region(before: Tensor, after: Tensor, names: set[str], radius: int) -> Tensor:
-    """A category without regions is free to change everything."""
+    """Mark where the picture may change, (T, H, W) bool; everywhere without names."""
     if not names:
         return torch.ones_like(before, dtype=torch.bool)
     return dilate(region_mask(before, names) | region_mask(after, names), radius)

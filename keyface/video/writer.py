@@ -75,13 +75,13 @@ class VideoWriter:
         self._durations: dict[int, int] = {}
 
     def __enter__(self) -> Self:
-        """Returns the writer; the temporary file is made with the first frame."""
+        """Return the writer; the temporary file is made with the first frame."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Publishes the file, or removes what was written when there was an error."""
+        """Publish the file, or remove what was written when there was an error."""
         if kind is not None:
             self._discard()
             return
@@ -92,7 +92,7 @@ class VideoWriter:
             raise
 
     def write(self, frames: Tensor) -> None:
-        """Appends frames.
+        """Append frames.
 
         Args:
             frames: (n, 3, H, W) RGB, floats in [-1, 1] (clamped) or uint8.
@@ -148,7 +148,7 @@ class VideoWriter:
             self._container.mux(packet)
 
     def _mux_audio(self, until: Fraction | None) -> None:
-        """Writes the audio up to a time, so that the file stays interleaved; all of it when None."""
+        """Write the audio up to a time, so that the file stays interleaved; all of it when None."""
         assert self._container is not None
         for seconds, packet in self._audio:
             if until is not None and seconds > until:
@@ -189,7 +189,7 @@ def write_clip(
     fps: Fraction | int,
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Writes a clip at a constant rate.
+    """Write a clip at a constant rate.
 
     Args:
         path: The target: .mp4, .m4v, .mov or .mkv.

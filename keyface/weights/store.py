@@ -44,17 +44,17 @@ class Store:
     """A folder with one folder for each entry of the catalogue.
 
     Attributes:
-        root: The folder; by default what the environment variable KEYFACE_WEIGHTS says, or ``models``.
+        root: The folder; by default what the environment variable KEYFACE_WEIGHTS says, or `models`.
     """
 
     root: Path = field(default_factory=lambda: Path(os.environ.get(ROOT_VARIABLE) or "models"))
 
     def folder(self, entry: Entry) -> Path:
-        """Where an entry's files lie."""
+        """Return the folder of an entry's files."""
         return self.root / entry.name
 
     def files(self, entry: Entry) -> Iterator[WeightFile]:
-        """An entry's files, with those that a safetensors index names, as far as the index is here.
+        """Yield an entry's files, with those that a safetensors index names, as far as the index is here.
 
         Raises:
             ValueError: An index is damaged.
@@ -67,17 +67,17 @@ class Store:
                 yield from (WeightFile(str(parent / name)) for name in _shards(path))
 
     def missing(self, entry: Entry) -> list[Path]:
-        """Those of an entry's files that are not here."""
+        """Return those of an entry's files that are not here."""
         paths = [self.folder(entry) / file.path for file in self.files(entry)]
         return [path for path in paths if not path.is_file()]
 
     def bytes(self, entry: Entry) -> int:
-        """Size of what is here of an entry."""
+        """Return the size of what is here of an entry."""
         paths = [self.folder(entry) / file.path for file in self.files(entry)]
         return sum(path.stat().st_size for path in paths if path.is_file())
 
     def require(self, names: Iterable[str]) -> dict[str, Path]:
-        """Folders of entries all of whose files are here.
+        """Return the folders of entries, all of whose files are here.
 
         Raises:
             LookupError: There are no weights of such a name.
@@ -135,7 +135,7 @@ class Store:
 
 
 def how_to_get(entries: Iterable[Entry], absent: dict[str, list[Path]]) -> str:
-    """One line that names all missing files and what to do."""
+    """Write one line that names all missing files and what to do."""
     parts = []
     for entry in entries:
         paths = absent[entry.name]

@@ -24,7 +24,7 @@ class ArcFace(nn.Module):
         name: For messages and reports.
 
     Example:
-        ``ArcFace.from_file("models/buffalo-l/w600k_r50.onnx")(frames, landmarks)``
+        `ArcFace.from_file("models/buffalo-l/w600k_r50.onnx")(frames, landmarks)`
     """
 
     def __init__(self, network: OnnxGraph, name: str = "ArcFace") -> None:
@@ -37,7 +37,7 @@ class ArcFace(nn.Module):
 
     @classmethod
     def from_file(cls, path: Path | str) -> Self:
-        """Read one network of an insightface pack, such as ``w600k_r50.onnx`` or ``glintr100.onnx``.
+        """Read one network of an insightface pack, such as `w600k_r50.onnx` or `glintr100.onnx`.
 
         Raises:
             FileNotFoundError: There is no such file.

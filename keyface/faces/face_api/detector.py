@@ -53,7 +53,7 @@ class TinyFaceDetector(FaceApiNetwork):
         self.conv8 = nn.Conv2d(512, 5 * len(ANCHORS), 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Raw boxes (B, cells, cells, anchors, 5) of square images (B, 3, S, S) in [-1, 1], S ÷ 32."""
+        """Return raw boxes (B, cells, cells, anchors, 5) of square images (B, 3, S, S) in [-1, 1], S ÷ 32."""
         out = F.leaky_relu(self.conv0(normalize(images, MEAN)), _SLOPE)
         for layer in (self.conv1, self.conv2, self.conv3, self.conv4, self.conv5):
             out = F.leaky_relu(layer(max_pool_same(out, 2, 2)), _SLOPE)

@@ -43,7 +43,7 @@ class DenseNetwork(FaceApiNetwork):
         self.fc = nn.Linear(256, outputs)
 
     def forward(self, faces: Tensor) -> Tensor:
-        """(B, outputs) of crops (B, 3, 112, 112) in [-1, 1]."""
+        """Return (B, outputs) for crops (B, 3, 112, 112) in [-1, 1]."""
         out = self.dense3(self.dense2(self.dense1(self.dense0(normalize(faces)))))
         result: Tensor = self.fc(F.avg_pool2d(out, 7, 2).flatten(1))
         return result
@@ -58,7 +58,7 @@ class LandmarkNetwork(DenseNetwork):
         super().__init__(outputs=136)
 
     def forward(self, faces: Tensor) -> Tensor:
-        """(B, 68, 2): x and y as fractions of the crop's side, for crops (B, 3, 112, 112) in [-1, 1]."""
+        """Return (B, 68, 2), x and y as fractions of the side, for crops (B, 3, 112, 112) in [-1, 1]."""
         return super().forward(faces).reshape(-1, 68, 2)
 
 
@@ -71,7 +71,7 @@ class ExpressionNetwork(DenseNetwork):
         super().__init__(outputs=len(EXPRESSIONS))
 
     def forward(self, faces: Tensor) -> Tensor:
-        """Probabilities (B, 7) of `EXPRESSIONS`, for crops (B, 3, 112, 112) in [-1, 1]."""
+        """Return probabilities (B, 7) of `EXPRESSIONS`, for crops (B, 3, 112, 112) in [-1, 1]."""
         return super().forward(faces).softmax(dim=-1)
 
 
@@ -143,7 +143,7 @@ class AgeGenderNetwork(FaceApiNetwork):
         self.fc = nn.ModuleDict({"age": nn.Linear(512, 1), "gender": nn.Linear(512, 2)})
 
     def forward(self, faces: Tensor) -> AgeGender:
-        """Age and gender of crops (B, 3, 112, 112) in [-1, 1]."""
+        """Return age and gender of crops (B, 3, 112, 112) in [-1, 1]."""
         out = self.entry_flow["conv_in"](normalize(faces)).relu()
         for flow in (self.entry_flow, self.middle_flow, self.exit_flow):
             for name, part in flow.items():
@@ -154,6 +154,6 @@ class AgeGenderNetwork(FaceApiNetwork):
 
 
 def five_of_68(landmarks: Tensor) -> Tensor:
-    """The five landmarks (B, 5, 2) of keyface out of iBUG's (B, 68, 2): eyes, nose tip, mouth corners."""
+    """Take the five landmarks (B, 5, 2), eyes, nose tip and mouth corners, out of iBUG's (B, 68, 2)."""
     eyes = torch.stack([landmarks[:, 36:42].mean(dim=1), landmarks[:, 42:48].mean(dim=1)], dim=1)
     return torch.cat([eyes, landmarks[:, [30, 48, 54]]], dim=1)

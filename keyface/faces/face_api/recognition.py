@@ -111,7 +111,7 @@ class FaceApiRecognizer(nn.Module):
         return cls(DescriptorNetwork.load(folder))
 
     def describe(self, images: Tensor, landmarks: Tensor) -> Tensor:
-        """Raw descriptors (B, 128), to be compared by Euclidean distance, see `SAME_PERSON`."""
+        """Return raw descriptors (B, 128), to be compared by Euclidean distance, see `SAME_PERSON`."""
         squares = face_squares(landmarks)
         with torch.autocast(images.device.type, enabled=False):
             descriptors: Tensor = self.network(crop_squares(images, squares, SIZE))
@@ -138,7 +138,7 @@ class FaceApiRecognizer(nn.Module):
 
 
 def face_squares(landmarks: Tensor) -> Tensor:
-    """Squares (B, 3) that the network was trained on, for five landmarks (B, 5, 2); see `crop_squares`."""
+    """Return the squares (B, 3) that the network was trained on, for five landmarks (B, 5, 2)."""
     check_landmarks(landmarks)
     points = landmarks.float()
     eyes, mouth = points[:, :2], points[:, 3:].mean(dim=1)

@@ -65,7 +65,7 @@ class FaceApi(nn.Module):
 
     @classmethod
     def load(cls, folder: Path | str) -> Self:
-        """Read the networks from the folder that ``keyface weights get face-api`` made.
+        """Read the networks from the folder that `keyface weights get face-api` made.
 
         Raises:
             FileNotFoundError: Files are missing.

@@ -28,9 +28,9 @@ _RENAMED = {
 
 
 def read_tensors(folder: Path, model: str) -> dict[str, Tensor]:
-    """Read ``MODEL-weights_manifest.json`` and the file of bytes that belongs to it.
+    """Read `MODEL-weights_manifest.json` and the file of bytes that belongs to it.
 
-    A quantized value q stands for ``q · scale + min``.
+    A quantized value q stands for `q · scale + min`.
 
     Args:
         folder: Where both files are.

@@ -33,7 +33,7 @@ class FaceNet(nn.Module):
 
     @classmethod
     def from_file(cls, path: Path | str) -> Self:
-        """Read ``20180402-114759-vggface2.pt``, or the same weights as safetensors.
+        """Read `20180402-114759-vggface2.pt`, or the same weights as safetensors.
 
         Raises:
             FileNotFoundError: There is no such file.

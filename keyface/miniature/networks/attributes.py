@@ -42,12 +42,12 @@ class AttributeClassifier(nn.Module):
         self.head = nn.Linear(sizes[-1] * 16, len(labels))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Returns logits (B, len(labels)) of images (B, 3, H, W) in [-1, 1]."""
+        """Return logits (B, len(labels)) of images (B, 3, H, W) in [-1, 1]."""
         out: Tensor = self.head(self.body(images))
         return out
 
     @torch.inference_mode()
     def predict(self, images: Tensor) -> dict[str, Tensor]:
-        """Returns for each label a boolean tensor (B,)."""
+        """Return for each label a boolean tensor (B,)."""
         present = self(images) > 0
         return {name: present[:, i] for i, name in enumerate(self.labels)}

@@ -87,7 +87,7 @@ VOCABULARY: tuple[str, ...] = _words()
 
 
 def caption(faces: Faces, seed: int, mention: float = 0.9) -> list[str]:
-    """Describes each face in a random order and choice of words.
+    """Describe each face in a random order and choice of words.
 
     Args:
         faces: B faces.
@@ -102,7 +102,7 @@ def caption(faces: Faces, seed: int, mention: float = 0.9) -> list[str]:
 
 
 def full_caption(faces: Faces) -> list[str]:
-    """Describes each face by all fields in a fixed order and in canonical words."""
+    """Describe each face by all fields in a fixed order and in canonical words."""
     truth = _truth(faces)
     captions = []
     for index in range(len(faces)):
@@ -113,7 +113,7 @@ def full_caption(faces: Faces) -> list[str]:
 
 
 def alternatives() -> dict[str, tuple[str, ...]]:
-    """What a canonical caption can say: field → phrases, ``person`` (age and sex) first, in caption order."""
+    """List what a canonical caption says, in order: field → phrases, `person` (age and sex) first."""
     found = {"person": tuple(f"a photo of {names[0]}" for names in PEOPLE.values())}
     for field in caption_fields:
         if field in _YES_NO:
@@ -129,7 +129,7 @@ def _truth(faces: Faces) -> dict[str, list[bool]]:
 
 
 def _phrases(field: str, truth: Mapping[str, list[bool]], index: int) -> Phrases:
-    """The ways to say how a field is."""
+    """Return the ways to say how a field is."""
     if field in _YES_NO:
         name = _YES_NO[field]
         return (PHRASES if truth[name][index] else ABSENT_PHRASES)[name]

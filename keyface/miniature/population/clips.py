@@ -32,7 +32,7 @@ def clip(
     fps: float = 25.0,
     rates: Mapping[str, float] | None = None,
 ) -> Faces:
-    """A video as a batch of its frames.
+    """Draw a video, a batch of its T frames.
 
     Identity and attributes stay; pose, place, gaze and light drift smoothly, eyes blink about every four
     seconds for a fifth of a second, and some clips speak now and then. Time is continuous: the same clip at
@@ -66,7 +66,7 @@ def clip(
 
 
 def _drift(seconds: Tensor, rate: float, draws: Iterator[float]) -> Tensor:
-    """Three incommensurable sines with random phases, within about ± 1."""
+    """Sum three incommensurable sines with random phases, within about ± 1."""
     phases = [2.0 * math.pi * next(draws) for _ in range(3)]
     waves = (
         weight * torch.sin(2.0 * math.pi * rate * factor * seconds + phase)

@@ -42,7 +42,7 @@ _EXCLUDES: Mapping[str, tuple[str, ...]] = {
 
 
 def labels(faces: Faces) -> dict[str, Tensor]:
-    """What is true of each face: every CelebA name and extra label → (B,) bool.
+    """Return what is true of each face: every name of `keyface.celeba.ATTRIBUTES` → (B,) bool.
 
     `Attractive` and `Blurry` are always false: the first is an annotator's opinion and the second does
     not happen here. A hidden thing is labelled as a photo's annotator would: no hair colour on a bald head,
@@ -89,10 +89,10 @@ def labels(faces: Faces) -> dict[str, Tensor]:
 
 
 def counterfactual(faces: Faces, label: str, value: bool) -> Faces:
-    """The same photos of the same people with one label changed.
+    """Return the same photos of the same people with one label changed.
 
     What the label excludes goes with it: one expression or hair colour at a time, glasses or sunglasses, and
-    ``Eyeglasses=False`` takes off either. Faces that already are as asked stay as they are, except that
+    `Eyeglasses=False` takes off either. Faces that already are as asked stay as they are, except that
     exclusions hold.
 
     Args:

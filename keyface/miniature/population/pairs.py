@@ -38,14 +38,14 @@ _PAIR_STREAM = 7001
 
 
 def counterfactual_pairs(ids: Tensor, seed: int) -> tuple[Faces, Faces]:
-    """Draws faces and their twins.
+    """Draw faces and their twins.
 
     Args:
         ids: (B,) identities; repeated ids give further pictures of the same person.
         seed: Decides attributes, nuisances and which label changes.
 
     Returns:
-        Faces and twins, B each; a twin differs in one label of :data:`FLIPS` and in what excludes it.
+        Faces and twins, B each; a twin differs in one label of `FLIPS` and in what excludes it.
     """
     faces = world.sample(ids, seed, RATES)
     draws = uniform(key(ids, torch.arange(len(ids)), seed, _PAIR_STREAM), 1)[:, 0]

@@ -52,13 +52,13 @@ _RARE = 0.05
 
 
 def identities(ids: Tensor) -> Identity:
-    """The people with these ids (B,): a function of each id alone."""
+    """Return the people with these ids (B,): a function of each id alone."""
     ids = ids.to(torch.int64)
     return Identity(2.0 * uniform(key(_IDENTITY, ids), len(IDENTITY_NAMES)) - 1.0, ids)
 
 
 def sample(ids: Tensor, seed: int | Tensor, rates: Mapping[str, float] | None = None) -> Faces:
-    """Takes a photo of each person.
+    """Take a photo of each person.
 
     Args:
         ids: Identity ids, (B,). An id that occurs again in the batch gets another photo.
@@ -79,7 +79,7 @@ def sample(ids: Tensor, seed: int | Tensor, rates: Mapping[str, float] | None = 
 
 
 def _occurrence(ids: Tensor) -> Tensor:
-    """How often each id came before in the batch, (B,)."""
+    """Count how often each id came before in the batch, (B,)."""
     order = torch.argsort(ids, stable=True)
     position = torch.arange(len(ids))
     first = torch.searchsorted(ids[order], ids[order])
@@ -152,7 +152,7 @@ def _nuisance(photo: Tensor, rate: Mapping[str, float]) -> Nuisance:
         return low + (high - low) * next(draws)
 
     def bell(reach: float) -> Tensor:
-        """Symmetric about 0 within ± reach, denser in the middle."""
+        """Draw symmetrically about 0 within ± reach, denser in the middle."""
         return reach * (next(draws) + next(draws) - 1.0)
 
     def muted(saturation: float, low: float, high: float) -> tuple[Tensor, ...]:

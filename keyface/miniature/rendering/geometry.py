@@ -54,7 +54,7 @@ class Geometry:
 
 
 def measure(identity: Tensor, attributes: Tensor, nuisance: Tensor) -> Geometry:
-    """Derives the drawing's measures from the three tensors of `Faces`, each (B, n)."""
+    """Derive the drawing's measures from the three tensors of `Faces`, each (B, n)."""
     i = columns(identity, IDENTITY_NAMES)
     a = columns(attributes, ATTRIBUTE_NAMES)
     n = columns(nuisance, NUISANCE_NAMES)

@@ -48,7 +48,7 @@ class Rendering:
 
 @torch.no_grad()
 def render(faces: Faces, size: int = 128) -> Rendering:
-    """Renders pictures of size × size with all truth."""
+    """Render pictures of size × size with all truth."""
     scene = paint(faces.identity.values, faces.attributes.values, faces.nuisance.values, size, truth=True)
     assert scene.canvas.classes is not None
     return Rendering(
@@ -61,7 +61,7 @@ def render(faces: Faces, size: int = 128) -> Rendering:
 
 @torch.no_grad()
 def render_images(faces: Faces, size: int = 128, compiled: bool = False) -> Tensor:
-    """Renders pictures only, (B, 3, size, size) in [-1, 1].
+    """Render pictures only, (B, 3, size, size) in [-1, 1].
 
     Args:
         faces: The faces; batches of 16 to 32 are fastest on a processor.
@@ -74,7 +74,7 @@ def render_images(faces: Faces, size: int = 128, compiled: bool = False) -> Tens
 
 @torch.no_grad()
 def landmarks(faces: Faces, size: int = 128) -> Tensor:
-    """The five landmarks without rendering, (B, 5, 2) in pixels, as in `Rendering`."""
+    """Return the five landmarks without rendering, (B, 5, 2) in pixels, as in `Rendering`."""
     g = measure(faces.identity.values, faces.attributes.values, faces.nuisance.values)
     pose = pose_of(g)
     zero = torch.zeros_like(g.width)

@@ -43,7 +43,7 @@ class Scene:
 
 
 def paint(identity: Tensor, attributes: Tensor, nuisance: Tensor, size: int, truth: bool) -> Scene:
-    """Paints a batch.
+    """Paint a batch.
 
     Args:
         identity: (B, len(IDENTITY_NAMES)).
@@ -95,7 +95,7 @@ def paint(identity: Tensor, attributes: Tensor, nuisance: Tensor, size: int, tru
 
 
 def _paint_face(s: Sheet, face: Surface, hair: Hair, g: Geometry, skin: Tensor, truth: bool) -> Canvas:
-    """The face as a sheet of skin with everything that is drawn on it."""
+    """Paint the face as a sheet of skin with everything that is drawn on it."""
     light = shading.face_light(face, s.u, s.m, g)
     shaded = light * (1.0 - shading.occlusion(s.m, s.y, g))
     roof = ramp(hair.roof, 0.16, 0.0) * 0.22 * (1.0 - g.has["bald"])
@@ -126,7 +126,7 @@ def _paint_face(s: Sheet, face: Surface, hair: Hair, g: Geometry, skin: Tensor, 
 
 
 def _lip_colour(g: Geometry, skin: Tensor) -> Tensor:
-    """Lips: redder skin, and paint over it."""
+    """Return the lips' colour: redder skin, and paint over it."""
     a = g.has
     rose = torch.lerp(
         skin * skin.new_tensor((0.92, 0.62, 0.60)).view(1, 3, 1, 1), rgb(198, 92, 92, skin), 0.35
