@@ -39,11 +39,11 @@ def miniature_examples(
     categories: Sequence[Category], clips: int, frames: int, size: int, seed: int
 ) -> list[Example]:
     """Clips of held-out identities, `clips` for each category, each of somebody it applies to."""
-    from keyface.miniature.trials import FPS, trials
+    from keyface.miniature.trials import FPS, render_trials
 
     return [
         Example(trial.name, trial.frames, trial.prompts, FPS, trial.flow, trial.valid)
-        for trial in trials(categories, clips * len(categories), frames, size, seed)
+        for trial in render_trials(categories, clips * len(categories), frames, size, seed)
     ]
 
 

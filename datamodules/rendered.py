@@ -141,7 +141,7 @@ class RenderedSet:
         self.faces = faces
         self.images = np.load(folder / "images.npy", mmap_mode="r")
         self.landmarks = np.load(folder / "landmarks.npy", mmap_mode="r")
-        self.labels = tuple(world.labels(side) for side in faces)
+        self.labels = tuple(world.true_labels(side) for side in faces)
 
     def __len__(self) -> int:
         """Return the number of pairs."""
@@ -180,7 +180,7 @@ class RenderedSet:
         images = torch.cat([torch.from_numpy(self.images[side][order]) for side in sides])
         faces = Faces.cat([self.faces[side][index] for side in sides])
         # The same seed words both sides of a pair alike, so that only the edited phrase differs.
-        texts = [captions.caption(self.faces[side][index], caption_seed, mention) for side in sides]
+        texts = [captions.draw_captions(self.faces[side][index], caption_seed, mention) for side in sides]
         return {
             "image": from_uint8(images),
             "landmarks": torch.cat([torch.from_numpy(self.landmarks[side][order]) for side in sides]),
@@ -246,7 +246,7 @@ def _render(faces: tuple[Faces, Faces], size: int, folder: Path, compiled: bool,
                 stop = start + len(part)
                 pictures = renderer.render_images(part, size, compiled=compiled)
                 images[side, start:stop] = to_uint8(pictures).numpy()
-                landmarks[side, start:stop] = renderer.landmarks(part, size).numpy()
+                landmarks[side, start:stop] = renderer.locate_landmarks(part, size).numpy()
                 bar.update(len(part))
     images.flush()
     landmarks.flush()

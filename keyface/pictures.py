@@ -58,7 +58,7 @@ def spread(count: int, columns: int) -> list[int]:
     return [round(index * (count - 1) / (columns - 1)) for index in range(columns)]
 
 
-def sheet(rows: Sequence[tuple[str, Tensor]], gap: int = 4) -> Image.Image:
+def draw_sheet(rows: Sequence[tuple[str, Tensor]], gap: int = 4) -> Image.Image:
     """Draw one row of frames a label.
 
     Args:
@@ -88,7 +88,7 @@ def sheet(rows: Sequence[tuple[str, Tensor]], gap: int = 4) -> Image.Image:
     return picture
 
 
-def before_after(clips: Sequence[tuple[str, Tensor, Tensor]], columns: int = 6) -> Image.Image:
+def draw_before_after(clips: Sequence[tuple[str, Tensor, Tensor]], columns: int = 6) -> Image.Image:
     """Draw a sheet with two rows a clip, the source above the edit.
 
     Args:
@@ -99,7 +99,7 @@ def before_after(clips: Sequence[tuple[str, Tensor, Tensor]], columns: int = 6) 
     for name, source, edited in clips:
         shown = spread(len(source), columns)
         rows += [("source", source[shown]), (name, edited[shown])]
-    return sheet(rows)
+    return draw_sheet(rows)
 
 
 def save_png(picture: Image.Image, path: Path) -> Path:

@@ -5,12 +5,12 @@ import torch
 from PIL import Image
 
 from keyface.pictures import (
-    before_after,
+    draw_before_after,
+    draw_sheet,
     from_uint8,
     largest_square,
     resize_square,
     save_png,
-    sheet,
     spread,
     to_image,
     to_uint8,
@@ -62,7 +62,7 @@ def test_spread(count: int, columns: int, shown: list[int]) -> None:
 def test_before_after_puts_the_source_above_the_edit(tmp_path: Path) -> None:
     black, white = torch.full((4, 3, 20, 20), -1.0), torch.full((4, 3, 20, 20), 1.0)
     path = save_png(
-        before_after([("glasses", black, white * 0.5)], columns=2), tmp_path / "new" / "sheet.png"
+        draw_before_after([("glasses", black, white * 0.5)], columns=2), tmp_path / "new" / "sheet.png"
     )
     picture = Image.open(path)
     right = picture.width - 12
@@ -73,4 +73,4 @@ def test_before_after_puts_the_source_above_the_edit(tmp_path: Path) -> None:
 
 def test_an_empty_sheet_is_an_error() -> None:
     with pytest.raises(ValueError, match="at least one row"):
-        sheet([])
+        draw_sheet([])

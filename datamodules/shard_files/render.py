@@ -108,10 +108,10 @@ def _counted(samples: Iterator[Sample], progress: Callable[[int], object]) -> It
 def _faces(identities: range, settings: Rendered, base: Backbone | None) -> Iterator[Sample]:
     for start in range(identities.start, identities.stop, BATCH):
         ids = torch.arange(start, min(start + BATCH, identities.stop))
-        faces = world.sample(ids, settings.seed, settings.rates)
+        faces = world.draw_faces(ids, settings.seed, settings.rates)
         rendering = renderer.render(faces, settings.size)
-        labels = world.labels(faces)
-        texts = captions.full_caption(faces)
+        labels = world.true_labels(faces)
+        texts = captions.write_captions(faces)
         pixels = to_uint8(rendering.image).permute(0, 2, 3, 1)
         inverted = (
             [None] * len(ids) if base is None else _latents(base, rendering.image, texts, settings.latents)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from keyface.miniature.networks.clip import ClipPair
-from keyface.miniature.population.captions import alternatives
+from keyface.miniature.population.captions import list_phrases
 
 _PASSES = 2
 
@@ -26,7 +26,7 @@ def describe(pair: ClipPair, features: Tensor) -> list[str]:
     Returns:
         One canonical caption a row.
     """
-    fields = alternatives()
+    fields = list_phrases()
     chosen = [{field: options[-1] for field, options in fields.items()} for _ in range(len(features))]
     for _ in range(_PASSES):
         for field, options in fields.items():

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from keyface.diffusion.backbone import Backbone
 from keyface.diffusion.inversion import denoise, invert
 from keyface.faces.recognition import Recognizer
+from keyface.metrics.locality import psnr
 from keyface.miniature.networks.attributes import AttributeClassifier
 from keyface.miniature.networks.autoencoder import PatchAutoencoder
 from keyface.miniature.population import captions, world
@@ -29,7 +30,7 @@ PROMPTED: tuple[str, ...] = (
 def held_out_faces(count: int, per_identity: int, seed: int = 7) -> Faces:
     """Draw held-out people, `per_identity` pictures each with other attributes, pose and light."""
     ids = (world.HELD_OUT + 10_000 + torch.arange(count)).repeat_interleave(per_identity)
-    return world.sample(ids, seed, RATES)
+    return world.draw_faces(ids, seed, RATES)
 
 
 def render_all(faces: Faces, size: int = 128, chunk: int = 32) -> tuple[Tensor, Tensor]:
@@ -38,10 +39,9 @@ def render_all(faces: Faces, size: int = 128, chunk: int = 32) -> tuple[Tensor, 
     return torch.cat([p.image for p in pictures]), torch.cat([p.landmarks for p in pictures])
 
 
-def psnr(first: Tensor, second: Tensor) -> float:
-    """Mean over images of the peak signal-to-noise ratio in dB, for images in [-1, 1]."""
-    error = (first.clamp(-1, 1) - second.clamp(-1, 1)).square().mean((1, 2, 3)) / 4
-    return float((-10 * error.clamp_min(1e-10).log10()).mean())
+def mean_psnr(images: Tensor, reference: Tensor) -> float:
+    """Return the mean over images (B, 3, H, W) in [-1, 1] of their PSNR in dB."""
+    return float(torch.stack([psnr(*pair) for pair in zip(images, reference, strict=True)]).mean())
 
 
 @torch.inference_mode()
@@ -50,8 +50,8 @@ def autoencoder_psnr(autoencoder: PatchAutoencoder, images: Tensor, chunk: int =
     scores: dict[str, list[float]] = {"psnr": [], "psnr_linear": []}
     for part in torch.split(images, chunk):
         latents = autoencoder.encode(part).latent_dist.mode()
-        scores["psnr"].append(psnr(autoencoder.decode(latents).sample, part))
-        scores["psnr_linear"].append(psnr(autoencoder.decode_linear(latents), part))
+        scores["psnr"].append(mean_psnr(autoencoder.decode(latents).sample, part))
+        scores["psnr_linear"].append(mean_psnr(autoencoder.decode_linear(latents), part))
     return {name: sum(values) / len(values) for name, values in scores.items()}
 
 
@@ -141,8 +141,8 @@ def prompt_control(
         images (count, 3, H, W).
     """
     faces = held_out_faces(count, 1, seed=11)
-    images = generate(backbone, captions.full_caption(faces), guidance_scale=guidance_scale)
-    scores = classifier_accuracy(classifier, images, world.labels(faces))
+    images = generate(backbone, captions.write_captions(faces), guidance_scale=guidance_scale)
+    scores = classifier_accuracy(classifier, images, world.true_labels(faces))
     return {name: scores[name] for name in PROMPTED}, images
 
 
@@ -158,6 +158,6 @@ def inversion_psnr(
         latents = backbone.encode_images(part)
         inverted = invert(backbone.unet, backbone.scheduler, latents, text, steps)[-1]
         returned = denoise(backbone.unet, backbone.scheduler, inverted, text, steps)
-        scores["reconstruction"].append(psnr(backbone.decode_latents(returned), part))
-        scores["autoencoder"].append(psnr(backbone.decode_latents(latents), part))
+        scores["reconstruction"].append(mean_psnr(backbone.decode_latents(returned), part))
+        scores["autoencoder"].append(mean_psnr(backbone.decode_latents(latents), part))
     return {name: sum(values) / len(values) for name, values in scores.items()}

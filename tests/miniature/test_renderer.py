@@ -7,7 +7,7 @@ from keyface.celeba import REGION_IDS, REGIONS
 from keyface.miniature.population import world
 from keyface.miniature.population.parameters import Faces
 from keyface.miniature.rendering import renderer
-from keyface.miniature.rendering.geometry import measure
+from keyface.miniature.rendering.geometry import derive_geometry
 from keyface.miniature.rendering.head import head_profile, pose_of, surface_of, surface_to_head
 
 BARE = {
@@ -18,7 +18,7 @@ BARE = {
 
 @pytest.fixture(scope="module")
 def faces() -> Faces:
-    return world.sample(torch.arange(5), 3, BARE).with_nuisance(blink=0.0, mouth_open=0.0)
+    return world.draw_faces(torch.arange(5), 3, BARE).with_nuisance(blink=0.0, mouth_open=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_sizes_show_one_scene(faces: Faces, rendering: renderer.Rendering, size:
     reference = interpolate(rendering.image, size=(64, 64), mode="area")
     assert (other - reference).abs().mean() < 0.02
     expected = (rendering.landmarks + 0.5) * (size / 128) - 0.5
-    torch.testing.assert_close(renderer.landmarks(faces, size), expected, atol=1e-3, rtol=0)
+    torch.testing.assert_close(renderer.locate_landmarks(faces, size), expected, atol=1e-3, rtol=0)
 
 
 def test_the_head_fills_four_fifths_of_the_height(faces: Faces) -> None:
@@ -84,7 +84,7 @@ def test_landmarks_lie_on_their_parts(faces: Faces, rendering: renderer.Renderin
 
 
 def test_surface_inverts(faces: Faces) -> None:
-    g = measure(faces.identity.values, faces.attributes.values, faces.nuisance.values)
+    g = derive_geometry(faces.identity.values, faces.attributes.values, faces.nuisance.values)
     pose, profile = pose_of(g), head_profile(g)
     x = torch.linspace(-0.4, 0.4, 9).view(1, 1, 1, 9).expand(len(faces), 1, 9, 9)
     y = torch.linspace(-0.6, 0.6, 9).view(1, 1, 9, 1).expand(len(faces), 1, 9, 9)
@@ -96,7 +96,7 @@ def test_surface_inverts(faces: Faces) -> None:
 
 
 def test_flow_of_no_motion_is_zero(faces: Faces) -> None:
-    flow, valid = renderer.flow(faces, faces, 64)
+    flow, valid = renderer.render_flow(faces, faces, 64)
     assert valid.float().mean() > 0.92
     assert flow.norm(dim=1)[valid].max() < 0.36
 
@@ -109,7 +109,7 @@ def test_flow_of_a_shift_warps_the_second_frame_onto_the_first(
         y=faces.condition("y") - 0.04,
         roll=faces.condition("roll") + 0.05,
     )
-    flow, valid = renderer.flow(faces, moved)
+    flow, valid = renderer.render_flow(faces, moved)
     second = renderer.render_images(moved)
     head = valid & (rendering.surface[:, 2] >= 5)
     error = (_warp(second, flow) - rendering.image).abs().mean(dim=1)
@@ -123,8 +123,8 @@ def test_flow_of_a_turn_carries_the_landmarks(faces: Faces) -> None:
     turned = faces.with_nuisance(
         yaw=faces.condition("yaw") * 0.5 + 0.15, pitch=faces.condition("pitch") + 0.05
     )
-    flow, valid = renderer.flow(faces, turned)
-    first, second = renderer.landmarks(faces), renderer.landmarks(turned)
+    flow, valid = renderer.render_flow(faces, turned)
+    first, second = renderer.locate_landmarks(faces), renderer.locate_landmarks(turned)
     checked = 0
     for index in range(len(faces)):
         for point in range(5):
@@ -137,10 +137,10 @@ def test_flow_of_a_turn_carries_the_landmarks(faces: Faces) -> None:
 
 
 def test_flow_leaves_out_what_changed_by_itself(faces: Faces) -> None:
-    _, valid = renderer.flow(faces, faces.with_nuisance(blink=1.0, mouth_open=1.0))
+    _, valid = renderer.render_flow(faces, faces.with_nuisance(blink=1.0, mouth_open=1.0))
     for index in range(len(faces)):
         for point in (0, 1, 3, 4):
-            x, y = renderer.landmarks(faces)[index, point].round().long().tolist()
+            x, y = renderer.locate_landmarks(faces)[index, point].round().long().tolist()
             assert not valid[index, y, x]
 
 

@@ -45,11 +45,9 @@ class DecoderOutput:
 class PatchAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """PCA of image patches as encoder, PCA plus a convolutional residual as decoder.
 
-    A small AutoencoderKL trained from scratch needs far more images than the miniature can
-    afford on a CPU (measured on a prototype: 25.5 dB after 24 k images, where the linear PCA of
-    equal size has 28.5 dB). So the encoder is the PCA itself, found in seconds, and stays fixed;
-    only the decoder learns. The interface is AutoencoderKL's: `encode(x).latent_dist`,
-    `decode(z).sample`, `config.scaling_factor`.
+    A small AutoencoderKL trained from scratch needs far more images than the miniature can afford on a CPU.
+    So the encoder is the PCA itself and stays fixed; only the decoder learns. The interface
+    is AutoencoderKL's: `encode(x).latent_dist`, `decode(z).sample`, `config.scaling_factor`.
 
     Args:
         in_channels: Image channels.

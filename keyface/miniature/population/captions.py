@@ -13,7 +13,7 @@ from torch import Tensor
 
 from keyface.celeba import ABSENT_PHRASES, PEOPLE, PHRASES
 from keyface.miniature.population.hashing import key, uniform
-from keyface.miniature.population.labels import labels
+from keyface.miniature.population.labels import true_labels
 from keyface.miniature.population.parameters import Faces
 
 _HEADS = ("a photo of", "a portrait of", "a picture of")
@@ -53,7 +53,7 @@ _CHOICES: Mapping[str, tuple[tuple[str | None, Phrases], ...]] = {
 }
 """Field → what is said of the first attribute that holds; `None` holds where no other does."""
 
-caption_fields: tuple[str, ...] = (
+CAPTION_FIELDS: tuple[str, ...] = (
     "age", "facial_hair", "hair", "bangs", "glasses", "expression", "hat", "lipstick", "makeup", "earrings",
 )  # fmt: skip
 """What a caption may speak of besides man or woman, in the order of the canonical caption."""
@@ -86,7 +86,7 @@ VOCABULARY: tuple[str, ...] = _words()
 """Every word of every caption, and further words of edit prompts; sorted."""
 
 
-def caption(faces: Faces, seed: int, mention: float = 0.9) -> list[str]:
+def draw_captions(faces: Faces, seed: int, mention: float = 0.9) -> list[str]:
     """Describe each face in a random order and choice of words.
 
     Args:
@@ -97,25 +97,25 @@ def caption(faces: Faces, seed: int, mention: float = 0.9) -> list[str]:
     """
     truth = _truth(faces)
     pose = (faces.nuisance.values[:, :3] * 1000).round().long().sum(dim=1)
-    draws = uniform(key(6, faces.identity.ids.cpu(), pose.cpu(), seed), 4 * len(caption_fields) + 8).tolist()
+    draws = uniform(key(6, faces.identity.ids.cpu(), pose.cpu(), seed), 4 * len(CAPTION_FIELDS) + 8).tolist()
     return [_write(truth, index, row, mention) for index, row in enumerate(draws)]
 
 
-def full_caption(faces: Faces) -> list[str]:
+def write_captions(faces: Faces) -> list[str]:
     """Describe each face by all fields in a fixed order and in canonical words."""
     truth = _truth(faces)
     captions = []
     for index in range(len(faces)):
         person = PEOPLE[truth["Male"][index], truth["Young"][index]][0]
-        said = [_phrases(field, truth, index)[0] for field in caption_fields if field != "age"]
+        said = [_phrases(field, truth, index)[0] for field in CAPTION_FIELDS if field != "age"]
         captions.append(", ".join((f"a photo of {person}", *said)))
     return captions
 
 
-def alternatives() -> dict[str, tuple[str, ...]]:
+def list_phrases() -> dict[str, tuple[str, ...]]:
     """List what a canonical caption says, in order: field → phrases, `person` (age and sex) first."""
     found = {"person": tuple(f"a photo of {names[0]}" for names in PEOPLE.values())}
-    for field in caption_fields:
+    for field in CAPTION_FIELDS:
         if field in _YES_NO:
             found[field] = (PHRASES[_YES_NO[field]][0], ABSENT_PHRASES[_YES_NO[field]][0])
         elif field in _CHOICES:
@@ -124,7 +124,7 @@ def alternatives() -> dict[str, tuple[str, ...]]:
 
 
 def _truth(faces: Faces) -> dict[str, list[bool]]:
-    known: dict[str, Tensor] = labels(faces)
+    known: dict[str, Tensor] = true_labels(faces)
     return {name: [bool(value) for value in values.tolist()] for name, values in known.items()}
 
 
@@ -150,7 +150,7 @@ def _write(truth: Mapping[str, list[bool]], index: int, draws: list[float], ment
     parts = [f"{head} {pick(people)}"]
     drawn = [
         (next(numbers), next(numbers) < mention, pick(_phrases(field, truth, index)))
-        for field in caption_fields
+        for field in CAPTION_FIELDS
         if field != "age"
     ]
     count = len(parts[0].split())

@@ -41,7 +41,7 @@ _EXCLUDES: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def labels(faces: Faces) -> dict[str, Tensor]:
+def true_labels(faces: Faces) -> dict[str, Tensor]:
     """Return what is true of each face: every name of `keyface.celeba.ATTRIBUTES` → (B,) bool.
 
     `Attractive` and `Blurry` are always false: the first is an annotator's opinion and the second does

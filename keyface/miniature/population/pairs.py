@@ -47,11 +47,11 @@ def counterfactual_pairs(ids: Tensor, seed: int) -> tuple[Faces, Faces]:
     Returns:
         Faces and twins, B each; a twin differs in one label of `FLIPS` and in what excludes it.
     """
-    faces = world.sample(ids, seed, RATES)
+    faces = world.draw_faces(ids, seed, RATES)
     draws = uniform(key(ids, torch.arange(len(ids)), seed, _PAIR_STREAM), 1)[:, 0]
     bounds = torch.tensor(list(FLIPS.values())).cumsum(0)
     choice = torch.bucketize(draws * bounds[-1], bounds, right=True)
-    labels = world.labels(faces)
+    labels = world.true_labels(faces)
     twins = faces.with_attributes()
     for number, name in enumerate(FLIPS):
         wanted = choice == number

@@ -12,7 +12,7 @@ Colour = Tensor
 
 
 def cover(distance: Tensor, softness: Tensor) -> Tensor:
-    """Return 1 inside, where the signed distance is below 0, falling to 0 over a ramp as wide as `softness`."""
+    """Return 1 where the signed distance is below 0 and 0 outside, over a ramp as wide as `softness`."""
     return (0.5 - distance / softness).clamp(0.0, 1.0)
 
 

@@ -53,7 +53,7 @@ class Geometry:
     hair_long: Tensor
 
 
-def measure(identity: Tensor, attributes: Tensor, nuisance: Tensor) -> Geometry:
+def derive_geometry(identity: Tensor, attributes: Tensor, nuisance: Tensor) -> Geometry:
     """Derive the drawing's measures from the three tensors of `Faces`, each (B, n)."""
     i = columns(identity, IDENTITY_NAMES)
     a = columns(attributes, ATTRIBUTE_NAMES)

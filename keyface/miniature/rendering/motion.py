@@ -80,7 +80,7 @@ def place(surface: Tensor, g: Geometry, pose: Pose) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def flow(first: Faces, second: Faces, size: int = 128) -> tuple[Tensor, Tensor]:
+def render_flow(first: Faces, second: Faces, size: int = 128) -> tuple[Tensor, Tensor]:
     """Compute the exact flow from each first face to its second: first[p] ≈ second[p + flow[p]].
 
     Args:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from keyface.miniature.population.parameters import Faces
-from keyface.miniature.rendering.geometry import measure
+from keyface.miniature.rendering.geometry import derive_geometry
 from keyface.miniature.rendering.head import (
     head_profile,
     head_to_image,
@@ -22,10 +22,10 @@ from keyface.miniature.rendering.head import (
     surface_to_head,
     unwarp_nose,
 )
-from keyface.miniature.rendering.motion import flow, surface_map
+from keyface.miniature.rendering.motion import render_flow, surface_map
 from keyface.miniature.rendering.scene import paint
 
-__all__ = ["Rendering", "flow", "landmarks", "render", "render_images"]
+__all__ = ["Rendering", "locate_landmarks", "render", "render_flow", "render_images"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def render(faces: Faces, size: int = 128) -> Rendering:
     return Rendering(
         image=_to_range(scene.canvas.picture),
         mask=scene.canvas.classes[:, 0],
-        landmarks=landmarks(faces, size),
+        landmarks=locate_landmarks(faces, size),
         surface=surface_map(scene, size),
     )
 
@@ -73,9 +73,9 @@ def render_images(faces: Faces, size: int = 128, compiled: bool = False) -> Tens
 
 
 @torch.no_grad()
-def landmarks(faces: Faces, size: int = 128) -> Tensor:
+def locate_landmarks(faces: Faces, size: int = 128) -> Tensor:
     """Return the five landmarks without rendering, (B, 5, 2) in pixels, as in `Rendering`."""
-    g = measure(faces.identity.values, faces.attributes.values, faces.nuisance.values)
+    g = derive_geometry(faces.identity.values, faces.attributes.values, faces.nuisance.values)
     pose = pose_of(g)
     zero = torch.zeros_like(g.width)
     corner = g.mouth_y - 0.55 * g.mouth_curve

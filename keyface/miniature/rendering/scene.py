@@ -10,7 +10,7 @@ from torch import Tensor
 from keyface.miniature.rendering import accessories, body, features, marks, shading
 from keyface.miniature.rendering.canvas import Canvas, cover, ramp, rgb
 from keyface.miniature.rendering.features import Sheet
-from keyface.miniature.rendering.geometry import Geometry, measure
+from keyface.miniature.rendering.geometry import Geometry, derive_geometry
 from keyface.miniature.rendering.hair import Hair, grow_hair, hair_colour
 from keyface.miniature.rendering.head import (
     Pose,
@@ -52,7 +52,7 @@ def paint(identity: Tensor, attributes: Tensor, nuisance: Tensor, size: int, tru
         size: Rows and columns of the picture.
         truth: Whether to keep the label map and the layers.
     """
-    g = measure(identity, attributes, nuisance)
+    g = derive_geometry(identity, attributes, nuisance)
     pose = pose_of(g)
     image_x, image_y = pixel_grid(size, identity.device)
     x, y = image_to_head(image_x, image_y, pose)
