@@ -73,7 +73,7 @@ def paint_ear(canvas: Canvas, ear: Ear, x: Tensor, y: Tensor, alpha_of: Tensor, 
 
 
 def body_frame(g: Geometry, pose: Pose, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Map image [-1, 1] → head units for shoulders, which follow the head's place and size but not its turns."""
+    """Map image [-1, 1] → head units for shoulders, which follow the head's place and size, not its turns."""
     return x * pose.zoom - 0.9 * pose.x, y * pose.zoom - 0.9 * pose.y
 
 
