@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from keyface.faces.recognition import CropRecognizer
 from keyface.faces.squares import crop_squares, detector_squares
 
 SIZE = 224
@@ -18,7 +18,7 @@ _WIDTHS = (64, 128, 256, 512, 512)
 _HIDDEN = 4096
 
 
-class VGGFace(nn.Module):
+class VGGFace(CropRecognizer):
     """VGG-16 behind keyface's `Recognizer` protocol, up to the last layer before the names; frozen.
 
     Args:
@@ -26,6 +26,7 @@ class VGGFace(nn.Module):
         hidden: Numbers a face, and of the layer before.
     """
 
+    name = "VGG-Face"
     mean: Tensor
 
     def __init__(self, widths: tuple[int, ...] = _WIDTHS, hidden: int = _HIDDEN) -> None:
@@ -73,25 +74,14 @@ class VGGFace(nn.Module):
             layer.bias.copy_(bias)
         return network
 
-    def forward(self, images: Tensor, landmarks: Tensor | None) -> Tensor:
-        """Embed faces as unit vectors.
+    def crop(self, images: Tensor, landmarks: Tensor) -> Tensor:
+        """Cut faces out as the training's detector did, (B, 3, 224, 224)."""
+        return crop_squares(images, detector_squares(landmarks), SIZE)
 
-        Args:
-            images: (B, 3, H, W) RGB in [-1, 1], whole frames.
-            landmarks: (B, 5, 2) pixels (x, y) in the frames.
-
-        Returns:
-            (B, 4096), each of length 1.
-
-        Raises:
-            ValueError: There are no landmarks, or none that make a face.
-        """
-        if landmarks is None:
-            raise ValueError("VGG-Face needs five landmarks for each face; detect them first")
-        faces = crop_squares(images, detector_squares(landmarks), SIZE)
-        with torch.autocast(faces.device.type, enabled=False):
-            features = self.layers((faces + 1) * 127.5 - self.mean).flatten(1)
-        return F.normalize(features, dim=-1)
+    def embed(self, faces: Tensor) -> Tensor:
+        """Embed crops as (B, 4096)."""
+        embedding: Tensor = self.layers((faces + 1) * 127.5 - self.mean).flatten(1)
+        return embedding
 
 
 def _keras_convolutions(path: Path) -> list[tuple[str, Tensor, Tensor]]:

@@ -11,6 +11,7 @@ from keyface.faces.alignment import check_landmarks
 from keyface.faces.face_api.layers import ConvSame, normalize
 from keyface.faces.face_api.mean import MEAN_DESCRIPTOR
 from keyface.faces.face_api.weights import FaceApiNetwork
+from keyface.faces.recognition import CropRecognizer
 from keyface.faces.squares import crop_squares
 
 SIZE = 150
@@ -88,7 +89,7 @@ class DescriptorNetwork(FaceApiNetwork):
         return result
 
 
-class FaceApiRecognizer(nn.Module):
+class FaceApiRecognizer(CropRecognizer):
     """The identity network behind keyface's `Recognizer` protocol, differentiable up to the images.
 
     All descriptors share a large common part, so that the cosine of raw ones says little. The unit vectors
@@ -98,6 +99,7 @@ class FaceApiRecognizer(nn.Module):
         network: The descriptor network, trained.
     """
 
+    name = "face-api's identity network"
     mean: Tensor
 
     def __init__(self, network: DescriptorNetwork) -> None:
@@ -110,31 +112,14 @@ class FaceApiRecognizer(nn.Module):
         """Read the descriptor network from the folder of face-api's files, see `FaceApiNetwork.load`."""
         return cls(DescriptorNetwork.load(folder))
 
-    def describe(self, images: Tensor, landmarks: Tensor) -> Tensor:
-        """Return raw descriptors (B, 128), to be compared by Euclidean distance, see `SAME_PERSON`."""
-        squares = face_squares(landmarks)
-        with torch.autocast(images.device.type, enabled=False):
-            descriptors: Tensor = self.network(crop_squares(images, squares, SIZE))
-        return descriptors
+    def crop(self, images: Tensor, landmarks: Tensor) -> Tensor:
+        """Cut faces out as the network's training did, (B, 3, 150, 150)."""
+        return crop_squares(images, face_squares(landmarks), SIZE)
 
-    def forward(self, images: Tensor, landmarks: Tensor | None) -> Tensor:
-        """Embed faces as unit vectors.
-
-        Args:
-            images: (B, 3, H, W) RGB in [-1, 1], whole frames.
-            landmarks: (B, 5, 2) pixels (x, y) in the frames.
-
-        Returns:
-            (B, 128), each of length 1.
-
-        Raises:
-            ValueError: There are no landmarks, or none that make a face.
-        """
-        if landmarks is None:
-            raise ValueError(
-                "face-api's identity network needs five landmarks for each face; detect them first"
-            )
-        return F.normalize(self.describe(images, landmarks) - self.mean, dim=-1)
+    def embed(self, faces: Tensor) -> Tensor:
+        """Embed crops as descriptors (B, 128) without the mean of all faces."""
+        embedding: Tensor = self.network(faces) - self.mean
+        return embedding
 
 
 def face_squares(landmarks: Tensor) -> Tensor:
