@@ -134,7 +134,7 @@ def _finder(folder: Path) -> FaceApi:
     return FaceApi.load(folder)
 
 
-def in_worker() -> None:
+def set_up_worker() -> None:
     """Set up a worker process: the processes share the cores already."""
     torch.set_num_threads(1)
 

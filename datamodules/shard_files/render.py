@@ -24,7 +24,7 @@ LEVELS = 8
 
 
 @dataclass(frozen=True)
-class Rendered:
+class RenderSettings:
     """What decides every byte of the shards; equal settings give equal files.
 
     Attributes:
@@ -69,7 +69,7 @@ class Rendered:
 
 def render_shards(
     folder: Path,
-    settings: Rendered,
+    settings: RenderSettings,
     backbone: Callable[[], Backbone] | None = None,
     progress: Callable[[int], object] = lambda samples: None,
 ) -> ShardIndex:
@@ -105,7 +105,7 @@ def _counted(samples: Iterator[Sample], progress: Callable[[int], object]) -> It
         progress(1)
 
 
-def _faces(identities: range, settings: Rendered, base: Backbone | None) -> Iterator[Sample]:
+def _faces(identities: range, settings: RenderSettings, base: Backbone | None) -> Iterator[Sample]:
     for start in range(identities.start, identities.stop, BATCH):
         ids = torch.arange(start, min(start + BATCH, identities.stop))
         faces = world.draw_faces(ids, settings.seed, settings.rates)

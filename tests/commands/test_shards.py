@@ -80,7 +80,7 @@ def test_wrong_settings_write_nothing(tmp_path: Path, changes: dict, said: str) 
 
 
 def test_latents_are_the_frozen_models_inversion(tmp_path: Path, tiny_backbone) -> None:
-    settings = shard_render.Rendered(count=3, size=32, latents=10)
+    settings = shard_render.RenderSettings(count=3, size=32, latents=10)
     shard_render.render_shards(tmp_path, settings, lambda: tiny_backbone)
     data = ShardsDataModule(tmp_path, batch_size=3, val_fraction=0.999, with_latents=True)
     data.setup()

@@ -13,9 +13,9 @@ from keyface.celeba import CELEBA_ATTRIBUTES, REGIONS
 from keyface.cli.main import main
 from keyface.datamodules.celeba import shards as celeba_shards
 from keyface.datamodules.celeba.convert import caption_of, read_picture
-from keyface.datamodules.celeba.files import Layout, read_attributes, read_identities
+from keyface.datamodules.celeba.layout import Layout, read_attributes, read_identities
 from keyface.datamodules.celeba.masks import read_mask
-from keyface.datamodules.celeba.shards import CelebaHq, write_celeba_hq
+from keyface.datamodules.celeba.writing import CelebaHq, write_celeba_hq
 from keyface.datamodules.shard_files.index import ShardError, ShardIndex
 from keyface.datamodules.shards import ShardsDataModule
 

@@ -204,7 +204,7 @@ def _key(name: str) -> str:
     return name.strip().partition(".")[0]
 
 
-def complete(keys: list[str], found: Mapping[str, object], what: str) -> None:
+def require_all(keys: list[str], found: Mapping[str, object], what: str) -> None:
     """Refuse a list that lacks pictures.
 
     Raises:
