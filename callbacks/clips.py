@@ -6,10 +6,10 @@ from fractions import Fraction
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from keyface.editing.settings import Prompts
+from keyface.pictures import largest_square, resize_square
 from keyface.plugins import Category, compose
 from keyface.video import VideoReader
 
@@ -76,14 +76,9 @@ def video_examples(
 
 
 def square(frames: Tensor, size: int) -> Tensor:
-    """The largest centred square of frames (T, 3, H, W), scaled to (T, 3, size, size)."""
-    height, width = frames.shape[-2:]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    cut = frames[..., top : top + side, left : left + side]
-    if side == size:
-        return cut
-    return F.interpolate(cut, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
+    """Cut out the largest square in the middle of frames (T, 3, H, W), resized to (T, 3, size, size)."""
+    left, top, side = largest_square(0, 0, frames.shape[-1], frames.shape[-2])
+    return resize_square(frames[..., top : top + side, left : left + side], size)
 
 
 def _miniature_caption(clip: Tensor) -> str:
