@@ -6,10 +6,10 @@ from fractions import Fraction
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from keyface.editing.settings import Prompts
+from keyface.pictures import largest_square, resize_square
 from keyface.plugins import Category, compose
 from keyface.video import VideoReader
 
@@ -39,11 +39,11 @@ def miniature_examples(
     categories: Sequence[Category], clips: int, frames: int, size: int, seed: int
 ) -> list[Example]:
     """Clips of held-out identities, `clips` for each category, each of somebody it applies to."""
-    from keyface.miniature.trials import FPS, trials
+    from keyface.miniature.trials import FPS, render_trials
 
     return [
         Example(trial.name, trial.frames, trial.prompts, FPS, trial.flow, trial.valid)
-        for trial in trials(categories, clips * len(categories), frames, size, seed)
+        for trial in render_trials(categories, clips * len(categories), frames, size, seed)
     ]
 
 
@@ -76,14 +76,9 @@ def video_examples(
 
 
 def square(frames: Tensor, size: int) -> Tensor:
-    """The largest centred square of frames (T, 3, H, W), scaled to (T, 3, size, size)."""
-    height, width = frames.shape[-2:]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    cut = frames[..., top : top + side, left : left + side]
-    if side == size:
-        return cut
-    return F.interpolate(cut, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
+    """Cut out the largest square in the middle of frames (T, 3, H, W), resized to (T, 3, size, size)."""
+    left, top, side = largest_square(0, 0, frames.shape[-1], frames.shape[-2])
+    return resize_square(frames[..., top : top + side, left : left + side], size)
 
 
 def _miniature_caption(clip: Tensor) -> str:

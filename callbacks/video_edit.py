@@ -21,7 +21,7 @@ from keyface.losses import ImageTextEncoder
 from keyface.metrics.direction import direction_similarity
 from keyface.metrics.identity import cosine_distance, embed_clip
 from keyface.metrics.temporal import temporal_loss
-from keyface.pictures import before_after, save_png
+from keyface.pictures import draw_before_after, save_png
 from keyface.plugins import edits as registry
 from keyface.video import write_clip
 
@@ -246,7 +246,7 @@ class VideoEditCallback(Callback):
             write_clip(path, both, result.example.fps)
             videos[f"{result.example.name}: {result.example.prompts.target}"] = path
         shown = [(result.example.name, result.example.frames, result.edited) for result in results]
-        picture = save_png(before_after(shown), folder / "sheet.png")
+        picture = save_png(draw_before_after(shown), folder / "sheet.png")
         log_videos(trainer, "edits/videos", videos)
         log_image(trainer, "edits/sheet", picture, f"step {trainer.global_step}")
         self._table.add(

@@ -37,7 +37,7 @@ class AnnotationDataModule(LightningDataModule):
 
     Args:
         shards: The folder.
-        what: ``captions`` or ``latents``.
+        what: `captions` or `latents`.
         batch_size: Images a batch, on each device.
         workers: Data loading processes; 0 loads in the process that predicts.
         overwrite: Make anew what samples already have. New captions drop the latents, which were inverted
@@ -132,7 +132,7 @@ class AnnotationDataModule(LightningDataModule):
         """Keep one batch's results on the disk.
 
         Args:
-            prediction: ``key`` and ``caption``; or ``key``, ``latent``, ``inverted`` and ``timesteps``.
+            prediction: `key` and `caption`; or `key`, `latent`, `inverted` and `timesteps`.
 
         Raises:
             SampleError: A result cannot be used.

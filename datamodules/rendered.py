@@ -21,6 +21,7 @@ from keyface.miniature.population import captions, world
 from keyface.miniature.population.pairs import FLIPS, RATES, counterfactual_pairs
 from keyface.miniature.population.parameters import Faces
 from keyface.miniature.rendering import renderer
+from keyface.pictures import from_uint8, to_uint8
 
 Batch = dict[str, Any]
 
@@ -30,18 +31,18 @@ HELD_OUT_PICTURES = 4
 class RenderedDataModule(LightningDataModule):
     """Faces rendered once, each with a counterfactual twin that differs in one attribute.
 
-    A batch holds ``batch_size`` faces; with ``pairs`` each is followed by its twin, so that row
-    ``i`` and row ``i + batch_size`` show the same face with and without one attribute. Pairs give
+    A batch holds `batch_size` faces; with `pairs` each is followed by its twin, so that row
+    `i` and row `i + batch_size` show the same face with and without one attribute. Pairs give
     the diffusion model the same noise twice with only the caption's phrase to tell them apart, and
     the CLIP pair its hard negatives.
 
     Args:
-        identities: Number of training identities, ids ``0 … identities - 1``.
+        identities: Number of training identities, ids `0 … identities - 1`.
         per_identity: Pictures of each, in different pose, light and attributes.
         size: Side in pixels.
         batch_size: Faces a batch, before twins.
         pairs: Deliver twins.
-        held_out: Number of validation identities (ids from ``world.HELD_OUT`` on), four pictures
+        held_out: Number of validation identities (ids from `world.HELD_OUT` on), four pictures
             of each.
         steps: Batches an epoch.
         mention: Probability that a caption mentions an attribute.
@@ -49,7 +50,7 @@ class RenderedDataModule(LightningDataModule):
             a twin differs in several, the largest counts.
         seed: Decides pictures, captions and their order.
         cache: Folder of rendered files, a few GB; reused when its settings are the same.
-        compiled: Render with ``torch.compile``.
+        compiled: Render with `torch.compile`.
     """
 
     def __init__(
@@ -76,17 +77,17 @@ class RenderedDataModule(LightningDataModule):
         self.cache = Path(cache).expanduser()
 
     def prepare_data(self) -> None:
-        """Renders what the cache lacks; called by Lightning on one process a node."""
+        """Render what the cache lacks; called by Lightning on one process a node."""
         self._folder("train", compiled=self.compiled)
         self._folder("val", compiled=self.compiled)
 
     def setup(self, stage: str) -> None:
-        """Opens the cached files."""
+        """Open the cached files."""
         self.train_set = RenderedSet(self._faces("train"), self._folder("train"))
         self.val_set = RenderedSet(self._faces("val"), self._folder("val"))
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Returns random batches; a resumed run goes on with the batch it would have seen."""
+        """Return random batches; a resumed run goes on with the batch it would have seen."""
         start = self.trainer.global_step if self.trainer is not None else 0
         weights = self.train_set.weights(self.emphasis) if self.emphasis else None
         batches = _Batches(
@@ -95,7 +96,7 @@ class RenderedDataModule(LightningDataModule):
         return DataLoader(batches, batch_size=None)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """Returns the held-out faces in order, the same at every call."""
+        """Return the held-out faces in order, the same at every call."""
         return DataLoader(_Ordered(self.val_set, self.batch_size, self.pairs), batch_size=None)
 
     def _faces(self, split: str) -> tuple[Faces, Faces]:
@@ -106,7 +107,7 @@ class RenderedDataModule(LightningDataModule):
         return counterfactual_pairs(ids, self.seed)
 
     def _folder(self, split: str, compiled: bool = False) -> Path:
-        """Returns the split's folder, rendering it first where it is missing."""
+        """Return the split's folder, rendering it first where it is missing."""
         settings = {
             "split": split,
             "identities": self.identities if split == "train" else self.held_out,
@@ -133,21 +134,21 @@ class RenderedSet:
 
     Args:
         faces: Faces and their twins, N each.
-        folder: Holds ``images.npy`` (2, N, 3, S, S) uint8 and ``landmarks.npy`` (2, N, 5, 2).
+        folder: Holds `images.npy` (2, N, 3, S, S) uint8 and `landmarks.npy` (2, N, 5, 2).
     """
 
     def __init__(self, faces: tuple[Faces, Faces], folder: Path) -> None:
         self.faces = faces
         self.images = np.load(folder / "images.npy", mmap_mode="r")
         self.landmarks = np.load(folder / "landmarks.npy", mmap_mode="r")
-        self.labels = tuple(world.labels(side) for side in faces)
+        self.labels = tuple(world.true_labels(side) for side in faces)
 
     def __len__(self) -> int:
-        """The number of pairs."""
+        """Return the number of pairs."""
         return len(self.faces[0])
 
     def weights(self, emphasis: Mapping[str, float]) -> Tensor:
-        """How often each pair is drawn, relatively, (N,); see `RenderedDataModule`.
+        """Return how often each pair is drawn, relatively, (N,); see `RenderedDataModule`.
 
         Raises:
             ValueError: A label is unknown, or a weight is not above 0.
@@ -161,7 +162,7 @@ class RenderedSet:
         return found
 
     def batch(self, index: Tensor, pairs: bool, caption_seed: int, mention: float = 1.0) -> Batch:
-        """Collects one batch.
+        """Collect one batch.
 
         Args:
             index: (B,) positions.
@@ -170,18 +171,18 @@ class RenderedSet:
             mention: Probability that an attribute is mentioned.
 
         Returns:
-            ``image`` (B or 2B, 3, S, S) in [-1, 1], ``landmarks`` (…, 5, 2), ``identity`` (…,),
-            ``traits`` (…, n) the true identity parameters, ``labels`` {name: (…,) bool},
-            ``caption`` list of strings.
+            `image` (B or 2B, 3, S, S) in [-1, 1], `landmarks` (…, 5, 2), `identity` (…,),
+            `traits` (…, n) the true identity parameters, `labels` {name: (…,) bool},
+            `caption` list of strings.
         """
         sides = (0, 1) if pairs else (0,)
         order = index.numpy()
         images = torch.cat([torch.from_numpy(self.images[side][order]) for side in sides])
         faces = Faces.cat([self.faces[side][index] for side in sides])
         # The same seed words both sides of a pair alike, so that only the edited phrase differs.
-        texts = [captions.caption(self.faces[side][index], caption_seed, mention) for side in sides]
+        texts = [captions.draw_captions(self.faces[side][index], caption_seed, mention) for side in sides]
         return {
-            "image": images.float().div_(127.5).sub_(1.0),
+            "image": from_uint8(images),
             "landmarks": torch.cat([torch.from_numpy(self.landmarks[side][order]) for side in sides]),
             "identity": faces.identity.ids,
             "traits": faces.identity.values,
@@ -244,8 +245,8 @@ def _render(faces: tuple[Faces, Faces], size: int, folder: Path, compiled: bool,
                 part = faces[side][start : start + chunk]
                 stop = start + len(part)
                 pictures = renderer.render_images(part, size, compiled=compiled)
-                images[side, start:stop] = pictures.add(1.0).mul(127.5).round().clamp(0, 255).byte().numpy()
-                landmarks[side, start:stop] = renderer.landmarks(part, size).numpy()
+                images[side, start:stop] = to_uint8(pictures).numpy()
+                landmarks[side, start:stop] = renderer.locate_landmarks(part, size).numpy()
                 bar.update(len(part))
     images.flush()
     landmarks.flush()

@@ -16,7 +16,7 @@ from keyface.plugins import edits
 
 
 class ShardsDataModule(LightningDataModule):
-    """Batches from a folder of WebDataset shards with their ``index.json``.
+    """Batches from a folder of WebDataset shards with their `index.json`.
 
     Identities, not images, are split into training and validation. Training streams are endless, seeded
     and different for every rank and worker; an epoch is as many batches as training samples make on
@@ -25,7 +25,7 @@ class ShardsDataModule(LightningDataModule):
     numbers of workers and ranks are the same.
 
     Args:
-        shards: The folder, as ``keyface shards render`` writes it.
+        shards: The folder, as `keyface shards render` writes it.
         batch_size: Images a batch, on each device.
         val_fraction: Share of the identities for validation, in [0, 1).
         workers: Data loading processes; 0 loads in the training process.
@@ -104,14 +104,14 @@ class ShardsDataModule(LightningDataModule):
         return ResumableLoader(stream, self.workers)
 
     def val_dataloader(self) -> NonEmptyLoader | list[Any]:
-        """Return every validation sample once, or nothing if ``val_fraction`` is 0."""
+        """Return every validation sample once, or nothing if `val_fraction` is 0."""
         if self.val_fraction == 0.0:
             return []
         chosen = Selection(self.val_fraction, self.seed, validation=True, categories=self.categories)
         return NonEmptyLoader(EvaluationStream(self.source, chosen), self.workers)
 
     def test_dataloader(self) -> NonEmptyLoader | list[Any]:
-        """Return the same as ``val_dataloader``."""
+        """Return the same as `val_dataloader`."""
         return self.val_dataloader()
 
     @property

@@ -12,9 +12,9 @@ SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
 
 
 class VideosDataModule(LightningDataModule):
-    """Gives videos one by one to ``lightning predict``; each rank takes its share.
+    """Gives videos one by one to `lightning predict`; each rank takes its share.
 
-    A batch is ``{"path": Path, "video": VideoReader}``; the reader gives the frames in chunks, so a long clip
+    A batch is `{"path": Path, "video": VideoReader}`; the reader gives the frames in chunks, so a long clip
     is never in memory as a whole.
 
     Args:

@@ -1,10 +1,11 @@
-"""Contact sheets: labelled rows of frames in one picture, the way edits are looked at."""
+"""Pictures: 8-bit pixels, squares, and contact sheets of labelled rows of frames."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -14,14 +15,42 @@ _BACKGROUND = (255, 255, 255)
 _INK = (40, 40, 40)
 
 
+def to_uint8(images: Tensor) -> Tensor:
+    """Turn images in [-1, 1] into the nearest uint8 values, on the CPU.
+
+    Args:
+        images: Any shape; values outside [-1, 1] are clamped. Images that are uint8 already pass.
+    """
+    if images.dtype == torch.uint8:
+        return images.cpu()
+    return images.detach().float().add(1).mul(127.5).round().clamp(0, 255).to("cpu", torch.uint8)
+
+
+def from_uint8(pixels: Tensor) -> Tensor:
+    """Turn uint8 pixels of any shape into float32 in [-1, 1]."""
+    return pixels.float().div_(127.5).sub_(1.0)
+
+
 def to_image(frame: Tensor) -> Image.Image:
-    """A frame (3, H, W) in [-1, 1] as an 8-bit picture; values outside are clamped."""
-    values = ((frame.detach().float().cpu().clamp(-1, 1) + 1.0) * 127.5).round().to(torch.uint8)
-    return Image.fromarray(np.ascontiguousarray(values.permute(1, 2, 0).numpy()))
+    """Turn a frame (3, H, W) in [-1, 1] into an 8-bit picture; values outside are clamped."""
+    return Image.fromarray(np.ascontiguousarray(to_uint8(frame).permute(1, 2, 0).numpy()))
+
+
+def largest_square(left: int, top: int, right: int, bottom: int) -> tuple[int, int, int]:
+    """Return left edge, top edge and side, in pixels, of the largest square in the middle of a rectangle."""
+    side = min(right - left, bottom - top)
+    return left + (right - left - side) // 2, top + (bottom - top - side) // 2, side
+
+
+def resize_square(images: Tensor, size: int) -> Tensor:
+    """Resize square images (n, 3, s, s) in [-1, 1] to (n, 3, size, size), bicubic and anti-aliased."""
+    if images.shape[-1] == size:
+        return images
+    return F.interpolate(images, (size, size), mode="bicubic", antialias=True).clamp(-1, 1)
 
 
 def spread(count: int, columns: int) -> list[int]:
-    """At most `columns` indices spread evenly over `count` frames, first and last among them."""
+    """Spread at most `columns` indices evenly over `count` frames, first and last among them."""
     if columns >= count:
         return list(range(count))
     if columns == 1:
@@ -29,8 +58,8 @@ def spread(count: int, columns: int) -> list[int]:
     return [round(index * (count - 1) / (columns - 1)) for index in range(columns)]
 
 
-def sheet(rows: Sequence[tuple[str, Tensor]], gap: int = 4) -> Image.Image:
-    """One row of frames a label.
+def draw_sheet(rows: Sequence[tuple[str, Tensor]], gap: int = 4) -> Image.Image:
+    """Draw one row of frames a label.
 
     Args:
         rows: Label and frames (n, 3, H, W) in [-1, 1]; rows may differ in number and size of frames.
@@ -59,8 +88,8 @@ def sheet(rows: Sequence[tuple[str, Tensor]], gap: int = 4) -> Image.Image:
     return picture
 
 
-def before_after(clips: Sequence[tuple[str, Tensor, Tensor]], columns: int = 6) -> Image.Image:
-    """A sheet with two rows a clip, the source above the edit.
+def draw_before_after(clips: Sequence[tuple[str, Tensor, Tensor]], columns: int = 6) -> Image.Image:
+    """Draw a sheet with two rows a clip, the source above the edit.
 
     Args:
         clips: Name of the edit, source frames and edited frames, both (T, 3, H, W) in [-1, 1].
@@ -70,7 +99,7 @@ def before_after(clips: Sequence[tuple[str, Tensor, Tensor]], columns: int = 6) 
     for name, source, edited in clips:
         shown = spread(len(source), columns)
         rows += [("source", source[shown]), (name, edited[shown])]
-    return sheet(rows)
+    return draw_sheet(rows)
 
 
 def save_png(picture: Image.Image, path: Path) -> Path:

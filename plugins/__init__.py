@@ -1,6 +1,6 @@
 """Edit categories and their registry.
 
-A category is data (``Category``), the registry finds it by name (``edits``), and ``compose`` writes the
+A category is data (`Category`), the registry finds it by name (`edits`), and `compose` writes the
 source and the target prompt of one or several of them.
 """
 

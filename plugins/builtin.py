@@ -6,6 +6,7 @@ either kind is edited in place.
 
 from dataclasses import replace
 
+from keyface.celeba import ABSENT_PHRASES, PHRASES
 from keyface.plugins.category import Category
 
 _EYES = ("l_eye", "r_eye", "l_brow", "r_brow")
@@ -18,9 +19,7 @@ _LINES_GUIDANCE = 1.35
 """For lines that are drawn onto a face that stays."""
 
 _RESHAPED_INJECTION = 0.6
-"""24 of the miniature's people got glasses with ε1's keys and values for .6 of the steps: success 1.00,
-distance .27, the eyes kept; with queries and keys .96, .29. Of 8 people each .88 became bald (.38), .88 lost
-their beards (.38), .62 got bangs (.25) and all lost them (.38)."""
+"""Fraction of the steps in which ε1's keys and values are injected; figures in docs/results.md."""
 
 _EXPRESSIONS = ("smile", "no-smile", "surprise", "anger", "sadness")
 _HAIR = ("black-hair", "brown-hair", "blond-hair", "gray-hair", "bald")
@@ -32,15 +31,15 @@ def _others(group: tuple[str, ...], name: str) -> tuple[str, ...]:
 
 
 def _reshaping(*categories: Category) -> tuple[Category, ...]:
-    """The same categories as edits that change shapes."""
+    """Return the same categories as edits that change shapes."""
     return tuple(replace(each, injection=_RESHAPED_INJECTION, reshapes=True) for each in categories)
 
 
-_SMILING = ("smiling", "happy", "with a smile", "a smile", "laughing")
-_SURPRISED = ("surprised", "looking surprised", "with a surprised expression")
-_ANGRY = ("angry", "looking angry", "frowning", "with an angry expression")
-_SAD = ("sad", "looking sad", "with a sad expression")
-_CALM = ("not smiling", "with a neutral expression", "with a serious expression")
+_SMILING = (*PHRASES["Smiling"], "a smile", "laughing")
+_SURPRISED = (*PHRASES["Surprised"], "with a surprised expression")
+_ANGRY = (*PHRASES["Angry"], "frowning", "with an angry expression")
+_SAD = (*PHRASES["Sad"], "with a sad expression")
+_CALM = (*ABSENT_PHRASES["Smiling"], "with a serious expression")
 
 AGE = (
     Category(
@@ -142,20 +141,20 @@ EXPRESSION = (
 )
 
 _COLOURS = {
-    "black-hair": ("Black_Hair", ("black hair", "with black hair", "dark hair")),
-    "brown-hair": ("Brown_Hair", ("brown hair", "with brown hair", "brunette hair")),
+    "black-hair": ("Black_Hair", (*PHRASES["Black_Hair"], "dark hair")),
+    "brown-hair": ("Brown_Hair", (*PHRASES["Brown_Hair"], "brunette hair")),
     "blond-hair": ("Blond_Hair", ("blond hair", "with blond hair", "blonde hair")),
     "gray-hair": ("Gray_Hair", ("gray hair", "with gray hair", "grey hair", "white hair")),
 }
 _OTHER_HAIR = ("red hair", "with red hair", "auburn hair", "ginger hair")
-_BALD = ("bald", "with no hair", "a bald head", "no hair")
+_BALD = (*PHRASES["Bald"], "a bald head", "no hair")
 _HAIR_STRENGTH = 1.15
 _HAIR_GUIDANCE = 0.72
-"""Stronger and less guided than usual, the hair of 24 people of the miniature comes nearer to the rendered
-edit: blond .028 of the range instead of .031, gray .030 instead of .036. More guidance makes it gaudy."""
+"""Hair comes nearer to the rendered edit when it is edited stronger and guided less than usual; more guidance
+makes it gaudy. Figures in docs/results.md."""
 
-_BANGS = ("with bangs", "bangs", "a fringe")
-_NO_BANGS = ("no bangs", "without bangs")
+_BANGS = (*PHRASES["Bangs"], "a fringe")
+_NO_BANGS = ABSENT_PHRASES["Bangs"]
 
 
 def _hair_colour(name: str) -> Category:
@@ -215,12 +214,12 @@ HAIR = (
     ),
 )
 
-_NO_GLASSES = ("without glasses", "no glasses", "not wearing glasses")
+_NO_GLASSES = (*ABSENT_PHRASES["Eyeglasses"], "not wearing glasses")
 _GLASSES = ("wearing glasses", "with glasses", "wearing eyeglasses", "glasses", "eyeglasses", "spectacles")
-_SUNGLASSES = ("wearing sunglasses", "with sunglasses", "sunglasses")
+_SUNGLASSES = (*PHRASES["Sunglasses"], "sunglasses")
 _GLASSES_REGIONS = ("eye_g", *_EYES, "nose", "skin")
 _GLASSES_GUIDANCE = 0.86
-"""Of 24 of the miniature's people all had glasses so, at distance .27; at 1.14, injected to the end, .33."""
+"""Glasses come easily; less guidance keeps the face nearer to the person. Figures in docs/results.md."""
 
 GLASSES = _reshaping(
     Category(
@@ -255,14 +254,14 @@ GLASSES = _reshaping(
     ),
 )
 
-_NO_BEARD = ("no beard", "without a beard", "clean shaven", "clean-shaven")
-_FULL_BEARD = ("with a full beard", "with a beard", "a full beard", "a beard", "beard")
-_GOATEE = ("with a goatee", "a goatee", "goatee")
-_MOUSTACHE = ("with a moustache", "with a mustache", "a moustache", "a mustache", "moustache", "mustache")
-_STUBBLE = ("with stubble", "stubble", "unshaven")
+_NO_BEARD = (*PHRASES["No_Beard"], "clean-shaven")
+_FULL_BEARD = (*PHRASES["Beard"][:3], "a beard", "beard")
+_GOATEE = (*PHRASES["Goatee"], "goatee")
+_MOUSTACHE = (*PHRASES["Mustache"], "a mustache", "moustache", "mustache")
+_STUBBLE = (*PHRASES["5_o_Clock_Shadow"], "stubble")
 _BEARD_REGIONS = ("skin", *_MOUTH, "neck")
 _GROWN_GUIDANCE = 1.14
-"""Of 24 of the miniature's people .92 had beards so, .88 at 1."""
+"""Beards need a little more guidance than usual to grow. Figures in docs/results.md."""
 
 FACIAL_HAIR = _reshaping(
     Category(
@@ -313,7 +312,7 @@ FACIAL_HAIR = _reshaping(
 def _pair(
     name: str, attribute: str, on: tuple[str, ...], off: tuple[str, ...], regions: tuple[str, ...]
 ) -> tuple[Category, Category]:
-    """The edit that puts something on and the one that takes it off; their first two phrases are written."""
+    """Return the edit that puts something on and the one that takes it off."""
     without = f"no-{name}"
     return (
         Category(name, on[:2], off[0], attribute, True, replaces=off, regions=regions, conflicts=(without,)),
@@ -326,30 +325,30 @@ WORN = (
         *_pair(
             "hat",
             "Wearing_Hat",
-            on=("wearing a hat", "with a hat", "a hat", "hat", "wearing a cap"),
-            off=("without a hat", "no hat"),
+            on=(*PHRASES["Wearing_Hat"], "a hat", "hat", "wearing a cap"),
+            off=ABSENT_PHRASES["Wearing_Hat"],
             regions=("hat", "hair", "background", "skin"),
         ),
     ),
     *_pair(
         "lipstick",
         "Wearing_Lipstick",
-        on=("wearing lipstick", "with lipstick", "lipstick", "red lipstick"),
-        off=("no lipstick", "without lipstick"),
+        on=(*PHRASES["Wearing_Lipstick"], "lipstick", "red lipstick"),
+        off=ABSENT_PHRASES["Wearing_Lipstick"],
         regions=("u_lip", "l_lip", "mouth"),
     ),
     *_pair(
         "makeup",
         "Heavy_Makeup",
-        on=("heavy makeup", "with heavy makeup", "wearing makeup", "with makeup", "makeup", "make-up"),
-        off=("no makeup", "without makeup"),
+        on=(*PHRASES["Heavy_Makeup"], "wearing makeup", "with makeup", "makeup", "make-up"),
+        off=ABSENT_PHRASES["Heavy_Makeup"],
         regions=_FACE,
     ),
     *_pair(
         "earrings",
         "Wearing_Earrings",
-        on=("wearing earrings", "with earrings", "earrings"),
-        off=("no earrings", "without earrings"),
+        on=(*PHRASES["Wearing_Earrings"], "earrings"),
+        off=ABSENT_PHRASES["Wearing_Earrings"],
         regions=("ear_r", "l_ear", "r_ear", "neck", "hair"),
     ),
 )

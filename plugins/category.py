@@ -6,77 +6,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from statistics import fmean
 
-CELEBA_ATTRIBUTES: tuple[str, ...] = (
-    "5_o_Clock_Shadow",
-    "Arched_Eyebrows",
-    "Attractive",
-    "Bags_Under_Eyes",
-    "Bald",
-    "Bangs",
-    "Big_Lips",
-    "Big_Nose",
-    "Black_Hair",
-    "Blond_Hair",
-    "Blurry",
-    "Brown_Hair",
-    "Bushy_Eyebrows",
-    "Chubby",
-    "Double_Chin",
-    "Eyeglasses",
-    "Goatee",
-    "Gray_Hair",
-    "Heavy_Makeup",
-    "High_Cheekbones",
-    "Male",
-    "Mouth_Slightly_Open",
-    "Mustache",
-    "Narrow_Eyes",
-    "No_Beard",
-    "Oval_Face",
-    "Pale_Skin",
-    "Pointy_Nose",
-    "Receding_Hairline",
-    "Rosy_Cheeks",
-    "Sideburns",
-    "Smiling",
-    "Straight_Hair",
-    "Wavy_Hair",
-    "Wearing_Earrings",
-    "Wearing_Hat",
-    "Wearing_Lipstick",
-    "Wearing_Necklace",
-    "Wearing_Necktie",
-    "Young",
-)
-"""The 40 attributes of CelebA, in the order of ``list_attr_celeba.txt``."""
-
-EXTRA_ATTRIBUTES: tuple[str, ...] = ("Sunglasses", "Beard", "Surprised", "Angry", "Sad")
-"""What the paper edits and CelebA does not label; the miniature world knows the truth of them."""
-
-ATTRIBUTES: tuple[str, ...] = CELEBA_ATTRIBUTES + EXTRA_ATTRIBUTES
-
-REGIONS: tuple[str, ...] = (
-    "background",
-    "skin",
-    "nose",
-    "eye_g",
-    "l_eye",
-    "r_eye",
-    "l_brow",
-    "r_brow",
-    "l_ear",
-    "r_ear",
-    "mouth",
-    "u_lip",
-    "l_lip",
-    "hair",
-    "hat",
-    "ear_r",
-    "neck_l",
-    "neck",
-    "cloth",
-)
-"""The 19 classes of CelebAMask-HQ, in the order of their ids."""
+from keyface.celeba import ATTRIBUTES, EXTRA_ATTRIBUTES, REGIONS
 
 PLACES: tuple[str, ...] = ("clause", "adjective", "noun")
 
@@ -86,7 +16,7 @@ class EditError(ValueError):
 
 
 def did_you_mean(name: str, known: tuple[str, ...]) -> str:
-    """Return ``" (did you mean 'x'?)"`` for the nearest known names, or nothing."""
+    """Return `" (did you mean 'x'?)"` for the nearest known names, or nothing."""
     lowered = {candidate.lower(): candidate for candidate in known}
     nearest = [lowered[match] for match in get_close_matches(name.lower(), lowered, n=3, cutoff=0.6)]
     if not nearest:
@@ -99,10 +29,10 @@ class Category:
     """One thing that can be edited in a face.
 
     Attributes:
-        name: What the user writes, as in ``--edits beard,glasses``; lower case, digits, ``-``.
+        name: What the user writes, as in `--edits beard,glasses`; lower case, digits, `-`.
         targets: Phrases for the face after the edit; training draws one of them.
         source: The phrase for the face before the edit.
-        attribute: The label that the edit changes: a CelebA name or one of ``EXTRA_ATTRIBUTES``.
+        attribute: The label that the edit changes: a CelebA name or one of `EXTRA_ATTRIBUTES`.
         present: The label's value after the edit.
         replaces: Phrases that a caption may hold and that the targets contradict.
         regions: CelebAMask-HQ classes that the edit is free to change; empty means the whole image.
@@ -115,8 +45,8 @@ class Category:
         reshapes: Whether the edit changes shapes, as beards, glasses and hats do, and not only colours, lines
             or an expression. Queries and keys hold the shape of what ε1 sees, so such edits get its keys and
             values instead: new shapes made of what the person looks like (MasaCtrl, Cao et al. 2023).
-        place: Where the phrase stands in a caption: a ``clause`` of its own ("wearing glasses"), an
-            ``adjective`` of the person ("old"), or the ``noun`` for the person ("woman").
+        place: Where the phrase stands in a caption: a `clause` of its own ("wearing glasses"), an
+            `adjective` of the person ("old"), or the `noun` for the person ("woman").
         needs: Labels that an image must have for the edit to make sense in training (beard: Male).
         hidden_by: Labels that hide the edit's result, such as Wearing_Hat for bangs.
 
@@ -175,7 +105,7 @@ class Category:
             raise EditError(f"{where}: place is {self.place!r}, it must be one of {', '.join(PLACES)}")
 
     def _check_types(self) -> None:
-        """Categories come from YAML and from third parties, where annotations hold nobody back."""
+        """Check what annotations say: categories also come from YAML and from third parties."""
         for field in ("name", "source", "attribute", "place"):
             if not isinstance(getattr(self, field), str):
                 raise EditError(f"edit category {self.name!r}: {field} must be text")
@@ -224,7 +154,7 @@ class Demands:
 
     @classmethod
     def of(cls, categories: Sequence[Category]) -> "Demands":
-        """Of categories that are edited together; 1 in everything where there are none."""
+        """Return the demands of categories that are edited together; 1 in everything where there are none."""
         if not categories:
             return cls()
         return cls(

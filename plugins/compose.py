@@ -19,7 +19,7 @@ _PRONOUNS = {
 
 
 class PromptPair(NamedTuple):
-    """What describes the face before the edit (``source``) and after it (``target``)."""
+    """What describes the face before the edit (`source`) and after it (`target`)."""
 
     source: str
     target: str
@@ -28,15 +28,15 @@ class PromptPair(NamedTuple):
 def compose(caption: str, categories: Sequence[Category], choice: int | None = None) -> PromptPair:
     """Write one prompt pair for all categories at once.
 
-    What the caption says against a category (its ``replaces``) gives way to its target phrase, in place;
+    What the caption says against a category (its `replaces`) gives way to its target phrase, in place;
     where the caption is silent, the phrase is added: a clause at the end, an adjective before the person.
     A caption that already says the target stays.
 
     Args:
-        caption: What the face looks like before the edit; empty stands for ``PERSON`` with the categories'
-            own ``source`` phrases.
+        caption: What the face looks like before the edit; empty stands for `PERSON` with the categories'
+            own `source` phrases.
         categories: The edits; their order is the order in which phrases are added.
-        choice: Seed that draws one of each category's target phrases; ``None`` takes the first.
+        choice: Seed that draws one of each category's target phrases; `None` takes the first.
 
     Raises:
         EditError: Two of the categories conflict or are the same.
@@ -61,7 +61,7 @@ def compose(caption: str, categories: Sequence[Category], choice: int | None = N
 
 
 def refuse_conflicts(categories: Sequence[Category]) -> None:
-    """Raise ``EditError`` where two categories cannot stand in one prompt."""
+    """Raise `EditError` where two categories cannot stand in one prompt."""
     for position, category in enumerate(categories):
         for other in categories[:position]:
             if category.name == other.name:
@@ -71,7 +71,7 @@ def refuse_conflicts(categories: Sequence[Category]) -> None:
 
 
 def apply_phrase(caption: str, category: Category, phrase: str) -> str:
-    """Put one phrase of a category into a caption; see ``compose``."""
+    """Put one phrase of a category into a caption; see `compose`."""
     replaced = {text.lower() for text in category.replaces} | {category.source.lower()}
     kept = {text.lower() for text in category.targets} - {phrase.lower()}
     if phrase.lower() in replaced:  # the source phrase itself is being written

@@ -46,7 +46,7 @@ def test_the_miniature_describes_its_faces() -> None:
     from keyface.miniature.population import world
     from keyface.miniature.rendering import renderer
 
-    faces = world.sample(torch.arange(1_000_000, 1_000_004), 0, {"Eyeglasses": 1.0, "Sunglasses": 0.0})
+    faces = world.draw_faces(torch.arange(1_000_000, 1_000_004), 0, {"Eyeglasses": 1.0, "Sunglasses": 0.0})
     texts = find_captioner("miniature")(renderer.render_images(faces, 128))
     assert all(text.startswith("a photo of a") for text in texts)
     assert sum("wearing glasses" in text for text in texts) >= 3

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from keyface.files import publish, replacing, require_space, write_bytes, write_text
+from keyface.files import publish, replacing, require_space, sha256, write_bytes, write_text
 
 
 def test_a_file_and_its_folder_are_made(tmp_path: Path) -> None:
@@ -109,3 +109,8 @@ def test_a_file_is_synced_before_it_gets_its_name_and_the_name_after(
     monkeypatch.setattr(os, "fsync", fsync)
     publish(source, target)
     assert seen == [("a.part", False), (tmp_path.name, True)]
+
+
+def test_a_hash_is_that_of_the_content(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")  # the example of FIPS 180-4
+    assert sha256(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

@@ -6,19 +6,19 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from keyface.celeba import REGIONS
 from keyface.datamodules.celeba.png_channel import first_channel
 from keyface.datamodules.shard_files.schema import SampleError, decode_mask
-from keyface.plugins.category import REGIONS
 
 PER_FOLDER = 2000
-"""CelebAMask-HQ keeps the masks of pictures 0 to 1999 in the folder ``0``, and so on."""
+"""CelebAMask-HQ keeps the masks of pictures 0 to 1999 in the folder `0`, and so on."""
 
 
 def read_mask(folder: Path, key: str, size: int) -> NDArray[np.uint8]:
     """Read one picture's map of classes.
 
-    Files are ``folder/0/00012_hair.png`` as published, the same without the numbered folders, or one finished
-    map ``folder/12.png`` of class ids. Where parts overlap the later class of the published order wins, as in
+    Files are `folder/0/00012_hair.png` as published, the same without the numbered folders, or one finished
+    map `folder/12.png` of class ids. Where parts overlap the later class of the published order wins, as in
     the data set's own script.
 
     Args:
@@ -27,7 +27,7 @@ def read_mask(folder: Path, key: str, size: int) -> NDArray[np.uint8]:
         size: Side of the result, pixels; resized to the nearest pixel.
 
     Returns:
-        (size, size) uint8, ids of `keyface.plugins.category.REGIONS`.
+        (size, size) uint8, ids of `keyface.celeba.REGIONS`.
 
     Raises:
         SampleError: There is no mask, or it cannot be read.

@@ -55,11 +55,11 @@ class Staging:
         write_text(path, json.dumps(settings))
 
     def path(self, key: str) -> Path:
-        """The file of a sample; keys are checked by the reader and cannot lead elsewhere."""
+        """Return the file of a sample; keys are checked by the reader and cannot lead elsewhere."""
         return self.folder / f"{key}.{self.member}"
 
     def has(self, key: str) -> bool:
-        """Whether a sample's file is there; files are whole or not at all."""
+        """Say whether a sample's file is there; files are whole or not at all."""
         return self.path(key).is_file()
 
     def put(self, key: str, data: bytes) -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from keyface.datamodules.shard_files.schema import Latents, Sample, SampleError
+from keyface.pictures import from_uint8
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,9 @@ def to_batch(samples: Sequence[Sample], shape: Shape, seed: str) -> dict[str, An
         seed: Draws, with each sample's key, which of its inverted latents is taken.
 
     Returns:
-        ``image`` (B, 3, S, S) in [-1, 1], ``caption`` B texts, ``attributes`` B dictionaries, ``landmarks``
-        (B, 5, 2) in pixels of S, ``identity`` (B,) int64, ``key`` B texts; if wanted ``mask`` (B, S, S)
-        uint8, ``latent`` and ``inverted`` (B, C, h, w) and ``timestep`` (B,) int64.
+        `image` (B, 3, S, S) in [-1, 1], `caption` B texts, `attributes` B dictionaries, `landmarks`
+        (B, 5, 2) in pixels of S, `identity` (B,) int64, `key` B texts; if wanted `mask` (B, S, S)
+        uint8, `latent` and `inverted` (B, C, h, w) and `timestep` (B,) int64.
     """
     size = shape.image_size
     batch: dict[str, Any] = {
@@ -69,7 +70,7 @@ def image_tensor(pixels: NDArray[np.uint8], size: int) -> Tensor:
     """Turn (H, H, 3) uint8 into (3, size, size) in [-1, 1], resized with antialiasing where H differs."""
     if pixels.shape[0] != size:
         pixels = np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.LANCZOS))
-    return torch.from_numpy(pixels.copy()).permute(2, 0, 1).float() / 127.5 - 1.0
+    return from_uint8(torch.from_numpy(pixels.copy()).permute(2, 0, 1))
 
 
 def _landmarks(sample: Sample, size: int) -> Tensor:

@@ -1,10 +1,9 @@
-"""``index.json`` beside the shards: what was written, so that what is missing can be seen.
+"""`index.json` beside the shards: what was written, so that what is missing can be seen.
 
 A tar file that was cut between two members reads without any error, only with fewer samples; the index
 is what makes that an error.
 """
 
-import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from keyface.datamodules.shard_files.schema import SCHEMA
-from keyface.files import write_text
+from keyface.files import sha256, write_text
 
 NAME = "index.json"
 _SHARD_NAME = re.compile(r"[A-Za-z0-9_-]+\.tar")
@@ -51,7 +50,7 @@ class ShardIndex:
         return sum(shard.bytes for shard in self.shards)
 
     def write(self, folder: Path) -> None:
-        """Write ``index.json``, whole or not at all."""
+        """Write `index.json`, whole or not at all."""
         content = {
             "schema": SCHEMA,
             "samples": self.samples,
@@ -63,7 +62,7 @@ class ShardIndex:
 
     @classmethod
     def read(cls, folder: str | Path) -> "ShardIndex":
-        """Read and check ``folder/index.json``.
+        """Read and check `folder/index.json`.
 
         Raises:
             ShardError: There is none, it is damaged, or it is of another schema.
@@ -88,7 +87,7 @@ class ShardIndex:
         return index
 
     def check_sizes(self, folder: Path) -> None:
-        """Compare every shard's size on disk with the index; costs one ``stat`` a shard."""
+        """Compare every shard's size on disk with the index; costs one `stat` a shard."""
         for shard in self.shards:
             path = folder / shard.name
             if not path.is_file():
@@ -103,7 +102,7 @@ class ShardIndex:
     def check_hashes(self, folder: Path, progress: Callable[[str], None] | None = None) -> None:
         """Compare every shard's SHA-256 with the index; reads everything."""
         for shard in self.shards:
-            if file_hash(folder / shard.name) != shard.sha256:
+            if sha256(folder / shard.name) != shard.sha256:
                 raise ShardError(
                     f"{folder / shard.name}: SHA-256 differs from {NAME}; render or copy it again"
                 )
@@ -124,26 +123,20 @@ def local_folder(place: str | Path) -> Path:
     return folder
 
 
-def file_hash(path: Path) -> str:
-    """Return a file's SHA-256 in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _entries(path: Path, shards: object) -> tuple[ShardEntry, ...]:
     if not isinstance(shards, list) or not shards:
         raise ShardError(f"{path}: lists no shards")
     entries = []
     for item in shards:
         fields = item if isinstance(item, dict) else {}
-        name, samples, size, sha256 = (fields.get(key) for key in ("name", "samples", "bytes", "sha256"))
+        name, samples, size, digest = (fields.get(key) for key in ("name", "samples", "bytes", "sha256"))
         if not isinstance(name, str) or not _SHARD_NAME.fullmatch(name):
             raise ShardError(
                 f"{path}: refused shard name {name!r}; it must be a plain 'name.tar' in the same folder"
             )
-        if not isinstance(samples, int) or not isinstance(size, int) or not isinstance(sha256, str):
+        if not isinstance(samples, int) or not isinstance(size, int) or not isinstance(digest, str):
             raise ShardError(f"{path}: shard {name!r} needs samples, bytes and sha256")
-        entries.append(ShardEntry(name, samples, size, sha256))
+        entries.append(ShardEntry(name, samples, size, digest))
     if len({entry.name for entry in entries}) < len(entries):
         raise ShardError(f"{path}: lists a shard twice")
     return tuple(entries)

@@ -16,6 +16,7 @@ from keyface.diffusion.backbone import Backbone
 from keyface.diffusion.inverted_images import invert_images, kept_levels
 from keyface.miniature.population import captions, world
 from keyface.miniature.rendering import renderer
+from keyface.pictures import to_uint8
 
 BATCH = 16
 LEVELS = 8
@@ -23,16 +24,16 @@ LEVELS = 8
 
 
 @dataclass(frozen=True)
-class Rendered:
+class RenderSettings:
     """What decides every byte of the shards; equal settings give equal files.
 
     Attributes:
         count: The number of faces; each is another identity.
         size: Side of the images in pixels.
         seed: Draws attributes and poses.
-        first_identity: The identity of the first face; those from ``world.HELD_OUT`` on are for evaluation.
+        first_identity: The identity of the first face; those from `world.HELD_OUT` on are for evaluation.
         samples_per_shard: Faces in a shard.
-        rates: How often labels are drawn, see ``world.DEFAULT_RATES``.
+        rates: How often labels are drawn, see `world.DEFAULT_RATES`.
         latents: Steps of the DDIM inversion whose latents are stored; 0 stores none.
     """
 
@@ -62,13 +63,13 @@ class Rendered:
         return [range(start, min(start + self.samples_per_shard, last)) for start in starts]
 
     def describe(self) -> dict[str, Any]:
-        """Return what ``index.json`` says about how the shards were made."""
+        """Return what `index.json` says about how the shards were made."""
         return {"by": "keyface shards render", **asdict(self)}
 
 
 def render_shards(
     folder: Path,
-    settings: Rendered,
+    settings: RenderSettings,
     backbone: Callable[[], Backbone] | None = None,
     progress: Callable[[int], object] = lambda samples: None,
 ) -> ShardIndex:
@@ -104,14 +105,14 @@ def _counted(samples: Iterator[Sample], progress: Callable[[int], object]) -> It
         progress(1)
 
 
-def _faces(identities: range, settings: Rendered, base: Backbone | None) -> Iterator[Sample]:
+def _faces(identities: range, settings: RenderSettings, base: Backbone | None) -> Iterator[Sample]:
     for start in range(identities.start, identities.stop, BATCH):
         ids = torch.arange(start, min(start + BATCH, identities.stop))
-        faces = world.sample(ids, settings.seed, settings.rates)
+        faces = world.draw_faces(ids, settings.seed, settings.rates)
         rendering = renderer.render(faces, settings.size)
-        labels = world.labels(faces)
-        texts = captions.full_caption(faces)
-        pixels = rendering.image.add(1).mul(127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1)
+        labels = world.true_labels(faces)
+        texts = captions.write_captions(faces)
+        pixels = to_uint8(rendering.image).permute(0, 2, 3, 1)
         inverted = (
             [None] * len(ids) if base is None else _latents(base, rendering.image, texts, settings.latents)
         )
@@ -127,7 +128,7 @@ def _faces(identities: range, settings: Rendered, base: Backbone | None) -> Iter
 
 
 def _latents(base: Backbone, images: Tensor, texts: list[str], steps: int) -> list[Latents | None]:
-    """Invert images (B, 3, H, W) with their captions; keep ``LEVELS`` levels spread evenly over the grid."""
+    """Invert images (B, 3, H, W) with their captions; keep `LEVELS` levels spread evenly over the grid."""
     found = invert_images(base, images, texts, steps, kept_levels(steps, LEVELS))
     latent, inverted = found.latent.cpu(), found.inverted.cpu()
     return [Latents(latent[row], inverted[row], found.timesteps) for row in range(len(images))]

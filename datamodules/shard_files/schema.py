@@ -1,8 +1,8 @@
 """What one sample of a shard is, and how its members are checked and decoded.
 
-A sample is a few files of a tar archive with a common key: ``{key}.json``, ``{key}.jpg`` (or ``.png``) and,
-optionally, ``{key}.txt`` (a caption that wins over the one in the JSON), ``{key}.mask.png`` and
-``{key}.latents.safetensors``. Nothing else is ever decoded, and keys never become paths.
+A sample is a few files of a tar archive with a common key: `{key}.json`, `{key}.jpg` (or `.png`) and,
+optionally, `{key}.txt` (a caption that wins over the one in the JSON), `{key}.mask.png` and
+`{key}.latents.safetensors`. Nothing else is ever decoded, and keys never become paths.
 """
 
 import io
@@ -22,7 +22,7 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
-from keyface.plugins.category import CELEBA_ATTRIBUTES, REGIONS
+from keyface.celeba import CELEBA_ATTRIBUTES, REGIONS
 
 SCHEMA = 1
 IMAGE_FORMATS: Mapping[str, str] = {"jpg": "JPEG", "png": "PNG"}
@@ -40,7 +40,7 @@ class SampleError(ValueError):
 
 @dataclass(frozen=True)
 class Record:
-    """What ``{key}.json`` says.
+    """What `{key}.json` says.
 
     Attributes:
         identity: Who is in the image.
@@ -57,7 +57,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Latents:
-    """What ``{key}.latents.safetensors`` holds.
+    """What `{key}.latents.safetensors` holds.
 
     Attributes:
         latent: The autoencoder's latent, (C, h, w).
@@ -105,7 +105,7 @@ def split_name(name: str) -> tuple[str, str]:
 
 
 def parse_record(data: bytes) -> Record:
-    """Read and check the bytes of ``{key}.json``."""
+    """Read and check the bytes of `{key}.json`."""
     try:
         content = json.loads(data)
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
@@ -167,7 +167,7 @@ def decode_mask(data: bytes) -> NDArray[np.uint8]:
 
 
 def decode_latents(data: bytes) -> Latents:
-    """Read and check the bytes of ``{key}.latents.safetensors``."""
+    """Read and check the bytes of `{key}.latents.safetensors`."""
     try:
         tensors = load_safetensors(data)
     except SafetensorError as error:
@@ -206,7 +206,7 @@ def encode(sample: Sample, image_format: str = "jpg") -> dict[str, bytes]:
 
 
 def encode_latents(latents: Latents) -> bytes:
-    """Turn latents into the bytes of ``{key}.latents.safetensors``."""
+    """Turn latents into the bytes of `{key}.latents.safetensors`."""
     return save_safetensors(
         {
             "latent": latents.latent.contiguous(),

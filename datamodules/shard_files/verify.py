@@ -9,11 +9,11 @@ from keyface.datamodules.shard_files.index import (
     ShardEntry,
     ShardError,
     ShardIndex,
-    file_hash,
     local_folder,
 )
 from keyface.datamodules.shard_files.reader import Faults, Found, count_keys, find_samples, load_sample
 from keyface.datamodules.shard_files.schema import LATENTS, MASK, SampleError
+from keyface.files import sha256
 
 _NO_LIMIT = 1 << 62
 
@@ -51,7 +51,7 @@ def faults_of(
 
 
 def make_index(folder: Path, made: Mapping[str, Any]) -> ShardIndex:
-    """Index every tar file of a folder that has no index, and write ``index.json``.
+    """Index every tar file of a folder that has no index, and write `index.json`.
 
     Raises:
         ShardError: There is an index already, there are no shards, or one of them cannot be used.
@@ -61,7 +61,7 @@ def make_index(folder: Path, made: Mapping[str, Any]) -> ShardIndex:
         raise ShardError(f"{folder / NAME}: exists; remove it first if the shards are to be indexed again")
     entries = []
     for path in sorted(folder.glob("*.tar")):
-        entry = ShardEntry(path.name, count_keys(path), path.stat().st_size, file_hash(path))
+        entry = ShardEntry(path.name, count_keys(path), path.stat().st_size, sha256(path))
         for found in find_samples(folder, entry, Faults()):
             load_sample(found)
         entries.append(entry)

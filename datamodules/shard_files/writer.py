@@ -5,9 +5,9 @@ from pathlib import Path
 
 from webdataset import TarWriter
 
-from keyface.datamodules.shard_files.index import ShardEntry, ShardError, file_hash
+from keyface.datamodules.shard_files.index import ShardEntry, ShardError
 from keyface.datamodules.shard_files.schema import Sample, encode, split_name
-from keyface.files import replacing
+from keyface.files import replacing, sha256
 
 
 def shard_name(number: int) -> str:
@@ -27,7 +27,7 @@ def write_shard(folder: Path, name: str, samples: Iterable[Sample], image_format
         folder: Where; it must exist.
         name: The shard's file name.
         samples: What it holds, in order; keys must differ.
-        image_format: ``jpg`` (quality 95, full chroma) or ``png`` (lossless).
+        image_format: `jpg` (quality 95, full chroma) or `png` (lossless).
     """
     return write_members(folder, name, ((sample.key, encode(sample, image_format)) for sample in samples))
 
@@ -59,4 +59,4 @@ def write_members(folder: Path, name: str, samples: Iterable[tuple[str, Mapping[
                 archive.write({"__key__": key, **members})
         if not keys:
             raise ShardError(f"{path}: no samples to write")
-    return ShardEntry(name, len(keys), path.stat().st_size, file_hash(path))
+    return ShardEntry(name, len(keys), path.stat().st_size, sha256(path))

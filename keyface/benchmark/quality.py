@@ -10,7 +10,7 @@ from keyface.benchmark.raw import RawFrames, RawSink
 from keyface.metrics.identity import cosine_distance, embed_clip
 from keyface.metrics.locality import psnr
 from keyface.metrics.temporal import temporal_loss
-from keyface.miniature.trials import FIRST_PERSON, Trial, next_person, trial
+from keyface.miniature.trials import FIRST_PERSON, Trial, find_person, render_trial
 from keyface.models.judges import Judges, edit_success
 from keyface.plugins import Category
 
@@ -39,7 +39,7 @@ def render_clip(
     categories: Sequence[Category], path: Path, frames: int, size: int, seed: int
 ) -> RenderedClip:
     """Render the clip of somebody who lacks the categories; a longer clip begins as a shorter one does."""
-    found = trial(next_person(categories, FIRST_PERSON, seed), categories, frames, size, seed)
+    found = render_trial(find_person(categories, FIRST_PERSON, seed), categories, frames, size, seed)
     with RawSink(path) as sink:
         sink(found.frames)
     return RenderedClip(path, found, size)

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from keyface.pictures import from_uint8, to_uint8
+
 
 class RawFrames:
     """A file of frames (T, 3, H, W), one byte a value; a `FrameStream`.
@@ -33,7 +35,7 @@ class RawFrames:
             count = min(size, self.length - start)
             found = np.fromfile(self.path, np.uint8, count * values, offset=start * values)
             frames = torch.from_numpy(found).reshape(count, 3, self.height, self.width)
-            yield frames.float() / 127.5 - 1.0
+            yield from_uint8(frames)
 
     def read(self) -> Tensor:
         """All frames, for scoring."""
@@ -62,8 +64,7 @@ class RawSink:
     def __call__(self, frames: Tensor) -> None:
         """Append frames (n, 3, H, W)."""
         if self._file is not None:
-            whole = ((frames.clamp(-1.0, 1.0) + 1.0) * 127.5).round().to(torch.uint8)
-            self._file.write(whole.numpy().tobytes())
+            self._file.write(to_uint8(frames).numpy().tobytes())
 
 
 class Pattern:

@@ -17,9 +17,9 @@ from keyface.faces.recognition import Recognizer
 from keyface.metrics.identity import cosine_distance, embed_clip
 from keyface.metrics.locality import outside_change
 from keyface.metrics.temporal import temporal_loss
-from keyface.miniature.trials import FIRST_PERSON, Trial, next_person, trial
+from keyface.miniature.trials import FIRST_PERSON, Trial, find_person, render_trial
 from keyface.models.judges import AttributeClassifier, edit_success
-from keyface.pictures import before_after, save_png
+from keyface.pictures import draw_before_after, save_png
 from keyface.plugins import Category
 from keyface.video import VideoReader, write_clip
 
@@ -72,8 +72,8 @@ def write_clip_of(
     """Write the clip of somebody who lacks all the categories; gives the truth about it."""
     edited = {category.attribute for category in categories}
     plain = {label: value for label, value in PLAIN.items() if label not in edited}
-    identity = next_person(categories, FIRST_PERSON, seed, also=plain)
-    found = trial(identity, categories, frames, size, seed, fps)
+    identity = find_person(categories, FIRST_PERSON, seed, also=plain)
+    found = render_trial(identity, categories, frames, size, seed, fps)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_clip(path, found.frames, Fraction(fps).limit_denominator(1001))
     return found
@@ -101,7 +101,7 @@ def measure(
     }
     success = {category.name: edit_success(classifier, edited, category) for category in found.categories}
     names = ", ".join(category.name for category in found.categories)
-    save_png(before_after([(names.replace(", ", ",\n"), source, edited)], columns=6), out / "sheet.png")
+    save_png(draw_before_after([(names.replace(", ", ",\n"), source, edited)], columns=6), out / "sheet.png")
     return {
         "identity_distance": mean(list(distances.values())),
         "edit_success": mean(list(success.values())),

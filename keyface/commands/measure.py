@@ -32,7 +32,7 @@ def measure(
 
     people = m.held_out_faces(faces // 4, 4)
     images, landmarks = m.render_all(people)
-    truth = world.labels(people)
+    truth = world.true_labels(people)
     backbone = zoo.backbone()
     classifier = zoo.attribute_classifier()
     networks = {"identity_network": zoo.identity_network(), **zoo.recognizers()}
@@ -40,7 +40,7 @@ def measure(
     report: dict[str, Any] = {
         "n": len(people),
         "autoencoder": m.autoencoder_psnr(backbone.vae, images),
-        "inversion": m.inversion_psnr(backbone, images[:64], captions.full_caption(people[:64])),
+        "inversion": m.inversion_psnr(backbone, images[:64], captions.write_captions(people[:64])),
         "identity_auc": {
             name: m.recognition_auc(network, images, landmarks, people.identity.ids)
             for name, network in networks.items()
@@ -61,7 +61,7 @@ def measure(
 
         rows = [(f"{start + 1}-{start + len(part)}", part) for start, part in _rows(samples[:64], 8)]
         sheet.parent.mkdir(parents=True, exist_ok=True)
-        pictures.sheet(rows).save(sheet)
+        pictures.draw_sheet(rows).save(sheet)
 
 
 def _rows(images: Tensor, columns: int) -> list[tuple[int, Tensor]]:

@@ -47,7 +47,7 @@ def clip(
             f"{seconds} s at {fps} fps and {size} pixels: at least 1 frame of 16 pixels is needed"
         )
     out.parent.mkdir(parents=True, exist_ok=True)
-    faces = clips.clip(identity, seed, frames, float(rate), rates)
+    faces = clips.draw_clip(identity, seed, frames, float(rate), rates)
     with tqdm(total=frames, desc=f"render {out}", unit="frame") as bar:
         write_clip(out, _rendered(faces, size, bar.update), rate)
     print(f"{out}: {frames} frames of identity {identity} at {rate} fps")
@@ -82,7 +82,7 @@ def sheet(
     if count < 1 or columns < 1 or size < 16:
         raise ValueError("count and columns must be at least 1, size at least 16")
     category = edits[change] if change is not None else None
-    faces = world.sample(torch.arange(first_identity, first_identity + count), seed)
+    faces = world.draw_faces(torch.arange(first_identity, first_identity + count), seed)
     rows = []
     for start in range(0, count, columns):
         part = faces[start : start + columns]
@@ -90,7 +90,7 @@ def sheet(
         if category is not None:
             changed = world.counterfactual(part, category.attribute, category.present)
             rows.append((category.name, torch.cat(list(_rendered(changed, size)))))
-    pictures.save_png(pictures.sheet(rows), out)
+    pictures.save_png(pictures.draw_sheet(rows), out)
     print(f"{out}: {count} faces")
 
 

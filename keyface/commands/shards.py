@@ -35,9 +35,9 @@ def render(
     """
     from tqdm import tqdm
 
-    from keyface.datamodules.shard_files.render import Rendered, render_shards
+    from keyface.datamodules.shard_files.render import RenderSettings, render_shards
 
-    settings = Rendered(count, size, seed, first_identity, samples_per_shard, rates or {}, latents)
+    settings = RenderSettings(count, size, seed, first_identity, samples_per_shard, rates or {}, latents)
     with tqdm(total=count, desc=f"render {out}", unit="face") as bar:
         index = render_shards(out, settings, _frozen_base, progress=bar.update)
     print(f"{out}: {index.samples} faces in {len(index.shards)} shards, {index.bytes / 1e6:.1f} MB")
@@ -83,8 +83,8 @@ def celeba_hq(
     """
     from tqdm import tqdm
 
-    from keyface.datamodules.celeba.files import Layout
-    from keyface.datamodules.celeba.shards import CelebaHq, write_celeba_hq
+    from keyface.datamodules.celeba.layout import Layout
+    from keyface.datamodules.celeba.writing import CelebaHq, write_celeba_hq
     from keyface.weights import Store
 
     layout = Layout.find(images, attributes, masks, mapping)

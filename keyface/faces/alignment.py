@@ -40,17 +40,17 @@ def _first(flags: Tensor) -> int:
 
 
 def similarity_from_landmarks(landmarks: Tensor, target: Tensor) -> Tensor:
-    """Least-squares similarity (rotation, uniform scale, shift) that takes landmarks to a target.
+    """Fit the similarity (rotation, uniform scale, shift) that takes landmarks to a target, by least squares.
 
     Umeyama's solution in its closed two-dimensional form: with centred points p and q,
-    ``scale·(cos, sin) = (Σ p·q, Σ p×q) / Σ‖p‖²``. It never mirrors.
+    `scale·(cos, sin) = (Σ p·q, Σ p×q) / Σ‖p‖²`. It never mirrors.
 
     Args:
         landmarks: (B, 5, 2) pixels (x, y).
         target: (5, 2) or (B, 5, 2) pixels (x, y).
 
     Returns:
-        (B, 2, 3) matrices M, with ``target ≈ M[:, :2] · landmark + M[:, 2]``.
+        (B, 2, 3) matrices M, with `target ≈ M[:, :2] · landmark + M[:, 2]`.
     """
     check_landmarks(landmarks)
     # Under autocast the products would be bf16, in which pixel coordinates above 256 are 2 apart.
@@ -73,7 +73,7 @@ def _similarity(landmarks: Tensor, target: Tensor) -> Tensor:
 def align(images: Tensor, landmarks: Tensor, size: int = TEMPLATE_SIZE) -> Tensor:
     """Warp faces to ArcFace's crop, bilinearly, black outside the image; differentiable in the images.
 
-    Pixel centres are at integer coordinates, as in OpenCV's ``warpAffine``, which made the crops that
+    Pixel centres are at integer coordinates, as in OpenCV's `warpAffine`, which made the crops that
     ArcFace networks were trained on.
 
     Args:

@@ -30,7 +30,7 @@ class DetectingRecognizer(nn.Module):
 
     @torch.no_grad()
     def landmarks(self, images: Tensor) -> Tensor:
-        """Landmarks (B, 5, 2) of the surest face of each image."""
+        """Find the landmarks (B, 5, 2) of the surest face of each image."""
         found = self.finder.find(images)
         empty = [index for index, faces in enumerate(found) if not faces]
         if empty:

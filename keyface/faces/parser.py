@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from keyface.faces.regions import CLASSES, IDS
+from keyface.celeba import REGION_IDS, REGIONS
 
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
@@ -31,19 +31,19 @@ class FaceParser(nn.Module):
     def __init__(self, network: Any, size: int = 512) -> None:
         super().__init__()
         names = [str(network.config.id2label[index]) for index in range(network.config.num_labels)]
-        if sorted(names) != sorted(CLASSES):
-            other = sorted(set(names) ^ set(CLASSES))
+        if sorted(names) != sorted(REGIONS):
+            other = sorted(set(names) ^ set(REGIONS))
             raise ValueError(f"no face parser of CelebAMask-HQ's classes: {', '.join(other[:4])} differ")
         self.network = network.eval().requires_grad_(False)
         self.size = size
-        order = torch.tensor([IDS[name] for name in names])
+        order = torch.tensor([REGION_IDS[name] for name in names])
         self.register_buffer("order", order, persistent=False)
         self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(_STD).view(1, 3, 1, 1), persistent=False)
 
     @classmethod
     def load(cls, folder: Path | str) -> Self:
-        """Read the folder that ``keyface weights get face-parser`` made; weights are safetensors only.
+        """Read the folder that `keyface weights get face-parser` made; weights are safetensors only.
 
         Raises:
             FileNotFoundError: A file is missing.
@@ -67,7 +67,7 @@ class FaceParser(nn.Module):
             images: (B, 3, H, W) RGB in [-1, 1].
 
         Returns:
-            (B, H, W) uint8, indices into `keyface.faces.regions.CLASSES`.
+            (B, H, W) uint8, indices into `keyface.celeba.REGIONS`.
         """
         square = F.interpolate(
             images.float(), (self.size, self.size), mode="bilinear", antialias=True, align_corners=False

@@ -1,4 +1,4 @@
-"""The 19 classes of CelebAMask-HQ and masks made of them."""
+"""Masks of face regions, from label maps of CelebAMask-HQ's 19 classes."""
 
 from collections.abc import Iterable
 
@@ -6,32 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-CLASSES: tuple[str, ...] = (
-    "background",
-    "skin",
-    "nose",
-    "eye_g",
-    "l_eye",
-    "r_eye",
-    "l_brow",
-    "r_brow",
-    "l_ear",
-    "r_ear",
-    "mouth",
-    "u_lip",
-    "l_lip",
-    "hair",
-    "hat",
-    "ear_r",
-    "neck_l",
-    "neck",
-    "cloth",
-)
-"""Class names in label order: ``CLASSES[label]``. ``eye_g`` is glasses, ``ear_r`` an ear-ring, ``neck_l`` a
-necklace; left and right are the person's."""
-
-IDS: dict[str, int] = {name: label for label, name in enumerate(CLASSES)}
-"""Label of each class name."""
+from keyface.celeba import REGION_IDS, REGIONS
 
 
 def region_mask(labels: Tensor, names: Iterable[str]) -> Tensor:
@@ -39,21 +14,21 @@ def region_mask(labels: Tensor, names: Iterable[str]) -> Tensor:
 
     Args:
         labels: (B, H, W) integer class labels, 0 to 18.
-        names: Names from `CLASSES`.
+        names: Names from `keyface.celeba.REGIONS`.
 
     Returns:
         (B, H, W) bool.
     """
     names = list(names)
-    unknown = [name for name in names if name not in IDS]
+    unknown = [name for name in names if name not in REGION_IDS]
     if unknown:
-        raise ValueError(f"unknown face regions {unknown}; CelebAMask-HQ has {', '.join(CLASSES)}")
-    ids = torch.tensor([IDS[name] for name in names], device=labels.device, dtype=torch.int64)
+        raise ValueError(f"unknown face regions {unknown}; CelebAMask-HQ has {', '.join(REGIONS)}")
+    ids = torch.tensor([REGION_IDS[name] for name in names], device=labels.device, dtype=torch.int64)
     return torch.isin(labels.to(torch.int64), ids)
 
 
 def dilate(mask: Tensor, radius: int) -> Tensor:
-    """Grow a mask (B, H, W) bool by ``radius`` pixels in every direction (a square neighbourhood)."""
+    """Grow a mask (B, H, W) bool by `radius` pixels in every direction (a square neighbourhood)."""
     if radius == 0:
         return mask
     grown = F.max_pool2d(mask[:, None].float(), kernel_size=2 * radius + 1, stride=1, padding=radius)

@@ -4,11 +4,10 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from keyface.faces.crops import crop_squares
-from keyface.faces.squares import detector_squares
+from keyface.faces.recognition import CropRecognizer
+from keyface.faces.squares import crop_squares, detector_squares
 
 SIZE = 224
 MEAN = (129.1863, 104.7624, 93.5940)
@@ -19,7 +18,7 @@ _WIDTHS = (64, 128, 256, 512, 512)
 _HIDDEN = 4096
 
 
-class VGGFace(nn.Module):
+class VGGFace(CropRecognizer):
     """VGG-16 behind keyface's `Recognizer` protocol, up to the last layer before the names; frozen.
 
     Args:
@@ -27,6 +26,7 @@ class VGGFace(nn.Module):
         hidden: Numbers a face, and of the layer before.
     """
 
+    name = "VGG-Face"
     mean: Tensor
 
     def __init__(self, widths: tuple[int, ...] = _WIDTHS, hidden: int = _HIDDEN) -> None:
@@ -46,11 +46,11 @@ class VGGFace(nn.Module):
 
     @classmethod
     def from_file(cls, path: Path | str, widths: tuple[int, ...] = _WIDTHS, hidden: int = _HIDDEN) -> Self:
-        """Read ``vgg_face_weights.h5``; only arrays are read, in the order in which Keras names the layers.
+        """Read `vgg_face_weights.h5`; only arrays are read, in the order in which Keras names the layers.
 
         Raises:
             FileNotFoundError: There is no such file.
-            ImportError: The package ``h5py`` is not installed.
+            ImportError: The package `h5py` is not installed.
             ValueError: It is no file of Keras' weights, or of another network.
         """
         path = Path(path)
@@ -74,25 +74,14 @@ class VGGFace(nn.Module):
             layer.bias.copy_(bias)
         return network
 
-    def forward(self, images: Tensor, landmarks: Tensor | None) -> Tensor:
-        """Embed faces as unit vectors.
+    def crop(self, images: Tensor, landmarks: Tensor) -> Tensor:
+        """Cut faces out as the training's detector did, (B, 3, 224, 224)."""
+        return crop_squares(images, detector_squares(landmarks), SIZE)
 
-        Args:
-            images: (B, 3, H, W) RGB in [-1, 1], whole frames.
-            landmarks: (B, 5, 2) pixels (x, y) in the frames.
-
-        Returns:
-            (B, 4096), each of length 1.
-
-        Raises:
-            ValueError: There are no landmarks, or none that make a face.
-        """
-        if landmarks is None:
-            raise ValueError("VGG-Face needs five landmarks for each face; detect them first")
-        faces = crop_squares(images, detector_squares(landmarks), SIZE)
-        with torch.autocast(faces.device.type, enabled=False):
-            features = self.layers((faces + 1) * 127.5 - self.mean).flatten(1)
-        return F.normalize(features, dim=-1)
+    def embed(self, faces: Tensor) -> Tensor:
+        """Embed crops as (B, 4096)."""
+        embedding: Tensor = self.layers((faces + 1) * 127.5 - self.mean).flatten(1)
+        return embedding
 
 
 def _keras_convolutions(path: Path) -> list[tuple[str, Tensor, Tensor]]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from keyface.metrics.raft import Raft, RaftArchitecture
 from keyface.metrics.temporal import warp
+from keyface.pictures import to_uint8
 
 _DIS_MINIMUM = 16
 
@@ -75,10 +76,9 @@ class Dis:
         return torch.stack([torch.from_numpy(flow).permute(2, 0, 1) for flow in flows]).to(first.device)
 
     def _grey(self, frames: Tensor) -> list[object]:
-        pictures = frames.detach().float().add(1).mul(127.5).round().clamp(0, 255).to("cpu", torch.uint8)
         return [
             self._cv2.cvtColor(picture, self._cv2.COLOR_RGB2GRAY)
-            for picture in pictures.permute(0, 2, 3, 1).contiguous().numpy()
+            for picture in to_uint8(frames).permute(0, 2, 3, 1).contiguous().numpy()
         ]
 
 

@@ -9,7 +9,8 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
-from keyface.faces.regions import CLASSES, region_mask
+from keyface.celeba import REGIONS
+from keyface.faces.regions import region_mask
 
 BEHIND = ("background", "cloth", "neck", "neck_l")
 """CelebAMask-HQ classes that are neither face nor hair, with what is worn on either."""
@@ -52,7 +53,7 @@ def outside_psnr(edited: Tensor, reference: Tensor, region: Tensor) -> Tensor:
 
 def person_mask(labels: Tensor) -> Tensor:
     """Face and hair, with glasses, hat and ear-rings: (B, H, W) bool from class labels (B, H, W)."""
-    return region_mask(labels, [name for name in CLASSES if name not in BEHIND])
+    return region_mask(labels, [name for name in REGIONS if name not in BEHIND])
 
 
 def background_drift(

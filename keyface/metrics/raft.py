@@ -1,6 +1,5 @@
 """RAFT [Teed and Deng 2020] by torchvision: the estimator of the paper's Table 3."""
 
-import hashlib
 import pickle
 from pathlib import Path
 from typing import Literal, Self
@@ -11,6 +10,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models import optical_flow
+
+from keyface.files import sha256
 
 RaftArchitecture = Literal["raft_large", "raft_small"]
 
@@ -57,9 +58,7 @@ class Raft(nn.Module):
                 f"differ, for instance {min(wrong)!r}"
             )
         network.load_state_dict(state)
-        with weights.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return cls(network, updates, f"RAFT ({architecture}, {weights.name}, sha256 {digest[:12]})")
+        return cls(network, updates, f"RAFT ({architecture}, {weights.name}, sha256 {sha256(weights)[:12]})")
 
     @torch.inference_mode()
     def forward(self, first: Tensor, second: Tensor) -> Tensor:

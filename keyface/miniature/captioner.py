@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 
 from keyface.miniature.networks.clip import ClipPair
-from keyface.miniature.population.captions import alternatives
+from keyface.miniature.population.captions import list_phrases
 
 _PASSES = 2
 
 
 @torch.no_grad()
 def describe(pair: ClipPair, features: Tensor) -> list[str]:
-    """Chooses for each field of the canonical caption the phrase that fits a picture best.
+    """Choose for each field of the canonical caption the phrase that fits a picture best.
 
     Coordinate ascent: starting from the first phrases, one field after the other takes the phrase whose
     whole caption lies closest to the picture, twice around, since fields explain each other (a bald head
@@ -26,7 +26,7 @@ def describe(pair: ClipPair, features: Tensor) -> list[str]:
     Returns:
         One canonical caption a row.
     """
-    fields = alternatives()
+    fields = list_phrases()
     chosen = [{field: options[-1] for field, options in fields.items()} for _ in range(len(features))]
     for _ in range(_PASSES):
         for field, options in fields.items():

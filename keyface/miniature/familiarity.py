@@ -11,19 +11,15 @@ from keyface.diffusion.inversion import predict, predict_original
 TIMESTEPS = (400, 600, 800)
 
 LIMIT = 0.65
-"""Surprise above which a picture is not taken for a rendered face.
-
-Measured: 64 held-out faces have at most .53, the photograph in the tests .82 to 1.05 by crop.
-"""
+"""Surprise above which a picture is not taken for a rendered face: figures in docs/results.md."""
 
 
 @torch.no_grad()
 def surprise(backbone: Backbone, images: Tensor) -> Tensor:
-    """Measures how badly the U-Net guesses the pictures from their noised latents.
+    """Measure how badly the U-Net guesses the pictures from their noised latents.
 
-    The reconstruction PSNR cannot tell strangers: the autoencoder's principal components fit any picture,
-    and inversion returns whatever it was given (measured on a real photograph: 31.3 dB, as for rendered
-    faces). What the U-Net expects behind noise is another matter.
+    The reconstruction PSNR cannot tell strangers: the autoencoder's principal components fit any picture, and
+    inversion returns whatever it was given. What the U-Net expects behind noise is another matter.
 
     Args:
         backbone: The miniature's base.

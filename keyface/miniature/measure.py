@@ -12,6 +12,7 @@ from tqdm import tqdm
 from keyface.diffusion.backbone import Backbone
 from keyface.diffusion.inversion import denoise, invert
 from keyface.faces.recognition import Recognizer
+from keyface.metrics.locality import psnr
 from keyface.miniature.networks.attributes import AttributeClassifier
 from keyface.miniature.networks.autoencoder import PatchAutoencoder
 from keyface.miniature.population import captions, world
@@ -27,37 +28,36 @@ PROMPTED: tuple[str, ...] = (
 
 
 def held_out_faces(count: int, per_identity: int, seed: int = 7) -> Faces:
-    """Draws held-out people, ``per_identity`` pictures each with other attributes, pose and light."""
+    """Draw held-out people, `per_identity` pictures each with other attributes, pose and light."""
     ids = (world.HELD_OUT + 10_000 + torch.arange(count)).repeat_interleave(per_identity)
-    return world.sample(ids, seed, RATES)
+    return world.draw_faces(ids, seed, RATES)
 
 
 def render_all(faces: Faces, size: int = 128, chunk: int = 32) -> tuple[Tensor, Tensor]:
-    """Renders faces; returns images (B, 3, size, size) in [-1, 1] and landmarks (B, 5, 2) in pixels."""
+    """Render faces: images (B, 3, size, size) in [-1, 1] and landmarks (B, 5, 2) in pixels."""
     pictures = [renderer.render(faces[i : i + chunk], size) for i in range(0, len(faces), chunk)]
     return torch.cat([p.image for p in pictures]), torch.cat([p.landmarks for p in pictures])
 
 
-def psnr(first: Tensor, second: Tensor) -> float:
-    """Mean over images of the peak signal-to-noise ratio in dB, for images in [-1, 1]."""
-    error = (first.clamp(-1, 1) - second.clamp(-1, 1)).square().mean((1, 2, 3)) / 4
-    return float((-10 * error.clamp_min(1e-10).log10()).mean())
+def mean_psnr(images: Tensor, reference: Tensor) -> float:
+    """Return the mean over images (B, 3, H, W) in [-1, 1] of their PSNR in dB."""
+    return float(torch.stack([psnr(*pair) for pair in zip(images, reference, strict=True)]).mean())
 
 
 @torch.inference_mode()
 def autoencoder_psnr(autoencoder: PatchAutoencoder, images: Tensor, chunk: int = 32) -> dict[str, float]:
-    """Returns the PSNR in dB of the decoder and of the PCA of equal size alone."""
+    """Return the PSNR in dB of the decoder and of the PCA of equal size alone."""
     scores: dict[str, list[float]] = {"psnr": [], "psnr_linear": []}
     for part in torch.split(images, chunk):
         latents = autoencoder.encode(part).latent_dist.mode()
-        scores["psnr"].append(psnr(autoencoder.decode(latents).sample, part))
-        scores["psnr_linear"].append(psnr(autoencoder.decode_linear(latents), part))
+        scores["psnr"].append(mean_psnr(autoencoder.decode(latents).sample, part))
+        scores["psnr_linear"].append(mean_psnr(autoencoder.decode_linear(latents), part))
     return {name: sum(values) / len(values) for name, values in scores.items()}
 
 
 @torch.inference_mode()
 def recognition_auc(network: Recognizer, images: Tensor, landmarks: Tensor, ids: Tensor) -> float:
-    """Returns the AUC of same against different person over all pairs of pictures."""
+    """Return the AUC of same against different person over all pairs of pictures."""
     embeddings = torch.cat(
         [network(i, p) for i, p in zip(torch.split(images, 64), torch.split(landmarks, 64), strict=True)]
     )
@@ -65,7 +65,7 @@ def recognition_auc(network: Recognizer, images: Tensor, landmarks: Tensor, ids:
 
 
 def verification_auc(embeddings: Tensor, identity: Tensor) -> Tensor:
-    """Returns the AUC of cosine similarity over all pairs of (B, D) unit embeddings."""
+    """Return the AUC of cosine similarity over all pairs of (B, D) unit embeddings."""
     similarity = embeddings @ embeddings.T
     rows, columns = torch.triu_indices(len(identity), len(identity), offset=1)
     same = identity[rows] == identity[columns]
@@ -77,7 +77,7 @@ def verification_auc(embeddings: Tensor, identity: Tensor) -> Tensor:
 def classifier_accuracy(
     classifier: AttributeClassifier, images: Tensor, truth: Mapping[str, Tensor]
 ) -> dict[str, dict[str, float]]:
-    """Returns for each label the balanced accuracy and the number of positives and negatives."""
+    """Return for each label the balanced accuracy and the number of positives and negatives."""
     parts = [classifier.predict(part) for part in torch.split(images, 64)]
     return {
         name: balanced_accuracy(torch.cat([part[name] for part in parts]), truth[name])
@@ -86,14 +86,14 @@ def classifier_accuracy(
 
 
 def balanced_accuracy(predicted: Tensor, true: Tensor) -> dict[str, float]:
-    """Returns the mean of the hit rates on both kinds, with their numbers.
+    """Return the mean of the hit rates on both kinds, with their numbers.
 
     Args:
         predicted: (B,) bool.
         true: (B,) bool.
 
     Returns:
-        ``accuracy`` (nan where one kind is missing), ``positives``, ``negatives``.
+        `accuracy` (nan where one kind is missing), `positives`, `negatives`.
     """
     hits, rejections = predicted[true].float().mean(), (~predicted[~true]).float().mean()
     return {
@@ -112,7 +112,7 @@ def generate(
     seed: int = 0,
     chunk: int = 25,
 ) -> Tensor:
-    """Samples one image a prompt with DDIM and classifier-free guidance, (B, 3, H, W) in [-1, 1]."""
+    """Sample one image a prompt with DDIM and classifier-free guidance, (B, 3, H, W) in [-1, 1]."""
     images: list[Tensor] = []
     side = backbone.unet.config.sample_size
     backbone.scheduler.set_timesteps(steps)
@@ -134,15 +134,15 @@ def generate(
 def prompt_control(
     backbone: Backbone, classifier: AttributeClassifier, count: int = 200, guidance_scale: float = 3.0
 ) -> tuple[dict[str, dict[str, float]], Tensor]:
-    """Samples faces from captions of held-out people and asks the classifier what it sees.
+    """Sample faces from captions of held-out people and ask the classifier what it sees.
 
     Returns:
-        For each label of :data:`PROMPTED` the balanced accuracy of "seen" against "asked for", and the
+        For each label of `PROMPTED` the balanced accuracy of "seen" against "asked for", and the
         images (count, 3, H, W).
     """
     faces = held_out_faces(count, 1, seed=11)
-    images = generate(backbone, captions.full_caption(faces), guidance_scale=guidance_scale)
-    scores = classifier_accuracy(classifier, images, world.labels(faces))
+    images = generate(backbone, captions.write_captions(faces), guidance_scale=guidance_scale)
+    scores = classifier_accuracy(classifier, images, world.true_labels(faces))
     return {name: scores[name] for name in PROMPTED}, images
 
 
@@ -150,7 +150,7 @@ def prompt_control(
 def inversion_psnr(
     backbone: Backbone, images: Tensor, prompts: Sequence[str], steps: int = 25, chunk: int = 16
 ) -> dict[str, float]:
-    """Returns the PSNR in dB of invert-and-denoise, and of the autoencoder alone, on the same images."""
+    """Return the PSNR in dB of invert-and-denoise, and of the autoencoder alone, on the same images."""
     scores: dict[str, list[float]] = {"reconstruction": [], "autoencoder": []}
     for start in range(0, len(images), chunk):
         part = images[start : start + chunk]
@@ -158,6 +158,6 @@ def inversion_psnr(
         latents = backbone.encode_images(part)
         inverted = invert(backbone.unet, backbone.scheduler, latents, text, steps)[-1]
         returned = denoise(backbone.unet, backbone.scheduler, inverted, text, steps)
-        scores["reconstruction"].append(psnr(backbone.decode_latents(returned), part))
-        scores["autoencoder"].append(psnr(backbone.decode_latents(latents), part))
+        scores["reconstruction"].append(mean_psnr(backbone.decode_latents(returned), part))
+        scores["autoencoder"].append(mean_psnr(backbone.decode_latents(latents), part))
     return {name: sum(values) / len(values) for name, values in scores.items()}

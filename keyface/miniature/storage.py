@@ -12,7 +12,7 @@ FILE = "model.safetensors"
 
 
 def save_network(network: nn.Module, folder: Path) -> None:
-    """Writes a network's state to ``folder/model.safetensors``; floats in half precision."""
+    """Write a network's state to `folder/model.safetensors`; floats in half precision."""
     folder.mkdir(parents=True, exist_ok=True)
     state = {
         name: (value.half() if value.is_floating_point() else value).contiguous()
@@ -22,13 +22,13 @@ def save_network(network: nn.Module, folder: Path) -> None:
 
 
 def go_on_from(network: nn.Module, folder: str | Path | None) -> None:
-    """Reads ``folder/model.safetensors`` into a network that is to be trained on; None leaves it as it is."""
+    """Read `folder/model.safetensors` into a network that is to be trained on; None leaves it as it is."""
     if folder is not None:
         load_network(network, Path(folder)).train().requires_grad_(True)
 
 
 def load_network(network: nn.Module, folder: Path) -> nn.Module:
-    """Reads ``folder/model.safetensors`` into a network and freezes it.
+    """Read `folder/model.safetensors` into a network and freeze it.
 
     Returns:
         The same network in single precision and evaluation mode, without gradients.

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from keyface.editing.settings import Prompts
 from keyface.faces.regions import dilate, region_mask
-from keyface.miniature.population.captions import full_caption
-from keyface.miniature.population.clips import clip
-from keyface.miniature.population.labels import CHANGEABLE, counterfactual, labels
+from keyface.miniature.population.captions import write_captions
+from keyface.miniature.population.clips import draw_clip
+from keyface.miniature.population.labels import CHANGEABLE, counterfactual, true_labels
 from keyface.miniature.population.parameters import Faces
-from keyface.miniature.population.world import HELD_OUT, sample
-from keyface.miniature.rendering.renderer import flow, render
+from keyface.miniature.population.world import HELD_OUT, draw_faces
+from keyface.miniature.rendering.renderer import render, render_flow
 from keyface.plugins.category import Category
 from keyface.plugins.compose import compose
 
@@ -43,7 +43,7 @@ class Trial:
         valid: (T - 1, H, W) bool, where the flow holds.
         region: (T, H, W) bool, where the categories may change the picture: their classes in the frame or in
             the same frame rendered with the edit, a little dilated.
-        target: (T, 3, H, W), the same clip rendered with the edit: a perfect answer.
+        ground_truth: (T, 3, H, W), the same clip rendered with the edit.
     """
 
     identity: int
@@ -53,7 +53,7 @@ class Trial:
     flow: Tensor
     valid: Tensor
     region: Tensor
-    target: Tensor
+    ground_truth: Tensor
 
     @property
     def name(self) -> str:
@@ -61,8 +61,10 @@ class Trial:
         return f"{'-'.join(category.name for category in self.categories)}-{self.identity - FIRST_PERSON}"
 
 
-def trials(categories: Sequence[Category], number: int, frames: int, size: int, seed: int) -> Iterator[Trial]:
-    """People in order of their ids, each with the next category in rotation; whoever has it is passed over.
+def render_trials(
+    categories: Sequence[Category], number: int, frames: int, size: int, seed: int
+) -> Iterator[Trial]:
+    """Render people in order of their ids, each with the next category that they can take, in rotation.
 
     Args:
         categories: Given out in rotation, one a person.
@@ -73,11 +75,11 @@ def trials(categories: Sequence[Category], number: int, frames: int, size: int, 
     """
     identity = FIRST_PERSON - 1
     for category in islice(cycle(categories), number):
-        identity = next_person([category], identity + 1, seed)
-        yield trial(identity, [category], frames, size, seed)
+        identity = find_person([category], identity + 1, seed)
+        yield render_trial(identity, [category], frames, size, seed)
 
 
-def trial(
+def render_trial(
     identity: int, categories: Sequence[Category], frames: int, size: int, seed: int, fps: float = FPS
 ) -> Trial:
     """Render one person's clip with all its truth.
@@ -90,15 +92,15 @@ def trial(
         seed: Of the clip.
         fps: Frames a second.
     """
-    faces = clip(identity, seed, frames, fps)
+    faces = draw_clip(identity, seed, frames, fps)
     edited = faces
     for category in categories:
         if category.attribute in CHANGEABLE:
             edited = counterfactual(edited, category.attribute, category.present)
     before, after = _render(faces, size), _render(edited, size)
     regions = {name for category in categories for name in category.regions}
-    pair = compose(full_caption(faces[:1])[0], categories)
-    moved = [flow(faces[i : i + 1], faces[i + 1 : i + 2], size) for i in range(frames - 1)]
+    pair = compose(write_captions(faces[:1])[0], categories)
+    moved = [render_flow(faces[i : i + 1], faces[i + 1 : i + 2], size) for i in range(frames - 1)]
     return Trial(
         identity=identity,
         categories=tuple(categories),
@@ -109,23 +111,26 @@ def trial(
         if moved
         else torch.zeros(0, size, size, dtype=torch.bool),
         region=_free_region(before[1], after[1], regions, radius=max(1, size // 32)),
-        target=after[0],
+        ground_truth=after[0],
     )
 
 
-def next_person(
+def find_person(
     categories: Sequence[Category], first: int, seed: int, also: Mapping[str, bool] | None = None
 ) -> int:
-    """The next person whose clip of this seed can take all the edits.
+    """Find the next person whose clip of this seed can take all the edits.
 
     Args:
         categories: The edits.
         first: The id to begin with.
         seed: Of the clip.
         also: Further labels that the person must have.
+
+    Raises:
+        LookupError: Nobody among the next people can take them.
     """
-    people = sample(torch.arange(first, first + _PATIENCE), seed)
-    truth = {name: values.tolist() for name, values in labels(people).items()}
+    people = draw_faces(torch.arange(first, first + _PATIENCE), seed)
+    truth = {name: values.tolist() for name, values in true_labels(people).items()}
     for index in range(_PATIENCE):
         known = {name: bool(values[index]) for name, values in truth.items()}
         fits = all(category.applies_to(known) for category in categories)
@@ -136,13 +141,13 @@ def next_person(
 
 
 def _render(faces: Faces, size: int) -> tuple[Tensor, Tensor]:
-    """Images (T, 3, H, W) and label maps (T, H, W)."""
+    """Render images (T, 3, H, W) and label maps (T, H, W)."""
     parts = [render(faces[start : start + _CHUNK], size) for start in range(0, len(faces), _CHUNK)]
     return torch.cat([part.image for part in parts]), torch.cat([part.mask for part in parts])
 
 
 def _free_region(before: Tensor, after: Tensor, names: set[str], radius: int) -> Tensor:
-    """A category without regions is free to change everything."""
+    """Mark where the picture may change, (T, H, W) bool; everywhere without names."""
     if not names:
         return torch.ones_like(before, dtype=torch.bool)
     return dilate(region_mask(before, names) | region_mask(after, names), radius)

@@ -14,6 +14,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
+from keyface.celeba import ATTRIBUTES
 from keyface.diffusion.backbone import Backbone, load_unet
 from keyface.faces.recognition import Recognizer
 from keyface.miniature.captioner import describe
@@ -21,11 +22,10 @@ from keyface.miniature.networks.attributes import AttributeClassifier
 from keyface.miniature.networks.autoencoder import PatchAutoencoder
 from keyface.miniature.networks.clip import ClipPair
 from keyface.miniature.networks.recognition import Architecture, IdentityNetwork
-from keyface.miniature.population.parameters import CELEBA_ATTRIBUTES, EXTRA_LABELS
 from keyface.miniature.storage import load_network
 
 WEIGHTS = Path(__file__).parent / "weights"
-"""Folder of the weights: ``base`` in diffusers' layout, one folder for each other network."""
+"""Folder of the weights: `base` in diffusers' layout, one folder for each other network."""
 
 RECOGNIZERS: dict[str, Architecture] = {
     "recognizer_vgg": "vgg",
@@ -36,7 +36,7 @@ RECOGNIZERS: dict[str, Architecture] = {
 
 
 def backbone() -> Backbone:
-    """Returns the base: autoencoder, U-Net, text encoder, tokenizer and scheduler, in single precision.
+    """Return the base: autoencoder, U-Net, text encoder, tokenizer and scheduler, in single precision.
 
     Raises:
         FileNotFoundError: If the package was installed without its weights.
@@ -45,18 +45,18 @@ def backbone() -> Backbone:
 
 
 def identity_unet(base: UNet2DConditionModel | None = None) -> UNet2DConditionModel:
-    """Returns ε1, the base U-Net fine-tuned with Eq. 5."""
+    """Return ε1, the base U-Net fine-tuned with Eq. 5."""
     return load_unet(WEIGHTS / "identity", base or backbone().unet)
 
 
 def direction_unet(base: UNet2DConditionModel | None = None) -> UNet2DConditionModel:
-    """Returns ε2, the base U-Net fine-tuned with Eq. 6."""
+    """Return ε2, the base U-Net fine-tuned with Eq. 6."""
     return load_unet(WEIGHTS / "direction", base or backbone().unet)
 
 
 @cache
 def clip_pair() -> ClipPair:
-    """Returns the CLIP pair of Eq. 6, frozen."""
+    """Return the CLIP pair of Eq. 6, frozen."""
     tokenizer = PreTrainedTokenizerFast.from_pretrained(WEIGHTS / "clip")
     with _same_random_numbers():
         network = ClipPair(tokenizer)
@@ -65,13 +65,13 @@ def clip_pair() -> ClipPair:
 
 @cache
 def identity_network() -> Recognizer:
-    """Returns the identity network of Eq. 5; it aligns faces and needs landmarks."""
+    """Return the identity network of Eq. 5; it aligns faces and needs landmarks."""
     return _recognizer("identity_network", "iresnet", aligned=True)
 
 
 @cache
 def recognizers() -> dict[str, Recognizer]:
-    """Returns the recognizers of the evaluation; they see whole frames, in which they find the face."""
+    """Return the recognizers of the evaluation; they see whole frames, in which they find the face."""
     return {
         folder: _recognizer(folder, architecture, finds_faces=True)
         for folder, architecture in RECOGNIZERS.items()
@@ -80,24 +80,24 @@ def recognizers() -> dict[str, Recognizer]:
 
 @cache
 def attribute_classifier() -> AttributeClassifier:
-    """Returns the classifier that scores edits; nothing is trained against it."""
+    """Return the classifier that scores edits; nothing is trained against it."""
     with _same_random_numbers():
-        network = AttributeClassifier([*CELEBA_ATTRIBUTES, *EXTRA_LABELS])
+        network = AttributeClassifier(ATTRIBUTES)
     return cast(AttributeClassifier, load_network(network, WEIGHTS / "attributes"))
 
 
 def caption_images(images: Tensor) -> list[str]:
-    """Captions images (B, 3, H, W) in [-1, 1] in the canonical form, by zero-shot choice of phrases."""
+    """Caption images (B, 3, H, W) in [-1, 1] in the canonical form, by zero-shot choice of phrases."""
     return describe(clip_pair(), _embed(images))
 
 
 def caption_clip(frames: Tensor) -> str:
-    """Captions frames (T, 3, H, W) in [-1, 1] of one clip together."""
+    """Caption frames (T, 3, H, W) in [-1, 1] of one clip together."""
     return describe(clip_pair(), _embed(frames).mean(0, keepdim=True))[0]
 
 
 def card(name: str) -> dict[str, object]:
-    """Returns a network's card: its config, data, samples seen and measured figures."""
+    """Return a network's card: its config, data, samples seen and measured figures."""
     content: dict[str, object] = json.loads((WEIGHTS / name / "card.json").read_text())
     return content
 
@@ -117,7 +117,7 @@ def _recognizer(
 
 @contextmanager
 def _same_random_numbers() -> Iterator[None]:
-    """Building a network draws initial weights; the caller's random numbers must not notice."""
+    """Keep the caller's random numbers as they are while a network draws initial weights."""
     state = torch.get_rng_state()
     try:
         yield

@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
+from keyface.pictures import to_image
 from keyface.weights import Store
 
 BLIP2 = "blip2"
@@ -89,10 +88,7 @@ class Blip2Captioner(nn.Module):
     @torch.no_grad()
     def forward(self, images: Tensor) -> list[str]:
         """Describe images (B, 3, H, W) in [-1, 1]."""
-        pixels = (
-            images.float().add(1).mul(127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
-        )
-        pictures = [Image.fromarray(np.ascontiguousarray(picture)) for picture in pixels]
+        pictures = [to_image(image) for image in images]
         inputs = self.processor(images=pictures, text=[self.prompt] * len(pictures), return_tensors="pt").to(
             self.network.device, self.network.dtype
         )

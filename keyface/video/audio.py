@@ -17,7 +17,7 @@ LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
 def audio_packets(
     source: InputContainer, target: OutputContainer
 ) -> Iterator[tuple[Fraction, "Packet[AudioStream]"]]:
-    """Adds the source's audio streams to the target and returns their packets, each with its time in seconds.
+    """Add the source's audio streams to the target and return their packets, each with its time in seconds.
 
     Packets are copied as they are where the codec is in `COPIED_AUDIO`, and otherwise encoded as AAC.
     """

@@ -17,7 +17,7 @@ UNTRUSTED = {"protocol_whitelist": "file", "format_whitelist": "mov,mp4,matroska
 
 
 def open_container(path: Path) -> InputContainer:
-    """Opens a local media file for reading without trusting it.
+    """Open a local media file for reading without trusting it.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -42,7 +42,7 @@ def open_container(path: Path) -> InputContainer:
 
 
 def video_stream(container: InputContainer, path: Path) -> VideoStream:
-    """Returns the first moving-picture stream (cover art is a video stream too).
+    """Return the first moving-picture stream (cover art is a video stream too).
 
     Raises:
         ValueError: There is none, or the file does not say how it is encoded.
@@ -60,7 +60,7 @@ def video_stream(container: InputContainer, path: Path) -> VideoStream:
 def decode(
     container: InputContainer, stream: VideoStream, path: Path
 ) -> Iterator[tuple[int | None, VideoFrame | None]]:
-    """Yields (time stamp, frame) in display order; (time stamp, None) stands for a damaged frame.
+    """Yield (time stamp, frame) in display order; (time stamp, None) stands for a damaged frame.
 
     Raises:
         ValueError: The file cannot be read on.
@@ -79,7 +79,7 @@ def decode(
 
 
 def last_packet_end(container: InputContainer) -> Fraction:
-    """Returns when the last packet of any stream ends, in seconds."""
+    """Return when the last packet of any stream ends, in seconds."""
     return max(
         (
             ((packet.pts if packet.pts is not None else packet.dts or 0) + (packet.duration or 0))
@@ -91,7 +91,7 @@ def last_packet_end(container: InputContainer) -> Fraction:
 
 
 def upright_rotation(frame: VideoFrame, path: Path) -> int:
-    """Returns the degrees, counter-clockwise and in [0, 360), that turn a decoded frame upright."""
+    """Return the degrees, counter-clockwise and in [0, 360), that turn a decoded frame upright."""
     rotation = int(frame.rotation) % 360
     if rotation % 90:
         warnings.warn(

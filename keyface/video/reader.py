@@ -16,6 +16,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from torch import Tensor
 
+from keyface.pictures import from_uint8
 from keyface.video.container import decode, last_packet_end, open_container, upright_rotation, video_stream
 
 HIGH_DYNAMIC_RANGE = {16, 18}
@@ -86,7 +87,7 @@ class VideoReader:
         self._warn_about(first)
 
     def __len__(self) -> int:
-        """The exact number of frames that `chunks` yields."""
+        """Return the exact number of frames that `chunks` yields."""
         return len(self.timings)
 
     @cached_property
@@ -116,13 +117,13 @@ class VideoReader:
         return float((last.pts + last.duration - self.timings[0].pts) * self.time_base)
 
     def chunks(self, size: int) -> Iterator[Tensor]:
-        """Yields the frames in order as (n, 3, H, W) RGB floats in [-1, 1] with n ≤ size."""
+        """Yield the frames in order as (n, 3, H, W) RGB floats in [-1, 1] with n ≤ size."""
         images = self._images()
         while batch := list(islice(images, size)):
-            yield torch.from_numpy(np.stack(batch)).permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
+            yield from_uint8(torch.from_numpy(np.stack(batch)).permute(0, 3, 1, 2))
 
     def _images(self) -> Iterator[np.ndarray]:
-        """Yields upright (H, W, 3) uint8 images; damaged frames are replaced by the last good one."""
+        """Yield upright (H, W, 3) uint8 images; damaged frames are replaced by the last good one."""
         self.held = 0
         last: np.ndarray | None = None
         with open_container(self.path) as container:
@@ -142,7 +143,7 @@ class VideoReader:
     def _stamped(
         self, container: InputContainer, stream: VideoStream
     ) -> Iterator[tuple[int, VideoFrame | None]]:
-        """Yields frames with a time stamp each, up to `max_seconds`; None stands for a damaged frame."""
+        """Yield frames with a time stamp each, up to `max_seconds`; None stands for a damaged frame."""
         step = max(round(1 / (self.fps * self.time_base)), 1)
         previous: int | None = None
         start: int | None = None
@@ -160,7 +161,7 @@ class VideoReader:
             yield pts, frame
 
     def _check_complete(self, end: Fraction) -> None:
-        """Raises when the file declares to last longer than what can be read from it."""
+        """Raise when the file declares to last longer than what can be read from it."""
         with open_container(self.path) as container:
             stream = video_stream(container, self.path)
             declared = [Fraction(container.duration or 0, av.time_base)]
@@ -177,7 +178,7 @@ class VideoReader:
             )
 
     def _warn_about(self, frame: VideoFrame) -> None:
-        """Says what converting to 8-bit RGB loses."""
+        """Say what converting to 8-bit RGB loses."""
         components = frame.format.components
         losses = []
         if max(component.bits for component in components) > 8:

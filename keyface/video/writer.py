@@ -8,7 +8,6 @@ from types import TracebackType
 from typing import Self
 
 import av
-import torch
 from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
@@ -17,6 +16,7 @@ from av.video.stream import VideoStream
 from torch import Tensor
 
 from keyface.files import publish, temporary_beside
+from keyface.pictures import to_uint8
 from keyface.video.audio import audio_packets
 from keyface.video.container import open_container
 from keyface.video.reader import Timing, VideoReader
@@ -75,13 +75,13 @@ class VideoWriter:
         self._durations: dict[int, int] = {}
 
     def __enter__(self) -> Self:
-        """Returns the writer; the temporary file is made with the first frame."""
+        """Return the writer; the temporary file is made with the first frame."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Publishes the file, or removes what was written when there was an error."""
+        """Publish the file, or remove what was written when there was an error."""
         if kind is not None:
             self._discard()
             return
@@ -92,7 +92,7 @@ class VideoWriter:
             raise
 
     def write(self, frames: Tensor) -> None:
-        """Appends frames.
+        """Append frames.
 
         Args:
             frames: (n, 3, H, W) RGB, floats in [-1, 1] (clamped) or uint8.
@@ -100,7 +100,7 @@ class VideoWriter:
         if self._container is None:
             self._open(height=frames.shape[2], width=frames.shape[3])
         assert self._container is not None
-        for image in to_bytes(frames).permute(0, 2, 3, 1).contiguous().numpy():
+        for image in to_uint8(frames).permute(0, 2, 3, 1).contiguous().numpy():
             timing = self._timing(self.frames)
             frame = VideoFrame.from_ndarray(image, format="rgb24").reformat(
                 format=self._stream.pix_fmt, dst_colorspace=self._colorspace
@@ -148,7 +148,7 @@ class VideoWriter:
             self._container.mux(packet)
 
     def _mux_audio(self, until: Fraction | None) -> None:
-        """Writes the audio up to a time, so that the file stays interleaved; all of it when None."""
+        """Write the audio up to a time, so that the file stays interleaved; all of it when None."""
         assert self._container is not None
         for seconds, packet in self._audio:
             if until is not None and seconds > until:
@@ -189,7 +189,7 @@ def write_clip(
     fps: Fraction | int,
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Writes a clip at a constant rate.
+    """Write a clip at a constant rate.
 
     Args:
         path: The target: .mp4, .m4v, .mov or .mkv.
@@ -200,10 +200,3 @@ def write_clip(
     with VideoWriter(path, fps=fps, metadata=metadata) as writer:
         for chunk in [frames] if isinstance(frames, Tensor) else frames:
             writer.write(chunk)
-
-
-def to_bytes(frames: Tensor) -> Tensor:
-    """Maps floats in [-1, 1] to the nearest uint8 values, on the CPU; uint8 passes."""
-    if frames.dtype == torch.uint8:
-        return frames.cpu()
-    return frames.detach().float().add(1).mul(127.5).round().clamp(0, 255).to("cpu", torch.uint8)

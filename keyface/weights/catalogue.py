@@ -1,4 +1,4 @@
-"""The list of external weights, read from ``catalogue.toml`` beside this file."""
+"""The list of external weights, read from `catalogue.toml` beside this file."""
 
 import difflib
 import tomllib
@@ -23,7 +23,7 @@ class WeightFile:
         sha256: As published, in hex; None where no reliable source gives one.
         sha256_starts: First digits of it, where only those are known.
         bytes: Its size, if known.
-        member: Its name in the archive that is fetched; that of ``path``'s last part if None.
+        member: Its name in the archive that is fetched; that of `path`'s last part if None.
         index: Whether it is an index of safetensors files, which belong to the entry, too.
     """
 
@@ -48,7 +48,7 @@ class WeightFile:
 class Entry:
     """External weights that are fetched and used together.
 
-    Exactly one of ``hub``, ``url`` and ``npm`` says where they come from.
+    Exactly one of `hub`, `url` and `npm` says where they come from.
 
     Attributes:
         name: Also that of its folder.
@@ -59,11 +59,11 @@ class Entry:
         licence_url: Where they stand.
         commercial: Whether they allow commercial use.
         files: What is needed of it.
-        hub: ``OWNER/NAME`` on the model hub.
+        hub: `OWNER/NAME` on the model hub.
         revision: Commit there; empty is the newest, which may change.
         url: A file, or a zip archive with the files in it.
         archive_sha256: Of that archive.
-        npm: ``PACKAGE@VERSION``.
+        npm: `PACKAGE@VERSION`.
         model: Name of the architecture, for OpenCLIP's weights.
         note: What else one must know.
     """
@@ -108,13 +108,13 @@ class Entry:
 
 @cache
 def catalogue() -> Mapping[str, Entry]:
-    """All entries by name."""
+    """Return all entries by name."""
     tables = tomllib.loads(CATALOGUE.read_text(encoding="utf-8"))
     return {name: Entry.of(name, fields) for name, fields in tables.items()}
 
 
 def find_entry(name: str, entries: Mapping[str, Entry] | None = None) -> Entry:
-    """The entry of a name.
+    """Return the entry of a name.
 
     Raises:
         LookupError: There is none; the message proposes one.

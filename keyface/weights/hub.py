@@ -22,7 +22,7 @@ def fetch_snapshot(repository: str, revision: str, patterns: list[str], folder: 
     """Fetch files of a repository on the model hub.
 
     Args:
-        repository: ``OWNER/NAME``.
+        repository: `OWNER/NAME`.
         revision: Commit, branch or tag; empty is the newest.
         patterns: Which files.
         folder: Where they go; None is the hub's own cache on this machine, which is looked into first.
@@ -56,7 +56,7 @@ def fetch_snapshot(repository: str, revision: str, patterns: list[str], folder: 
 
 
 def _has_answer(error: BaseException | None) -> bool:
-    """Whether an error, or one that it came from, is about an answer instead of none."""
+    """Say whether an error, or one that it came from, is about an answer instead of none."""
     while error is not None:
         if getattr(error, "response", None) is not None:
             return True

@@ -1,6 +1,5 @@
 """The folder that holds external weights: what of them is there, and whether it is what it should be."""
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -8,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from keyface.files import write_text
+from keyface.files import sha256, write_text
 from keyface.weights.catalogue import Entry, WeightFile, find_entry
 
 ROOT_VARIABLE = "KEYFACE_WEIGHTS"
@@ -45,17 +44,17 @@ class Store:
     """A folder with one folder for each entry of the catalogue.
 
     Attributes:
-        root: The folder; by default what the environment variable KEYFACE_WEIGHTS says, or ``models``.
+        root: The folder; by default what the environment variable KEYFACE_WEIGHTS says, or `models`.
     """
 
     root: Path = field(default_factory=lambda: Path(os.environ.get(ROOT_VARIABLE) or "models"))
 
     def folder(self, entry: Entry) -> Path:
-        """Where an entry's files lie."""
+        """Return the folder of an entry's files."""
         return self.root / entry.name
 
     def files(self, entry: Entry) -> Iterator[WeightFile]:
-        """An entry's files, with those that a safetensors index names, as far as the index is here.
+        """Yield an entry's files, with those that a safetensors index names, as far as the index is here.
 
         Raises:
             ValueError: An index is damaged.
@@ -68,17 +67,17 @@ class Store:
                 yield from (WeightFile(str(parent / name)) for name in _shards(path))
 
     def missing(self, entry: Entry) -> list[Path]:
-        """Those of an entry's files that are not here."""
+        """Return those of an entry's files that are not here."""
         paths = [self.folder(entry) / file.path for file in self.files(entry)]
         return [path for path in paths if not path.is_file()]
 
     def bytes(self, entry: Entry) -> int:
-        """Size of what is here of an entry."""
+        """Return the size of what is here of an entry."""
         paths = [self.folder(entry) / file.path for file in self.files(entry)]
         return sum(path.stat().st_size for path in paths if path.is_file())
 
     def require(self, names: Iterable[str]) -> dict[str, Path]:
-        """Folders of entries all of whose files are here.
+        """Return the folders of entries, all of whose files are here.
 
         Raises:
             LookupError: There are no weights of such a name.
@@ -108,7 +107,7 @@ class Store:
             if not path.is_file():
                 checked.append(Checked(path, "missing"))
                 continue
-            digest = file_sha256(path)
+            digest = sha256(path)
             expected = file.sha256 or known.get(file.path, file.sha256_starts)
             verdict: Verdict
             if not digest.startswith(expected):
@@ -136,7 +135,7 @@ class Store:
 
 
 def how_to_get(entries: Iterable[Entry], absent: dict[str, list[Path]]) -> str:
-    """One line that names all missing files and what to do."""
+    """Write one line that names all missing files and what to do."""
     parts = []
     for entry in entries:
         paths = absent[entry.name]
@@ -147,12 +146,6 @@ def how_to_get(entries: Iterable[Entry], absent: dict[str, list[Path]]) -> str:
         f"missing weights: {'; '.join(parts)}. Run `keyface weights get {names}` where there is a network, "
         f"or put the files there yourself; {ROOT_VARIABLE} names another folder"
     )
-
-
-def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_json(path: Path) -> Any:

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from keyface.celeba import ATTRIBUTES
 from keyface.lightning_modules.miniature.base import Batch, MiniatureModule
 from keyface.miniature.networks.attributes import AttributeClassifier
-from keyface.miniature.population.parameters import CELEBA_ATTRIBUTES, EXTRA_LABELS
 from keyface.miniature.storage import go_on_from, save_network
 
 RATES_MOMENTUM = 0.02
@@ -40,7 +40,7 @@ class AttributesModule(MiniatureModule):
     ) -> None:
         super().__init__(lr=lr, flat=flat)
         self.save_hyperparameters()
-        self.network = AttributeClassifier([*CELEBA_ATTRIBUTES, *EXTRA_LABELS], width)
+        self.network = AttributeClassifier(ATTRIBUTES, width)
         go_on_from(self.network, initial)
         self.register_buffer("rates", torch.full((len(self.network.labels),), 0.5))
         self._predicted: list[Tensor] = []

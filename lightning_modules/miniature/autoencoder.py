@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from keyface.lightning_modules.miniature.base import Batch, MiniatureModule
-from keyface.miniature.measure import psnr
+from keyface.miniature.measure import mean_psnr
 from keyface.miniature.networks.autoencoder import PatchAutoencoder
 
 
@@ -69,7 +69,7 @@ class AutoencoderModule(MiniatureModule):
             ("psnr", self.network.decode(latents).sample),
             ("psnr_linear", self.network.decode_linear(latents)),
         ):
-            self.log(f"val/{name}", psnr(decoded, images), prog_bar=True, batch_size=len(images))
+            self.log(f"val/{name}", mean_psnr(decoded, images), prog_bar=True, batch_size=len(images))
 
     def export(self, folder: Path) -> None:
         """Writes the autoencoder as a diffusers folder, in half precision to keep the package small."""

@@ -9,7 +9,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from torch.utils.data import DataLoader
 
 from keyface.callbacks.dashboard import GrowingTable, log_image, log_videos, wandb_loggers
-from keyface.pictures import save_png, sheet
+from keyface.pictures import draw_sheet, save_png
 from keyface.video import write_clip
 
 pytestmark = [
@@ -21,7 +21,7 @@ pytestmark = [
 
 class Logs(Callback):
     def __init__(self, folder: Path) -> None:
-        self.picture = save_png(sheet([("row", torch.zeros(2, 3, 8, 8))]), folder / "sheet.png")
+        self.picture = save_png(draw_sheet([("row", torch.zeros(2, 3, 8, 8))]), folder / "sheet.png")
         self.video = folder / "clip.mp4"
         write_clip(self.video, torch.zeros(3, 3, 16, 16), 5)
         self.table = GrowingTable("table", ("step", "value"))

@@ -28,7 +28,7 @@ def test_the_figures_of_a_perfect_edit(tmp_path: Path, capsys: pytest.CaptureFix
     """edited.mp4 is the renderer's own answer here."""
     chosen = edits.select(["glasses", "beard"])
     trial = write_clip_of(chosen, tmp_path / "clip.mp4", frames=5, size=64, seed=0, fps=12.5)
-    write_clip(tmp_path / "edited.mp4", trial.target, 12)
+    write_clip(tmp_path / "edited.mp4", trial.ground_truth, 12)
     sidecar = {
         "metrics": {"reconstruction_psnr": 30.5, "vae_psnr": 31.5},
         "prompts": {"source": trial.prompts.source, "target": trial.prompts.target},
@@ -41,7 +41,7 @@ def test_the_figures_of_a_perfect_edit(tmp_path: Path, capsys: pytest.CaptureFix
     assert report["reconstruction_psnr"] == 30.5
     assert 0 < report["identity_distance"] < 0.05
     assert report["frames"] == 5
-    rendered = float(temporal_loss(trial.target, trial.flow, trial.valid))
+    rendered = float(temporal_loss(trial.ground_truth, trial.flow, trial.valid))
     assert report["temporal_loss"] == pytest.approx(rendered, abs=0.01)  # but for the video codec
     assert report["outside_change"] < 0.02
     assert (tmp_path / "sheet.png").stat().st_size > 0

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, interpolate
 
 from keyface.cli.main import main
-from keyface.miniature.population.clips import clip
+from keyface.miniature.population.clips import draw_clip
 from keyface.miniature.population.world import HELD_OUT
 from keyface.miniature.rendering.renderer import render_images
 from keyface.video import VideoReader, write_clip
@@ -58,7 +58,7 @@ def moving(photo: Tensor, frames: int, size: int) -> Tensor:
 
 def test_a_video_made_elsewhere_keeps_frames_stamps_and_sound(tmp_path: Path) -> None:
     source, output = tmp_path / "in.mkv", tmp_path / "out.mp4"
-    elsewhere(source, render_images(clip(HELD_OUT + 3, 0, 9), 128))
+    elsewhere(source, render_images(draw_clip(HELD_OUT + 3, 0, 9), 128))
     assert (
         main(["edit", str(source), "-o", str(output), "--source", SOURCE, "--edits", "glasses", *FAST]) == 0
     )

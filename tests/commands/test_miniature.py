@@ -18,7 +18,7 @@ def test_clip_writes_the_frames_of_the_world(tmp_path: Path) -> None:
     assert len(video) == 6
     assert video.fps == Fraction(30000, 1001)
     frames = torch.cat(list(video.chunks(8)))
-    truth = renderer.render_images(clips.clip(1_000_003, 0, 6, 30000 / 1001), 48)
+    truth = renderer.render_images(clips.draw_clip(1_000_003, 0, 6, 30000 / 1001), 48)
     assert frames.shape == truth.shape
     assert (frames - truth).abs().mean() < 0.08  # H.264
 

@@ -25,13 +25,13 @@ def test_rendered_shards_hold_the_truth_of_the_world(
     data = ShardsDataModule(tmp_path / "a", batch_size=5, val_fraction=0.999, with_mask=True)
     data.setup()
     batch = next(iter(data.val_dataloader()))
-    faces = world.sample(torch.arange(70, 75), 0, {"Eyeglasses": 1.0, "Sunglasses": 0.0})
+    faces = world.draw_faces(torch.arange(70, 75), 0, {"Eyeglasses": 1.0, "Sunglasses": 0.0})
     rendering = renderer.render(faces, 32)
     assert batch["identity"].tolist() == [70, 71, 72, 73, 74]
     assert batch["key"][0] == "00000070"
-    assert batch["caption"] == captions.full_caption(faces)
+    assert batch["caption"] == captions.write_captions(faces)
     assert all(labels["Eyeglasses"] for labels in batch["attributes"])
-    assert batch["attributes"][2] == {name: bool(held[2]) for name, held in world.labels(faces).items()}
+    assert batch["attributes"][2] == {name: bool(held[2]) for name, held in world.true_labels(faces).items()}
     assert batch["mask"].equal(rendering.mask)
     assert torch.allclose(batch["landmarks"], rendering.landmarks, atol=1e-3)
     assert (batch["image"] - rendering.image).abs().mean() < 0.03  # JPEG
@@ -80,12 +80,12 @@ def test_wrong_settings_write_nothing(tmp_path: Path, changes: dict, said: str) 
 
 
 def test_latents_are_the_frozen_models_inversion(tmp_path: Path, tiny_backbone) -> None:
-    settings = shard_render.Rendered(count=3, size=32, latents=10)
+    settings = shard_render.RenderSettings(count=3, size=32, latents=10)
     shard_render.render_shards(tmp_path, settings, lambda: tiny_backbone)
     data = ShardsDataModule(tmp_path, batch_size=3, val_fraction=0.999, with_latents=True)
     data.setup()
     batch = next(iter(data.val_dataloader()))
-    images = renderer.render(world.sample(torch.arange(3), 0), 32).image
+    images = renderer.render(world.draw_faces(torch.arange(3), 0), 32).image
     latents = tiny_backbone.encode_images(images)
     assert torch.allclose(batch["latent"], latents, atol=1e-5)
     grid = Grid.of(tiny_backbone.scheduler, 10)

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from keyface.celeba import ATTRIBUTES
 from keyface.datamodules.shard_files.index import ShardIndex
 from keyface.datamodules.shard_files.schema import Latents, Record, Sample
 from keyface.datamodules.shard_files.writer import shard_name, write_shard
-from keyface.plugins.category import ATTRIBUTES
 
 SIDE = 16
 LANDMARKS = [[5.0, 6.0], [10.0, 6.0], [7.5, 9.0], [5.5, 12.0], [9.5, 12.0]]

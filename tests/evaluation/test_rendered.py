@@ -10,7 +10,7 @@ from keyface.evaluation.clip_sets.truth import Truth, read_truth
 from keyface.evaluation.rows.candidates import PERFECT
 from keyface.metrics.locality import background_drift, outside_change
 from keyface.metrics.temporal import temporal_loss
-from keyface.miniature.trials import FIRST_PERSON, trial
+from keyface.miniature.trials import FIRST_PERSON, render_trial
 from keyface.plugins import edits
 
 RECIPE = Recipe(
@@ -41,7 +41,7 @@ def test_the_set_is_what_was_asked_for(made: ClipSet) -> None:
 
 def test_clips_prompts_and_truth_are_the_trials(made: ClipSet) -> None:
     for index, clip in enumerate(made.edited):
-        known = trial(int(clip.identity), edits.select(clip.categories), 3, 64, seed=4, fps=2)
+        known = render_trial(int(clip.identity), edits.select(clip.categories), 3, 64, seed=4, fps=2)
         assert (clip.source, clip.target) == (known.prompts.source, known.prompts.target)
         assert int(clip.identity) >= FIRST_PERSON
         # what the encoder loses is small beside any edit

@@ -6,7 +6,7 @@ import torch
 from skimage.transform import SimilarityTransform
 
 from keyface.faces.alignment import TEMPLATE, align, similarity_from_landmarks
-from keyface.faces.crops import crop_squares
+from keyface.faces.squares import crop_squares
 
 TARGET = torch.tensor(TEMPLATE)
 

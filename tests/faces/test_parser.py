@@ -6,8 +6,8 @@ import pytest
 import torch
 from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
+from keyface.celeba import REGION_IDS, REGIONS
 from keyface.faces.parser import FaceParser
-from keyface.faces.regions import CLASSES, IDS
 
 
 def network(names: tuple[str, ...]) -> SegformerForSemanticSegmentation:
@@ -25,7 +25,7 @@ def network(names: tuple[str, ...]) -> SegformerForSemanticSegmentation:
 
 
 def test_labels_are_those_of_the_project_whatever_the_networks_order(tmp_path: Path) -> None:
-    names = tuple(reversed(CLASSES))
+    names = tuple(reversed(REGIONS))
     made = network(names)
     with torch.no_grad():  # a network that sees hair everywhere
         made.decode_head.classifier.weight.zero_()
@@ -34,7 +34,7 @@ def test_labels_are_those_of_the_project_whatever_the_networks_order(tmp_path: P
     labels = FaceParser.load(tmp_path)(torch.zeros(2, 3, 70, 50))
     assert labels.shape == (2, 70, 50)
     assert labels.dtype == torch.uint8
-    assert (labels == IDS["hair"]).all()
+    assert (labels == REGION_IDS["hair"]).all()
 
 
 def test_other_networks_are_refused(tmp_path: Path) -> None:

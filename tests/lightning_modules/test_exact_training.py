@@ -16,7 +16,7 @@ import torch
 from keyface.callbacks.video_edit import VideoEditCallback
 from keyface.cli.main import main
 from keyface.commands.shards import render
-from keyface.datamodules.shard_files.render import Rendered, render_shards
+from keyface.datamodules.shard_files.render import RenderSettings, render_shards
 from keyface.diffusion.backbone import load_unet
 from keyface.editing.settings import EditSettings
 
@@ -176,7 +176,7 @@ def test_two_processes_train_as_one_with_twice_the_batch(
 ) -> None:
     from recorded_training import notes
 
-    settings = Rendered(count=16, size=32, samples_per_shard=4, latents=4)
+    settings = RenderSettings(count=16, size=32, samples_per_shard=4, latents=4)
     render_shards(place / "shards", settings, lambda: folder_backbone)
     cached = "--model.init_args.noisy_input={source: cached}"
     two = run(
@@ -216,7 +216,7 @@ def test_two_processes_share_the_weights_and_train_as_one_with_twice_the_batch(
     """FSDP2: same losses, checkpoint and export hold the weights whole, and a resumed run is the same."""
     from recorded_training import notes
 
-    settings = Rendered(count=16, size=32, samples_per_shard=4, latents=4)
+    settings = RenderSettings(count=16, size=32, samples_per_shard=4, latents=4)
     render_shards(place / "shards", settings, lambda: folder_backbone)
     shared = (CACHED, *SHARED_DATA, *sharded())
     two = run(fit_words(recognizer_file, "two", 3, *shared, "--experiment=two", tuning=tuning))
@@ -270,7 +270,7 @@ def test_one_process_goes_on_as_two_that_share_the_weights(
     """With its weights, averages and optimizer; that the batches will be others is said."""
     from recorded_training import notes
 
-    settings = Rendered(count=16, size=32, samples_per_shard=4, latents=4)
+    settings = RenderSettings(count=16, size=32, samples_per_shard=4, latents=4)
     render_shards(place / "shards", settings, lambda: folder_backbone)
     data = (CACHED, *SHARED_DATA)
     assert main(fit_words(recognizer_file, "one", 1, *data, "--experiment=one")) == 0
@@ -294,7 +294,7 @@ def test_a_sharded_run_goes_on_from_the_parts_that_each_process_saved(
     """In as many processes to the last bit, in one of the kind too; without sharing it is refused."""
     from recorded_training import notes
 
-    settings = Rendered(count=16, size=32, samples_per_shard=4, latents=4)
+    settings = RenderSettings(count=16, size=32, samples_per_shard=4, latents=4)
     render_shards(place / "shards", settings, lambda: folder_backbone)
     shared = (CACHED, *SHARED_DATA, *sharded(distributed_checkpoint=True))
     whole = run(fit_words(recognizer_file, "whole", 3, *shared, "--experiment=whole", tuning=EXPORTED))
@@ -332,7 +332,7 @@ def test_a_sharded_branch_edits_at_validation_as_its_export_does(
     """With the averaged weights, of which each process holds a part, and training goes on afterwards."""
     from recorded_training import notes
 
-    settings = Rendered(count=8, size=32, samples_per_shard=4, latents=4)
+    settings = RenderSettings(count=8, size=32, samples_per_shard=4, latents=4)
     render_shards(place / "shards", settings, lambda: folder_backbone)
     edit = {"branch": "identity", "edits": ["glasses"], "frames": 2}
     quick = "{steps: 2, interval: 2}"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from keyface.datamodules.shard_files.render import Rendered, render_shards
+from keyface.datamodules.shard_files.render import RenderSettings, render_shards
 from keyface.diffusion.backbone import Backbone, load_unet
 
 CONFIGS = files("keyface.configs")
@@ -45,7 +45,7 @@ def test_two_processes_train_by_the_papers_configs_and_export(
 ) -> None:
     for part in ("vae", "unet", "text_encoder", "tokenizer", "scheduler"):
         getattr(folder_backbone, part).save_pretrained(tmp_path / "base" / part)
-    settings = Rendered(count=12, size=32, samples_per_shard=4, latents=4)
+    settings = RenderSettings(count=12, size=32, samples_per_shard=4, latents=4)
     render_shards(tmp_path / "shards", settings, lambda: folder_backbone)
     if branch == "identity":
         network = [f"--model.init_args.identity_network=arcface:{recognizer_file}"]

@@ -10,9 +10,8 @@ from torchvision.models.optical_flow import raft_small
 
 from keyface.metrics.flow import Dis, Raft, clip_flow, flow_estimator, occlusion
 from keyface.metrics.temporal import pair_errors, temporal_loss
-from keyface.miniature.population.clips import clip
-from keyface.miniature.rendering.renderer import flow as renderer_flow
-from keyface.miniature.rendering.renderer import render_images
+from keyface.miniature.population.clips import draw_clip
+from keyface.miniature.rendering.renderer import render_flow, render_images
 from keyface.miniature.trials import FIRST_PERSON
 
 
@@ -153,10 +152,10 @@ def test_raft_refuses_what_is_no_state(tmp_path: Path) -> None:
 
 def test_against_the_renderers_exact_flow() -> None:
     """A head that turns: DIS must come near the truth, and what leads home must be what is visible."""
-    faces = clip(FIRST_PERSON, seed=3, frames=3, fps=2)
+    faces = draw_clip(FIRST_PERSON, seed=3, frames=3, fps=2)
     frames = render_images(faces, 96)
-    exact, visible = renderer_flow(faces[:-1], faces[1:], 96)
-    back, _ = renderer_flow(faces[1:], faces[:-1], 96)
+    exact, visible = render_flow(faces[:-1], faces[1:], 96)
+    back, _ = render_flow(faces[1:], faces[:-1], 96)
     assert occlusion(exact, back)[visible].float().mean() < 0.02
     estimated, valid = clip_flow(Dis(), frames)
     lengths = exact.norm(dim=1)

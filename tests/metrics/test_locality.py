@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from keyface.faces.regions import IDS
+from keyface.celeba import REGION_IDS
 from keyface.metrics.locality import (
     BackgroundDrift,
     OutsideChange,
@@ -62,7 +62,7 @@ def test_metric_weighs_pixels_across_ranks() -> None:
 
 def test_the_person_is_face_hair_and_what_is_worn_on_them() -> None:
     names = ("background", "skin", "hair", "hat", "eye_g", "ear_r", "neck", "cloth", "neck_l", "l_brow")
-    labels = torch.tensor([[[IDS[name] for name in names]]])
+    labels = torch.tensor([[[REGION_IDS[name] for name in names]]])
     expected = [False, True, True, True, True, True, False, False, False, True]
     assert person_mask(labels)[0, 0].tolist() == expected
 

@@ -4,13 +4,14 @@ from torch import Tensor
 from torchmetrics.functional.classification import binary_auroc
 
 from keyface.miniature.captioner import describe
-from keyface.miniature.measure import balanced_accuracy, psnr, recognition_auc
+from keyface.miniature.measure import balanced_accuracy, mean_psnr, recognition_auc
 from keyface.miniature.population import captions, world
 
 
 def test_psnr_of_a_known_error() -> None:
-    # 0.2 in [-1, 1] is a tenth of the range: 20 dB.
-    assert psnr(torch.zeros(2, 3, 4, 4), torch.full((2, 3, 4, 4), 0.2)) == pytest.approx(20)
+    # 0.2 in [-1, 1] is a tenth of the range: 20 dB. The mean is over images, not over errors.
+    errors = torch.tensor([0.2, 0.02]).view(2, 1, 1, 1).expand(2, 3, 4, 4)
+    assert mean_psnr(torch.zeros(2, 3, 4, 4), errors) == pytest.approx(30)
 
 
 def test_balanced_accuracy_ignores_how_common_a_label_is() -> None:
@@ -46,7 +47,7 @@ class PhraseCounts(torch.nn.Module):
 
 
 def test_captioner_finds_the_closest_canonical_caption() -> None:
-    faces = world.sample(world.HELD_OUT + torch.arange(6), seed=3)
-    truth = captions.full_caption(faces)
+    faces = world.draw_faces(world.HELD_OUT + torch.arange(6), seed=3)
+    truth = captions.write_captions(faces)
     pair = PhraseCounts()
     assert describe(pair, pair.encode_text(truth)) == truth  # type: ignore[arg-type]

@@ -2,22 +2,22 @@ import pytest
 import torch
 
 from keyface.metrics.temporal import temporal_loss
-from keyface.miniature.population.clips import clip
-from keyface.miniature.population.labels import labels
-from keyface.miniature.trials import FIRST_PERSON, Trial, next_person, trial, trials
+from keyface.miniature.population.clips import draw_clip
+from keyface.miniature.population.labels import true_labels
+from keyface.miniature.trials import FIRST_PERSON, Trial, find_person, render_trial, render_trials
 from keyface.plugins import Category, edits
 
 
 @pytest.fixture(scope="module")
 def glasses_and_beard() -> list[Trial]:
-    return list(trials([edits["glasses"], edits["beard"]], 3, frames=3, size=64, seed=0))
+    return list(render_trials([edits["glasses"], edits["beard"]], 3, frames=3, size=64, seed=0))
 
 
 def test_categories_rotate_and_people_lack_them(glasses_and_beard: list[Trial]) -> None:
     assert [each.categories[0].name for each in glasses_and_beard] == ["glasses", "beard", "glasses"]
     assert len({each.identity for each in glasses_and_beard}) == 3
     for each in glasses_and_beard:
-        truth = labels(clip(each.identity, 0, 1))
+        truth = true_labels(draw_clip(each.identity, 0, 1))
         assert bool(truth[each.categories[0].attribute][0]) is False
 
 
@@ -28,7 +28,7 @@ def test_prompts_say_the_edit(glasses_and_beard: list[Trial]) -> None:
 
 
 def test_the_flow_explains_the_clip() -> None:
-    one = trial(FIRST_PERSON, [edits["smile"]], frames=4, size=64, seed=3, fps=2)
+    one = render_trial(FIRST_PERSON, [edits["smile"]], frames=4, size=64, seed=3, fps=2)
     assert one.flow.shape == (3, 2, 64, 64)
     assert one.flow.abs().max() > 3
     exact = temporal_loss(one.frames, one.flow, one.valid)
@@ -40,7 +40,7 @@ def test_the_perfect_answer_changes_the_region_and_almost_nothing_else(
     glasses_and_beard: list[Trial],
 ) -> None:
     for each in glasses_and_beard:
-        changed = (each.target - each.frames).abs().amax(dim=1) > 0.1
+        changed = (each.ground_truth - each.frames).abs().amax(dim=1) > 0.1
         assert changed.any()
         assert (changed & ~each.region).sum() < 0.05 * changed.sum()
         assert each.region.float().mean() < 0.8
@@ -48,14 +48,14 @@ def test_the_perfect_answer_changes_the_region_and_almost_nothing_else(
 
 @pytest.mark.parametrize("category", list(edits), ids=lambda category: category.name)
 def test_every_edit_has_a_perfect_answer(category: Category) -> None:
-    one = trial(next_person([category], FIRST_PERSON, seed=0), [category], frames=1, size=32, seed=0)
-    assert (one.target - one.frames).abs().max() > 0.1
+    one = render_trial(find_person([category], FIRST_PERSON, seed=0), [category], frames=1, size=32, seed=0)
+    assert (one.ground_truth - one.frames).abs().max() > 0.1
 
 
 def test_several_edits_at_once() -> None:
     chosen = edits.select(["glasses", "beard", "smile"])
-    identity = next_person(chosen, FIRST_PERSON, seed=1, also={"Male": True, "Young": True})
-    one = trial(identity, chosen, frames=1, size=32, seed=1)
+    identity = find_person(chosen, FIRST_PERSON, seed=1, also={"Male": True, "Young": True})
+    one = render_trial(identity, chosen, frames=1, size=32, seed=1)
     for phrase in ("young man", "wearing glasses", "beard", "smiling"):
         assert phrase in one.prompts.target
     assert one.name == f"glasses-beard-smile-{identity - FIRST_PERSON}"
@@ -63,4 +63,4 @@ def test_several_edits_at_once() -> None:
 
 def test_nobody_is_found_where_nobody_fits() -> None:
     with pytest.raises(LookupError, match="nobody among 2000 people"):
-        next_person([edits["beard"]], FIRST_PERSON, seed=0, also={"Male": False})
+        find_person([edits["beard"]], FIRST_PERSON, seed=0, also={"Male": False})

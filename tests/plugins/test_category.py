@@ -1,10 +1,6 @@
 import pytest
 
-from keyface.faces import regions
-from keyface.miniature.population.parameters import CELEBA_ATTRIBUTES as WORLD_ATTRIBUTES
-from keyface.miniature.population.parameters import EXTRA_LABELS, MASK_CLASSES
 from keyface.plugins import Category, Demands, EditError
-from keyface.plugins.category import CELEBA_ATTRIBUTES, EXTRA_ATTRIBUTES, REGIONS
 
 
 def make(**changes: object) -> Category:
@@ -15,12 +11,6 @@ def make(**changes: object) -> Category:
         "attribute": "Eyeglasses",
     }
     return Category(**{**values, **changes})  # type: ignore[arg-type]
-
-
-def test_names_are_those_of_the_world_and_of_the_masks() -> None:
-    assert CELEBA_ATTRIBUTES == WORLD_ATTRIBUTES
-    assert EXTRA_ATTRIBUTES == EXTRA_LABELS
-    assert REGIONS == MASK_CLASSES == tuple(regions.CLASSES)
 
 
 @pytest.mark.parametrize(

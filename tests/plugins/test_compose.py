@@ -98,11 +98,11 @@ HIDES_BANGS = {"hat", "no-hat", "bald"}
 @pytest.mark.parametrize("category", CATEGORIES, ids=lambda category: category.name)
 def test_an_edited_caption_describes_the_counterfactual_face(category) -> None:
     """The edit of the words and the edit of the face agree, for every face that training would take."""
-    faces = world.sample(torch.arange(150), seed=3)
-    truth = world.labels(faces)
-    goals = captions.full_caption(world.counterfactual(faces, category.attribute, category.present))
+    faces = world.draw_faces(torch.arange(150), seed=3)
+    truth = world.true_labels(faces)
+    goals = captions.write_captions(world.counterfactual(faces, category.attribute, category.present))
     compared = 0
-    for row, (caption, goal) in enumerate(zip(captions.full_caption(faces), goals, strict=True)):
+    for row, (caption, goal) in enumerate(zip(captions.write_captions(faces), goals, strict=True)):
         if not category.applies_to({name: bool(held[row]) for name, held in truth.items()}):
             continue
         if category.name == "moustache" and truth["Goatee"][row]:

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from keyface.celeba import ATTRIBUTES
 from keyface.evaluation.files import read_json
-from keyface.plugins.category import ATTRIBUTES
 
 _ALIASES = {"blonde_hair": "Blond_Hair", "smile": "Smiling"}
 _KNOWN = {name.lower(): name for name in ATTRIBUTES} | _ALIASES

@@ -15,11 +15,11 @@ from keyface.evaluation.clip_sets.truth import Truth, truth_path, write_truth
 from keyface.evaluation.rows.candidates import PERFECT
 from keyface.files import write_text
 from keyface.metrics.locality import person_mask
-from keyface.miniature.population.captions import full_caption
-from keyface.miniature.population.clips import clip as clip_of
+from keyface.miniature.population.captions import write_captions
+from keyface.miniature.population.clips import draw_clip
 from keyface.miniature.population.parameters import Faces
 from keyface.miniature.rendering.renderer import render, render_images
-from keyface.miniature.trials import FIRST_PERSON, FPS, next_person, trial
+from keyface.miniature.trials import FIRST_PERSON, FPS, find_person, render_trial
 from keyface.plugins import Category, edits
 from keyface.plugins.compose import compose
 from keyface.video import VideoWriter
@@ -129,13 +129,13 @@ def _claim(folder: Path, recipe: Recipe) -> None:
 def _people(groups: Sequence[list[Category]], recipe: Recipe) -> Iterator[tuple[list[Category], int]]:
     identity = FIRST_PERSON - 1
     for group in islice(cycle(groups), recipe.edited):
-        identity = next_person(group, identity + 1, recipe.seed)
+        identity = find_person(group, identity + 1, recipe.seed)
         yield group, identity
 
 
 def _edited(folder: Path, recipe: Recipe, group: list[Category], identity: int) -> ClipSpec:
     names = [category.name for category in group]
-    prompts = compose(full_caption(clip_of(identity, recipe.seed, 1, recipe.fps))[0], group)
+    prompts = compose(write_captions(draw_clip(identity, recipe.seed, 1, recipe.fps))[0], group)
     clip = replace(
         _spec(recipe, f"{'-'.join(names)}-{identity - FIRST_PERSON:04d}", identity, recipe.frames),
         category="+".join(names),
@@ -144,11 +144,11 @@ def _edited(folder: Path, recipe: Recipe, group: list[Category], identity: int) 
     )
     original, answer = folder / clip.video, folder / PERFECT / f"{clip.key}.mp4"
     if not all(path.is_file() for path in (original, answer, truth_path(folder, clip))):
-        truth = trial(identity, group, recipe.frames, recipe.size, recipe.seed, recipe.fps)
-        faces = clip_of(identity, recipe.seed, recipe.frames, recipe.fps)
+        truth = render_trial(identity, group, recipe.frames, recipe.size, recipe.seed, recipe.fps)
+        faces = draw_clip(identity, recipe.seed, recipe.frames, recipe.fps)
         labels = torch.cat([render(part, recipe.size).mask for part in _parts(faces)])
         write_truth(folder, clip, Truth(truth.flow, truth.valid, truth.region, person_mask(labels)))
-        _write(answer, [truth.target], recipe)
+        _write(answer, [truth.ground_truth], recipe)
         _write(original, [truth.frames], recipe)
     return replace(clip, sha256=file_sha256(original))
 
@@ -158,7 +158,7 @@ def _further(folder: Path, recipe: Recipe, identity: int) -> ClipSpec:
     clip = _spec(recipe, f"gallery-{FIRST_PERSON - identity:05d}", identity, frames)
     path = folder / clip.video
     if not path.is_file():
-        faces = clip_of(identity, recipe.seed, frames, recipe.fps)
+        faces = draw_clip(identity, recipe.seed, frames, recipe.fps)
         _write(path, (render_images(part, recipe.size) for part in _parts(faces)), recipe)
     return replace(clip, sha256=file_sha256(path))
 

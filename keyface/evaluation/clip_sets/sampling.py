@@ -5,10 +5,10 @@ from pathlib import Path
 
 import av
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from keyface.evaluation.clip_sets.spec import Box, ClipSpec
+from keyface.pictures import largest_square, resize_square
 from keyface.video import VideoReader
 from keyface.video.container import open_container, video_stream
 
@@ -136,13 +136,10 @@ def _square(reader: VideoReader, clip: ClipSpec) -> tuple[int, int, int]:
             f"{reader.path}: box {clip.box} of clip {clip.key} leaves the "
             f"{reader.width}x{reader.height} frame"
         )
-    side = min(right - left, bottom - top)
-    return left + (right - left - side) // 2, top + (bottom - top - side) // 2, side
+    return largest_square(left, top, right, bottom)
 
 
 def _cropped(frames: Tensor, box: tuple[int, int, int], size: int) -> Tensor:
     left, top, side = box
-    square = frames[:, :, top : top + side, left : left + side]
-    if side == size:
-        return square.clone()
-    return F.interpolate(square, (size, size), mode="bicubic", antialias=True).clamp(-1, 1)
+    square = resize_square(frames[:, :, top : top + side, left : left + side], size)
+    return square.clone() if side == size else square  # a view would keep the whole frame in memory

@@ -13,7 +13,7 @@ from PIL.Image import Image
 
 from keyface.evaluation.clip_sets.clip_set import ClipSet, ClipSpec
 from keyface.evaluation.rows.candidates import Candidate
-from keyface.pictures import sheet
+from keyface.pictures import draw_sheet
 from keyface.video import write_clip
 
 _LARGEST = 256
@@ -56,7 +56,7 @@ def middle_frames(clips: ClipSet, rows: Sequence[Candidate], number: int) -> Ima
     shown = [clip for clip in _varied(clips.edited) if all(row.video_of(clip) for row in rows)][:number]
     frames = {"source": [clips.frames_of(clip) for clip in shown]}
     frames |= {row.name: [row.frames_of(clip) for clip in shown] for row in rows}
-    return sheet(
+    return draw_sheet(
         [(name, torch.stack([each[len(each) // 2] for each in found])) for name, found in frames.items()]
     )
 

@@ -136,7 +136,7 @@ class OnnxGraph(nn.Module):
 
         Raises:
             FileNotFoundError: There is no such file.
-            ImportError: The package ``onnx`` is not installed.
+            ImportError: The package `onnx` is not installed.
             ValueError: It is no ONNX, keeps weights in other files, or needs an unsupported operator.
         """
         path = Path(path)

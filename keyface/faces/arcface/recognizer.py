@@ -3,17 +3,16 @@
 from pathlib import Path
 from typing import Self
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from keyface.faces.alignment import TEMPLATE_SIZE, align
 from keyface.faces.arcface.onnx_graph import OnnxGraph
+from keyface.faces.recognition import CropRecognizer
 
 _FIRST_NODES = 8
 
 
-class ArcFace(nn.Module):
+class ArcFace(CropRecognizer):
     """A frozen recognition network on aligned faces, differentiable from the embedding to the image.
 
     It is f_arc of Eq. 5, and, with the weights of another loss (CosFace) or training set, an evaluation
@@ -24,7 +23,7 @@ class ArcFace(nn.Module):
         name: For messages and reports.
 
     Example:
-        ``ArcFace.from_file("models/buffalo-l/w600k_r50.onnx")(frames, landmarks)``
+        `ArcFace.from_file("models/buffalo-l/w600k_r50.onnx")(frames, landmarks)`
     """
 
     def __init__(self, network: OnnxGraph, name: str = "ArcFace") -> None:
@@ -37,7 +36,7 @@ class ArcFace(nn.Module):
 
     @classmethod
     def from_file(cls, path: Path | str) -> Self:
-        """Read one network of an insightface pack, such as ``w600k_r50.onnx`` or ``glintr100.onnx``.
+        """Read one network of an insightface pack, such as `w600k_r50.onnx` or `glintr100.onnx`.
 
         Raises:
             FileNotFoundError: There is no such file.
@@ -51,25 +50,11 @@ class ArcFace(nn.Module):
             )
         return cls(network, Path(path).stem)
 
-    def forward(self, images: Tensor, landmarks: Tensor | None) -> Tensor:
-        """Embed faces as unit vectors.
+    def crop(self, images: Tensor, landmarks: Tensor) -> Tensor:
+        """Align faces to (B, 3, 112, 112)."""
+        return align(images, landmarks)
 
-        Args:
-            images: (B, 3, H, W) RGB in [-1, 1], whole frames.
-            landmarks: (B, 5, 2) pixels (x, y) in the frames.
-
-        Returns:
-            (B, 512), each of length 1.
-
-        Raises:
-            ValueError: There are no landmarks, or none from which a face can be aligned.
-        """
-        if landmarks is None:
-            raise ValueError(f"{self.name} needs five landmarks for each face; detect them first")
-        faces = align(images, landmarks)
-        if self.normalizes:
-            faces = (faces + 1) * 127.5
-        # The graph stays in its own precision: half precision loses identities.
-        with torch.autocast(faces.device.type, enabled=False):
-            embedding: Tensor = self.network(faces)
-        return F.normalize(embedding, dim=-1)
+    def embed(self, faces: Tensor) -> Tensor:
+        """Embed aligned faces as (B, 512)."""
+        embedding: Tensor = self.network((faces + 1) * 127.5 if self.normalizes else faces)
+        return embedding

@@ -1,6 +1,6 @@
-"""The small face networks of npm's ``@vladmandic/face-api``: detector, landmarks, identity, age, expression.
+"""The small face networks of npm's `@vladmandic/face-api`: detector, landmarks, identity, age, expression.
 
-They are fetched by ``keyface weights get face-api`` and read by `FaceApi.load`: 8 MB in all, MIT; the
+They are fetched by `keyface weights get face-api` and read by `FaceApi.load`: 8 MB in all, MIT; the
 identity network is dlib's (CC0) in another file format. They make identity on real photographs work on a
 machine without any model hub; ArcFace is better wherever it can be had.
 """

@@ -1,7 +1,6 @@
 """A tiny YOLO that finds faces."""
 
-from pathlib import Path
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -9,9 +8,8 @@ from torch import Tensor, nn
 from torchvision.ops import nms
 
 from keyface.faces.face_api.layers import SeparableConv, max_pool_same, normalize
-from keyface.faces.face_api.weights import load_weights
+from keyface.faces.face_api.weights import FaceApiNetwork
 
-MODEL = "tiny_face_detector_model"
 MEAN = (117.001, 114.697, 97.404)
 ANCHORS = (
     (1.603231, 2.094468),
@@ -41,8 +39,10 @@ class Boxes(NamedTuple):
     scores: Tensor
 
 
-class TinyFaceDetector(nn.Module):
-    """Finds faces; the names of its parts are those of the published file."""
+class TinyFaceDetector(FaceApiNetwork):
+    """Finds faces."""
+
+    MODEL = "tiny_face_detector_model"
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,20 +52,8 @@ class TinyFaceDetector(nn.Module):
         )
         self.conv8 = nn.Conv2d(512, 5 * len(ANCHORS), 1)
 
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Read the network from the folder of face-api's files.
-
-        Raises:
-            FileNotFoundError: The files are not there.
-            ValueError: They are damaged.
-        """
-        network = cls()
-        load_weights(network, folder, MODEL)
-        return network
-
     def forward(self, images: Tensor) -> Tensor:
-        """Raw boxes (B, cells, cells, anchors, 5) of square images (B, 3, S, S) in [-1, 1], S ÷ 32."""
+        """Return raw boxes (B, cells, cells, anchors, 5) of square images (B, 3, S, S) in [-1, 1], S ÷ 32."""
         out = F.leaky_relu(self.conv0(normalize(images, MEAN)), _SLOPE)
         for layer in (self.conv1, self.conv2, self.conv3, self.conv4, self.conv5):
             out = F.leaky_relu(layer(max_pool_same(out, 2, 2)), _SLOPE)

@@ -1,14 +1,13 @@
 """Landmarks, expression, age and gender from crops of faces of 112 pixels."""
 
-from pathlib import Path
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from keyface.faces.face_api.layers import ConvSame, SeparableConv, max_pool_same, normalize
-from keyface.faces.face_api.weights import load_weights
+from keyface.faces.face_api.weights import FaceApiNetwork
 
 SIZE = 112
 EXPRESSIONS = ("neutral", "happy", "sad", "angry", "fearful", "disgusted", "surprised")
@@ -30,8 +29,8 @@ class DenseBlock(nn.Module):
         return total.relu()
 
 
-class DenseNetwork(nn.Module):
-    """Four dense blocks and a linear layer; the names of the parts are those of the published files.
+class DenseNetwork(FaceApiNetwork):
+    """Four dense blocks and a linear layer.
 
     Args:
         outputs: Numbers that it gives.
@@ -44,7 +43,7 @@ class DenseNetwork(nn.Module):
         self.fc = nn.Linear(256, outputs)
 
     def forward(self, faces: Tensor) -> Tensor:
-        """(B, outputs) of crops (B, 3, 112, 112) in [-1, 1]."""
+        """Return (B, outputs) for crops (B, 3, 112, 112) in [-1, 1]."""
         out = self.dense3(self.dense2(self.dense1(self.dense0(normalize(faces)))))
         result: Tensor = self.fc(F.avg_pool2d(out, 7, 2).flatten(1))
         return result
@@ -53,36 +52,26 @@ class DenseNetwork(nn.Module):
 class LandmarkNetwork(DenseNetwork):
     """68 landmarks in the order of the iBUG set."""
 
+    MODEL = "face_landmark_68_model"
+
     def __init__(self) -> None:
         super().__init__(outputs=136)
 
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Read the network from the folder of face-api's files; raises as `load_weights` does."""
-        network = cls()
-        load_weights(network, folder, "face_landmark_68_model")
-        return network
-
     def forward(self, faces: Tensor) -> Tensor:
-        """(B, 68, 2): x and y as fractions of the crop's side, for crops (B, 3, 112, 112) in [-1, 1]."""
+        """Return (B, 68, 2), x and y as fractions of the side, for crops (B, 3, 112, 112) in [-1, 1]."""
         return super().forward(faces).reshape(-1, 68, 2)
 
 
 class ExpressionNetwork(DenseNetwork):
     """Which of seven expressions a face shows."""
 
+    MODEL = "face_expression_model"
+
     def __init__(self) -> None:
         super().__init__(outputs=len(EXPRESSIONS))
 
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Read the network from the folder of face-api's files; raises as `load_weights` does."""
-        network = cls()
-        load_weights(network, folder, "face_expression_model")
-        return network
-
     def forward(self, faces: Tensor) -> Tensor:
-        """Probabilities (B, 7) of `EXPRESSIONS`, for crops (B, 3, 112, 112) in [-1, 1]."""
+        """Return probabilities (B, 7) of `EXPRESSIONS`, for crops (B, 3, 112, 112) in [-1, 1]."""
         return super().forward(faces).softmax(dim=-1)
 
 
@@ -133,8 +122,10 @@ class MainBlock(nn.Module):
         return out + data
 
 
-class AgeGenderNetwork(nn.Module):
-    """A small Xception; the names of the parts are those of the published file."""
+class AgeGenderNetwork(FaceApiNetwork):
+    """A small Xception."""
+
+    MODEL = "age_gender_model"
 
     def __init__(self) -> None:
         super().__init__()
@@ -151,15 +142,8 @@ class AgeGenderNetwork(nn.Module):
         )
         self.fc = nn.ModuleDict({"age": nn.Linear(512, 1), "gender": nn.Linear(512, 2)})
 
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Read the network from the folder of face-api's files; raises as `load_weights` does."""
-        network = cls()
-        load_weights(network, folder, "age_gender_model")
-        return network
-
     def forward(self, faces: Tensor) -> AgeGender:
-        """Age and gender of crops (B, 3, 112, 112) in [-1, 1]."""
+        """Return age and gender of crops (B, 3, 112, 112) in [-1, 1]."""
         out = self.entry_flow["conv_in"](normalize(faces)).relu()
         for flow in (self.entry_flow, self.middle_flow, self.exit_flow):
             for name, part in flow.items():
@@ -170,6 +154,6 @@ class AgeGenderNetwork(nn.Module):
 
 
 def five_of_68(landmarks: Tensor) -> Tensor:
-    """The five landmarks (B, 5, 2) of keyface out of iBUG's (B, 68, 2): eyes, nose tip, mouth corners."""
+    """Take the five landmarks (B, 5, 2), eyes, nose tip and mouth corners, out of iBUG's (B, 68, 2)."""
     eyes = torch.stack([landmarks[:, 36:42].mean(dim=1), landmarks[:, 42:48].mean(dim=1)], dim=1)
     return torch.cat([eyes, landmarks[:, [30, 48, 54]]], dim=1)

@@ -20,12 +20,12 @@ def pad_same(data: Tensor, kernel: int, stride: int, value: float = 0.0) -> Tens
 
 
 def max_pool_same(data: Tensor, kernel: int, stride: int) -> Tensor:
-    """Maximum over windows, padded as TensorFlow's "same" does."""
+    """Take the maximum over windows, padded as TensorFlow's "same" does."""
     return F.max_pool2d(pad_same(data, kernel, stride, value=-math.inf), kernel, stride)
 
 
 def normalize(images: Tensor, mean: tuple[float, float, float] = MEAN) -> Tensor:
-    """Images (B, 3, H, W) in [-1, 1] as the networks want them: mean colour subtracted, divided by 255."""
+    """Subtract the mean colour from images (B, 3, H, W) in [-1, 1], taken as 0 to 255, and divide by 255."""
     offset = torch.tensor(mean, device=images.device, dtype=images.dtype).view(1, 3, 1, 1)
     return ((images + 1) * 127.5 - offset) / 255
 

@@ -8,12 +8,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from keyface.faces.alignment import check_landmarks
-from keyface.faces.crops import crop_squares
 from keyface.faces.face_api.layers import ConvSame, normalize
 from keyface.faces.face_api.mean import MEAN_DESCRIPTOR
-from keyface.faces.face_api.weights import load_weights
+from keyface.faces.face_api.weights import FaceApiNetwork
+from keyface.faces.recognition import CropRecognizer
+from keyface.faces.squares import crop_squares
 
-MODEL = "face_recognition_model"
 SIZE = 150
 SAME_PERSON = 0.6
 """Euclidean distance of raw descriptors below which dlib calls two faces the same person."""
@@ -61,8 +61,10 @@ class Residual(nn.Module):
         return (out + data).relu()
 
 
-class DescriptorNetwork(nn.Module):
-    """Embeds crops of faces; the names of its parts are those of the published file."""
+class DescriptorNetwork(FaceApiNetwork):
+    """Embeds crops of faces."""
+
+    MODEL = "face_recognition_model"
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,7 +89,7 @@ class DescriptorNetwork(nn.Module):
         return result
 
 
-class FaceApiRecognizer(nn.Module):
+class FaceApiRecognizer(CropRecognizer):
     """The identity network behind keyface's `Recognizer` protocol, differentiable up to the images.
 
     All descriptors share a large common part, so that the cosine of raw ones says little. The unit vectors
@@ -97,6 +99,7 @@ class FaceApiRecognizer(nn.Module):
         network: The descriptor network, trained.
     """
 
+    name = "face-api's identity network"
     mean: Tensor
 
     def __init__(self, network: DescriptorNetwork) -> None:
@@ -106,45 +109,21 @@ class FaceApiRecognizer(nn.Module):
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Read the network from the folder of face-api's files.
+        """Read the descriptor network from the folder of face-api's files, see `FaceApiNetwork.load`."""
+        return cls(DescriptorNetwork.load(folder))
 
-        Raises:
-            FileNotFoundError: The files are not there.
-            ValueError: They are damaged.
-        """
-        network = DescriptorNetwork()
-        load_weights(network, folder, MODEL)
-        return cls(network)
+    def crop(self, images: Tensor, landmarks: Tensor) -> Tensor:
+        """Cut faces out as the network's training did, (B, 3, 150, 150)."""
+        return crop_squares(images, face_squares(landmarks), SIZE)
 
-    def describe(self, images: Tensor, landmarks: Tensor) -> Tensor:
-        """Raw descriptors (B, 128), to be compared by Euclidean distance, see `SAME_PERSON`."""
-        squares = face_squares(landmarks)
-        with torch.autocast(images.device.type, enabled=False):
-            descriptors: Tensor = self.network(crop_squares(images, squares, SIZE))
-        return descriptors
-
-    def forward(self, images: Tensor, landmarks: Tensor | None) -> Tensor:
-        """Embed faces as unit vectors.
-
-        Args:
-            images: (B, 3, H, W) RGB in [-1, 1], whole frames.
-            landmarks: (B, 5, 2) pixels (x, y) in the frames.
-
-        Returns:
-            (B, 128), each of length 1.
-
-        Raises:
-            ValueError: There are no landmarks, or none that make a face.
-        """
-        if landmarks is None:
-            raise ValueError(
-                "face-api's identity network needs five landmarks for each face; detect them first"
-            )
-        return F.normalize(self.describe(images, landmarks) - self.mean, dim=-1)
+    def embed(self, faces: Tensor) -> Tensor:
+        """Embed crops as descriptors (B, 128) without the mean of all faces."""
+        embedding: Tensor = self.network(faces) - self.mean
+        return embedding
 
 
 def face_squares(landmarks: Tensor) -> Tensor:
-    """Squares (B, 3) that the network was trained on, for five landmarks (B, 5, 2); see `crop_squares`."""
+    """Return the squares (B, 3) that the network was trained on, for five landmarks (B, 5, 2)."""
     check_landmarks(landmarks)
     points = landmarks.float()
     eyes, mouth = points[:, :2], points[:, 3:].mean(dim=1)

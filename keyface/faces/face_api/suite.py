@@ -7,7 +7,6 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from keyface.faces.crops import crop_squares
 from keyface.faces.face_api.detector import TinyFaceDetector
 from keyface.faces.face_api.features import (
     EXPRESSIONS,
@@ -18,6 +17,7 @@ from keyface.faces.face_api.features import (
     five_of_68,
 )
 from keyface.faces.face_api.recognition import FaceApiRecognizer
+from keyface.faces.squares import crop_squares, squares_around
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class FaceApi(nn.Module):
 
     @classmethod
     def load(cls, folder: Path | str) -> Self:
-        """Read the networks from the folder that ``keyface weights get face-api`` made.
+        """Read the networks from the folder that `keyface weights get face-api` made.
 
         Raises:
             FileNotFoundError: Files are missing.
@@ -128,10 +128,3 @@ class FaceApi(nn.Module):
             | {name: float(value) for name, value in zip(EXPRESSIONS, values, strict=True)}
             for age, male, values in zip(looks.age, looks.male, expressions, strict=True)
         ]
-
-
-def squares_around(corners: Tensor) -> Tensor:
-    """Smallest squares (B, 3), see `crop_squares`, with the middle of boxes (B, 4) that hold them."""
-    sides = (corners[:, 2:] - corners[:, :2]).amax(dim=1, keepdim=True)
-    middles = (corners[:, 2:] + corners[:, :2]) / 2
-    return torch.cat([middles - sides / 2, sides], dim=1)

@@ -3,11 +3,13 @@
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from keyface.weights.states import give_state
 
 _TYPES: dict[str, np.dtype[Any]] = {
     "float32": np.dtype("<f4"),
@@ -26,9 +28,9 @@ _RENAMED = {
 
 
 def read_tensors(folder: Path, model: str) -> dict[str, Tensor]:
-    """Read ``MODEL-weights_manifest.json`` and the file of bytes that belongs to it.
+    """Read `MODEL-weights_manifest.json` and the file of bytes that belongs to it.
 
-    A quantized value q stands for ``q · scale + min``.
+    A quantized value q stands for `q · scale + min`.
 
     Args:
         folder: Where both files are.
@@ -81,29 +83,25 @@ def _layout(entry: dict[str, Any]) -> tuple[str, list[int], int, np.dtype[Any], 
     return str(entry["name"]), shape, math.prod(shape), stored, scale, least
 
 
-def load_weights(network: nn.Module, folder: Path, model: str) -> None:
-    """Give a network the weights of a file, in torch's names and layout; it is frozen.
+class FaceApiNetwork(nn.Module):
+    """A network whose parts have the names of the published file, `MODEL`."""
 
-    Raises:
-        FileNotFoundError: A file is missing.
-        ValueError: The file is damaged, or belongs to another network.
-    """
-    tensors = read_tensors(folder, model)
-    separable = {name.rpartition("/")[0] for name in tensors if name.endswith("/depthwise_filter")}
-    state = {_torch_name(name, separable): _torch_layout(name, value) for name, value in tensors.items()}
-    expected = network.state_dict()
-    wrong = [
-        name
-        for name in sorted(expected.keys() | state.keys())
-        if name not in expected or name not in state or expected[name].shape != state[name].shape
-    ]
-    if wrong:
-        raise ValueError(
-            f"{folder / model}.bin: not the weights of this network: {len(wrong)} names or shapes differ, "
-            f"for instance {wrong[0]!r}"
-        )
-    network.load_state_dict(state)
-    network.eval().requires_grad_(False)
+    MODEL: ClassVar[str]
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read the network from the folder of face-api's files; it is frozen.
+
+        Raises:
+            FileNotFoundError: A file is missing.
+            ValueError: A file is damaged, or belongs to another network.
+        """
+        tensors = read_tensors(folder, cls.MODEL)
+        separable = {name.rpartition("/")[0] for name in tensors if name.endswith("/depthwise_filter")}
+        state = {_torch_name(name, separable): _torch_layout(name, value) for name, value in tensors.items()}
+        network = cls()
+        give_state(network, state, folder / f"{cls.MODEL}.bin")
+        return network
 
 
 def _torch_name(name: str, separable: set[str]) -> str:

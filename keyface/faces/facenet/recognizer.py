@@ -3,14 +3,12 @@
 from pathlib import Path
 from typing import Self
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from keyface.faces.crops import crop_squares
 from keyface.faces.facenet.inception_resnet import InceptionResnetV1
-from keyface.faces.facenet.torch_state import give_state, read_state
-from keyface.faces.squares import detector_squares
+from keyface.faces.recognition import CropRecognizer
+from keyface.faces.squares import crop_squares, detector_squares
+from keyface.weights.states import give_state, read_state
 
 SIZE = 160
 
@@ -18,7 +16,7 @@ SIZE = 160
 _SCALE = 127.5 / 128
 
 
-class FaceNet(nn.Module):
+class FaceNet(CropRecognizer):
     """Inception-ResNet-v1 behind keyface's `Recognizer` protocol; frozen, differentiable up to the images.
 
     Its training faces were boxes of a detector with a margin; `keyface.faces.squares.detector_squares` puts
@@ -28,13 +26,15 @@ class FaceNet(nn.Module):
         network: Trained.
     """
 
+    name = "FaceNet"
+
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network.eval().requires_grad_(False)
 
     @classmethod
     def from_file(cls, path: Path | str) -> Self:
-        """Read ``20180402-114759-vggface2.pt``, or the same weights as safetensors.
+        """Read `20180402-114759-vggface2.pt`, or the same weights as safetensors.
 
         Raises:
             FileNotFoundError: There is no such file.
@@ -46,21 +46,11 @@ class FaceNet(nn.Module):
         give_state(network, state, path)
         return cls(network)
 
-    def forward(self, images: Tensor, landmarks: Tensor | None) -> Tensor:
-        """Embed faces as unit vectors.
+    def crop(self, images: Tensor, landmarks: Tensor) -> Tensor:
+        """Cut faces out as the training's detector did, (B, 3, 160, 160)."""
+        return crop_squares(images, detector_squares(landmarks), SIZE)
 
-        Args:
-            images: (B, 3, H, W) RGB in [-1, 1], whole frames.
-            landmarks: (B, 5, 2) pixels (x, y) in the frames.
-
-        Returns:
-            (B, 512), each of length 1.
-
-        Raises:
-            ValueError: There are no landmarks, or none that make a face.
-        """
-        if landmarks is None:
-            raise ValueError("FaceNet needs five landmarks for each face; detect them first")
-        faces = crop_squares(images, detector_squares(landmarks), SIZE)
-        with torch.autocast(faces.device.type, enabled=False):
-            return F.normalize(self.network(faces * _SCALE), dim=-1)
+    def embed(self, faces: Tensor) -> Tensor:
+        """Embed crops as (B, 512)."""
+        embedding: Tensor = self.network(faces * _SCALE)
+        return embedding

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -32,7 +33,7 @@ class AttributeClassifier(nn.Module):
         width: Channels of the first stage.
     """
 
-    def __init__(self, labels: list[str], width: int = 24) -> None:
+    def __init__(self, labels: Sequence[str], width: int = 24) -> None:
         super().__init__()
         self.labels = tuple(labels)
         sizes = [3, width, width * 2, width * 4, width * 6]
@@ -41,12 +42,12 @@ class AttributeClassifier(nn.Module):
         self.head = nn.Linear(sizes[-1] * 16, len(labels))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Returns logits (B, len(labels)) of images (B, 3, H, W) in [-1, 1]."""
+        """Return logits (B, len(labels)) of images (B, 3, H, W) in [-1, 1]."""
         out: Tensor = self.head(self.body(images))
         return out
 
     @torch.inference_mode()
     def predict(self, images: Tensor) -> dict[str, Tensor]:
-        """Returns for each label a boolean tensor (B,)."""
+        """Return for each label a boolean tensor (B,)."""
         present = self(images) > 0
         return {name: present[:, i] for i, name in enumerate(self.labels)}

@@ -20,24 +20,24 @@ class PointDistribution:
     mean: Tensor
 
     def mode(self) -> Tensor:
-        """Returns the point, (B, C, h, w)."""
+        """Return the point, (B, C, h, w)."""
         return self.mean
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        """Returns the point, (B, C, h, w); the encoder has no noise of its own."""
+        """Return the point, (B, C, h, w); the encoder has no noise of its own."""
         return self.mean
 
 
 @dataclass(frozen=True)
 class EncoderOutput:
-    """What ``encode`` returns: ``latent_dist`` as in AutoencoderKL."""
+    """What `encode` returns: `latent_dist` as in AutoencoderKL."""
 
     latent_dist: PointDistribution
 
 
 @dataclass(frozen=True)
 class DecoderOutput:
-    """What ``decode`` returns: ``sample``, (B, 3, H, W)."""
+    """What `decode` returns: `sample`, (B, 3, H, W)."""
 
     sample: Tensor
 
@@ -45,11 +45,9 @@ class DecoderOutput:
 class PatchAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """PCA of image patches as encoder, PCA plus a convolutional residual as decoder.
 
-    A small AutoencoderKL trained from scratch needs far more images than the miniature can
-    afford on a CPU (measured on a prototype: 25.5 dB after 24 k images, where the linear PCA of
-    equal size has 28.5 dB). So the encoder is the PCA itself, found in seconds, and stays fixed;
-    only the decoder learns. The interface is AutoencoderKL's: ``encode(x).latent_dist``,
-    ``decode(z).sample``, ``config.scaling_factor``.
+    A small AutoencoderKL trained from scratch needs far more images than the miniature can afford on a CPU.
+    So the encoder is the PCA itself and stays fixed; only the decoder learns. The interface
+    is AutoencoderKL's: `encode(x).latent_dist`, `decode(z).sample`, `config.scaling_factor`.
 
     Args:
         in_channels: Image channels.
@@ -98,7 +96,7 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     @torch.no_grad()
     def fit_components(self, images: Tensor) -> Tensor:
-        """Sets the encoder to the principal components of the images' patches.
+        """Set the encoder to the principal components of the images' patches.
 
         Args:
             images: (B, 3, H, W) in [-1, 1]; a thousand images are plenty.
@@ -124,26 +122,26 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return deviations.float()
 
     def encode(self, x: Tensor) -> EncoderOutput:
-        """Encodes images (B, 3, H, W) in [-1, 1] to latents (B, C, H/8, W/8)."""
+        """Encode images (B, 3, H, W) in [-1, 1] to latents (B, C, H/8, W/8)."""
         patches = self._patches(x) - self.patch_mean[:, None, None]
         latents = torch.einsum("kp,bphw->bkhw", self.components * self.scales[:, None], patches)
         return EncoderOutput(PointDistribution(latents))
 
     def decode(self, z: Tensor) -> DecoderOutput:
-        """Decodes latents (B, C, h, w) to images (B, 3, 8h, 8w), not clamped."""
+        """Decode latents (B, C, h, w) to images (B, 3, 8h, 8w), not clamped."""
         x = self.blocks16(self.stem(z))
         x = self.blocks32(F.pixel_shuffle(self.up32(x), 2))
         x = self.blocks64(F.pixel_shuffle(self.up64(x), 2))
         return DecoderOutput(self.decode_linear(z) + F.pixel_shuffle(self.head(x), 2))
 
     def decode_linear(self, z: Tensor) -> Tensor:
-        """Decodes with the PCA alone: the baseline of equal size, (B, 3, 8h, 8w)."""
+        """Decode with the PCA alone: the baseline of equal size, (B, 3, 8h, 8w)."""
         patches = torch.einsum("kp,bkhw->bphw", self.components / self.scales[:, None], z)
         images: Tensor = F.pixel_shuffle(patches + self.patch_mean[:, None, None], self.config.patch_size)
         return images
 
     def forward(self, sample: Tensor) -> DecoderOutput:
-        """Encodes and decodes images (B, 3, H, W)."""
+        """Encode and decode images (B, 3, H, W)."""
         return self.decode(self.encode(sample).latent_dist.mode())
 
     def _patches(self, images: Tensor) -> Tensor:

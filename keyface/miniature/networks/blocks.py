@@ -11,7 +11,7 @@ class ResidualBlock(nn.Module):
 
     Args:
         channels: Width of input and output.
-        groups: Groups of the normalisation; must divide ``channels``.
+        groups: Groups of the normalisation; must divide `channels`.
     """
 
     def __init__(self, channels: int, groups: int = 8) -> None:
@@ -26,7 +26,7 @@ class ResidualBlock(nn.Module):
             nn.init.zeros_(self.conv2.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps (B, channels, H, W) to the same shape."""
+        """Map (B, channels, H, W) to the same shape."""
         residual: Tensor = self.conv1(F.silu(self.norm1(x)))
         residual = self.conv2(F.silu(self.norm2(residual)))
         return x + residual
@@ -40,7 +40,7 @@ class ConvNormAct(nn.Sequential):
         outputs: Output channels.
         kernel: Side of the kernel; padding keeps the size at stride 1.
         stride: Stride.
-        groups: Convolution groups (``inputs`` gives a depthwise convolution).
+        groups: Convolution groups (`inputs` gives a depthwise convolution).
         act: Activation, or None for a linear output.
     """
 

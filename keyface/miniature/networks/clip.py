@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 
 class ClipPair(nn.Module):
-    """Image and text encoder into one space, with open_clip's ``CLIP`` inside.
+    """Image and text encoder into one space, with open_clip's `CLIP` inside.
 
     Args:
         tokenizer: Word-level tokenizer of the miniature.
@@ -48,7 +48,7 @@ class ClipPair(nn.Module):
         )
 
     def encode_image(self, images: Tensor) -> Tensor:
-        """Embeds images (B, 3, H, W) in [-1, 1] to unit vectors (B, D), differentiably."""
+        """Embed images (B, 3, H, W) in [-1, 1] to unit vectors (B, D), differentiably."""
         if images.shape[-1] != self.image_size:
             images = F.interpolate(
                 images,
@@ -61,7 +61,7 @@ class ClipPair(nn.Module):
         return out
 
     def encode_text(self, texts: list[str]) -> Tensor:
-        """Embeds texts to unit vectors (B, D)."""
+        """Embed texts to unit vectors (B, D)."""
         tokens = self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
         device = self.clip.logit_scale.device
         out: Tensor = self.clip.encode_text(tokens.to(device), normalize=True)

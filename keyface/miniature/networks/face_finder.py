@@ -32,7 +32,7 @@ class FaceFinder(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Returns landmarks (B, 5, 2) in pixels (x, y) of square images (B, 3, S, S) in [-1, 1]."""
+        """Return landmarks (B, 5, 2) in pixels (x, y) of square images (B, 3, S, S) in [-1, 1]."""
         side = images.shape[-1]
         small = F.interpolate(images, (_SIDE, _SIDE), mode="area") if side != _SIDE else images
         with torch.autocast(images.device.type, enabled=False):  # half a pixel is lost in bf16

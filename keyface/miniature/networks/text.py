@@ -12,14 +12,14 @@ SPECIAL = (PAD, START, END, UNKNOWN)
 
 
 def build_tokenizer(words: Iterable[str], length: int = 64) -> PreTrainedTokenizerFast:
-    """Builds a tokenizer with one token a word.
+    """Build a tokenizer with one token a word.
 
     Args:
         words: The vocabulary; punctuation marks may be words.
         length: Tokens of a padded prompt, start and end included.
 
     Returns:
-        A fast tokenizer that lower-cases, splits at blanks and punctuation, and pads to ``length``.
+        A fast tokenizer that lower-cases, splits at blanks and punctuation, and pads to `length`.
     """
     vocabulary = {word: i for i, word in enumerate([*SPECIAL, *sorted(set(words))])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
@@ -49,11 +49,11 @@ def build_tokenizer(words: Iterable[str], length: int = 64) -> PreTrainedTokeniz
 def build_text_encoder(
     tokenizer: PreTrainedTokenizerFast, width: int = 128, layers: int = 2, heads: int = 4
 ) -> CLIPTextModel:
-    """Builds an untrained ``CLIPTextModel`` for the tokenizer's vocabulary.
+    """Build an untrained `CLIPTextModel` for the tokenizer's vocabulary.
 
     Args:
-        tokenizer: From :func:`build_tokenizer`.
-        width: Embedding width, the U-Net's ``cross_attention_dim``.
+        tokenizer: From `build_tokenizer`.
+        width: Embedding width, the U-Net's `cross_attention_dim`.
         layers: Transformer layers.
         heads: Attention heads.
     """

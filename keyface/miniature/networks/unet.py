@@ -22,7 +22,7 @@ class FullPrecisionAttention:
     def __call__(
         self, attn: Attention, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None, **_: Any
     ) -> Tensor:
-        """Attends from (B, S, C) to itself or to (B, S', C')."""
+        """Attend from (B, S, C) to itself or to (B, S', C')."""
         context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
         query, key, value = attn.to_q(hidden_states), attn.to_k(context), attn.to_v(context)
         with torch.autocast(query.device.type, enabled=False):
@@ -36,7 +36,7 @@ def build_unet(
     widths: tuple[int, int, int] = (64, 128, 192),
     text_width: int = 128,
 ) -> UNet2DConditionModel:
-    """Builds an untrained U-Net with self- and cross-attention at 16×16, 8×8 and 4×4.
+    """Build an untrained U-Net with self- and cross-attention at 16×16, 8×8 and 4×4.
 
     Args:
         latent_channels: Channels of the latents.
@@ -61,7 +61,7 @@ def build_unet(
 
 
 def build_scheduler() -> DDIMScheduler:
-    """Builds the schedule: v-prediction with zero terminal SNR, trailing timesteps."""
+    """Build the schedule: v-prediction with zero terminal SNR, trailing timesteps."""
     return DDIMScheduler(
         num_train_timesteps=1000,
         beta_schedule="scaled_linear",

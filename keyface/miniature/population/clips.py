@@ -10,7 +10,7 @@ from torch import Tensor
 
 from keyface.miniature.population.hashing import key, uniform
 from keyface.miniature.population.parameters import Faces
-from keyface.miniature.population.world import sample
+from keyface.miniature.population.world import draw_faces
 
 _CLIP = 5
 
@@ -25,14 +25,14 @@ _SWINGS: Mapping[str, tuple[float, float, float]] = {
 """Column → (amplitude, reach about 0, cycles a second)."""
 
 
-def clip(
+def draw_clip(
     identity_id: int,
     seed: int,
     frames: int,
     fps: float = 25.0,
     rates: Mapping[str, float] | None = None,
 ) -> Faces:
-    """A video as a batch of its frames.
+    """Draw a video, a batch of its T frames.
 
     Identity and attributes stay; pose, place, gaze and light drift smoothly, eyes blink about every four
     seconds for a fifth of a second, and some clips speak now and then. Time is continuous: the same clip at
@@ -43,9 +43,9 @@ def clip(
         seed: Which clip of them.
         frames: How many frames, T.
         fps: Frames a second.
-        rates: As in `keyface.miniature.population.world.sample`.
+        rates: As in `keyface.miniature.population.world.draw_faces`.
     """
-    still = sample(torch.tensor([identity_id]), seed, rates)
+    still = draw_faces(torch.tensor([identity_id]), seed, rates)
     faces = still[torch.zeros(frames, dtype=torch.int64)]
     draws = iter(uniform(key(_CLIP, torch.tensor([identity_id]), seed), 96)[0].tolist())
     seconds = torch.arange(frames, dtype=torch.float32) / fps
@@ -66,7 +66,7 @@ def clip(
 
 
 def _drift(seconds: Tensor, rate: float, draws: Iterator[float]) -> Tensor:
-    """Three incommensurable sines with random phases, within about ± 1."""
+    """Sum three incommensurable sines with random phases, within about ± 1."""
     phases = [2.0 * math.pi * next(draws) for _ in range(3)]
     waves = (
         weight * torch.sin(2.0 * math.pi * rate * factor * seconds + phase)

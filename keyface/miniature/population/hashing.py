@@ -11,12 +11,12 @@ _MIX_2 = -7723592293110705685  # 0x94D049BB133111EB
 
 
 def _shift_right(value: Tensor, bits: int) -> Tensor:
-    """Logical shift: torch shifts int64 arithmetically, so the copied sign bits are masked away."""
+    """Shift logically: torch shifts int64 arithmetically, so the copied sign bits are masked away."""
     return (value >> bits) & ((1 << (64 - bits)) - 1)
 
 
 def mix(value: Tensor) -> Tensor:
-    """The finalizer of SplitMix64: int64 → int64, every input bit reaches every output bit."""
+    """Apply SplitMix64's finalizer, int64 → int64: every input bit reaches every output bit."""
     value = value + _GOLDEN
     value = (value ^ _shift_right(value, 30)) * _MIX_1
     value = (value ^ _shift_right(value, 27)) * _MIX_2
@@ -24,7 +24,7 @@ def mix(value: Tensor) -> Tensor:
 
 
 def key(*parts: Tensor | int) -> Tensor:
-    """Folds integers and (B,) int64 tensors into one (B,) key."""
+    """Fold integers and (B,) int64 tensors into one (B,) key."""
     result = torch.zeros((), dtype=torch.int64)
     for part in parts:
         result = mix(result ^ torch.as_tensor(part, dtype=torch.int64))
@@ -32,7 +32,7 @@ def key(*parts: Tensor | int) -> Tensor:
 
 
 def uniform(keys: Tensor, count: int) -> Tensor:
-    """``count`` independent numbers in [0, 1) a key: (B,) → (B, count) float32."""
+    """Draw `count` independent numbers in [0, 1) for each key: (B,) → (B, count) float32."""
     streams = mix(torch.arange(1, count + 1, dtype=torch.int64))
     bits = mix(keys[:, None] ^ streams[None, :])
     return _shift_right(bits, 40).to(torch.float32) / float(1 << 24)

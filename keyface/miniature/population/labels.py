@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from keyface.miniature.population.parameters import CELEBA_ATTRIBUTES, EXTRA_LABELS, Faces
+from keyface.celeba import ATTRIBUTES
+from keyface.miniature.population.parameters import Faces
 
 CONTROLLABLE: Mapping[str, str] = {
     "5_o_Clock_Shadow": "five_o_clock_shadow", "Angry": "angry", "Bald": "bald", "Bangs": "bangs",
@@ -40,8 +41,8 @@ _EXCLUDES: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def labels(faces: Faces) -> dict[str, Tensor]:
-    """What is true of each face: every CelebA name and extra label → (B,) bool.
+def true_labels(faces: Faces) -> dict[str, Tensor]:
+    """Return what is true of each face: every name of `keyface.celeba.ATTRIBUTES` → (B,) bool.
 
     `Attractive` and `Blurry` are always false: the first is an annotator's opinion and the second does
     not happen here. A hidden thing is labelled as a photo's annotator would: no hair colour on a bald head,
@@ -84,17 +85,14 @@ def labels(faces: Faces) -> dict[str, Tensor]:
         "Straight_Hair": (trait("hair_wave") < -0.25) & hair,
         "Wavy_Hair": (trait("hair_wave") > 0.25) & hair,
     }
-    return {
-        name: derived[name] if name in derived else has(CONTROLLABLE[name])
-        for name in (*CELEBA_ATTRIBUTES, *EXTRA_LABELS)
-    }
+    return {name: derived[name] if name in derived else has(CONTROLLABLE[name]) for name in ATTRIBUTES}
 
 
 def counterfactual(faces: Faces, label: str, value: bool) -> Faces:
-    """The same photos of the same people with one label changed.
+    """Return the same photos of the same people with one label changed.
 
     What the label excludes goes with it: one expression or hair colour at a time, glasses or sunglasses, and
-    ``Eyeglasses=False`` takes off either. Faces that already are as asked stay as they are, except that
+    `Eyeglasses=False` takes off either. Faces that already are as asked stay as they are, except that
     exclusions hold.
 
     Args:

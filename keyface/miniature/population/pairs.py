@@ -38,20 +38,20 @@ _PAIR_STREAM = 7001
 
 
 def counterfactual_pairs(ids: Tensor, seed: int) -> tuple[Faces, Faces]:
-    """Draws faces and their twins.
+    """Draw faces and their twins.
 
     Args:
         ids: (B,) identities; repeated ids give further pictures of the same person.
         seed: Decides attributes, nuisances and which label changes.
 
     Returns:
-        Faces and twins, B each; a twin differs in one label of :data:`FLIPS` and in what excludes it.
+        Faces and twins, B each; a twin differs in one label of `FLIPS` and in what excludes it.
     """
-    faces = world.sample(ids, seed, RATES)
+    faces = world.draw_faces(ids, seed, RATES)
     draws = uniform(key(ids, torch.arange(len(ids)), seed, _PAIR_STREAM), 1)[:, 0]
     bounds = torch.tensor(list(FLIPS.values())).cumsum(0)
     choice = torch.bucketize(draws * bounds[-1], bounds, right=True)
-    labels = world.labels(faces)
+    labels = world.true_labels(faces)
     twins = faces.with_attributes()
     for number, name in enumerate(FLIPS):
         wanted = choice == number

@@ -12,9 +12,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from keyface.faces.regions import CLASSES
-from keyface.plugins.category import CELEBA_ATTRIBUTES, EXTRA_ATTRIBUTES
-
 IDENTITY_NAMES: tuple[str, ...] = (
     "skull_width", "skull_height", "cheekbones", "jaw_width", "jaw_square", "chin", "fullness",
     "eye_spacing", "eye_size", "eye_open", "eye_tilt", "eye_height", "eye_hue", "eye_shade",
@@ -51,63 +48,43 @@ ATTRIBUTE_NAMES: tuple[str, ...] = (
 )  # fmt: skip
 """Columns of `Attributes.values`, amounts in [0, 1]; what the renderer can add to or take from anybody."""
 
-__all__ = [
-    "ATTRIBUTE_NAMES",
-    "CELEBA_ATTRIBUTES",
-    "EXTRA_LABELS",
-    "IDENTITY_NAMES",
-    "MASK_CLASSES",
-    "NUISANCE_NAMES",
-    "Attributes",
-    "Faces",
-    "Identity",
-    "Nuisance",
-    "columns",
-]
-
-EXTRA_LABELS: tuple[str, ...] = EXTRA_ATTRIBUTES
-"""Labels of this world that CelebA lacks; `Beard` is a full beard."""
-
-MASK_CLASSES: tuple[str, ...] = CLASSES
-"""The 19 classes of CelebAMask-HQ in the published order; here `l_` is the viewer's left."""
-
 
 def columns(values: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
-    """Splits ``values`` (B, n) into maps that broadcast against images: name → (B, 1, 1, 1)."""
+    """Split `values` (B, n) into maps that broadcast against images: name → (B, 1, 1, 1)."""
     return {name: values[:, index, None, None, None] for index, name in enumerate(names)}
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Who: ``values`` (B, len(IDENTITY_NAMES)) in [-1, 1] and ``ids`` (B,) int64."""
+    """Who: `values` (B, len(IDENTITY_NAMES)) in [-1, 1] and `ids` (B,) int64."""
 
     values: Tensor
     ids: Tensor
 
     def __getitem__(self, index: slice | Tensor) -> Identity:
-        """Selects faces."""
+        """Select faces."""
         return Identity(self.values[index], self.ids[index])
 
 
 @dataclass(frozen=True)
 class Attributes:
-    """What an edit may change: ``values`` (B, len(ATTRIBUTE_NAMES)) in [0, 1]."""
+    """What an edit may change: `values` (B, len(ATTRIBUTE_NAMES)) in [0, 1]."""
 
     values: Tensor
 
     def __getitem__(self, index: slice | Tensor) -> Attributes:
-        """Selects faces."""
+        """Select faces."""
         return Attributes(self.values[index])
 
 
 @dataclass(frozen=True)
 class Nuisance:
-    """How the photo was taken: ``values`` (B, len(NUISANCE_NAMES))."""
+    """How the photo was taken: `values` (B, len(NUISANCE_NAMES))."""
 
     values: Tensor
 
     def __getitem__(self, index: slice | Tensor) -> Nuisance:
-        """Selects faces."""
+        """Select faces."""
         return Nuisance(self.values[index])
 
 
@@ -120,16 +97,16 @@ class Faces:
     nuisance: Nuisance
 
     def __len__(self) -> int:
-        """The number of faces."""
+        """Return the number of faces."""
         return int(self.identity.ids.shape[0])
 
     def __getitem__(self, index: slice | Tensor) -> Faces:
-        """Selects faces by a slice or by an index or mask tensor."""
+        """Select faces by a slice or by an index or mask tensor."""
         return Faces(self.identity[index], self.attributes[index], self.nuisance[index])
 
     @staticmethod
     def cat(parts: Iterable[Faces]) -> Faces:
-        """Joins batches, in order."""
+        """Join batches, in order."""
         items = list(parts)
         return Faces(
             Identity(
@@ -141,7 +118,7 @@ class Faces:
         )
 
     def to(self, device: torch.device | str) -> Faces:
-        """Moves the batch to a device."""
+        """Move the batch to a device."""
         return Faces(
             Identity(self.identity.values.to(device), self.identity.ids.to(device)),
             Attributes(self.attributes.values.to(device)),
@@ -149,26 +126,26 @@ class Faces:
         )
 
     def attribute(self, name: str) -> Tensor:
-        """One attribute column, (B,)."""
+        """Return one attribute column, (B,)."""
         return self.attributes.values[:, ATTRIBUTE_NAMES.index(name)]
 
     def trait(self, name: str) -> Tensor:
-        """One identity column, (B,)."""
+        """Return one identity column, (B,)."""
         return self.identity.values[:, IDENTITY_NAMES.index(name)]
 
     def condition(self, name: str) -> Tensor:
-        """One nuisance column, (B,)."""
+        """Return one nuisance column, (B,)."""
         return self.nuisance.values[:, NUISANCE_NAMES.index(name)]
 
     def with_attributes(self, **changes: float | Tensor) -> Faces:
-        """A copy with some attribute columns set to a number or a (B,) tensor."""
+        """Return a copy with some attribute columns set to a number or a (B,) tensor."""
         values = self.attributes.values.clone()
         for name, value in changes.items():
             values[:, ATTRIBUTE_NAMES.index(name)] = value
         return Faces(self.identity, Attributes(values), self.nuisance)
 
     def with_nuisance(self, **changes: float | Tensor) -> Faces:
-        """A copy with some nuisance columns set to a number or a (B,) tensor."""
+        """Return a copy with some nuisance columns set to a number or a (B,) tensor."""
         values = self.nuisance.values.clone()
         for name, value in changes.items():
             values[:, NUISANCE_NAMES.index(name)] = value

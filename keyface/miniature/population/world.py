@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from keyface.miniature.population.hashing import key, uniform
-from keyface.miniature.population.labels import counterfactual, labels
+from keyface.miniature.population.labels import counterfactual, true_labels
 from keyface.miniature.population.parameters import (
     ATTRIBUTE_NAMES,
     IDENTITY_NAMES,
@@ -24,7 +24,7 @@ from keyface.miniature.population.parameters import (
     Nuisance,
 )
 
-__all__ = ["DEFAULT_RATES", "HELD_OUT", "counterfactual", "identities", "labels", "sample"]
+__all__ = ["DEFAULT_RATES", "HELD_OUT", "counterfactual", "draw_faces", "draw_identities", "true_labels"]
 
 HELD_OUT = 1_000_000
 """Identities from this id on are never trained on."""
@@ -51,14 +51,14 @@ _IDENTITY, _PERSON, _PHOTO, _NUISANCE = 1, 2, 3, 4
 _RARE = 0.05
 
 
-def identities(ids: Tensor) -> Identity:
-    """The people with these ids (B,): a function of each id alone."""
+def draw_identities(ids: Tensor) -> Identity:
+    """Return the people with these ids (B,): a function of each id alone."""
     ids = ids.to(torch.int64)
     return Identity(2.0 * uniform(key(_IDENTITY, ids), len(IDENTITY_NAMES)) - 1.0, ids)
 
 
-def sample(ids: Tensor, seed: int | Tensor, rates: Mapping[str, float] | None = None) -> Faces:
-    """Takes a photo of each person.
+def draw_faces(ids: Tensor, seed: int | Tensor, rates: Mapping[str, float] | None = None) -> Faces:
+    """Take a photo of each person.
 
     Args:
         ids: Identity ids, (B,). An id that occurs again in the batch gets another photo.
@@ -75,11 +75,11 @@ def sample(ids: Tensor, seed: int | Tensor, rates: Mapping[str, float] | None = 
     if unknown:
         raise ValueError(f"unknown rates {sorted(unknown)}, known are {sorted(DEFAULT_RATES)}")
     rate = {**DEFAULT_RATES, **(rates or {})}
-    return Faces(identities(ids), _attributes(ids, photo, rate), _nuisance(photo, rate))
+    return Faces(draw_identities(ids), _attributes(ids, photo, rate), _nuisance(photo, rate))
 
 
 def _occurrence(ids: Tensor) -> Tensor:
-    """How often each id came before in the batch, (B,)."""
+    """Count how often each id came before in the batch, (B,)."""
     order = torch.argsort(ids, stable=True)
     position = torch.arange(len(ids))
     first = torch.searchsorted(ids[order], ids[order])
@@ -152,7 +152,7 @@ def _nuisance(photo: Tensor, rate: Mapping[str, float]) -> Nuisance:
         return low + (high - low) * next(draws)
 
     def bell(reach: float) -> Tensor:
-        """Symmetric about 0 within ± reach, denser in the middle."""
+        """Draw symmetrically about 0 within ± reach, denser in the middle."""
         return reach * (next(draws) + next(draws) - 1.0)
 
     def muted(saturation: float, low: float, high: float) -> tuple[Tensor, ...]:

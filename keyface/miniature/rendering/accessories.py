@@ -15,7 +15,7 @@ from keyface.miniature.rendering.shading import light_direction
 
 
 def frame_colour(g: Geometry) -> Colour:
-    """Black, tortoise, red-brown or metal, (B, 3, 1, 1); sunglasses are always dark."""
+    """Return black, tortoise, red-brown or metal, (B, 3, 1, 1); sunglasses are always dark."""
     choice = g.photo["glasses_colour"]
     colour = torch.lerp(rgb(26, 24, 30, choice), rgb(92, 52, 30, choice), ramp(choice, 0.34, 0.36))
     colour = torch.lerp(colour, rgb(120, 30, 44, choice), ramp(choice, 0.64, 0.66))
@@ -24,7 +24,7 @@ def frame_colour(g: Geometry) -> Colour:
 
 
 def paint_temples(canvas: Canvas, s: Sheet, g: Geometry) -> None:
-    """The bars from the lenses to the ears, on the side of the face (under the hair)."""
+    """Paint the bars from the lenses to the ears, on the side of the face (under the hair)."""
     worn = torch.maximum(g.has["eyeglasses"], g.has["sunglasses"])
     bar = (s.y - g.eye_y + 0.035 - 0.03 * (s.m - 0.5)).abs() - 0.030
     bar = torch.maximum(bar, g.eye_x + 0.22 - s.m)
@@ -34,7 +34,7 @@ def paint_temples(canvas: Canvas, s: Sheet, g: Geometry) -> None:
 def paint_glasses(
     canvas: Canvas, g: Geometry, pose: Pose, x: Tensor, y: Tensor, pixel: Tensor, layer: int
 ) -> None:
-    """Frames and lenses: thick enough to be seen in a thumbnail, and filled where they are sunglasses."""
+    """Paint frames and lenses: thick enough to be seen in a thumbnail, filled where they are sunglasses."""
     a = g.has
     dark = a["sunglasses"]
     worn = torch.maximum(a["eyeglasses"], dark)
@@ -72,7 +72,7 @@ def paint_glasses(
 def paint_hat(
     canvas: Canvas, g: Geometry, pose: Pose, hair: Hair, x: Tensor, pixel: Tensor, layer: int
 ) -> None:
-    """A knitted cap with a cuff, or a felt hat with a brim."""
+    """Paint a knitted cap with a cuff, or a felt hat with a brim."""
     worn = g.has["hat"]
     brimmed = ramp(g.photo["hat_style"], 0.49, 0.51)
     shell = hair.shell
@@ -100,7 +100,7 @@ def paint_hat(
 
 def paint_earring(canvas: Canvas, g: Geometry, ear: Ear, x: Tensor, y: Tensor, visible: Tensor, pixel: Tensor,
                   layer: int) -> None:  # fmt: skip
-    """A drop or a hoop at the lobe, where the ear is ``visible`` (B, 1, 1, 1)."""
+    """Paint a drop or a hoop at the lobe, where the ear is `visible` (B, 1, 1, 1)."""
     dx, dy = x - ear.x + ear.side * 0.015, y - ear.y - ear.height
     hoop = ramp(g.photo["earring_style"], 0.49, 0.51)
     drop = torch.minimum(ellipse(dx, dy - 0.085, 0.046, 0.062), ellipse(dx, dy - 0.005, 0.026, 0.026))

@@ -18,12 +18,12 @@ _EAR_SINE, _EAR_COSINE = 0.985, 0.1725
 
 
 def photo_colour(g: Geometry, prefix: str) -> Colour:
-    """A colour among the nuisances, (B, 3, 1, 1)."""
+    """Return a colour among the nuisances, (B, 3, 1, 1)."""
     return torch.cat([g.photo[f"{prefix}_{channel}"] for channel in "rgb"], dim=1)
 
 
 def background(g: Geometry, x: Tensor, y: Tensor) -> Tensor:
-    """A soft gradient with a darker rim; ``x``, ``y`` in [-1, 1]. (B, 3, H, W)."""
+    """Draw a soft gradient with a darker rim, (B, 3, H, W); `x`, `y` in [-1, 1]."""
     angle = g.photo["background_angle"]
     along = 0.5 + 0.42 * (x * angle.cos() + y * angle.sin())
     colour = torch.lerp(photo_colour(g, "background"), photo_colour(g, "background_2"), along.clamp(0.0, 1.0))
@@ -43,7 +43,7 @@ class Ear:
 
 
 def ear_of(g: Geometry, pose: Pose, side: float) -> Ear:
-    """The viewer's left (side -1) or right (+1) ear."""
+    """Return the viewer's left (side -1) or right (+1) ear."""
     half = head_profile(g).squared(torch.full_like(g.width, EAR_Y)).sqrt() * pose.stretch
     sine = side * _EAR_SINE * pose.cos_phi + _EAR_COSINE * pose.sin_phi
     cosine = _EAR_COSINE * pose.cos_phi - side * _EAR_SINE * pose.sin_phi
@@ -56,7 +56,7 @@ def ear_of(g: Geometry, pose: Pose, side: float) -> Ear:
 
 def paint_ear(canvas: Canvas, ear: Ear, x: Tensor, y: Tensor, alpha_of: Tensor, skin: Colour, g: Geometry,
               pixel: Tensor, layer: int) -> Tensor:  # fmt: skip
-    """Paints an ear where ``alpha_of`` lets it, and returns its own coverage."""
+    """Paint an ear where `alpha_of` lets it, and return its own coverage."""
     dx, dy = (x - ear.x) * ear.side, y - ear.y
     dx = dx - 0.10 * dy * -1.0 - 0.02
     lobe = 1.0 - 0.30 * ramp(dy, 0.0, 0.18)
@@ -73,13 +73,13 @@ def paint_ear(canvas: Canvas, ear: Ear, x: Tensor, y: Tensor, alpha_of: Tensor, 
 
 
 def body_frame(g: Geometry, pose: Pose, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Shoulders follow the head's place and size but not its turns; image [-1, 1] → head units."""
+    """Map image [-1, 1] → head units for shoulders, which follow the head's place and size, not its turns."""
     return x * pose.zoom - 0.9 * pose.x, y * pose.zoom - 0.9 * pose.y
 
 
 def paint_body(canvas: Canvas, g: Geometry, pose: Pose, bx: Tensor, by: Tensor, jaw: Tensor, skin: Colour,
                pixel: Tensor, layer: int) -> None:  # fmt: skip
-    """Neck, clothes, necklace and necktie.
+    """Paint neck, clothes, necklace and necktie.
 
     Args:
         canvas: The scene.
@@ -138,7 +138,7 @@ def paint_body(canvas: Canvas, g: Geometry, pose: Pose, bx: Tensor, by: Tensor, 
 
 
 def glasses_frame(g: Geometry, pose: Pose, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Pixel (upright plane) → coordinates on the gently curved sheet that glasses lie in."""
+    """Map a pixel (upright plane) → coordinates on the gently curved sheet that glasses lie in."""
     depth = g.width * KAPPA + 0.06
     u = x
     for _ in range(3):
@@ -147,6 +147,6 @@ def glasses_frame(g: Geometry, pose: Pose, x: Tensor, y: Tensor) -> tuple[Tensor
 
 
 def glasses_to_head(g: Geometry, pose: Pose, u: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """The inverse of `glasses_frame`."""
+    """Invert `glasses_frame`."""
     depth = g.width * KAPPA + 0.06
     return u * pose.cos_yaw + (depth - 0.35 * u * u) * pose.sin_yaw, y + pose.sin_pitch * (depth - 0.1)

@@ -26,7 +26,7 @@ class Sheet:
 
 
 def iris_colour(g: Geometry) -> Colour:
-    """(B, 3, 1, 1)."""
+    """Return the iris' colour, (B, 3, 1, 1)."""
     hue = g.trait["eye_hue"]
     position = (hue + 1.0) * 0.5 * (len(_IRISES) - 1)
     colour = torch.zeros_like(hue).expand(-1, 3, -1, -1)
@@ -37,7 +37,7 @@ def iris_colour(g: Geometry) -> Colour:
 
 
 def eye_lines(s: Sheet, g: Geometry) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The lids: dx outwards from the eye's middle, dy tilted with it, and the upper and lower lid's dy."""
+    """Return the lids: dx outwards from the eye's middle, dy tilted with it, the upper and lower lid's dy."""
     dx = s.m - g.eye_x
     tilt = 0.10 + 0.13 * g.trait["eye_tilt"] - 0.10 * g.has["sad"]
     dy = s.y - g.eye_y + tilt * dx
@@ -51,7 +51,7 @@ def eye_lines(s: Sheet, g: Geometry) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def paint_eyes(canvas: Canvas, s: Sheet, g: Geometry, lash: Colour, lid: Colour) -> None:
-    """Both eyes with lids and lashes; ``lash`` is the line's colour and ``lid`` the shaded skin's."""
+    """Paint both eyes with lids and lashes; `lash` is the line's colour and `lid` the shaded skin's."""
     a = g.has
     dx, dy, upper, lower = eye_lines(s, g)
     feminine = 1.0 - a["male"]
@@ -114,7 +114,7 @@ def paint_eyes(canvas: Canvas, s: Sheet, g: Geometry, lash: Colour, lid: Colour)
 
 
 def paint_brows(canvas: Canvas, s: Sheet, g: Geometry, colour: Colour) -> None:
-    """Both brows: an arc that is thick towards the nose and thins outwards."""
+    """Paint both brows: an arc that is thick towards the nose and thins outwards."""
     a = g.has
     dx = s.m - g.eye_x - 0.015
     width = 0.215 + 0.02 * g.trait["brow_thickness"]
@@ -137,7 +137,7 @@ def paint_brows(canvas: Canvas, s: Sheet, g: Geometry, colour: Colour) -> None:
 
 
 def paint_nose(canvas: Canvas, s: Sheet, g: Geometry, shadow: Colour, sheen: Tensor) -> None:
-    """Nostrils, wings and the lit tip; most of the nose is relief."""
+    """Paint nostrils, wings and the lit tip; most of the nose is relief."""
     soft = s.pixel * 1.4
     width, at = g.nose_width, g.nose_y
     dy = s.y - at
@@ -167,7 +167,7 @@ def paint_nose(canvas: Canvas, s: Sheet, g: Geometry, shadow: Colour, sheen: Ten
 
 
 def paint_mouth(canvas: Canvas, s: Sheet, g: Geometry, lips: Colour, shadow: Colour) -> None:
-    """Lips, what an open mouth shows, and the corners."""
+    """Paint lips, what an open mouth shows, and the corners."""
     a = g.has
     smile = a["smiling"]
     width = g.mouth_width

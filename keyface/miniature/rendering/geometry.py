@@ -53,8 +53,8 @@ class Geometry:
     hair_long: Tensor
 
 
-def measure(identity: Tensor, attributes: Tensor, nuisance: Tensor) -> Geometry:
-    """Derives the drawing's measures from the three tensors of `Faces`, each (B, n)."""
+def derive_geometry(identity: Tensor, attributes: Tensor, nuisance: Tensor) -> Geometry:
+    """Derive the drawing's measures from the three tensors of `Faces`, each (B, n)."""
     i = columns(identity, IDENTITY_NAMES)
     a = columns(attributes, ATTRIBUTE_NAMES)
     n = columns(nuisance, NUISANCE_NAMES)

@@ -17,7 +17,7 @@ _BLACK, _BROWN, _BLOND, _GRAY, _AUBURN = (
 
 
 def hair_colour(g: Geometry) -> Colour:
-    """(B, 3, 1, 1). Auburn where no colour is set; the old grey a little without being gray-haired."""
+    """Return (B, 3, 1, 1): auburn where no colour is set; the old grey a little without being gray-haired."""
     a = g.has
     weights = (a["black_hair"], a["brown_hair"], a["blond_hair"], a["gray_hair"])
     rest = (1.0 - sum(weights, torch.zeros_like(a["male"]))).clamp(min=0.0)
@@ -33,7 +33,7 @@ def hair_colour(g: Geometry) -> Colour:
 class Hair:
     """The hair by pixel, each (B, 1, H, W) but the colour (B, 3, H, W).
 
-    ``front`` covers the head, ``back`` hangs behind it, ``roof`` is the signed distance below the hairline
+    `front` covers the head, `back` hangs behind it, `roof` is the signed distance below the hairline
     (positive on the bare face, for the shadow there).
     """
 
@@ -45,7 +45,7 @@ class Hair:
 
 
 def hair_profile(g: Geometry) -> Profile:
-    """The shell: wider and higher than the skull, and hanging straight or flared where it is long."""
+    """Return the shell: wider and higher than the skull, hanging straight or flared where it is long."""
     volume = g.trait["hair_volume"]
     full = 0.5 + 0.5 * ramp(g.hair_long, -0.6, 0.2)
     flare = ramp(g.hair_long, -0.1, 0.5)
@@ -60,23 +60,23 @@ def hair_profile(g: Geometry) -> Profile:
 
 
 def hang_profile(g: Geometry) -> tuple[Tensor, Tensor]:
-    """How low the hair behind the head hangs, and whether there is any: (bottom y, amount 0…1)."""
+    """Return how low the hair behind the head hangs and whether there is any: (bottom y, amount 0…1)."""
     return 0.42 + 1.15 * ramp(g.hair_long, -0.15, 1.0), ramp(g.hair_long, -0.10, 0.0)
 
 
 def sway(y: Tensor, g: Geometry, amount: float) -> Tensor:
-    """By how much waves widen the hair's outline at each height, about 1."""
+    """Return by how much waves widen the hair's outline at each height, about 1."""
     return 1.0 - amount * ramp(g.trait["hair_wave"], 0.0, 0.7) * (y * 13.0 + 1.0).sin()
 
 
 def back_hair_x(x: Tensor, pose: Pose, inverse: bool = False) -> Tensor:
-    """The parallax of the sheet behind the head: upright plane → the sheet's own x, or back."""
+    """Apply the parallax of the sheet behind the head: upright plane → the sheet's own x, or back."""
     shift = 0.30 * pose.sin_yaw
     return x - shift if inverse else x + shift
 
 
 def strands(nu: Tensor, y: Tensor, g: Geometry, pixel: Tensor) -> Tensor:
-    """Light and dark along the strands, about ± 1; ``nu`` numbers the strands across.
+    """Return light and dark along the strands, about ± 1; `nu` numbers the strands across.
 
     The finest are left out where pixels are too coarse for them, so all sizes show one picture.
     """
@@ -90,7 +90,7 @@ def strands(nu: Tensor, y: Tensor, g: Geometry, pixel: Tensor) -> Tensor:
 
 
 def grow_hair(g: Geometry, pose: Pose, x: Tensor, y: Tensor, face: Surface, pixel: Tensor) -> Hair:
-    """Where the hair is and what it looks like; ``x``, ``y`` in the head's upright plane."""
+    """Return where the hair is and what it looks like; `x`, `y` in the head's upright plane."""
     i, a = g.trait, g.has
     wave = ramp(i["hair_wave"], 0.0, 0.7)
     profile = hair_profile(g)
@@ -159,7 +159,7 @@ def grow_hair(g: Geometry, pose: Pose, x: Tensor, y: Tensor, face: Surface, pixe
 
 
 def _shaded(shell: Surface, texture: Tensor, g: Geometry) -> Colour:
-    """Hair colour under light, with a band of sheen across the strands."""
+    """Light the hair's colour, with a band of sheen across the strands."""
     x, y, z = shell.normal
     light_x, light_y = g.photo["light_x"], g.photo["light_y"]
     bright = (x * light_x + y * light_y + z) * torch.rsqrt(x * x + y * y + z * z + 1e-3)

@@ -38,7 +38,7 @@ class Pose:
 
 
 def pose_of(g: Geometry) -> Pose:
-    """Reads the pose from the nuisances."""
+    """Read the pose from the nuisances."""
     n = g.photo
     sin_yaw, cos_yaw = n["yaw"].sin(), n["yaw"].cos()
     stretch = (cos_yaw**2 + (KAPPA * sin_yaw) ** 2).sqrt()
@@ -58,19 +58,19 @@ def pose_of(g: Geometry) -> Pose:
 
 
 def pixel_grid(size: int, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
-    """Pixel centres in [-1, 1]: x (1, 1, 1, size) and y (1, 1, size, 1)."""
+    """Return pixel centres in [-1, 1]: x (1, 1, 1, size) and y (1, 1, size, 1)."""
     centres = (torch.arange(size, device=device, dtype=torch.float32) + 0.5) * (2.0 / size) - 1.0
     return centres.view(1, 1, 1, size), centres.view(1, 1, size, 1)
 
 
 def image_to_head(x: Tensor, y: Tensor, pose: Pose) -> tuple[Tensor, Tensor]:
-    """From image coordinates in [-1, 1] to the head's upright plane, in head units."""
+    """Map image coordinates in [-1, 1] to the head's upright plane, in head units."""
     x, y = x * pose.zoom - pose.x, y * pose.zoom - pose.y
     return pose.cos_roll * x + pose.sin_roll * y, pose.cos_roll * y - pose.sin_roll * x
 
 
 def head_to_image(x: Tensor, y: Tensor, pose: Pose) -> tuple[Tensor, Tensor]:
-    """The inverse of `image_to_head`."""
+    """Invert `image_to_head`."""
     rolled_x = pose.cos_roll * x - pose.sin_roll * y
     rolled_y = pose.sin_roll * x + pose.cos_roll * y
     return (rolled_x + pose.x) / pose.zoom, (rolled_y + pose.y) / pose.zoom
@@ -88,11 +88,11 @@ class Profile:
     cheek: Tensor
 
     def squared(self, y: Tensor) -> Tensor:
-        """a(y)², continued below 0 beyond the top and the bottom."""
+        """Return a(y)², continued below 0 beyond the top and the bottom."""
         return self.squared_and_slope(y)[0]
 
     def squared_and_slope(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """a(y)² and its derivative by y."""
+        """Return a(y)² and its derivative by y."""
         below = y > 0.0
         reach = torch.where(below, self.bottom, -self.top)
         t = (y.abs() / reach).clamp(1e-4, 1.5)
@@ -112,7 +112,7 @@ class Profile:
 
 
 def head_profile(g: Geometry) -> Profile:
-    """The skull and jaw."""
+    """Return the skull and jaw."""
     return Profile(g.width, g.top, g.chin, g.jaw_power, g.jaw_taper, g.cheek)
 
 
@@ -120,9 +120,9 @@ def head_profile(g: Geometry) -> Profile:
 class Surface:
     """A visible surface by pixel, each (B, 1, H, W).
 
-    ``u`` and ``y`` are canonical coordinates (beyond the silhouette those of the nearest rim), ``z`` the
-    depth towards the viewer, ``distance`` the signed distance to the silhouette in head units (negative
-    inside), and ``normal`` (not unit) leans out of the picture.
+    `u` and `y` are canonical coordinates (beyond the silhouette those of the nearest rim), `z` the
+    depth towards the viewer, `distance` the signed distance to the silhouette in head units (negative
+    inside), and `normal` (not unit) leans out of the picture.
     """
 
     u: Tensor
@@ -134,7 +134,7 @@ class Surface:
 
 
 def surface_of(profile: Profile, pose: Pose, x: Tensor, y: Tensor, start: Tensor | None = None) -> Surface:
-    """Which point of the profile each pixel shows; ``x`` and ``y`` are in the head's upright plane.
+    """Find the point of the profile that each pixel shows; `x` and `y` are in the head's upright plane.
 
     Args:
         profile: The stack of ellipses.
@@ -165,7 +165,7 @@ def surface_of(profile: Profile, pose: Pose, x: Tensor, y: Tensor, start: Tensor
 
 
 def surface_to_head(profile: Profile, pose: Pose, u: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Where a surface point appears in the head's upright plane, and its depth: (x, y, z)."""
+    """Return where a surface point appears in the head's upright plane, and its depth: (x, y, z)."""
     half = profile.squared(y).clamp(min=1e-4).sqrt()
     ratio = (u / half).clamp(-2.0, 2.0)
     behind = ratio.abs() > 1.0
@@ -179,19 +179,19 @@ def surface_to_head(profile: Profile, pose: Pose, u: Tensor, y: Tensor) -> tuple
 
 
 def nose_shift(u: Tensor, y: Tensor, g: Geometry, pose: Pose) -> Tensor:
-    """How far the protruding nose hides the cheek behind it, in u: the parallax of its height."""
+    """Return how far the protruding nose hides the cheek behind it, in u: the parallax of its height."""
     down = (y - g.eye_y) / (g.nose_y - g.eye_y)
     rise = down.clamp(0.0, 1.0) * (1.0 - ((down - 1.0) * (1.0 / 0.35)).clamp(0.0, 1.0))
     return NOSE_PROTRUSION * pose.sin_yaw * rise * torch.exp(-(u * u) * (1.0 / 0.22**2))
 
 
 def warp_nose(u: Tensor, y: Tensor, g: Geometry, pose: Pose) -> Tensor:
-    """Surface u of a pixel → the canonical u of what is drawn there."""
+    """Map the surface u of a pixel → the canonical u of what is drawn there."""
     return u - nose_shift(u, y, g, pose)
 
 
 def unwarp_nose(u: Tensor, y: Tensor, g: Geometry, pose: Pose) -> Tensor:
-    """The inverse of `warp_nose`, by fixed point (its slope is at most 0.35)."""
+    """Invert `warp_nose` by fixed point (its slope is at most 0.35)."""
     warped = u
     for _ in range(8):
         warped = u + nose_shift(warped, y, g, pose)

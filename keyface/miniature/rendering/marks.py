@@ -11,7 +11,7 @@ from keyface.miniature.rendering.geometry import Geometry
 
 
 def paint_blush(canvas: Canvas, s: Sheet, g: Geometry) -> None:
-    """Red in the cheeks, more of it as an attribute; a little on the nose."""
+    """Paint red in the cheeks, more of it as an attribute; a little on the nose."""
     a = g.has
     amount = torch.maximum(a["rosy_cheeks"], 0.75 * a["makeup"])
     cheek = blob(s.m - 0.43, s.y - 0.33 + 0.04 * a["smiling"], 0.15, 0.12)
@@ -21,7 +21,7 @@ def paint_blush(canvas: Canvas, s: Sheet, g: Geometry) -> None:
 
 
 def paint_spots(canvas: Canvas, s: Sheet, g: Geometry, shadow: Colour) -> None:
-    """Freckles over nose and cheeks, and up to two moles."""
+    """Paint freckles over nose and cheeks, and up to two moles."""
     i = g.trait
     amount = ramp(i["freckles"], 0.35, 0.7)
     dots = (s.u * 50.0 + 2.0 * (s.y * 23.0).sin()).sin() * (s.y * 52.0 + 1.8 * (s.u * 19.0).cos()).sin()
@@ -38,7 +38,7 @@ def paint_spots(canvas: Canvas, s: Sheet, g: Geometry, shadow: Colour) -> None:
 
 
 def paint_wrinkles(canvas: Canvas, s: Sheet, g: Geometry, shadow: Colour) -> None:
-    """Folds of age, and the fold that a smile makes beside the mouth."""
+    """Paint folds of age, and the fold that a smile makes beside the mouth."""
     a, old = g.has, g.old
     soft = s.pixel * 1.5
     # From the nose's wing down past the corner of the mouth.
@@ -72,7 +72,7 @@ def paint_wrinkles(canvas: Canvas, s: Sheet, g: Geometry, shadow: Colour) -> Non
 
 
 def mouth_hole(s: Sheet, g: Geometry) -> Tensor:
-    """Signed distance to the lips, which no hair covers."""
+    """Compute the signed distance to the lips, which no hair covers."""
     line = g.mouth_y + g.mouth_curve * 0.1 + 0.2 * g.gape
     height = 0.5 * (g.lip_upper + g.lip_lower + g.gape + 0.07 * g.has["smiling"]) + 0.012
     bent = s.y - line + g.mouth_curve * (s.u / g.mouth_width) ** 2 * 0.9
@@ -80,7 +80,7 @@ def mouth_hole(s: Sheet, g: Geometry) -> Tensor:
 
 
 def paint_facial_hair(canvas: Canvas, s: Sheet, half: Tensor, g: Geometry, colour: Colour) -> None:
-    """Stubble, beard, goatee and moustache, on the face and on the shell that a full beard adds.
+    """Paint stubble, beard, goatee and moustache, on the face and on the shell that a full beard adds.
 
     Args:
         canvas: The face's.

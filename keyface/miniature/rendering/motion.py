@@ -35,7 +35,7 @@ _TOLERANCE_PIXELS = 1.5
 
 
 def surface_map(scene: Scene, size: int) -> Tensor:
-    """Each pixel's coordinates on the layer that it belongs to, and that layer, (B, 3, H, W)."""
+    """Return each pixel's coordinates on the layer that it belongs to, and that layer, (B, 3, H, W)."""
     layers = scene.canvas.layers
     assert layers is not None
     g, pose, x, y = scene.geometry, scene.pose, scene.x, scene.y
@@ -58,7 +58,7 @@ def surface_map(scene: Scene, size: int) -> Tensor:
 
 
 def place(surface: Tensor, g: Geometry, pose: Pose) -> tuple[Tensor, Tensor]:
-    """Where surface points (B, 3, H, W) appear under these measures and this pose, in [-1, 1]."""
+    """Find where surface points (B, 3, H, W) appear under these measures and this pose, in [-1, 1]."""
     p, q, layers = surface[:, :1], surface[:, 1:2], surface[:, 2:]
     head_x, head_y, _ = surface_to_head(head_profile(g), pose, unwarp_nose(p, q, g, pose), q)
     shell_x, shell_y, _ = surface_to_head(hair_profile(g), pose, p, q)
@@ -80,8 +80,8 @@ def place(surface: Tensor, g: Geometry, pose: Pose) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def flow(first: Faces, second: Faces, size: int = 128) -> tuple[Tensor, Tensor]:
-    """Optical flow from each first face to its second, such that first[p] ≈ second[p + flow[p]].
+def render_flow(first: Faces, second: Faces, size: int = 128) -> tuple[Tensor, Tensor]:
+    """Compute the exact flow from each first face to its second: first[p] ≈ second[p + flow[p]].
 
     Args:
         first: B faces.
@@ -117,7 +117,7 @@ def flow(first: Faces, second: Faces, size: int = 128) -> tuple[Tensor, Tensor]:
 
 
 def _changed(first: Faces, second: Faces, source: Tensor, g: Geometry) -> Tensor:
-    """Parts of the face that moved by themselves, (B, 1, H, W) bool."""
+    """Mark parts of the face that moved by themselves, (B, 1, H, W) bool."""
 
     def differs(*names: str) -> Tensor:
         change = torch.stack([(first.condition(name) - second.condition(name)).abs() for name in names])

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from keyface.miniature.population.parameters import Faces
-from keyface.miniature.rendering.geometry import measure
+from keyface.miniature.rendering.geometry import derive_geometry
 from keyface.miniature.rendering.head import (
     head_profile,
     head_to_image,
@@ -22,10 +22,10 @@ from keyface.miniature.rendering.head import (
     surface_to_head,
     unwarp_nose,
 )
-from keyface.miniature.rendering.motion import flow, surface_map
+from keyface.miniature.rendering.motion import render_flow, surface_map
 from keyface.miniature.rendering.scene import paint
 
-__all__ = ["Rendering", "flow", "landmarks", "render", "render_images"]
+__all__ = ["Rendering", "locate_landmarks", "render", "render_flow", "render_images"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Rendering:
 
     Attributes:
         image: (B, 3, H, W) float32 in [-1, 1].
-        mask: (B, H, W) uint8, an index into `MASK_CLASSES`.
+        mask: (B, H, W) uint8, ids of `keyface.celeba.REGIONS`.
         landmarks: (B, 5, 2) float32 as (x, y) in pixels: left eye, right eye, nose tip, left and right corner
             of the mouth, the viewer's left first (ArcFace's order).
         surface: (B, 3, H, W) float32: two coordinates that move with the pixel, and their layer.
@@ -48,20 +48,20 @@ class Rendering:
 
 @torch.no_grad()
 def render(faces: Faces, size: int = 128) -> Rendering:
-    """Renders pictures of size × size with all truth."""
+    """Render pictures of size × size with all truth."""
     scene = paint(faces.identity.values, faces.attributes.values, faces.nuisance.values, size, truth=True)
     assert scene.canvas.classes is not None
     return Rendering(
         image=_to_range(scene.canvas.picture),
         mask=scene.canvas.classes[:, 0],
-        landmarks=landmarks(faces, size),
+        landmarks=locate_landmarks(faces, size),
         surface=surface_map(scene, size),
     )
 
 
 @torch.no_grad()
 def render_images(faces: Faces, size: int = 128, compiled: bool = False) -> Tensor:
-    """Renders pictures only, (B, 3, size, size) in [-1, 1].
+    """Render pictures only, (B, 3, size, size) in [-1, 1].
 
     Args:
         faces: The faces; batches of 16 to 32 are fastest on a processor.
@@ -73,9 +73,9 @@ def render_images(faces: Faces, size: int = 128, compiled: bool = False) -> Tens
 
 
 @torch.no_grad()
-def landmarks(faces: Faces, size: int = 128) -> Tensor:
-    """The five landmarks without rendering, (B, 5, 2) in pixels, as in `Rendering`."""
-    g = measure(faces.identity.values, faces.attributes.values, faces.nuisance.values)
+def locate_landmarks(faces: Faces, size: int = 128) -> Tensor:
+    """Return the five landmarks without rendering, (B, 5, 2) in pixels, as in `Rendering`."""
+    g = derive_geometry(faces.identity.values, faces.attributes.values, faces.nuisance.values)
     pose = pose_of(g)
     zero = torch.zeros_like(g.width)
     corner = g.mouth_y - 0.55 * g.mouth_curve

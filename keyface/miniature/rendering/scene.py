@@ -10,7 +10,7 @@ from torch import Tensor
 from keyface.miniature.rendering import accessories, body, features, marks, shading
 from keyface.miniature.rendering.canvas import Canvas, cover, ramp, rgb
 from keyface.miniature.rendering.features import Sheet
-from keyface.miniature.rendering.geometry import Geometry, measure
+from keyface.miniature.rendering.geometry import Geometry, derive_geometry
 from keyface.miniature.rendering.hair import Hair, grow_hair, hair_colour
 from keyface.miniature.rendering.head import (
     Pose,
@@ -43,7 +43,7 @@ class Scene:
 
 
 def paint(identity: Tensor, attributes: Tensor, nuisance: Tensor, size: int, truth: bool) -> Scene:
-    """Paints a batch.
+    """Paint a batch.
 
     Args:
         identity: (B, len(IDENTITY_NAMES)).
@@ -52,7 +52,7 @@ def paint(identity: Tensor, attributes: Tensor, nuisance: Tensor, size: int, tru
         size: Rows and columns of the picture.
         truth: Whether to keep the label map and the layers.
     """
-    g = measure(identity, attributes, nuisance)
+    g = derive_geometry(identity, attributes, nuisance)
     pose = pose_of(g)
     image_x, image_y = pixel_grid(size, identity.device)
     x, y = image_to_head(image_x, image_y, pose)
@@ -95,7 +95,7 @@ def paint(identity: Tensor, attributes: Tensor, nuisance: Tensor, size: int, tru
 
 
 def _paint_face(s: Sheet, face: Surface, hair: Hair, g: Geometry, skin: Tensor, truth: bool) -> Canvas:
-    """The face as a sheet of skin with everything that is drawn on it."""
+    """Paint the face as a sheet of skin with everything that is drawn on it."""
     light = shading.face_light(face, s.u, s.m, g)
     shaded = light * (1.0 - shading.occlusion(s.m, s.y, g))
     roof = ramp(hair.roof, 0.16, 0.0) * 0.22 * (1.0 - g.has["bald"])
@@ -126,7 +126,7 @@ def _paint_face(s: Sheet, face: Surface, hair: Hair, g: Geometry, skin: Tensor, 
 
 
 def _lip_colour(g: Geometry, skin: Tensor) -> Tensor:
-    """Lips: redder skin, and paint over it."""
+    """Return the lips' colour: redder skin, and paint over it."""
     a = g.has
     rose = torch.lerp(
         skin * skin.new_tensor((0.92, 0.62, 0.60)).view(1, 3, 1, 1), rgb(198, 92, 92, skin), 0.35

@@ -17,7 +17,7 @@ _SHADOW = (0.66, 0.52, 0.49)
 
 
 def skin_colour(g: Geometry) -> Colour:
-    """The lit skin's colour, (B, 3, 1, 1)."""
+    """Return the lit skin's colour, (B, 3, 1, 1)."""
     tone = g.trait["skin_tone"]
     position = (tone + 1.0) * 0.5 * (len(_TONES) - 1)
     colour = torch.zeros_like(tone).expand(-1, 3, -1, -1)
@@ -30,20 +30,20 @@ def skin_colour(g: Geometry) -> Colour:
 
 
 def lit(colour: Colour, light: Tensor) -> Colour:
-    """A colour under light (B, 1, H, W): 1 is fully lit, 0 full shadow, more is a sheen."""
+    """Put a colour under light (B, 1, H, W): 1 is fully lit, 0 full shadow, more is a sheen."""
     shadow = colour * light.new_tensor(_SHADOW).view(1, 3, 1, 1)
     return torch.lerp(shadow, colour, light)
 
 
 def light_direction(g: Geometry) -> tuple[Tensor, Tensor, Tensor]:
-    """A unit vector towards the light: x to the right, y down, z to the viewer."""
+    """Return a unit vector towards the light: x to the right, y down, z to the viewer."""
     x, y = g.photo["light_x"], g.photo["light_y"]
     scale = torch.rsqrt(x * x + y * y + 1.0)
     return x * scale, y * scale, scale
 
 
 def diffuse(normal: tuple[Tensor, Tensor, Tensor], g: Geometry) -> Tensor:
-    """Soft light on a surface with this normal (any length), about 0 in shadow and 1 lit."""
+    """Compute soft light on a surface with this normal (any length), about 0 in shadow and 1 lit."""
     x, y, z = normal
     light_x, light_y, light_z = light_direction(g)
     dot = (x * light_x + y * light_y + z * light_z) * torch.rsqrt(x * x + y * y + z * z + 1e-4)
@@ -53,7 +53,7 @@ def diffuse(normal: tuple[Tensor, Tensor, Tensor], g: Geometry) -> Tensor:
 
 
 def face_light(face: Surface, u: Tensor, m: Tensor, g: Geometry) -> Tensor:
-    """Light on the face, whose relief is a sum of Gaussian hills; ``m`` is |u|, mirrored about the nose."""
+    """Light the face, whose relief is a sum of Gaussian hills; `m` is |u|, mirrored about the nose."""
     y = face.y
     mirror = u.sign()
     slope_u = torch.zeros_like(u)
@@ -89,7 +89,7 @@ def face_light(face: Surface, u: Tensor, m: Tensor, g: Geometry) -> Tensor:
 
 
 def occlusion(m: Tensor, y: Tensor, g: Geometry) -> Tensor:
-    """Where little light reaches from anywhere: sockets, under the nose and the lip; (B, 1, H, W)."""
+    """Darken where little light reaches: sockets, under the nose and the lip; (B, 1, H, W)."""
     under_nose = blob(m, y - g.nose_y - 0.035, g.nose_width * 1.0, 0.035)
     socket = blob(m - g.eye_x + 0.07, y - g.eye_y + 0.055, 0.16, 0.075)
     inner = blob(m - 0.115, y - g.eye_y + 0.02, 0.05, 0.10)

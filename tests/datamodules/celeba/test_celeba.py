@@ -9,15 +9,15 @@ import pytest
 import torch
 from PIL import Image
 
+from keyface.celeba import CELEBA_ATTRIBUTES, REGIONS
 from keyface.cli.main import main
-from keyface.datamodules.celeba import shards as celeba_shards
+from keyface.datamodules.celeba import writing
 from keyface.datamodules.celeba.convert import caption_of, read_picture
-from keyface.datamodules.celeba.files import Layout, read_attributes, read_identities
+from keyface.datamodules.celeba.layout import Layout, read_attributes, read_identities
 from keyface.datamodules.celeba.masks import read_mask
-from keyface.datamodules.celeba.shards import CelebaHq, write_celeba_hq
+from keyface.datamodules.celeba.writing import CelebaHq, write_celeba_hq
 from keyface.datamodules.shard_files.index import ShardError, ShardIndex
 from keyface.datamodules.shards import ShardsDataModule
-from keyface.plugins.category import CELEBA_ATTRIBUTES, REGIONS
 
 SIDE = 64
 LANDMARKS = (20.0, 24.0, 43.0, 24.0, 32.0, 36.0, 24.0, 47.0, 41.0, 47.0)
@@ -314,12 +314,12 @@ def test_too_little_disk_is_said_before_anything_is_written(published: Path, tmp
 
 
 def test_a_killed_process_is_said(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> celeba_shards.Future:
-        future: celeba_shards.Future = celeba_shards.Future()
-        future.set_exception(celeba_shards.BrokenProcessPool("terminated abruptly"))
+    def broken(*_: object) -> writing.Future:
+        future: writing.Future = writing.Future()
+        future.set_exception(writing.BrokenProcessPool("terminated abruptly"))
         return future
 
     settings = CelebaHq(Layout.find(published), size=32, landmarks=published.parent / "landmarks.txt")
-    monkeypatch.setattr(celeba_shards, "_here", broken)
+    monkeypatch.setattr(writing, "_here", broken)
     with pytest.raises(ShardError, match="a converting process was killed"):
         write_celeba_hq(published.parent / "out", settings, settings.pictures(), workers=1)

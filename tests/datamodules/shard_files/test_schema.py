@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save
 
+from keyface.celeba import ATTRIBUTES
 from keyface.datamodules.shard_files.schema import (
     Latents,
     Record,
@@ -19,7 +20,6 @@ from keyface.datamodules.shard_files.schema import (
     parse_record,
     split_name,
 )
-from keyface.plugins.category import ATTRIBUTES
 
 RECORD = {
     "identity": 7,

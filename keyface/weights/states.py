@@ -1,4 +1,4 @@
-"""Weights that are published as PyTorch files, read without running anything that is in them."""
+"""States of networks: read from files without running anything in them, given to networks that fit."""
 
 import pickle
 from pathlib import Path

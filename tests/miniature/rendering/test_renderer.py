@@ -3,10 +3,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate, max_pool2d
 
+from keyface.celeba import REGION_IDS, REGIONS
 from keyface.miniature.population import world
-from keyface.miniature.population.parameters import MASK_CLASSES, Faces
+from keyface.miniature.population.parameters import Faces
 from keyface.miniature.rendering import renderer
-from keyface.miniature.rendering.geometry import measure
+from keyface.miniature.rendering.geometry import derive_geometry
 from keyface.miniature.rendering.head import head_profile, pose_of, surface_of, surface_to_head
 
 BARE = {
@@ -17,7 +18,7 @@ BARE = {
 
 @pytest.fixture(scope="module")
 def faces() -> Faces:
-    return world.sample(torch.arange(5), 3, BARE).with_nuisance(blink=0.0, mouth_open=0.0)
+    return world.draw_faces(torch.arange(5), 3, BARE).with_nuisance(blink=0.0, mouth_open=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def test_shapes_and_ranges(rendering: renderer.Rendering) -> None:
     assert rendering.image.max() <= 1
     assert rendering.mask.shape == (5, 128, 128)
     assert rendering.mask.dtype == torch.uint8
-    assert rendering.mask.max() < len(MASK_CLASSES)
+    assert rendering.mask.max() < len(REGIONS)
     assert rendering.landmarks.shape == (5, 5, 2)
     assert rendering.surface.shape == (5, 3, 128, 128)
 
@@ -55,13 +56,13 @@ def test_sizes_show_one_scene(faces: Faces, rendering: renderer.Rendering, size:
     reference = interpolate(rendering.image, size=(64, 64), mode="area")
     assert (other - reference).abs().mean() < 0.02
     expected = (rendering.landmarks + 0.5) * (size / 128) - 0.5
-    torch.testing.assert_close(renderer.landmarks(faces, size), expected, atol=1e-3, rtol=0)
+    torch.testing.assert_close(renderer.locate_landmarks(faces, size), expected, atol=1e-3, rtol=0)
 
 
 def test_the_head_fills_four_fifths_of_the_height(faces: Faces) -> None:
     still = faces.with_nuisance(yaw=0.0, pitch=0.0, roll=0.0, x=0.0, y=0.0, scale=1.0)
     mask = renderer.render(still).mask
-    body = torch.tensor([MASK_CLASSES.index(name) for name in ("background", "neck", "cloth", "neck_l")])
+    body = torch.tensor([REGION_IDS[name] for name in ("background", "neck", "cloth", "neck_l")])
     head = ~torch.isin(mask, body.to(torch.uint8))
     middle = head[:, :, 60:68].any(dim=2).sum(dim=1)
     assert bool(((middle > 92) & (middle < 118)).all())
@@ -71,7 +72,7 @@ def test_landmarks_lie_on_their_parts(faces: Faces, rendering: renderer.Renderin
     def around(index: int, point: int, reach: int) -> set[str]:
         x, y = rendering.landmarks[index, point].round().long().tolist()
         patch = rendering.mask[index, y - reach : y + reach + 1, x - reach : x + reach + 1]
-        return {MASK_CLASSES[value] for value in set(patch.flatten().tolist())}
+        return {REGIONS[value] for value in set(patch.flatten().tolist())}
 
     for index in range(len(faces)):
         assert "l_eye" in around(index, 0, 1)
@@ -83,7 +84,7 @@ def test_landmarks_lie_on_their_parts(faces: Faces, rendering: renderer.Renderin
 
 
 def test_surface_inverts(faces: Faces) -> None:
-    g = measure(faces.identity.values, faces.attributes.values, faces.nuisance.values)
+    g = derive_geometry(faces.identity.values, faces.attributes.values, faces.nuisance.values)
     pose, profile = pose_of(g), head_profile(g)
     x = torch.linspace(-0.4, 0.4, 9).view(1, 1, 1, 9).expand(len(faces), 1, 9, 9)
     y = torch.linspace(-0.6, 0.6, 9).view(1, 1, 9, 1).expand(len(faces), 1, 9, 9)
@@ -95,7 +96,7 @@ def test_surface_inverts(faces: Faces) -> None:
 
 
 def test_flow_of_no_motion_is_zero(faces: Faces) -> None:
-    flow, valid = renderer.flow(faces, faces, 64)
+    flow, valid = renderer.render_flow(faces, faces, 64)
     assert valid.float().mean() > 0.92
     assert flow.norm(dim=1)[valid].max() < 0.36
 
@@ -108,7 +109,7 @@ def test_flow_of_a_shift_warps_the_second_frame_onto_the_first(
         y=faces.condition("y") - 0.04,
         roll=faces.condition("roll") + 0.05,
     )
-    flow, valid = renderer.flow(faces, moved)
+    flow, valid = renderer.render_flow(faces, moved)
     second = renderer.render_images(moved)
     head = valid & (rendering.surface[:, 2] >= 5)
     error = (_warp(second, flow) - rendering.image).abs().mean(dim=1)
@@ -122,8 +123,8 @@ def test_flow_of_a_turn_carries_the_landmarks(faces: Faces) -> None:
     turned = faces.with_nuisance(
         yaw=faces.condition("yaw") * 0.5 + 0.15, pitch=faces.condition("pitch") + 0.05
     )
-    flow, valid = renderer.flow(faces, turned)
-    first, second = renderer.landmarks(faces), renderer.landmarks(turned)
+    flow, valid = renderer.render_flow(faces, turned)
+    first, second = renderer.locate_landmarks(faces), renderer.locate_landmarks(turned)
     checked = 0
     for index in range(len(faces)):
         for point in range(5):
@@ -136,22 +137,22 @@ def test_flow_of_a_turn_carries_the_landmarks(faces: Faces) -> None:
 
 
 def test_flow_leaves_out_what_changed_by_itself(faces: Faces) -> None:
-    _, valid = renderer.flow(faces, faces.with_nuisance(blink=1.0, mouth_open=1.0))
+    _, valid = renderer.render_flow(faces, faces.with_nuisance(blink=1.0, mouth_open=1.0))
     for index in range(len(faces)):
         for point in (0, 1, 3, 4):
-            x, y = renderer.landmarks(faces)[index, point].round().long().tolist()
+            x, y = renderer.locate_landmarks(faces)[index, point].round().long().tolist()
             assert not valid[index, y, x]
 
 
 def test_glasses_change_nothing_outside_themselves(faces: Faces, rendering: renderer.Rendering) -> None:
     for label in ("Eyeglasses", "Sunglasses"):
         edited = renderer.render(world.counterfactual(faces, label, True))
-        glasses = (edited.mask == MASK_CLASSES.index("eye_g")).float()[:, None]
+        glasses = (edited.mask == REGION_IDS["eye_g"]).float()[:, None]
         reach = max_pool2d(glasses, 7, stride=1, padding=3)[:, 0] > 0
         differs = (edited.image != rendering.image).any(dim=1)
         assert bool(differs.any(dim=(1, 2)).all())
         # Eyes and brows within a lens are named as themselves, and the bars end under hair and ears.
-        names = {MASK_CLASSES[value] for value in set(edited.mask[differs & ~reach].tolist())}
+        names = {REGIONS[value] for value in set(edited.mask[differs & ~reach].tolist())}
         assert names <= {"l_eye", "r_eye", "l_brow", "r_brow", "hair", "l_ear", "r_ear"}
         assert int((differs & ~reach).sum(dim=(1, 2)).max()) < 16
         eye_rows = rendering.landmarks[:, :2, 1]

@@ -6,17 +6,17 @@ from keyface.miniature.population import captions, world
 
 
 def test_captions_use_the_vocabulary_and_stay_short() -> None:
-    faces = world.sample(torch.arange(400), 1)
+    faces = world.draw_faces(torch.arange(400), 1)
     words = set(captions.VOCABULARY)
-    for text in (*captions.caption(faces, 5), *captions.full_caption(faces)):
+    for text in (*captions.draw_captions(faces, 5), *captions.write_captions(faces)):
         found = re.findall(r"[^\s,]+", text)
         assert set(found) <= words
         assert len(found) <= 30
 
 
 def test_what_a_caption_says_is_true() -> None:
-    faces = world.sample(torch.arange(400), 2)
-    labels = {name: value.tolist() for name, value in world.labels(faces).items()}
+    faces = world.draw_faces(torch.arange(400), 2)
+    labels = {name: value.tolist() for name, value in world.true_labels(faces).items()}
     claims = {
         "without glasses": ("Eyeglasses", False),
         "no glasses": ("Sunglasses", False),
@@ -34,7 +34,7 @@ def test_what_a_caption_says_is_true() -> None:
         "wearing earrings": ("Wearing_Earrings", True),
     }
     heard = set()
-    for index, text in enumerate(captions.caption(faces, 0)):
+    for index, text in enumerate(captions.draw_captions(faces, 0)):
         head, *phrases = text.split(", ")
         assert bool(re.search(r"\b(man|male)\b", head)) == labels["Male"][index]
         if re.search(r"\b(old|elderly|young)\b", head):
@@ -47,25 +47,25 @@ def test_what_a_caption_says_is_true() -> None:
 
 
 def test_captions_are_deterministic_and_vary_with_the_seed() -> None:
-    faces = world.sample(torch.arange(20), 1)
-    assert captions.caption(faces, 3) == captions.caption(faces, 3)
-    assert captions.caption(faces, 3) != captions.caption(faces, 4)
-    assert captions.caption(faces[5:6], 3) == captions.caption(faces, 3)[5:6]
+    faces = world.draw_faces(torch.arange(20), 1)
+    assert captions.draw_captions(faces, 3) == captions.draw_captions(faces, 3)
+    assert captions.draw_captions(faces, 3) != captions.draw_captions(faces, 4)
+    assert captions.draw_captions(faces[5:6], 3) == captions.draw_captions(faces, 3)[5:6]
 
 
 def test_mention_decides_how_much_is_said() -> None:
-    faces = world.sample(torch.arange(300), 1)
-    silent = captions.caption(faces, 0, mention=0.0)
+    faces = world.draw_faces(torch.arange(300), 1)
+    silent = captions.draw_captions(faces, 0, mention=0.0)
     assert all("," not in text and "old" not in text for text in silent)
     # Fields other than the age, at most 30 words.
-    full = [text.count(",") for text in captions.caption(faces, 0, mention=1.0)]
+    full = [text.count(",") for text in captions.draw_captions(faces, 0, mention=1.0)]
     assert sum(full) / len(full) > 8.0
 
 
 def test_the_full_caption_changes_with_an_edit_in_one_place() -> None:
-    faces = world.sample(torch.arange(30), 1)
-    before = captions.full_caption(world.counterfactual(faces, "Eyeglasses", False))
-    after = captions.full_caption(world.counterfactual(faces, "Eyeglasses", True))
+    faces = world.draw_faces(torch.arange(30), 1)
+    before = captions.write_captions(world.counterfactual(faces, "Eyeglasses", False))
+    after = captions.write_captions(world.counterfactual(faces, "Eyeglasses", True))
     for first, second in zip(before, after, strict=True):
         assert first.replace("without glasses", "wearing glasses") == second
 

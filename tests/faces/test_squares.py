@@ -1,7 +1,6 @@
 import torch
 
-from keyface.faces.crops import crop_squares
-from keyface.faces.squares import EYES_APART, EYES_DOWN, MOUTH_DOWN, detector_squares
+from keyface.faces.squares import EYES_APART, EYES_DOWN, MOUTH_DOWN, crop_squares, detector_squares
 
 
 def test_a_square_of_the_crop_s_size_is_copied() -> None:

@@ -12,13 +12,18 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from keyface.datamodules.celeba import files as celeba_files
-from keyface.datamodules.celeba.convert import Conversion, Converted, Picture, convert, in_worker
-from keyface.datamodules.celeba.files import Layout
-from keyface.datamodules.shard_files.index import ShardError, ShardIndex, file_hash
+from keyface.datamodules.celeba.convert import Conversion, Converted, Picture, convert, set_up_worker
+from keyface.datamodules.celeba.layout import (
+    Layout,
+    read_attributes,
+    read_identities,
+    read_landmarks,
+    require_all,
+)
+from keyface.datamodules.shard_files.index import ShardError, ShardIndex
 from keyface.datamodules.shard_files.resume import finished_shards
 from keyface.datamodules.shard_files.writer import shard_name, write_members
-from keyface.files import require_space
+from keyface.files import require_space, sha256
 
 CHUNK = 16
 """Pictures that a process converts at a time."""
@@ -74,16 +79,16 @@ class CelebaHq:
             raise ShardError(f"{self.layout.images}: {len(paths)} pictures, --count asks for {self.count}")
         order = sorted(paths, key=lambda key: hashlib.sha256(f"{self.seed}:{key}".encode()).digest())
         keys = order[: self.count]
-        labels = celeba_files.read_attributes(self.layout.attributes)
-        celeba_files.complete(keys, labels, str(self.layout.attributes))
-        marks = None if self.landmarks is None else celeba_files.read_landmarks(self.landmarks)
+        labels = read_attributes(self.layout.attributes)
+        require_all(keys, labels, str(self.layout.attributes))
+        marks = None if self.landmarks is None else read_landmarks(self.landmarks)
         if marks is not None:
-            celeba_files.complete(keys, marks, str(self.landmarks))
+            require_all(keys, marks, str(self.landmarks))
         if self.identities is None:
             people = {key: number for number, key in enumerate(sorted(paths))}
         else:
-            people = celeba_files.read_identities(self.identities, self.layout.mapping)
-            celeba_files.complete(keys, people, str(self.identities))
+            people = read_identities(self.identities, self.layout.mapping)
+            require_all(keys, people, str(self.identities))
         return [
             Picture(key, paths[key], labels[key], people[key], None if marks is None else marks[key])
             for key in keys
@@ -95,7 +100,7 @@ class CelebaHq:
         return count * (round(self.size**2 * bits / 8) + _RECORD_BYTES)
 
     def describe(self, pictures: Sequence[Picture]) -> dict[str, Any]:
-        """Return what ``index.json`` says about how the shards were made."""
+        """Return what `index.json` says about how the shards were made."""
         return {
             "by": "keyface shards celeba-hq",
             "count": len(pictures),
@@ -103,10 +108,10 @@ class CelebaHq:
             "size": self.size,
             "samples_per_shard": self.samples_per_shard,
             "pictures": hashlib.sha256("\n".join(each.key for each in pictures).encode()).hexdigest(),
-            "attributes": file_hash(self.layout.attributes),
+            "attributes": sha256(self.layout.attributes),
             "masks": self.layout.masks is not None,
-            "landmarks": "face-api" if self.landmarks is None else file_hash(self.landmarks),
-            "identities": None if self.identities is None else file_hash(self.identities),
+            "landmarks": "face-api" if self.landmarks is None else sha256(self.landmarks),
+            "identities": None if self.identities is None else sha256(self.identities),
         }
 
 
@@ -159,7 +164,7 @@ def write_celeba_hq(
         progress: Called with the number of pictures that were converted, or found to be there.
 
     Returns:
-        The index; its ``made`` names the pictures that were left out.
+        The index; its `made` names the pictures that were left out.
 
     Raises:
         ShardError: The folder holds other shards, or a picture cannot be read.
@@ -195,7 +200,7 @@ def _converters(workers: int) -> Iterator[Run]:
         return
     # Spawned, since a forked process would inherit torch's threads in an unknown state.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=in_worker)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=set_up_worker)
     try:
         yield lambda pictures, how: pool.submit(convert, pictures, how)
     finally:

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from keyface.celeba import CELEBA_ATTRIBUTES
 from keyface.datamodules.shard_files.index import ShardError
-from keyface.plugins.category import CELEBA_ATTRIBUTES
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -49,7 +49,7 @@ class Layout:
         """Find the parts that are not named: beside the pictures, where CelebAMask-HQ has them.
 
         Args:
-            images: The folder ``CelebAMask-HQ``, its ``CelebA-HQ-img``, or any folder of pictures.
+            images: The folder `CelebAMask-HQ`, its `CelebA-HQ-img`, or any folder of pictures.
             attributes: As in the class.
             masks: As in the class.
             mapping: As in the class.
@@ -146,7 +146,7 @@ def read_landmarks(path: Path) -> dict[str, NDArray[np.float32]]:
 
 
 def read_identities(path: Path, mapping: Path | None) -> dict[str, int]:
-    """Read who is in each picture, from CelebA's ``identity_CelebA.txt`` (name and number a line).
+    """Read who is in each picture, from CelebA's `identity_CelebA.txt` (name and number a line).
 
     Args:
         path: The list; without a mapping its names are those of the pictures.
@@ -204,7 +204,7 @@ def _key(name: str) -> str:
     return name.strip().partition(".")[0]
 
 
-def complete(keys: list[str], found: Mapping[str, object], what: str) -> None:
+def require_all(keys: list[str], found: Mapping[str, object], what: str) -> None:
     """Refuse a list that lacks pictures.
 
     Raises:
