@@ -1,6 +1,6 @@
 """What the two branches share: a tuned U-Net between frozen networks."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -29,7 +29,7 @@ from keyface.lightning_modules.tuning.lora import TunedUNet, Tuning
 from keyface.lightning_modules.tuning.model_card import write_card
 from keyface.lightning_modules.tuning.seeding import seeded
 from keyface.lightning_modules.tuning.sharding import is_sharded, shard
-from keyface.models.networks import Evaluators
+from keyface.models.judges import Judges
 
 Batch = dict[str, Any]
 """See `keyface.datamodules`."""
@@ -39,7 +39,7 @@ class Losses(NamedTuple):
     """What one batch gives.
 
     Attributes:
-        values: Scalars: ``loss``, which is minimized, its parts, and in validation the evaluators' scores.
+        values: Scalars: ``loss``, which is minimized, its parts, and in validation the judges' scores.
         images: How many took part.
     """
 
@@ -55,8 +55,8 @@ class BranchModule(LightningModule):
 
     Args:
         backbone: The frozen base model.
-        frozen: Further frozen networks that the loss and the evaluation use.
-        evaluators: Networks for validation only.
+        frozen: Further frozen networks that the loss uses; what is no PyTorch module is left alone.
+        judges: Networks for validation only.
         tuning: What is trained and how.
         optimizer: Makes the optimizer from the trained parameters.
         lr_scheduler: Makes the learning-rate schedule, stepped after every optimizer step; None: constant.
@@ -70,8 +70,8 @@ class BranchModule(LightningModule):
     def __init__(
         self,
         backbone: Backbone,
-        frozen: list[nn.Module],
-        evaluators: Evaluators,
+        frozen: Sequence[object],
+        judges: Judges,
         tuning: Tuning | Mapping[str, Any],
         optimizer: OptimizerCallable,
         lr_scheduler: LRSchedulerCallable | None,
@@ -82,15 +82,15 @@ class BranchModule(LightningModule):
         self.save_hyperparameters(plain(hyperparameters))
         self.tuning = Tuning.of(tuning)
         self.backbone = backbone
-        self.evaluators = evaluators
+        self.judges = judges
         self.seed = seed
         self._optimizer = optimizer
         self._lr_scheduler = lr_scheduler
         self._tuned = TunedUNet.prepare(backbone.unet, self.tuning)
         self.unet = self._tuned.unet
-        self.frozen = nn.ModuleList(
-            [backbone.vae, backbone.text_encoder, backbone.unet, *frozen, *evaluators.modules()]
-        )
+        networks = [backbone.vae, backbone.text_encoder, backbone.unet, *frozen]
+        networks += [*judges.recognizers.values(), judges.classifier]
+        self.frozen = nn.ModuleList(each for each in networks if isinstance(each, nn.Module))
         self.frozen.requires_grad_(False).eval()
         save_only(self, self._is_saved, self.title)
         decay = self.tuning.ema_decay
@@ -123,7 +123,7 @@ class BranchModule(LightningModule):
     def identity_scores(self, images: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Cosine distance between images (B, 3, H, W) and the batch's, by each evaluation network."""
         scores = {}
-        for name, recognizer in self.evaluators.recognizers.items():
+        for name, recognizer in self.judges.recognizers.items():
             ours, theirs = (recognizer(faces, batch["landmarks"]) for faces in (images, batch["image"]))
             scores[f"distance_{name}"] = 1 - (ours * theirs).sum(dim=-1).mean()
         return scores

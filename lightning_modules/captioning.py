@@ -5,7 +5,9 @@ from typing import Any
 from lightning.pytorch import LightningModule
 from torch import nn
 
-from keyface.models.captioners import MINIATURE, Captioner, Precision, find_captioner
+from keyface.models.backbones import MINIATURE
+from keyface.models.captioners import Precision, find_captioner
+from keyface.models.protocols import Captioner
 
 
 class CaptioningModule(LightningModule):

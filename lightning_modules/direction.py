@@ -24,14 +24,10 @@ from keyface.lightning_modules.targets import Edit, draw_edits, take_rows
 from keyface.lightning_modules.tuning.checkpoint import plain
 from keyface.lightning_modules.tuning.lora import EVERYTHING, Tuning
 from keyface.losses import DirectionLoss
-from keyface.models.networks import (
-    Evaluators,
-    find_backbone,
-    find_encoder,
-    find_evaluators,
-    only_modules,
-    require_weights,
-)
+from keyface.models.backbones import find_backbone
+from keyface.models.encoders import find_encoder
+from keyface.models.judges import Judges, find_judges
+from keyface.models.requirements import require_weights
 from keyface.plugins import edits
 
 SourceAndTarget = tuple[Tensor, Tensor]
@@ -83,7 +79,7 @@ class DirectionModule(BranchModule):
         backbone: str | Backbone = "miniature",
         encoder: str | nn.Module = "miniature",
         crops: int = 0,
-        evaluators: str | Evaluators | None = None,
+        evaluators: str | Judges | None = None,
         categories: list[str] | None = None,
         noisy_input: NoisyInput = FEW_STEPS,
         generation_steps: int = 6,
@@ -114,8 +110,8 @@ class DirectionModule(BranchModule):
             found = CroppedEncoder(found, crops)
         super().__init__(
             base,
-            only_modules([found]),
-            find_evaluators(evaluators),
+            [found],
+            find_judges(evaluators),
             tuning,
             optimizer,
             lr_scheduler,
@@ -198,7 +194,7 @@ class DirectionModule(BranchModule):
         latents: Tensor,
         generator: torch.Generator,
     ) -> dict[str, Tensor]:
-        """Eq. 6 with its parts, and what the evaluators say in validation."""
+        """Eq. 6 with its parts, and what the judges say in validation."""
         images = batch["image"]
         generated = self.generate(batch, prompts, latents, generator)
         local = self.locality_weight > 0 and "mask" in batch
@@ -242,9 +238,9 @@ class DirectionModule(BranchModule):
 
     def _edit_success(self, generated: Tensor, chosen: list[Edit]) -> dict[str, Tensor]:
         """Fraction of the edits that the attribute classifier sees, among those that it knows."""
-        if self.evaluators.classifier is None:
+        if self.judges.classifier is None:
             return {}
-        seen = self.evaluators.classifier.predict(generated)
+        seen = self.judges.classifier.predict(generated)
         hits = [
             seen[edit.category.attribute][row] == edit.category.present
             for row, edit in enumerate(chosen)

@@ -11,14 +11,10 @@ from keyface.lightning_modules.sampling import INVERTED, NoisyInput, even_timest
 from keyface.lightning_modules.tuning.checkpoint import plain
 from keyface.lightning_modules.tuning.lora import EVERYTHING, Tuning
 from keyface.losses import IdentityLoss
-from keyface.models.networks import (
-    Evaluators,
-    find_backbone,
-    find_evaluators,
-    find_identity_network,
-    only_modules,
-    require_weights,
-)
+from keyface.models.backbones import find_backbone
+from keyface.models.judges import Judges, find_judges
+from keyface.models.recognizers import find_identity_network
+from keyface.models.requirements import require_weights
 
 
 class IdentityModule(BranchModule):
@@ -51,7 +47,7 @@ class IdentityModule(BranchModule):
         self,
         backbone: str | Backbone = "miniature",
         identity_network: str | nn.Module = "miniature",
-        evaluators: str | Evaluators | None = None,
+        evaluators: str | Judges | None = None,
         noisy_input: NoisyInput = INVERTED,
         unroll_steps: int = 1,
         pixel_weight: float = 1.0,
@@ -69,8 +65,8 @@ class IdentityModule(BranchModule):
         noise = NoisyInput.of(noisy_input)
         super().__init__(
             base,
-            only_modules([network]),
-            find_evaluators(evaluators),
+            [network],
+            find_judges(evaluators),
             tuning,
             optimizer,
             lr_scheduler,
@@ -98,7 +94,7 @@ class IdentityModule(BranchModule):
         return self.decode(original)
 
     def losses(self, batch: Batch, generator: torch.Generator) -> Losses:
-        """Eq. 5 of one batch and its parts; outside training also the identity that evaluators see."""
+        """Eq. 5 of one batch and its parts; outside training also the identity that the judges see."""
         reconstruction = self.reconstruct(batch, generator)
         terms = self.loss(reconstruction, batch["image"], batch["landmarks"])
         values = {"loss": terms.total, "pixel": terms.pixel, "identity": terms.identity}

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from keyface.diffusion.backbone import Backbone
 from keyface.diffusion.inverted_images import invert_images, kept_levels
-from keyface.models.networks import find_backbone
+from keyface.models.backbones import find_backbone
 
 
 class InversionModule(LightningModule):

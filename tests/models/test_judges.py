@@ -17,9 +17,9 @@ def recognizer(images: Tensor, landmarks: Tensor | None) -> Tensor:
 
 def test_a_judge_without_a_version_is_refused() -> None:
     with pytest.raises(ValueError, match="judge 'mine' has no version"):
-        Judges({"mine": recognizer})
+        Judges({"mine": recognizer}).require_versions()
     with pytest.raises(ValueError, match="at least one recognizer"):
-        Judges({})
+        Judges({}).require_versions()
     with pytest.raises(ValueError, match="recognizer name 'a/b'"):
         Judges({"a/b": recognizer}, versions={"a/b": "1"})
 
