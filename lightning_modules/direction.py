@@ -21,7 +21,7 @@ from keyface.lightning_modules.sampling import (
     sample,
 )
 from keyface.lightning_modules.targets import Edit, draw_edits, take_rows
-from keyface.lightning_modules.tuning.checkpoint import plain
+from keyface.lightning_modules.tuning.hyperparameters import plain
 from keyface.lightning_modules.tuning.lora import EVERYTHING, Tuning
 from keyface.losses import DirectionLoss
 from keyface.models.backbones import find_backbone

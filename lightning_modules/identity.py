@@ -8,7 +8,7 @@ from torch.optim import AdamW
 from keyface.diffusion.backbone import Backbone
 from keyface.lightning_modules.branch import Batch, BranchModule, Losses
 from keyface.lightning_modules.sampling import INVERTED, NoisyInput, even_timesteps, noisy_latents, sample
-from keyface.lightning_modules.tuning.checkpoint import plain
+from keyface.lightning_modules.tuning.hyperparameters import plain
 from keyface.lightning_modules.tuning.lora import EVERYTHING, Tuning
 from keyface.losses import IdentityLoss
 from keyface.models.backbones import find_backbone

@@ -18,7 +18,7 @@ from keyface.lightning_modules.branch import BranchModule
 from keyface.lightning_modules.direction import DirectionModule
 from keyface.lightning_modules.identity import IdentityModule
 from keyface.lightning_modules.sampling import NoisyInput
-from keyface.lightning_modules.tuning.checkpoint import nonfinite_parts
+from keyface.lightning_modules.tuning.divergence import nonfinite_parts
 from keyface.lightning_modules.tuning.lora import Tuning
 
 pytestmark = [
