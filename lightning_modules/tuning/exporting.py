@@ -7,8 +7,8 @@ from diffusers import UNet2DConditionModel
 
 from keyface.lightning_modules.tuning.averaging import AveragedModule
 from keyface.lightning_modules.tuning.hyperparameters import arguments_of, plain
-from keyface.lightning_modules.tuning.model_card import write_card
 from keyface.lightning_modules.tuning.sharding import is_sharded
+from keyface.models.cards import write_card
 
 
 class ExportedModule(AveragedModule):
@@ -32,7 +32,7 @@ class ExportedModule(AveragedModule):
             return folder
         folder.mkdir(parents=True, exist_ok=True)
         self.tuned.save(folder, state)
-        write_card(folder, self.title, self._facts())
+        write_card(folder, self._facts())
         return folder
 
     def whole_unet(self) -> UNet2DConditionModel | None:
@@ -49,6 +49,7 @@ class ExportedModule(AveragedModule):
         data = None if trainer is None else getattr(trainer, "datamodule", None)
         metrics = {} if trainer is None else {k: float(v) for k, v in trainer.callback_metrics.items()}
         return {
+            "title": self.title,
             "configuration": dict(self.hparams),
             "data": {} if data is None else {"class": type(data).__name__, **plain(arguments_of(data))},
             "samples_seen": self.samples_seen,
