@@ -38,7 +38,7 @@ class Example:
 def miniature_examples(
     categories: Sequence[Category], clips: int, frames: int, size: int, seed: int
 ) -> list[Example]:
-    """Clips of held-out identities, `clips` for each category, each of somebody it applies to."""
+    """Render clips of held-out identities, `clips` for each category, each of somebody it applies to."""
     from keyface.miniature.trials import FPS, trials
 
     return [
@@ -54,7 +54,7 @@ def video_examples(
     frames: int,
     size: int,
 ) -> list[Example]:
-    """The first frames of each video, with each category.
+    """Read the first frames of each video, to be edited by each category.
 
     Args:
         categories: Edits, each applied by itself.
@@ -76,7 +76,7 @@ def video_examples(
 
 
 def square(frames: Tensor, size: int) -> Tensor:
-    """The largest centred square of frames (T, 3, H, W), scaled to (T, 3, size, size)."""
+    """Cut the largest centred square out of frames (T, 3, H, W), scaled to (T, 3, size, size)."""
     height, width = frames.shape[-2:]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2

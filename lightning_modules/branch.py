@@ -26,7 +26,7 @@ class Losses(NamedTuple):
     """What one batch gives.
 
     Attributes:
-        values: Scalars: ``loss``, which is minimized, its parts, and in validation the judges' scores.
+        values: Scalars: `loss`, which is minimized, its parts, and in validation the judges' scores.
         images: How many took part.
     """
 
@@ -82,7 +82,7 @@ class BranchModule(ExportedModule, ResumableModule):
         self.begin_average()
 
     def losses(self, batch: Batch, generator: torch.Generator) -> Losses | None:
-        """The loss of one batch and its parts; None where the batch holds nothing to learn from.
+        """Return the loss of one batch and its parts; None where the batch holds nothing to learn from.
 
         Args:
             batch: See `keyface.datamodules`.
@@ -91,20 +91,23 @@ class BranchModule(ExportedModule, ResumableModule):
         raise NotImplementedError(f"{type(self).__name__} must say what it learns")
 
     def clean_latents(self, batch: Batch) -> Tensor:
-        """The batch's cached latents, or its images encoded now: (B, C, h, w), fp32, without gradient."""
+        """Return the batch's latents (B, C, h, w), fp32, without gradient: cached, or encoded now."""
         if "latent" in batch:
             return cast(Tensor, batch["latent"]).float()
         with torch.no_grad():
             return self.backbone.encode_images(batch["image"]).float()
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Images (B, 3, H, W) of latents, with gradient; recomputed in the backward pass if so tuned."""
+        """Decode latents (B, C, h, w) to images (B, 3, H, W) in [-1, 1], with gradient.
+
+        They are computed again in the backward pass if `tuning` says so.
+        """
         if self.tuning.gradient_checkpointing:
             return checkpoint(self.backbone.decode_latents, latents, use_reentrant=False)
         return self.backbone.decode_latents(latents)
 
     def identity_scores(self, images: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Cosine distance between images (B, 3, H, W) and the batch's, by each evaluation network."""
+        """Return the cosine distance between images (B, 3, H, W) and the batch's, by each judge's network."""
         scores = {}
         for name, recognizer in self.judges.recognizers.items():
             ours, theirs = (recognizer(faces, batch["landmarks"]) for faces in (images, batch["image"]))
@@ -127,7 +130,7 @@ class BranchModule(ExportedModule, ResumableModule):
         self.begin_average()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The configured optimizer over what is trained, and its schedule by steps."""
+        """Return the configured optimizer over what is trained, and its schedule by steps."""
         optimizer = self._optimizer(self.trained_parameters())
         if self._lr_scheduler is None:
             return optimizer
@@ -137,7 +140,7 @@ class BranchModule(ExportedModule, ResumableModule):
         }
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
-        """The loss of one batch; None skips the step where there is nothing (finite) to learn from."""
+        """Return the loss of one batch; None skips the step where there is nothing (finite) to learn from."""
         # What was seen, unlike the batch's number, goes on where it stood when a run is resumed.
         draw = self.seed * 1_000_003 + self.samples_seen * 4_099 + self.global_rank
         with seeded(draw, self.device):

@@ -23,11 +23,11 @@ class IdentityModule(BranchModule):
     The gradient goes from the face recognition network through alignment and VAE decoder to the U-Net.
 
     Args:
-        backbone: ``"miniature"`` or a folder in diffusers' layout: the base that ε1 starts from.
-        identity_network: f_arc: ``"miniature"``, ``"arcface"`` or another of `keyface.models.recognizers`,
-            also as ``"arcface:path/to/network.onnx"``, or a class_path of a
+        backbone: `"miniature"` or a folder in diffusers' layout: the base that ε1 starts from.
+        identity_network: f_arc: `"miniature"`, `"arcface"` or another of `keyface.models.recognizers`,
+            also as `"arcface:path/to/network.onnx"`, or a class_path of a
             `keyface.faces.recognition.Recognizer`.
-        evaluators: ``"miniature"`` to score validation images with networks that are not trained against.
+        evaluators: `"miniature"` to score validation images with networks that are not trained against.
         noisy_input: Where z_t comes from.
         unroll_steps: DDIM steps from z_t to ŷ0, all with gradient; 1 is the one-step x̂0.
         pixel_weight: Weight of Eq. 5's pixel term.
@@ -38,7 +38,7 @@ class IdentityModule(BranchModule):
         seed: Decides the noise levels.
 
     Example:
-        ``lightning fit -c configs/miniature/identity.yaml``
+        `lightning fit -c configs/miniature/identity.yaml`
     """
 
     title = "Identity branch (ε1)"
@@ -78,7 +78,7 @@ class IdentityModule(BranchModule):
         self.loss = IdentityLoss(network, pixel_weight, identity_weight)
 
     def reconstruct(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        """ŷ0, (B, 3, H, W): every image of the batch noised, denoised by ε1 and decoded, with gradient."""
+        """Return ŷ0 (B, 3, H, W): the batch's images noised, denoised by ε1 and decoded, with gradient."""
         latents = self.clean_latents(batch)
         with torch.no_grad():
             text = self.backbone.encode_prompts(batch["caption"])
@@ -94,7 +94,7 @@ class IdentityModule(BranchModule):
         return self.decode(original)
 
     def losses(self, batch: Batch, generator: torch.Generator) -> Losses:
-        """Eq. 5 of one batch and its parts; outside training also the identity that the judges see."""
+        """Return Eq. 5 of one batch and its parts; outside training also the identity that the judges see."""
         reconstruction = self.reconstruct(batch, generator)
         terms = self.loss(reconstruction, batch["image"], batch["landmarks"])
         values = {"loss": terms.total, "pixel": terms.pixel, "identity": terms.identity}

@@ -77,7 +77,7 @@ class RegionalLoss:
     """Squared distance of ε2's guided prediction to the frozen base's, whose guidance is cut to the regions.
 
     With u and c the base's predictions by source and target prompt, M the regions and s the guidance scale,
-    the teacher says ``u + s · M (c − u)``. ε2's own source prediction shall stay u, so that guidance at
+    the teacher says `u + s · M (c − u)`. ε2's own source prediction shall stay u, so that guidance at
     another scale is regional too.
 
     Args:
@@ -128,17 +128,16 @@ class RegionalLoss:
     def _teacher(
         self, noisy: Tensor, timesteps: Tensor, prompts: Tensor, regions: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """The base's source prediction and its regionally guided one, (B, C, h, w) each."""
+        """Return the base's source prediction and its regionally guided one, (B, C, h, w) each."""
         kept, towards = _both(self.backbone.unet, noisy, timesteps, prompts)
         return kept, kept + self.scale * regions * (towards - kept)
 
     def _noisy(
         self, latents: Tensor, prompts: Tensor, regions: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """z_t and t at a level that an edit comes by: inverted to where it starts, and edited from there.
+        """Return z_t and t at a level that an edit comes by: inverted to where it starts, edited from there.
 
-        Noise added to a picture is not what an edit sees: taught with that, ε2 guides a third too weakly at
-        the levels at which a beard gets its colour.
+        Noise added to a picture is not what an edit sees, and would teach ε2 too weak a guidance.
         """
         first, last = self.starts
         start = int(torch.randint(first, last + 1, (1,), generator=generator))
@@ -154,7 +153,7 @@ class RegionalLoss:
         return noisy, self._timesteps(level, latents)
 
     def _inverted(self, latents: Tensor, source: Tensor, level: int) -> Tensor:
-        """Latents inverted by the base; every other level does, since nothing is to come back exactly."""
+        """Invert latents by the base; every other level does, since nothing is to come back exactly."""
         visited = list(range(level, 0, -2))[::-1]
         backbone, steps = self.backbone, self.grid.steps
         return invert(backbone.unet, backbone.scheduler, latents, source, steps, 0, levels=visited)[-1]
@@ -164,19 +163,19 @@ class RegionalLoss:
 
 
 def _strides(start: int, level: int) -> list[int]:
-    """Levels from `start` down to `level`, in at most three strides."""
+    """Return levels from `start` down to `level`, in at most three strides."""
     strides = min(3, start - level)
     return [start - round((start - level) * i / strides) for i in range(strides + 1)] if strides else [start]
 
 
 def cells_of(regions: Tensor, size: tuple[int, int]) -> Tensor:
-    """Latent cells (B, 1, h, w), 0 or 1, that hold any pixel of the regions (B, H, W) bool."""
+    """Return which latent cells (B, 1, h, w), 0 or 1, hold any pixel of the regions (B, H, W) bool."""
     return F.adaptive_max_pool2d(regions[:, None].float(), size)
 
 
 def _both(
     unet: UNet2DConditionModel, noisy: Tensor, timesteps: Tensor, prompts: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Predictions by source and target prompt in one forward."""
+    """Predict by source and target prompt in one forward pass; (B, C, h, w) each."""
     first, second = predict_at(unet, noisy.repeat(2, 1, 1, 1), timesteps.repeat(2), prompts).chunk(2)
     return first, second

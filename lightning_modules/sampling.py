@@ -18,8 +18,8 @@ class NoisyInput:
     """Where the noisy latent z_t of an image comes from.
 
     Attributes:
-        source: ``cached``: the inverted latents and timesteps of the batch, made beforehand with the frozen
-            base; ``inverted``: inverted now with the frozen base; ``noise``: plain noise, the cheapest.
+        source: `cached`: the inverted latents and timesteps of the batch, made beforehand with the frozen
+            base; `inverted`: inverted now with the frozen base; `noise`: plain noise, the cheapest.
         steps: Steps of the inversion's grid.
         lowest: Lowest noise level drawn, as a fraction of the grid; cached latents have those levels that
             `keyface shards invert --lowest … --highest …` kept.
@@ -46,7 +46,7 @@ class NoisyInput:
         return settings if isinstance(settings, NoisyInput) else cls(**settings)
 
     def levels(self) -> tuple[int, int]:
-        """First and last grid level drawn, counted from 1."""
+        """Return the first and last grid level drawn, counted from 1."""
         return max(1, round(self.lowest * self.steps)), max(1, round(self.highest * self.steps))
 
 
@@ -62,12 +62,12 @@ def noisy_latents(
     text: Tensor,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """z_t and t of every image, without gradient.
+    """Return z_t and t of every image, without gradient.
 
     Args:
         settings: Where they come from.
         backbone: The frozen base.
-        batch: Holds ``inverted`` and ``timestep`` for ``cached``.
+        batch: Holds `inverted` and `timestep` for `cached`.
         latents: Clean latents (B, C, h, w).
         text: Source prompts (B, L, D).
         generator: Draws the noise levels, on the CPU.
@@ -102,19 +102,19 @@ def noisy_latents(
 
 
 def even_timesteps(start: Tensor, steps: int) -> list[Tensor]:
-    """``steps`` timesteps (B,) from ``start`` towards 0 in even strides: the way down for cached latents."""
+    """Return `steps` timesteps (B,) from `start` towards 0 in even strides, as for cached latents."""
     return [(start * (steps - step)).div(steps, rounding_mode="floor") for step in range(steps)]
 
 
 def grid_timesteps(scheduler: DDIMScheduler, start: Tensor, steps: int) -> list[Tensor]:
-    """The grid's timesteps (B,) from ``start`` down: the way back on the grid of the inversion."""
+    """Return the grid's timesteps (B,) from `start` down: the way back on the grid of the inversion."""
     below = [t for t in Grid.of(scheduler, steps).timesteps if t <= int(start[0])]
     return [torch.full_like(start, t) for t in reversed(below)]
 
 
 @dataclass(frozen=True)
 class Guidance:
-    """Classifier-free guidance: ``output = negative + scale · (positive − negative)``.
+    """Classifier-free guidance: `output = negative + scale · (positive − negative)`.
 
     Attributes:
         negative: Text embeddings (B, L, D) to move away from; the source captions in keyface.
@@ -136,7 +136,7 @@ def sample(
     gradient_steps: int | None = None,
     checkpointed: bool = False,
 ) -> Tensor:
-    """Deterministic DDIM from a noisy latent to a clean one; each image may have its own timesteps.
+    """Sample by deterministic DDIM from a noisy latent to a clean one; each image may have its own timesteps.
 
     The last step goes all the way to x̂0, so one step is the one-step estimate. The negative branch of
     guidance takes no part in the gradient: what a branch learns, it learns through its own prompt.
@@ -144,7 +144,7 @@ def sample(
     Args:
         unet: The U-Net in training.
         scheduler: Its noise levels and prediction type.
-        latents: (B, C, h, w) at ``timesteps[0]``.
+        latents: (B, C, h, w) at `timesteps[0]`.
         timesteps: Descending, each (B,) int64.
         text: (B, L, D).
         guidance: None for none.
@@ -174,7 +174,7 @@ def sample(
 
 
 def predict_at(unet: UNet2DConditionModel, latents: Tensor, timestep: Tensor, text: Tensor) -> Tensor:
-    """The U-Net's output (B, C, h, w), fp32, where each latent has its own timestep (B,)."""
+    """Return the U-Net's output (B, C, h, w), fp32, where each latent has its own timestep (B,)."""
     output: Tensor = unet(latents, timestep, encoder_hidden_states=text).sample
     return output.float()
 
@@ -182,7 +182,7 @@ def predict_at(unet: UNet2DConditionModel, latents: Tensor, timestep: Tensor, te
 def renoise(
     original: Tensor, latents: Tensor, timestep: Tensor, following: Tensor, scheduler: DDIMScheduler
 ) -> Tensor:
-    """DDIM's step (η = 0) from one timestep to the following, cleaner one, each (B,)."""
+    """Take DDIM's step (η = 0) from one timestep to the following, cleaner one, each (B,)."""
     alphas_cumprod = scheduler.alphas_cumprod.to(latents.device)
     alpha = _broadcast(alphas_cumprod[timestep], latents)
     alpha_following = _broadcast(alphas_cumprod[following], latents)

@@ -15,7 +15,7 @@ class ExponentialMovingAverage(AveragedModel):
     """PyTorch's `AveragedModel` over a list of parameters instead of a whole model.
 
     Frozen networks are not copied, so that with LoRA the average costs next to nothing. The decay grows
-    with the number of updates, ``min(decay, (1 + n) / (10 + n))``: a short run is not held back by its start.
+    with the number of updates, `min(decay, (1 + n) / (10 + n))`: a short run is not held back by its start.
     As a submodule it is saved in checkpoints and moves between devices by itself.
 
     Args:

@@ -90,7 +90,7 @@ def save_only(module: nn.Module, is_saved: Callable[[str], bool], title: str) ->
     """Leave what need not be saved out of a module's state, and accept its absence when it is loaded.
 
     Args:
-        module: Its ``state_dict`` and ``load_state_dict`` change.
+        module: Its `state_dict` and `load_state_dict` change.
         is_saved: Says it of a value's name.
         title: Names the module in errors.
     """
