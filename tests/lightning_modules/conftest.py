@@ -159,3 +159,12 @@ def batch() -> dict[str, Any]:
         "key": ["0", "1"],
         "mask": mask,
     }
+
+
+@pytest.fixture
+def cached(batch: dict[str, Any], backbone: Backbone) -> dict[str, Any]:
+    """The batch with latents and noisy latents, each image at a level of its own."""
+    with torch.no_grad():
+        latent = backbone.encode_images(batch["image"])
+    noisy = latent + torch.randn(latent.shape, generator=torch.Generator().manual_seed(4))
+    return {**batch, "latent": latent, "inverted": noisy, "timestep": torch.tensor([901, 402])}
