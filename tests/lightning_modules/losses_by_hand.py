@@ -1,4 +1,4 @@
-"""What the tests of the losses by hand share: DDIM from the schedule alone, one optimizer step, its comparison."""
+"""What the tests of the losses by hand share: DDIM from the schedule alone, and one optimizer step."""
 
 from typing import Any
 
