@@ -28,7 +28,7 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from omegaconf import OmegaConf
 
 from keyface.cli.main import COMMANDS, TRAINING, add_commands
-from keyface.lightning_modules.tuning.checkpoint import ChecksCheckpoint
+from keyface.lightning_modules.protocols import ChecksCheckpoint
 
 RUN_VARIABLE = "KEYFACE_RUN"
 PARSING = {"parser_mode": "omegaconf+", "exit_on_error": False}

@@ -3,22 +3,13 @@
 import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import nn
 
 from keyface.lightning_modules.tuning.divergence import FiniteModule, damaged, nonfinite_parts
-
-
-@runtime_checkable
-class ChecksCheckpoint(Protocol):
-    """A module that can tell, before training begins, whether it can go on from a checkpoint."""
-
-    def check_checkpoint(self, checkpoint: Path, sharded: bool) -> None:
-        """Raise a ValueError if it cannot; `sharded` says whether processes will share the weights."""
-        ...
 
 
 class ResumableModule(FiniteModule):

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
@@ -34,38 +35,53 @@ TINY = (
 
 
 # The shipped strategy starts the second process as a program of its own; forking saves its ten seconds.
-@pytest.mark.parametrize(("branch", "strategy"), [("identity", "ddp"), ("direction", "ddp_fork")])
-def test_two_processes_train_by_the_papers_configs_and_export(
-    branch: str,
-    strategy: str,
-    folder_backbone: Backbone,
-    recognizer_file: Path,
-    tiny_clip: str,
-    tmp_path: Path,
-) -> None:
+STRATEGIES = {"identity": "ddp", "direction": "ddp_fork"}
+
+
+@pytest.fixture
+def started(
+    folder_backbone: Backbone, recognizer_file: Path, tiny_clip: str, tmp_path: Path
+) -> Iterator[dict[str, subprocess.Popen[str]]]:
+    """Both branches' runs, at the same time: most of theirs goes into imports."""
     for part in ("vae", "unet", "text_encoder", "tokenizer", "scheduler"):
         getattr(folder_backbone, part).save_pretrained(tmp_path / "base" / part)
     settings = Rendered(count=12, size=32, samples_per_shard=4, latents=4)
     render_shards(tmp_path / "shards", settings, lambda: folder_backbone)
-    if branch == "identity":
-        network = [f"--model.init_args.identity_network=arcface:{recognizer_file}"]
-    else:
-        model, _, weights = tiny_clip.partition(":")
-        network = [
+    model, _, weights = tiny_clip.partition(":")
+    networks = {
+        "identity": [f"--model.init_args.identity_network=arcface:{recognizer_file}"],
+        "direction": [
             "--model.init_args.encoder=tiny_open_clip.TinyOpenClip",
             f"--model.init_args.encoder.init_args.model={model}",
             f"--model.init_args.encoder.init_args.weights={weights}",
-        ]
+        ],
+    }
     script = Path(sys.executable).with_name("keyface")
-    configs = [word for name in ("base", branch) for word in ("-c", str(CONFIGS / f"{name}.yaml"))]
-    environment = {**os.environ, "PYTHONPATH": str(HERE), "KEYFACE_TRUST": "tiny_open_clip"}
-    done = subprocess.run(
-        [str(script), "fit", *configs, *TINY, *network, f"--trainer.strategy={strategy}"],
-        capture_output=True, text=True, timeout=300, cwd=tmp_path, env=environment,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
-    (run,) = (tmp_path / "runs" / branch).iterdir()
-    assert (run / "checkpoints" / "last.ckpt").is_file()
-    exported = load_unet(run / "export", folder_backbone.unet).state_dict()
+    environment = {
+        **os.environ, "PYTHONPATH": str(HERE), "KEYFACE_TRUST": "tiny_open_clip", "OMP_NUM_THREADS": "1"
+    }  # fmt: skip
+    runs = {}
+    for branch, strategy in STRATEGIES.items():
+        configs = [word for name in ("base", branch) for word in ("-c", str(CONFIGS / f"{name}.yaml"))]
+        words = [*configs, *TINY, *networks[branch], f"--trainer.strategy={strategy}"]
+        runs[branch] = subprocess.Popen(
+            [str(script), "fit", *words],
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment,
+        )  # fmt: skip
+    yield runs
+    for run in runs.values():
+        run.kill()
+        run.wait()
+
+
+def test_two_processes_train_each_branch_by_the_papers_configs_and_export(
+    started: dict[str, subprocess.Popen[str]], folder_backbone: Backbone, tmp_path: Path
+) -> None:
     before = folder_backbone.unet.state_dict()
-    assert any(not torch.equal(value, before[name]) for name, value in exported.items())
+    for branch, process in started.items():
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors[-2000:]
+        (run,) = (tmp_path / "runs" / branch).iterdir()
+        assert (run / "checkpoints" / "last.ckpt").is_file()
+        exported = load_unet(run / "export", folder_backbone.unet).state_dict()
+        assert any(not torch.equal(value, before[name]) for name, value in exported.items()), branch
