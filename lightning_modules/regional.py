@@ -77,7 +77,7 @@ class RegionalLoss:
     """Squared distance of ε2's guided prediction to the frozen base's, whose guidance is cut to the regions.
 
     With u and c the base's predictions by source and target prompt, M the regions and s the guidance scale,
-    the teacher says `u + s · M (c − u)`. ε2's own source prediction shall stay u, so that guidance at
+    the teacher says ``u + s · M (c − u)``. ε2's own source prediction shall stay u, so that guidance at
     another scale is regional too.
 
     Args:
@@ -128,7 +128,7 @@ class RegionalLoss:
     def _teacher(
         self, noisy: Tensor, timesteps: Tensor, prompts: Tensor, regions: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return the base's source prediction and its regionally guided one, (B, C, h, w) each."""
+        """The base's source prediction and its regionally guided one, (B, C, h, w) each."""
         kept, towards = _both(self.backbone.unet, noisy, timesteps, prompts)
         return kept, kept + self.scale * regions * (towards - kept)
 
@@ -176,6 +176,6 @@ def cells_of(regions: Tensor, size: tuple[int, int]) -> Tensor:
 def _both(
     unet: UNet2DConditionModel, noisy: Tensor, timesteps: Tensor, prompts: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Predict by source and target prompt in one forward pass; (B, C, h, w) each."""
+    """Predictions by source and target prompt in one forward."""
     first, second = predict_at(unet, noisy.repeat(2, 1, 1, 1), timesteps.repeat(2), prompts).chunk(2)
     return first, second

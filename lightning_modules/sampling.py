@@ -102,19 +102,19 @@ def noisy_latents(
 
 
 def even_timesteps(start: Tensor, steps: int) -> list[Tensor]:
-    """Return `steps` timesteps (B,) from `start` towards 0 in even strides, as for cached latents."""
+    """``steps`` timesteps (B,) from ``start`` towards 0 in even strides: the way down for cached latents."""
     return [(start * (steps - step)).div(steps, rounding_mode="floor") for step in range(steps)]
 
 
 def grid_timesteps(scheduler: DDIMScheduler, start: Tensor, steps: int) -> list[Tensor]:
-    """Return the grid's timesteps (B,) from `start` down: the way back on the grid of the inversion."""
+    """The grid's timesteps (B,) from ``start`` down: the way back on the grid of the inversion."""
     below = [t for t in Grid.of(scheduler, steps).timesteps if t <= int(start[0])]
     return [torch.full_like(start, t) for t in reversed(below)]
 
 
 @dataclass(frozen=True)
 class Guidance:
-    """Classifier-free guidance: `output = negative + scale · (positive − negative)`.
+    """Classifier-free guidance: ``output = negative + scale · (positive − negative)``.
 
     Attributes:
         negative: Text embeddings (B, L, D) to move away from; the source captions in keyface.
@@ -136,7 +136,7 @@ def sample(
     gradient_steps: int | None = None,
     checkpointed: bool = False,
 ) -> Tensor:
-    """Sample by deterministic DDIM from a noisy latent to a clean one; each image may have its own timesteps.
+    """Deterministic DDIM from a noisy latent to a clean one; each image may have its own timesteps.
 
     The last step goes all the way to x̂0, so one step is the one-step estimate. The negative branch of
     guidance takes no part in the gradient: what a branch learns, it learns through its own prompt.
@@ -144,7 +144,7 @@ def sample(
     Args:
         unet: The U-Net in training.
         scheduler: Its noise levels and prediction type.
-        latents: (B, C, h, w) at `timesteps[0]`.
+        latents: (B, C, h, w) at ``timesteps[0]``.
         timesteps: Descending, each (B,) int64.
         text: (B, L, D).
         guidance: None for none.
@@ -174,7 +174,7 @@ def sample(
 
 
 def predict_at(unet: UNet2DConditionModel, latents: Tensor, timestep: Tensor, text: Tensor) -> Tensor:
-    """Return the U-Net's output (B, C, h, w), fp32, where each latent has its own timestep (B,)."""
+    """The U-Net's output (B, C, h, w), fp32, where each latent has its own timestep (B,)."""
     output: Tensor = unet(latents, timestep, encoder_hidden_states=text).sample
     return output.float()
 
@@ -182,7 +182,7 @@ def predict_at(unet: UNet2DConditionModel, latents: Tensor, timestep: Tensor, te
 def renoise(
     original: Tensor, latents: Tensor, timestep: Tensor, following: Tensor, scheduler: DDIMScheduler
 ) -> Tensor:
-    """Take DDIM's step (η = 0) from one timestep to the following, cleaner one, each (B,)."""
+    """DDIM's step (η = 0) from one timestep to the following, cleaner one, each (B,)."""
     alphas_cumprod = scheduler.alphas_cumprod.to(latents.device)
     alpha = _broadcast(alphas_cumprod[timestep], latents)
     alpha_following = _broadcast(alphas_cumprod[following], latents)
