@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
@@ -20,6 +20,7 @@ class Annotating(Protocol):
         ...
 
 
+@runtime_checkable
 class Annotated(Protocol):
     """What the callback asks of the datamodule."""
 
@@ -48,7 +49,7 @@ class AnnotateShards(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Compare what was done before with what is to be done, before any batch is read."""
-        if not all(hasattr(_data(trainer), name) for name in ("begin", "keep", "finish")):
+        if not isinstance(_data(trainer), Annotated):
             raise ValueError("AnnotateShards needs data that takes annotations: AnnotationDataModule")
         module = cast(Annotating, pl_module)
         _data(trainer).begin(module.settings(), trainer.is_global_zero, module.member_bytes)
