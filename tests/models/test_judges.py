@@ -40,11 +40,15 @@ def test_judges_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         "from keyface.models.judges import Judges\n"
         "def real():\n"
         "    return Judges({'arcface': lambda images, landmarks: images}, versions={'arcface': 'r100'})\n"
+        "def unnamed():\n"
+        "    return Judges({'arcface': lambda images, landmarks: images})\n"
         "def wrong():\n"
         "    return 3\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     assert set(Judges.load("my_judges:real").recognizers) == {"arcface"}
+    with pytest.raises(ValueError, match="judge 'arcface' has no version"):
+        Judges.load("my_judges:unnamed")
     with pytest.raises(ValueError, match="it gave a int, not Judges"):
         Judges.load("my_judges:wrong")
     with pytest.raises(ValueError, match="my_judges has no function 'missing'"):
