@@ -31,8 +31,8 @@ class DiffusionModule(MiniatureModule):
     differ is the only thing that explains how their targets differ. The loss has three parts:
 
     - the squared error of v, all cells alike;
-    - the same over the cells in which a pair differs, averaged pair by pair: glasses are 2 % of the
-      picture and a smile is less, and would else be as little of the loss;
+    - the same over the cells in which a pair differs, averaged pair by pair, since small edits such as
+      glasses or a smile would hardly count in the first part;
     - the squared error of the *difference* of v within a pair. What nobody can predict (who it is, the
       background) is the same on both sides and cancels, so this part sees the phrase's effect almost
       without noise: on the cells that differ it teaches the edit, on all others that there is none.
