@@ -1,9 +1,9 @@
-"""Writes what `lightning predict` finds out about samples into their shards."""
+"""Predictions of `lightning predict`, written into the shards of the samples."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
@@ -12,27 +12,28 @@ class Annotating(Protocol):
     """What the callback asks of the module."""
 
     def settings(self) -> dict[str, Any]:
-        """What decides the result, in plain values."""
+        """Return what decides the result, in plain values."""
         ...
 
     def member_bytes(self, side: int) -> int:
-        """Most bytes of one sample's result, for an image of this side."""
+        """Return the most bytes of one sample's result, for an image of this side."""
         ...
 
 
+@runtime_checkable
 class Annotated(Protocol):
     """What the callback asks of the datamodule."""
 
     def begin(self, settings: dict[str, Any], first: bool, member_bytes: Callable[[int], int]) -> None:
-        """Before the first batch, on every process; ``first`` on one of them."""
+        """Prepare before the first batch, on every process; `first` on one of them."""
         ...
 
     def keep(self, prediction: dict[str, Any]) -> None:
-        """After each batch."""
+        """Keep the results of a batch."""
         ...
 
     def finish(self) -> None:
-        """When all processes are through, on one of them."""
+        """Put the results into the shards, on one process when all are through."""
         ...
 
 
@@ -40,15 +41,15 @@ class AnnotateShards(Callback):
     """Hands predictions to the datamodule, which keeps them on the disk and at the end puts them into shards.
 
     Example:
-        In a config for ``lightning predict``::
+        In a config for `lightning predict`::
 
             trainer:
               callbacks: [{class_path: keyface.callbacks.annotate.AnnotateShards}]
     """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Compares what was done before with what is to be done, before any batch is read."""
-        if not all(hasattr(_data(trainer), name) for name in ("begin", "keep", "finish")):
+        """Compare what was done before with what is to be done, before any batch is read."""
+        if not isinstance(_data(trainer), Annotated):
             raise ValueError("AnnotateShards needs data that takes annotations: AnnotationDataModule")
         module = cast(Annotating, pl_module)
         _data(trainer).begin(module.settings(), trainer.is_global_zero, module.member_bytes)
@@ -63,11 +64,11 @@ class AnnotateShards(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keeps a batch's predictions."""
+        """Keep a batch's predictions."""
         _data(trainer).keep(outputs)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Puts everything into the shards when every process is through."""
+        """Put everything into the shards when every process is through."""
         trainer.strategy.barrier()
         if trainer.is_global_zero:
             _data(trainer).finish()

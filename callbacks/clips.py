@@ -38,7 +38,7 @@ class Example:
 def miniature_examples(
     categories: Sequence[Category], clips: int, frames: int, size: int, seed: int
 ) -> list[Example]:
-    """Clips of held-out identities, `clips` for each category, each of somebody it applies to."""
+    """Render clips of held-out identities, `clips` for each category, each of somebody it applies to."""
     from keyface.miniature.trials import FPS, render_trials
 
     return [
@@ -54,7 +54,7 @@ def video_examples(
     frames: int,
     size: int,
 ) -> list[Example]:
-    """The first frames of each video, with each category.
+    """Read the first frames of each video, to be edited by each category.
 
     Args:
         categories: Edits, each applied by itself.

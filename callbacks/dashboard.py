@@ -23,7 +23,7 @@ from lightning.pytorch.loggers import WandbLogger
 
 
 def wandb_loggers(trainer: Trainer) -> list[WandbLogger]:
-    """The trainer's W&B loggers; none on ranks other than the first, where nothing is written."""
+    """Return the trainer's W&B loggers; none on ranks other than the first, where nothing is written."""
     if not trainer.is_global_zero:
         return []
     return [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]

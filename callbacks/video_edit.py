@@ -28,13 +28,13 @@ from keyface.video import write_clip
 Branch = Literal["identity", "direction"]
 
 
-class BranchModule(Protocol):
-    """What the callback needs of a training module."""
+class EditingModule(Protocol):
+    """A training module with whose network the callback can edit."""
 
     backbone: Backbone
 
     def whole_unet(self) -> UNet2DConditionModel | None:
-        """The branch, averaged during validation; every process asks, and the first one edits with it."""
+        """Return the branch, averaged in validation; every process asks, and the first one edits with it."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class VideoEditCallback(Callback):
                 raise FileNotFoundError(f"VideoEditCallback: no clip at {clip}")
 
     def state_dict(self) -> dict[str, Any]:
-        """The step of the last edit, for `every_n_steps` across a resume."""
+        """Return the step of the last edit, for `every_n_steps` across a resume."""
         return {"last_step": self._last_step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -148,7 +148,7 @@ class VideoEditCallback(Callback):
         if trainer.sanity_checking or not self._due(trainer):
             return
         self._last_step = trainer.global_step
-        unet = cast(BranchModule, pl_module).whole_unet()
+        unet = cast(EditingModule, pl_module).whole_unet()
         # Lightning asks every process for this, too.
         run = Path(trainer.log_dir or trainer.default_root_dir)
         if trainer.is_global_zero:
@@ -168,7 +168,7 @@ class VideoEditCallback(Callback):
 
     @torch.no_grad()
     def _edit_all(self, module: LightningModule, unet: UNet2DConditionModel) -> list[Result]:
-        backbone = cast(BranchModule, module).backbone
+        backbone = cast(EditingModule, module).backbone
         if self._examples is None:
             self._examples = self._load(backbone.image_size)
         editor = self._editor(backbone, unet)
@@ -196,7 +196,7 @@ class VideoEditCallback(Callback):
         return VideoEditor(backbone, identity=identity, direction=direction, settings=self.settings)
 
     def _other_branch(self, backbone: Backbone) -> UNet2DConditionModel | None:
-        """Loaded anew each time: it would otherwise hold memory through all of training."""
+        """Load the other branch anew each time: kept, it would hold memory through all of training."""
         if self.other is None:
             return None
         if self.other == "miniature":
@@ -260,7 +260,7 @@ class VideoEditCallback(Callback):
 
 
 def _means(measures: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The mean of each measure over the examples that have it."""
+    """Return the mean of each measure over the examples that have it."""
     names = dict.fromkeys(name for each in measures for name in each)
     means = {}
     for name in names:

@@ -5,22 +5,24 @@ from typing import Any
 from lightning.pytorch import LightningModule
 from torch import nn
 
-from keyface.models.captioners import MINIATURE, Captioner, Precision, find_captioner
+from keyface.models.backbones import MINIATURE
+from keyface.models.captioners import Precision, find_captioner
+from keyface.models.protocols import Captioner
 
 
 class CaptioningModule(LightningModule):
     """Describes images.
 
     Args:
-        captioner: What `keyface.models.captioners.find_captioner` takes: ``"blip2"``, ``"blip2:FOLDER"`` or
-            ``"miniature"``; or a captioner as it is.
+        captioner: What `keyface.models.captioners.find_captioner` takes: `"blip2"`, `"blip2:FOLDER"` or
+            `"miniature"`; or a captioner as it is.
         prompt: How BLIP-2's descriptions begin.
         max_new_tokens: Greatest length of what follows the prompt.
         beams: Width of BLIP-2's beam search.
         dtype: Precision of BLIP-2's weights: float32, bfloat16 or float16.
 
     Example:
-        ``lightning predict -c configs/caption.yaml --trainer.devices 8``
+        `lightning predict -c configs/caption.yaml --trainer.devices 8`
     """
 
     def __init__(
@@ -40,13 +42,13 @@ class CaptioningModule(LightningModule):
         self.made = {"captioner": name} | ({} if name == MINIATURE else how)
 
     def settings(self) -> dict[str, Any]:
-        """What decides the result, for the shards' index."""
+        """Return what decides the result, for the shards' index."""
         return self.made
 
     def member_bytes(self, side: int) -> int:
-        """Most bytes of a caption: one block of a disk."""
+        """Return the most bytes of a caption: one block of a disk."""
         return 4096
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, list[str]]:
-        """One batch's ``key`` and ``caption``, B texts each."""
+        """Return one batch's `key` and `caption`, B texts each."""
         return {"key": batch["key"], "caption": self.captioner(batch["image"])}

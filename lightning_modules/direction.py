@@ -21,17 +21,13 @@ from keyface.lightning_modules.sampling import (
     sample,
 )
 from keyface.lightning_modules.targets import Edit, draw_edits, take_rows
-from keyface.lightning_modules.tuning.checkpoint import plain
+from keyface.lightning_modules.tuning.hyperparameters import plain
 from keyface.lightning_modules.tuning.lora import EVERYTHING, Tuning
 from keyface.losses import DirectionLoss
-from keyface.models.networks import (
-    Evaluators,
-    find_backbone,
-    find_encoder,
-    find_evaluators,
-    only_modules,
-    require_weights,
-)
+from keyface.models.backbones import find_backbone
+from keyface.models.encoders import find_encoder
+from keyface.models.judges import Judges, find_judges
+from keyface.models.requirements import require_weights
 from keyface.plugins import edits
 
 SourceAndTarget = tuple[Tensor, Tensor]
@@ -44,24 +40,24 @@ class DirectionModule(BranchModule):
     """Trains ε2: from an inverted latent, by a few DDIM steps with an edited caption, judged by Eq. 6.
 
     Args:
-        backbone: ``"miniature"`` or a folder in diffusers' layout: the base that ε2 starts from.
-        encoder: f_I and f_T: ``"miniature"``, ``"clip-vit-b-16"`` or other weights of the catalogue,
-            OpenCLIP's ``"ViT-B-16:path/to/weights"``, or a class_path of a
+        backbone: `"miniature"` or a folder in diffusers' layout: the base that ε2 starts from.
+        encoder: f_I and f_T: `"miniature"`, `"clip-vit-b-16"` or other weights of the catalogue,
+            OpenCLIP's `"ViT-B-16:path/to/weights"`, or a class_path of a
             `keyface.losses.ImageTextEncoder`.
         crops: The encoder sees so many random crops beside each whole image, see
             `keyface.lightning_modules.clip_crops`; 0, as in the paper, is none.
-        evaluators: ``"miniature"`` to score validation edits with networks that are not trained against.
+        evaluators: `"miniature"` to score validation edits with networks that are not trained against.
         categories: Names of the edit categories to train with; None: all that are installed.
         noisy_input: Where z_t comes from.
-        generation_steps: DDIM steps from z_t to y_gen in even strides, for ``cached`` and ``noise``; latents
-            that are ``inverted`` here go back on the inversion's own grid.
+        generation_steps: DDIM steps from z_t to y_gen in even strides, for `cached` and `noise`; latents
+            that are `inverted` here go back on the inversion's own grid.
         gradient_steps: So many of the last steps keep their gradient.
         guidance_scale: Classifier-free guidance with the source caption as the negative prompt; 1 is none.
         content_weight: λ1.
         direction_weight: λ2.
         normalize_directions: False: Eq. 6 with plain inner products, see `keyface.losses.direction_loss`.
-        reference: y_ref: ``source`` is y0 (the paper), ``reconstruction`` is y0 after the autoencoder.
-        prompts: p_tar and p_ref: ``caption`` (the paper), or ``category``: the category's phrases alone.
+        reference: y_ref: `source` is y0 (the paper), `reconstruction` is y0 after the autoencoder.
+        prompts: p_tar and p_ref: `caption` (the paper), or `category`: the category's phrases alone.
         locality_weight: Weight of an L1 term between y_gen and the autoencoder's y0 outside the category's
             regions, for batches with masks. It is keyface's addition, not the paper's; 0 leaves it out.
         locality_margin: The regions grow by this fraction of the image's side first.
@@ -73,7 +69,7 @@ class DirectionModule(BranchModule):
         seed: Decides categories, phrases and noise levels.
 
     Example:
-        ``lightning fit -c configs/miniature/direction.yaml``
+        `lightning fit -c configs/miniature/direction.yaml`
     """
 
     title = "Editing branch (ε2)"
@@ -83,7 +79,7 @@ class DirectionModule(BranchModule):
         backbone: str | Backbone = "miniature",
         encoder: str | nn.Module = "miniature",
         crops: int = 0,
-        evaluators: str | Evaluators | None = None,
+        evaluators: str | Judges | None = None,
         categories: list[str] | None = None,
         noisy_input: NoisyInput = FEW_STEPS,
         generation_steps: int = 6,
@@ -114,8 +110,8 @@ class DirectionModule(BranchModule):
             found = CroppedEncoder(found, crops)
         super().__init__(
             base,
-            only_modules([found]),
-            find_evaluators(evaluators),
+            [found],
+            find_judges(evaluators),
             tuning,
             optimizer,
             lr_scheduler,
@@ -137,7 +133,7 @@ class DirectionModule(BranchModule):
     def generate(
         self, batch: Batch, prompts: SourceAndTarget, latents: Tensor, generator: torch.Generator
     ) -> Tensor:
-        """y_gen, (B, 3, H, W): every image of the batch edited by ε2, with gradient in the last steps.
+        """Return y_gen (B, 3, H, W): the batch's images edited by ε2, with gradient in the last steps.
 
         Args:
             batch: Only the rows that are edited.
@@ -164,7 +160,7 @@ class DirectionModule(BranchModule):
         return self.decode(edited)
 
     def losses(self, batch: Batch, generator: torch.Generator) -> Losses | None:
-        """Eq. 6 of the images that have an edit, and its parts; None where no image has one.
+        """Return Eq. 6 of the images that have an edit, and its parts; None where no image has one.
 
         With `regional` its loss is added, and most training steps have it alone.
         """
@@ -198,7 +194,7 @@ class DirectionModule(BranchModule):
         latents: Tensor,
         generator: torch.Generator,
     ) -> dict[str, Tensor]:
-        """Eq. 6 with its parts, and what the evaluators say in validation."""
+        """Return Eq. 6 with its parts, and what the judges say in validation."""
         images = batch["image"]
         generated = self.generate(batch, prompts, latents, generator)
         local = self.locality_weight > 0 and "mask" in batch
@@ -224,7 +220,7 @@ class DirectionModule(BranchModule):
         return values
 
     def regions(self, labels: Tensor, chosen: list[Edit]) -> Tensor:
-        """Where each edit may change something, (B, H, W) bool: its regions, grown by the margin.
+        """Return where each edit may change something, (B, H, W) bool: its regions, grown by the margin.
 
         Args:
             labels: (B, H, W), CelebAMask-HQ classes of the source images.
@@ -241,10 +237,10 @@ class DirectionModule(BranchModule):
         )
 
     def _edit_success(self, generated: Tensor, chosen: list[Edit]) -> dict[str, Tensor]:
-        """Fraction of the edits that the attribute classifier sees, among those that it knows."""
-        if self.evaluators.classifier is None:
+        """Return the fraction of the edits that the attribute classifier sees, among those that it knows."""
+        if self.judges.classifier is None:
             return {}
-        seen = self.evaluators.classifier.predict(generated)
+        seen = self.judges.classifier.predict(generated)
         hits = [
             seen[edit.category.attribute][row] == edit.category.present
             for row, edit in enumerate(chosen)
@@ -254,6 +250,6 @@ class DirectionModule(BranchModule):
 
 
 def mean_change(generated: Tensor, reference: Tensor, held: Tensor) -> Tensor:
-    """Mean absolute difference of images (B, 3, H, W) in [-1, 1] where `held` (B, 1, H, W) is true."""
+    """Return the mean absolute difference of images (B, 3, H, W) where `held` (B, 1, H, W) is true."""
     weights = held.expand_as(generated).float()
     return ((generated - reference).abs() * weights).sum() / weights.sum().clamp(min=1.0)

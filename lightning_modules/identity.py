@@ -8,17 +8,13 @@ from torch.optim import AdamW
 from keyface.diffusion.backbone import Backbone
 from keyface.lightning_modules.branch import Batch, BranchModule, Losses
 from keyface.lightning_modules.sampling import INVERTED, NoisyInput, even_timesteps, noisy_latents, sample
-from keyface.lightning_modules.tuning.checkpoint import plain
+from keyface.lightning_modules.tuning.hyperparameters import plain
 from keyface.lightning_modules.tuning.lora import EVERYTHING, Tuning
 from keyface.losses import IdentityLoss
-from keyface.models.networks import (
-    Evaluators,
-    find_backbone,
-    find_evaluators,
-    find_identity_network,
-    only_modules,
-    require_weights,
-)
+from keyface.models.backbones import find_backbone
+from keyface.models.judges import Judges, find_judges
+from keyface.models.recognizers import find_identity_network
+from keyface.models.requirements import require_weights
 
 
 class IdentityModule(BranchModule):
@@ -27,11 +23,11 @@ class IdentityModule(BranchModule):
     The gradient goes from the face recognition network through alignment and VAE decoder to the U-Net.
 
     Args:
-        backbone: ``"miniature"`` or a folder in diffusers' layout: the base that ε1 starts from.
-        identity_network: f_arc: ``"miniature"``, ``"arcface"`` or another of `keyface.models.recognizers`,
-            also as ``"arcface:path/to/network.onnx"``, or a class_path of a
+        backbone: `"miniature"` or a folder in diffusers' layout: the base that ε1 starts from.
+        identity_network: f_arc: `"miniature"`, `"arcface"` or another of `keyface.models.recognizers`,
+            also as `"arcface:path/to/network.onnx"`, or a class_path of a
             `keyface.faces.recognition.Recognizer`.
-        evaluators: ``"miniature"`` to score validation images with networks that are not trained against.
+        evaluators: `"miniature"` to score validation images with networks that are not trained against.
         noisy_input: Where z_t comes from.
         unroll_steps: DDIM steps from z_t to ŷ0, all with gradient; 1 is the one-step x̂0.
         pixel_weight: Weight of Eq. 5's pixel term.
@@ -42,7 +38,7 @@ class IdentityModule(BranchModule):
         seed: Decides the noise levels.
 
     Example:
-        ``lightning fit -c configs/miniature/identity.yaml``
+        `lightning fit -c configs/miniature/identity.yaml`
     """
 
     title = "Identity branch (ε1)"
@@ -51,7 +47,7 @@ class IdentityModule(BranchModule):
         self,
         backbone: str | Backbone = "miniature",
         identity_network: str | nn.Module = "miniature",
-        evaluators: str | Evaluators | None = None,
+        evaluators: str | Judges | None = None,
         noisy_input: NoisyInput = INVERTED,
         unroll_steps: int = 1,
         pixel_weight: float = 1.0,
@@ -69,8 +65,8 @@ class IdentityModule(BranchModule):
         noise = NoisyInput.of(noisy_input)
         super().__init__(
             base,
-            only_modules([network]),
-            find_evaluators(evaluators),
+            [network],
+            find_judges(evaluators),
             tuning,
             optimizer,
             lr_scheduler,
@@ -82,7 +78,7 @@ class IdentityModule(BranchModule):
         self.loss = IdentityLoss(network, pixel_weight, identity_weight)
 
     def reconstruct(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        """ŷ0, (B, 3, H, W): every image of the batch noised, denoised by ε1 and decoded, with gradient."""
+        """Return ŷ0 (B, 3, H, W): the batch's images noised, denoised by ε1 and decoded, with gradient."""
         latents = self.clean_latents(batch)
         with torch.no_grad():
             text = self.backbone.encode_prompts(batch["caption"])
@@ -98,7 +94,7 @@ class IdentityModule(BranchModule):
         return self.decode(original)
 
     def losses(self, batch: Batch, generator: torch.Generator) -> Losses:
-        """Eq. 5 of one batch and its parts; outside training also the identity that evaluators see."""
+        """Return Eq. 5 of one batch and its parts; outside training also the identity that the judges see."""
         reconstruction = self.reconstruct(batch, generator)
         terms = self.loss(reconstruction, batch["image"], batch["landmarks"])
         values = {"loss": terms.total, "pixel": terms.pixel, "identity": terms.identity}

@@ -7,14 +7,14 @@ from torch import Tensor, nn
 
 from keyface.diffusion.backbone import Backbone
 from keyface.diffusion.inverted_images import invert_images, kept_levels
-from keyface.models.networks import find_backbone
+from keyface.models.backbones import find_backbone
 
 
 class InversionModule(LightningModule):
     """Encodes images and inverts their latents with the frozen base and their captions (no guidance).
 
     Args:
-        backbone: What `keyface.models.backbones.find_backbone` takes: ``"miniature"``, a name of the
+        backbone: What `keyface.models.backbones.find_backbone` takes: `"miniature"`, a name of the
             catalogue, a folder, a safetensors file.
         steps: Steps of the DDIM grid.
         levels: How many noise levels of each image are kept, spread evenly.
@@ -23,7 +23,7 @@ class InversionModule(LightningModule):
         fixed_point_iterations: Corrections of each inversion step.
 
     Example:
-        ``lightning predict -c configs/invert.yaml --trainer.devices 8``
+        `lightning predict -c configs/invert.yaml --trainer.devices 8`
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class InversionModule(LightningModule):
         self.name = backbone if isinstance(backbone, str) else "given"
 
     def settings(self) -> dict[str, Any]:
-        """What decides the result, for the shards' index."""
+        """Return what decides the result, for the shards' index."""
         return {
             "backbone": self.name,
             "steps": self.steps,
@@ -54,12 +54,12 @@ class InversionModule(LightningModule):
         }
 
     def member_bytes(self, side: int) -> int:
-        """Bytes of the latent and the inverted ones, fp32, and of the file's header."""
+        """Return the bytes of the latent and the inverted ones, fp32, and of the file's header."""
         values = self.backbone.latent_channels * (side // self.backbone.downscale) ** 2
         return 4 * values * (1 + len(self.kept)) + 1024
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor | list[str]]:
-        """One batch's ``key`` and fields of `keyface.diffusion.inverted_images.InvertedImages`."""
+        """Return one batch's `key` and the fields of `keyface.diffusion.inverted_images.InvertedImages`."""
         found = invert_images(
             self.backbone,
             batch["image"],

@@ -11,13 +11,13 @@ class WarmupCosine(LambdaLR):
 
     Args:
         optimizer: Its learning rate is the flat part's.
-        total_steps: Step at which the end is reached; ``${trainer.max_steps}`` in a config.
+        total_steps: Step at which the end is reached; `${trainer.max_steps}` in a config.
         warmup: Fraction of the run in which the rate rises from 0.
         flat: Fraction of the run, warm-up included, before the decay begins; 0: right after the warm-up.
         final: Fraction of the learning rate that is left at the end.
 
     Example:
-        In a config, ``lr_scheduler: {class_path: keyface.lightning_modules.optim.WarmupCosine, …}``.
+        In a config, `lr_scheduler: {class_path: keyface.lightning_modules.optim.WarmupCosine, …}`.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class WarmupCosine(LambdaLR):
         super().__init__(optimizer, self.factor)
 
     def factor(self, step: int) -> float:
-        """Multiple of the learning rate that the step ``step`` (from 0) is taken with."""
+        """Return the multiple of the learning rate that the step `step` (from 0) is taken with."""
         if step < self.warmup_steps:
             return (step + 1) / (self.warmup_steps + 1)
         if step < self.decay_from:

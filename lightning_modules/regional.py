@@ -135,10 +135,9 @@ class RegionalLoss:
     def _noisy(
         self, latents: Tensor, prompts: Tensor, regions: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """z_t and t at a level that an edit comes by: inverted to where it starts, and edited from there.
+        """Return z_t and t at a level that an edit comes by: inverted to where it starts, edited from there.
 
-        Noise added to a picture is not what an edit sees: taught with that, ε2 guides a third too weakly at
-        the levels at which a beard gets its colour.
+        Noise added to a picture is not what an edit sees, and would teach ε2 too weak a guidance.
         """
         first, last = self.starts
         start = int(torch.randint(first, last + 1, (1,), generator=generator))
@@ -154,7 +153,7 @@ class RegionalLoss:
         return noisy, self._timesteps(level, latents)
 
     def _inverted(self, latents: Tensor, source: Tensor, level: int) -> Tensor:
-        """Latents inverted by the base; every other level does, since nothing is to come back exactly."""
+        """Invert latents by the base; every other level does, since nothing is to come back exactly."""
         visited = list(range(level, 0, -2))[::-1]
         backbone, steps = self.backbone, self.grid.steps
         return invert(backbone.unet, backbone.scheduler, latents, source, steps, 0, levels=visited)[-1]
@@ -164,13 +163,13 @@ class RegionalLoss:
 
 
 def _strides(start: int, level: int) -> list[int]:
-    """Levels from `start` down to `level`, in at most three strides."""
+    """Return levels from `start` down to `level`, in at most three strides."""
     strides = min(3, start - level)
     return [start - round((start - level) * i / strides) for i in range(strides + 1)] if strides else [start]
 
 
 def cells_of(regions: Tensor, size: tuple[int, int]) -> Tensor:
-    """Latent cells (B, 1, h, w), 0 or 1, that hold any pixel of the regions (B, H, W) bool."""
+    """Return which latent cells (B, 1, h, w), 0 or 1, hold any pixel of the regions (B, H, W) bool."""
     return F.adaptive_max_pool2d(regions[:, None].float(), size)
 
 

@@ -18,8 +18,8 @@ class NoisyInput:
     """Where the noisy latent z_t of an image comes from.
 
     Attributes:
-        source: ``cached``: the inverted latents and timesteps of the batch, made beforehand with the frozen
-            base; ``inverted``: inverted now with the frozen base; ``noise``: plain noise, the cheapest.
+        source: `cached`: the inverted latents and timesteps of the batch, made beforehand with the frozen
+            base; `inverted`: inverted now with the frozen base; `noise`: plain noise, the cheapest.
         steps: Steps of the inversion's grid.
         lowest: Lowest noise level drawn, as a fraction of the grid; cached latents have those levels that
             `keyface shards invert --lowest … --highest …` kept.
@@ -46,7 +46,7 @@ class NoisyInput:
         return settings if isinstance(settings, NoisyInput) else cls(**settings)
 
     def levels(self) -> tuple[int, int]:
-        """First and last grid level drawn, counted from 1."""
+        """Return the first and last grid level drawn, counted from 1."""
         return max(1, round(self.lowest * self.steps)), max(1, round(self.highest * self.steps))
 
 
@@ -62,12 +62,12 @@ def noisy_latents(
     text: Tensor,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """z_t and t of every image, without gradient.
+    """Return z_t and t of every image, without gradient.
 
     Args:
         settings: Where they come from.
         backbone: The frozen base.
-        batch: Holds ``inverted`` and ``timestep`` for ``cached``.
+        batch: Holds `inverted` and `timestep` for `cached`.
         latents: Clean latents (B, C, h, w).
         text: Source prompts (B, L, D).
         generator: Draws the noise levels, on the CPU.

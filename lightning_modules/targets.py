@@ -35,7 +35,7 @@ def draw_edits(
     change its caption. Images with none are left out.
 
     Args:
-        batch: ``caption`` and ``attributes``, see `keyface.datamodules`.
+        batch: `caption` and `attributes`, see `keyface.datamodules`.
         categories: To choose from.
         generator: On the CPU.
     """
@@ -54,7 +54,7 @@ def draw_edits(
 
 
 def take_rows(batch: dict[str, Any], rows: Sequence[int]) -> dict[str, Any]:
-    """The given rows of every tensor and list of a batch."""
+    """Return the given rows of every tensor and list of a batch."""
     return {
         name: value[list(rows)] if isinstance(value, torch.Tensor) else [value[row] for row in rows]
         for name, value in batch.items()

@@ -2,7 +2,9 @@
 
 import fcntl
 import hashlib
+import json
 import os
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from keyface.diffusion.backbone import Backbone
@@ -202,3 +205,43 @@ def folder_backbone(tiny_backbone: Backbone) -> Backbone:
     return Backbone(
         tiny_backbone.vae, tiny_backbone.unet, tiny_backbone.text_encoder, fast, tiny_backbone.scheduler
     )
+
+
+@pytest.fixture(scope="session")
+def recognizer_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny recognition network in insightface's format."""
+    path: Path = tmp_path_factory.mktemp("recognizer") / "net.onnx"
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 7, 8), nn.PReLU(4), nn.Flatten(), nn.Linear(4 * 14 * 14, 8))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter that insightface used is called legacy today
+        torch.onnx.export(
+            network.eval(),
+            (torch.zeros(1, 3, 112, 112),),
+            str(path),
+            input_names=["data"],
+            dynamic_axes={"data": {0: "batch"}},
+            opset_version=11,
+            dynamo=False,
+        )
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tiny OpenCLIP model's name and a file with random weights: "name:path"."""
+    import open_clip
+    from safetensors.torch import save_file
+
+    folder: Path = tmp_path_factory.mktemp("clip")
+    architecture = {
+        "embed_dim": 8,
+        "vision_cfg": {"image_size": 32, "layers": 1, "width": 16, "head_width": 8, "patch_size": 16},
+        "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 8, "heads": 1, "layers": 1},
+    }
+    (folder / "keyface-tiny.json").write_text(json.dumps(architecture))
+    open_clip.add_model_config(folder)
+    torch.manual_seed(0)
+    weights = open_clip.create_model("keyface-tiny", load_weights=False).state_dict()
+    save_file(weights, folder / "weights.safetensors")
+    return f"keyface-tiny:{folder / 'weights.safetensors'}"

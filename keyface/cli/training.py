@@ -28,6 +28,7 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from omegaconf import OmegaConf
 
 from keyface.cli.main import COMMANDS, TRAINING, add_commands
+from keyface.lightning_modules.protocols import ChecksCheckpoint
 
 RUN_VARIABLE = "KEYFACE_RUN"
 PARSING = {"parser_mode": "omegaconf+", "exit_on_error": False}
@@ -148,7 +149,7 @@ class TrainingCLI(LightningCLI):
     def before_fit(self) -> None:
         """Lets a model that can tell refuse the checkpoint that it is to go on from."""
         checkpoint = self.config["fit"].ckpt_path
-        if checkpoint is not None and hasattr(self.model, "check_checkpoint"):
+        if checkpoint is not None and isinstance(self.model, ChecksCheckpoint):
             sharded = isinstance(self.trainer.strategy, ModelParallelStrategy)
             self.model.check_checkpoint(Path(checkpoint), sharded)
 

@@ -18,7 +18,8 @@ from keyface.metrics.identity import cosine_distance, embed_clip
 from keyface.metrics.locality import outside_change
 from keyface.metrics.temporal import temporal_loss
 from keyface.miniature.trials import FIRST_PERSON, Trial, find_person, render_trial
-from keyface.models.judges import AttributeClassifier, edit_success
+from keyface.models.judges import edit_success
+from keyface.models.protocols import AttributeClassifier
 from keyface.pictures import draw_before_after, save_png
 from keyface.plugins import Category
 from keyface.video import VideoReader, write_clip

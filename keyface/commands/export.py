@@ -54,7 +54,7 @@ def export(
 
 @contextmanager
 def whole_folder(output: Path) -> Iterator[Path]:
-    """Yields a folder that becomes `output` when the block ends without an error, and goes otherwise."""
+    """Yield a folder that becomes `output` when the block ends without an error, and goes otherwise."""
     output.parent.mkdir(parents=True, exist_ok=True)
     staged = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}-"))
     try:

@@ -1,4 +1,4 @@
-"""Reads a fine-tuned branch and writes it in diffusers' forms."""
+"""Fine-tuned branches, as runs export them, in the forms that diffusers reads."""
 
 from __future__ import annotations
 
@@ -12,14 +12,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from keyface.diffusion.backbone import Backbone, load_unet
-from keyface.export.card import write_card
 from keyface.models.backbones import find_backbone
+from keyface.models.cards import read_card, write_card
 
 ADAPTER = "adapter_model.safetensors"
 LORA_FILE = "pytorch_lora_weights.safetensors"
 """The name under which diffusers looks for adapters in a folder."""
-
-_CARD_LIMIT = 2**22
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ class Branch:
         """
         for folder in (place, place / "export"):
             if any((folder / name).is_file() for name in ("adapter_config.json", "config.json")):
-                return cls(folder, _card(folder / "card.json"))
+                return cls(folder, read_card(folder))
         if (place / ".metadata").is_file():
             raise ValueError(
                 f"{place}: a checkpoint in parts, of processes that shared the weights; go on from it with "
@@ -58,17 +56,17 @@ class Branch:
 
     @property
     def is_adapter(self) -> bool:
-        """Whether it holds adapters instead of a whole U-Net."""
+        """Say whether it holds adapters instead of a whole U-Net."""
         return (self.folder / "adapter_config.json").is_file()
 
     @property
     def title(self) -> str:
-        """What it is."""
+        """Return what it is."""
         return str(self.facts.get("title", "Fine-tuned U-Net"))
 
     @property
     def base(self) -> str | None:
-        """What it was tuned from, as its config named it."""
+        """Return what it was tuned from, as its config named it."""
         configuration = self.facts.get("configuration", {})
         name = configuration.get("backbone") if isinstance(configuration, dict) else None
         return name if isinstance(name, str) else None
@@ -103,7 +101,7 @@ def write_form(
         else:
             backbone.unet = unet
             write_pipeline(backbone, folder)
-    write_card(folder, form, branch.title, branch.facts, base)
+    write_card(folder, {**branch.facts, "title": branch.title}, form, base)
 
 
 def write_lora(branch: Branch, folder: Path) -> None:
@@ -150,17 +148,3 @@ def write_pipeline(backbone: Backbone, folder: Path) -> None:
         requires_safety_checker=False,
     )
     pipeline.save_pretrained(folder, safe_serialization=True)
-
-
-def _card(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    if path.stat().st_size > _CARD_LIMIT:
-        raise ValueError(f"{path}: larger than {_CARD_LIMIT} bytes, this is no card")
-    try:
-        facts = json.loads(path.read_bytes())
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"{path}: not a JSON file: {error}") from error
-    if not isinstance(facts, dict):
-        raise ValueError(f"{path}: no card of a fine-tuned branch")
-    return facts

@@ -1,8 +1,7 @@
-"""Reads a branch out of a training checkpoint, as when a run was stopped before it exported."""
+"""Branches out of training checkpoints, as when a run was stopped before it exported."""
 
 from __future__ import annotations
 
-import json
 import pickle
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from keyface.models.backbones import find_backbone
+from keyface.models.cards import write_json
 
 _UNET, _AVERAGE, _ADAPTER = "unet.", "ema.module.", ".default.weight"
 
 
 def write_branch(checkpoint: Path, base: str | None, folder: Path) -> None:
-    """Write a checkpoint's averaged U-Net, or its adapters, as a run's ``export`` folder holds them.
+    """Write a checkpoint's averaged U-Net, or its adapters, as a run's `export` folder holds them.
 
     Args:
         checkpoint: Of an identity or direction branch; only tensors and plain values are read.
@@ -38,7 +38,7 @@ def write_branch(checkpoint: Path, base: str | None, folder: Path) -> None:
     else:
         _write_whole(values, base or settings.get("backbone"), checkpoint, folder)
     facts = {
-        "title": "Identity branch (ε1)" if "identity_network" in settings else "Editing branch (ε2)",
+        "title": content.get("branch") or title_of(settings),
         "configuration": settings,
         "data": {},
         "samples_seen": content["samples_seen"],
@@ -46,11 +46,11 @@ def write_branch(checkpoint: Path, base: str | None, folder: Path) -> None:
         "trained_parameters": sum(value.numel() for value in values.values()),
         "metrics": {},
     }
-    (folder / "card.json").write_text(json.dumps(facts, indent=1, default=str) + "\n")
+    write_json(folder, facts)
 
 
 def trained(state: dict[str, Tensor], checkpoint: Path) -> dict[str, Tensor]:
-    """What was trained, by the U-Net's names; the moving averages where the run kept them."""
+    """Return what was trained, by the U-Net's names: the moving averages if the run kept them."""
     values = {name.removeprefix(_UNET): value for name, value in state.items() if name.startswith(_UNET)}
     averages = {name: value for name, value in state.items() if name.startswith(_AVERAGE)}
     if not values:
@@ -65,6 +65,11 @@ def trained(state: dict[str, Tensor], checkpoint: Path) -> dict[str, Tensor]:
     ):
         raise ValueError(f"{checkpoint}: damaged: the moving average does not fit the U-Net")
     return {name: mine for name, mine in zip(values, ordered, strict=True) if mine is not None}
+
+
+def title_of(settings: dict[str, Any]) -> str:
+    """Return a branch's title by its settings, for checkpoints of earlier versions, which do not say it."""
+    return "Identity branch (ε1)" if "identity_network" in settings else "Editing branch (ε2)"
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -4,32 +4,36 @@ from pathlib import Path
 
 from keyface.diffusion.backbone import Backbone
 from keyface.diffusion.backbone_files import load_backbone
+from keyface.models.requirements import require_weights
 from keyface.weights import Store, catalogue
 
 MINIATURE = "miniature"
 """The word for the networks that come with keyface."""
 
 
-def find_backbone(name: str) -> Backbone:
+def find_backbone(name: str | Backbone) -> Backbone:
     """Read a backbone in single precision.
 
     Args:
-        name: ``miniature``; a name of `keyface.weights.catalogue`; or what
-            `keyface.diffusion.backbone_files.load_backbone` takes.
+        name: `miniature`; a name of `keyface.weights.catalogue`; what
+            `keyface.diffusion.backbone_files.load_backbone` takes; or a backbone, which is returned as it is.
 
     Raises:
         FileNotFoundError: Nothing of that name is here; the message says how to get it.
         ValueError: What is there cannot be read.
     """
+    if isinstance(name, Backbone):
+        return name
     if name == MINIATURE:
         from keyface.miniature import zoo
 
         return zoo.backbone()
+    require_weights(name)
     return load_backbone(place_of(name))
 
 
 def place_of(name: str) -> str:
-    """Where the weights of a name of the catalogue lie; any other name as it is.
+    """Return where the weights of a name of the catalogue lie; any other name as it is.
 
     Raises:
         MissingWeightsError: The name is in the catalogue and its files are not here.
@@ -42,7 +46,7 @@ def place_of(name: str) -> str:
 
 
 def files_of(name: str) -> list[Path]:
-    """The safetensors files of a backbone on this machine, under a name that `find_backbone` takes."""
+    """Return the safetensors files of a backbone on this machine, by a name that `find_backbone` takes."""
     place = place_of(name)
     file = Path(place.rpartition(":")[0]) if place.endswith((":epsilon", ":v_prediction")) else Path(place)
     return [file] if file.is_file() else sorted(file.rglob("*.safetensors"))

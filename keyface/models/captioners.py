@@ -1,26 +1,19 @@
 """Networks that describe pictures: BLIP-2, or the miniature's own."""
 
 from pathlib import Path
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
 
+from keyface.models.backbones import MINIATURE
+from keyface.models.protocols import Captioner
 from keyface.pictures import to_image
 from keyface.weights import Store
 
 BLIP2 = "blip2"
-MINIATURE = "miniature"
 
 Precision = Literal["float32", "bfloat16", "float16"]
-
-
-class Captioner(Protocol):
-    """Describes pictures."""
-
-    def __call__(self, images: Tensor) -> list[str]:
-        """Describe images (B, 3, H, W) in [-1, 1]; a description may be empty."""
-        ...
 
 
 class Blip2Captioner(nn.Module):
@@ -55,7 +48,7 @@ class Blip2Captioner(nn.Module):
 
     @classmethod
     def load(cls, folder: Path | str, precision: Precision = "float32", **settings: Any) -> Self:
-        """Read the folder that ``keyface weights get blip2`` made; weights are safetensors only.
+        """Read the folder that `keyface weights get blip2` made; weights are safetensors only.
 
         Args:
             folder: In transformers' layout.
@@ -100,10 +93,10 @@ class Blip2Captioner(nn.Module):
 
 
 def find_captioner(name: str, precision: Precision = "float32", **settings: Any) -> Captioner:
-    """A captioner by name.
+    """Read a captioner by name.
 
     Args:
-        name: ``blip2``, from the folder of weights; ``blip2:FOLDER``; or ``miniature``, which knows rendered
+        name: `blip2`, from the folder of weights; `blip2:FOLDER`; or `miniature`, which knows rendered
             faces only and takes no settings.
         precision: Of BLIP-2's weights.
         settings: Of `Blip2Captioner`.

@@ -1,6 +1,6 @@
-"""Who judges: recognizers, attribute classifier, CLIP and optical flow, each with a version.
+"""Networks that judge edits: recognizers, attribute classifier, CLIP and optical flow.
 
-Judges must not have trained what they judge. The versions decide which cached scores still hold.
+Judges must not have trained what they judge. Their versions decide which cached scores still hold.
 """
 
 import hashlib
@@ -8,75 +8,71 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from keyface.faces.recognition import Recognizer
+from keyface.losses import ImageTextEncoder
 from keyface.metrics.flow import FlowEstimator
+from keyface.models.backbones import MINIATURE
+from keyface.models.protocols import AttributeClassifier
+from keyface.models.recognizers import load_recognizers
 from keyface.plugins import Category
-
-
-class AttributeClassifier(Protocol):
-    """Says which labels a face has."""
-
-    def predict(self, images: Tensor) -> dict[str, Tensor]:
-        """Label → (B,) bool, for images (B, 3, H, W) in [-1, 1]."""
-        ...
-
-
-class ImageTextEncoder(Protocol):
-    """Embeds images and texts into one space, as CLIP does."""
-
-    def encode_image(self, images: Tensor) -> Tensor:
-        """(B, D) for images (B, 3, H, W) in [-1, 1]."""
-        ...
-
-    def encode_text(self, texts: list[str]) -> Tensor:
-        """(B, D)."""
-        ...
 
 
 @dataclass(frozen=True)
 class Judges:
-    """Everything that scores a clip.
+    """Networks that score edited clips, and images while a branch is trained.
 
     Attributes:
-        recognizers: Evaluation recognizers by name; no "/" in a name. They get whole frames and no landmarks:
-            one that needs aligned faces finds and aligns them itself.
+        recognizers: Face recognition networks by name; no "/" in a name. Clips are scored with whole frames
+            and no landmarks: a network that needs aligned faces finds and aligns them itself.
         classifier: Says whether an edit is there; None leaves edit success out.
-        clip: Gives the directional similarity; None leaves it out.
+        image_text: Gives the directional similarity; None leaves it out.
         flow: Estimates motion where the clip set has no exact flow; None leaves the temporal metrics out
             where there is none.
-        versions: For each recognizer by its name, and for "attributes", "clip" and "flow" where there are
-            such judges: something that changes whenever the judge does, such as its weights' hash.
+        versions: For each recognizer by its name, and as "attributes", "clip" and "flow" for the others:
+            something that changes whenever the judge does, such as its weights' hash. Only kept scores need
+            them, see `require_versions`.
         remark: What a reader must know about these judges.
     """
 
-    recognizers: Mapping[str, Recognizer]
+    recognizers: Mapping[str, Recognizer] = field(default_factory=dict)
     classifier: AttributeClassifier | None = None
-    clip: ImageTextEncoder | None = None
+    image_text: ImageTextEncoder | None = None
     flow: FlowEstimator | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     remark: str = ""
 
     def __post_init__(self) -> None:
-        if not self.recognizers:
-            raise ValueError("at least one recognizer is needed to judge identity")
         for name in self.recognizers:
             if not name or "/" in name:
                 raise ValueError(f"recognizer name {name!r}: it may not be empty or hold a '/'")
-        given = {"attributes": self.classifier, "clip": self.clip, "flow": self.flow, **self.recognizers}
-        for name, judge in given.items():
-            if judge is not None and name not in self.versions:
+
+    def named(self) -> dict[str, object]:
+        """Return the judges that there are, under the names that `versions` uses."""
+        others = {"attributes": self.classifier, "clip": self.image_text, "flow": self.flow}
+        return {name: judge for name, judge in (others | {**self.recognizers}).items() if judge is not None}
+
+    def require_versions(self) -> None:
+        """Check that scores by these judges can be kept and compared.
+
+        Raises:
+            ValueError: There is no recognizer, or a judge has no version.
+        """
+        if not self.recognizers:
+            raise ValueError("at least one recognizer is needed to judge identity")
+        for name in self.named():
+            if name not in self.versions:
                 raise ValueError(
                     f"judge {name!r} has no version: name its weights, so that no score outlives them"
                 )
 
     @classmethod
     def miniature(cls) -> Self:
-        """The judges that come with keyface; none of them trained ε1 or ε2, but for the CLIP pair (Eq. 6)."""
+        """Return the judges that come with keyface; only the CLIP pair trained a branch (ε2, Eq. 6)."""
         from keyface.miniature import zoo
 
         folders = (*zoo.RECOGNIZERS, "attributes", "clip")
@@ -93,13 +89,14 @@ class Judges:
 
     @classmethod
     def load(cls, place: str) -> "Judges":
-        """Call a function of the user's that makes judges.
+        """Call a user's function that makes judges.
 
         Args:
             place: "package.module:function".
 
         Raises:
-            ValueError: It is of another form, or gives something else.
+            ValueError: The text has another form, or the function returns something else or judges without
+                versions.
         """
         module, colon, name = place.partition(":")
         if not colon or not module or not name:
@@ -110,23 +107,46 @@ class Judges:
         judges = function()
         if not isinstance(judges, Judges):
             raise ValueError(f"--judges {place}: it gave a {type(judges).__name__}, not Judges")
+        judges.require_versions()
         return judges
 
     def with_flow(self, flow: FlowEstimator) -> Self:
-        """The same judges with a flow estimator; its name, which holds its weights' hash, is its version."""
+        """Return these judges with a flow estimator; its name, which holds a hash, is its version."""
         return replace(self, flow=flow, versions={**self.versions, "flow": flow.name})
+
+
+def find_judges(name: str | Judges | None) -> Judges:
+    """Read the judges of a training run's validation, by what a config says.
+
+    Args:
+        name: `miniature`; recognizers of `keyface.models.recognizers`, separated by commas, such as
+            `cosface,facenet`; None for none; or judges, which are returned as they are.
+
+    Raises:
+        LookupError: There is no such recognizer.
+        FileNotFoundError: Weights are not here; all that are missing are listed.
+    """
+    if isinstance(name, Judges):
+        return name
+    if name is None:
+        return Judges()
+    if name != MINIATURE:
+        return Judges(load_recognizers([each.strip() for each in name.split(",") if each.strip()]))
+    from keyface.miniature import zoo
+
+    return Judges(zoo.recognizers(), zoo.attribute_classifier())
 
 
 @torch.inference_mode()
 def edit_success(classifier: AttributeClassifier, frames: Tensor, *categories: Category) -> float:
-    """The share of frames (T, 3, H, W) whose attributes are as all the categories want them."""
+    """Return the share of frames (T, 3, H, W) in [-1, 1] whose attributes are as all categories want them."""
     labels = classifier.predict(frames)
     wanted = [labels[category.attribute] == category.present for category in categories]
     return float(torch.stack(wanted).all(dim=0).float().mean())
 
 
 def folder_sha256(folder: Path) -> str:
-    """One hash of all safetensors files of a folder, with their names."""
+    """Hash all safetensors files of a folder together with their names."""
     total = hashlib.sha256()
     for path in sorted(folder.rglob("*.safetensors")):
         with path.open("rb") as file:

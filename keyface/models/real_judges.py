@@ -32,7 +32,7 @@ def judges() -> Judges:
 
 
 def version_of(name: str, store: Store) -> str:
-    """The hashes of a recognizer's files, and the detector's, on which it depends.
+    """Return the hashes of a recognizer's files, and of the detector's, on which it depends.
 
     Raises:
         ValueError: A file differs from what was published or pinned.

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from torch import nn
+
 from keyface.faces.arcface.recognizer import ArcFace
 from keyface.faces.detecting import DetectingRecognizer
 from keyface.faces.face_api import FaceApi
@@ -10,6 +12,7 @@ from keyface.faces.face_api.recognition import FaceApiRecognizer
 from keyface.faces.facenet.recognizer import FaceNet
 from keyface.faces.recognition import Recognizer
 from keyface.faces.vggface import VGGFace
+from keyface.models.backbones import MINIATURE
 from keyface.weights import Store, catalogue
 
 READERS: Mapping[str, Callable[[Path], Recognizer]] = {
@@ -26,8 +29,8 @@ def load_recognizer(name: str, store: Store | None = None) -> Recognizer:
     """Read a recognizer that aligns faces by five landmarks itself.
 
     Args:
-        name: ``arcface``, ``cosface``, ``facenet``, ``vggface`` or ``face-api``, from the folder of weights;
-            or such a name, a colon and a path, as in ``arcface:models/mine.onnx``.
+        name: `arcface`, `cosface`, `facenet`, `vggface` or `face-api`, from the folder of weights;
+            or such a name, a colon and a path, as in `arcface:models/mine.onnx`.
         store: The folder of weights; see `Store` if not given.
 
     Raises:
@@ -46,6 +49,26 @@ def load_recognizer(name: str, store: Store | None = None) -> Recognizer:
     folder = store.require([kind])[kind]
     # face-api is a folder of several networks, the others are one file each.
     return READERS[kind](folder if kind == "face-api" else folder / catalogue()[kind].files[0].path)
+
+
+def find_identity_network(network: str | nn.Module) -> Recognizer:
+    """Read f_arc of Eq. 5.
+
+    Args:
+        network: `miniature`; what `load_recognizer` takes; or a network, which is returned as it is.
+
+    Raises:
+        LookupError: There is no recognizer of that name.
+        MissingWeightsError: Its files are not here; the message says how to get them.
+        ValueError: A file is damaged, or of another network.
+    """
+    if isinstance(network, nn.Module):
+        return network
+    if network == MINIATURE:
+        from keyface.miniature import zoo
+
+        return zoo.identity_network()
+    return load_recognizer(network)
 
 
 def load_recognizers(names: list[str], store: Store | None = None) -> dict[str, Recognizer]:

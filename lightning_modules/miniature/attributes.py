@@ -1,17 +1,13 @@
 """Trains the miniature's attribute classifier."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from keyface.celeba import ATTRIBUTES
-from keyface.lightning_modules.miniature.base import Batch, MiniatureModule
+from keyface.lightning_modules.miniature.base import Batch, Gathered, MiniatureModule, with_pixel_noise
 from keyface.miniature.networks.attributes import AttributeClassifier
-from keyface.miniature.storage import go_on_from, save_network
+from keyface.miniature.storage import go_on_from
 
 RATES_MOMENTUM = 0.02
 """Share of a batch in the running estimate of how often each label holds."""
@@ -33,6 +29,7 @@ class AttributesModule(MiniatureModule):
         flat: Fraction of the run before the learning rate falls.
     """
 
+    network: AttributeClassifier
     rates: Tensor
 
     def __init__(
@@ -43,15 +40,11 @@ class AttributesModule(MiniatureModule):
         self.network = AttributeClassifier(ATTRIBUTES, width)
         go_on_from(self.network, initial)
         self.register_buffer("rates", torch.full((len(self.network.labels),), 0.5))
-        self._predicted: list[Tensor] = []
-        self._true: list[Tensor] = []
+        self._held_out = Gathered()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Returns the mean binary cross-entropy; pixel noise keeps it from reading the renderer's traces."""
-        images = batch["image"]
-        images = images + 0.05 * torch.rand(len(images), 1, 1, 1, device=self.device) * torch.randn_like(
-            images
-        )
+        """Return the mean binary cross-entropy, on pictures with pixel noise."""
+        images = with_pixel_noise(batch["image"], 0.05)
         target = self._target(batch)
         self.rates.lerp_(target.mean(0), RATES_MOMENTUM)
         rare = ((1 - self.rates) / self.rates.clamp_min(1e-3)).sqrt().clamp(1 / HEAVIEST, HEAVIEST)
@@ -60,15 +53,12 @@ class AttributesModule(MiniatureModule):
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Collects predictions on held-out people."""
-        self._predicted.append(self.network(batch["image"]) > 0)
-        self._true.append(self._target(batch) > 0.5)
+        """Collect predictions on held-out people."""
+        self._held_out.add(self.network(batch["image"]) > 0, self._target(batch) > 0.5)
 
     def on_validation_epoch_end(self) -> None:
-        """Logs balanced accuracy by label, and the least of those that have 20 examples of each kind."""
-        predicted, true = torch.cat(self._predicted), torch.cat(self._true)
-        self._predicted.clear()
-        self._true.clear()
+        """Log balanced accuracy by label, and the least of those that have 20 examples of each kind."""
+        predicted, true = self._held_out.take()
         scores = {}
         for column, name in enumerate(self.network.labels):
             positives, negatives = true[:, column], ~true[:, column]
@@ -80,10 +70,6 @@ class AttributesModule(MiniatureModule):
         self.log_dict(scores)
         if scores:
             self.log("val/worst", torch.stack(list(scores.values())).min(), prog_bar=True)
-
-    def export(self, folder: Path) -> None:
-        """Writes the classifier with its labels."""
-        save_network(self.network, folder)
 
     def _target(self, batch: Batch) -> Tensor:
         return torch.stack([batch["labels"][name] for name in self.network.labels], 1).float().to(self.device)

@@ -1,14 +1,12 @@
 """Trains the miniature's autoencoder."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from keyface.lightning_modules.miniature.base import Batch, MiniatureModule
+from keyface.lightning_modules.miniature.base import Batch, MiniatureModule, half_precision
 from keyface.miniature.measure import mean_psnr
 from keyface.miniature.networks.autoencoder import PatchAutoencoder
 
@@ -26,6 +24,8 @@ class AutoencoderModule(MiniatureModule):
         flat: Fraction of the run before the learning rate falls.
     """
 
+    network: PatchAutoencoder
+
     def __init__(
         self,
         latent_channels: int = 12,
@@ -41,7 +41,7 @@ class AutoencoderModule(MiniatureModule):
         self.latent_noise, self.component_images = latent_noise, component_images
 
     def on_fit_start(self) -> None:
-        """Finds the principal components on the first training batches, unless a checkpoint has them."""
+        """Find the principal components on the first training batches, unless a checkpoint has them."""
         if bool(self.network.components.any()):
             return
         images: list[Tensor] = []
@@ -52,7 +52,7 @@ class AutoencoderModule(MiniatureModule):
         self.network.fit_components(torch.cat(images).to(self.device))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Returns L1 + MSE between images and their decoded latents."""
+        """Return L1 + MSE between images and their decoded latents."""
         latents = self.network.encode(batch["image"]).latent_dist.mode()
         if batch_idx % 2:
             latents = latents + self.latent_noise * torch.randn_like(latents)
@@ -62,7 +62,7 @@ class AutoencoderModule(MiniatureModule):
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Logs the PSNR in dB of the decoder and of the PCA alone."""
+        """Log the PSNR in dB of the decoder and of the PCA alone."""
         images = batch["image"]
         latents = self.network.encode(images).latent_dist.mode()
         for name, decoded in (
@@ -72,6 +72,6 @@ class AutoencoderModule(MiniatureModule):
             self.log(f"val/{name}", mean_psnr(decoded, images), prog_bar=True, batch_size=len(images))
 
     def export(self, folder: Path) -> None:
-        """Writes the autoencoder as a diffusers folder, in half precision to keep the package small."""
-        self.network.to(torch.float16).save_pretrained(folder, safe_serialization=True)
-        self.network.to(torch.float32)
+        """Write the autoencoder as a diffusers folder, in half precision."""
+        with half_precision(self.network):
+            self.network.save_pretrained(folder, safe_serialization=True)

@@ -1,21 +1,25 @@
 """What the training modules of the miniature's networks share: optimizer, schedule, export."""
 
-from __future__ import annotations
-
-from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning import LightningModule
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
+
+from keyface.miniature.storage import save_network
 
 Batch = dict[str, Any]
 
 
 class MiniatureModule(LightningModule):
     """AdamW with warm-up, a flat stretch and a linear decay to zero.
+
+    Attributes:
+        network: What is trained and exported.
 
     Args:
         lr: Peak learning rate.
@@ -24,6 +28,7 @@ class MiniatureModule(LightningModule):
         flat: Fraction of all steps before the decay begins.
     """
 
+    network: nn.Module
     samples_seen: Tensor
 
     def __init__(self, lr: float, weight_decay: float = 0.01, warmup: int = 200, flat: float = 0.6) -> None:
@@ -32,7 +37,7 @@ class MiniatureModule(LightningModule):
         self.register_buffer("samples_seen", torch.zeros((), dtype=torch.int64))
 
     def configure_optimizers(self) -> Any:
-        """Returns the optimizer over all trainable parameters and its schedule by step."""
+        """Return the optimizer over all trainable parameters and its schedule by step."""
         parameters = [p for p in self.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(parameters, self.lr, weight_decay=self.weight_decay)
         total = int(self.trainer.estimated_stepping_batches)
@@ -42,22 +47,22 @@ class MiniatureModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Counts the samples that the weights have seen; the count goes into the card."""
+        """Count the samples that the weights have seen; the count goes into the card."""
         self.samples_seen += len(batch["image"])
 
-    @abstractmethod
     def export(self, folder: Path) -> None:
-        """Writes the network's weights as safetensors into ``folder``."""
+        """Write the network's weights as safetensors into `folder`, in half precision."""
+        save_network(self.network, folder)
 
 
 def learning_rate_factor(step: int, total: int, warmup: int, flat: float) -> float:
-    """Returns the learning rate at ``step`` as a fraction of its peak.
+    """Return the learning rate at `step` as a fraction of its peak.
 
     Args:
         step: Optimizer steps so far.
         total: Steps of the whole run.
         warmup: Steps of the linear rise.
-        flat: Fraction of ``total`` at which the linear fall to zero begins.
+        flat: Fraction of `total` at which the linear fall to zero begins.
     """
     if step < warmup:
         return (step + 1) / warmup
@@ -65,3 +70,40 @@ def learning_rate_factor(step: int, total: int, warmup: int, flat: float) -> flo
     if step < start:
         return 1.0
     return max(0.0, (total - step) / max(1.0, total - start))
+
+
+def with_pixel_noise(images: Tensor, greatest: float) -> Tensor:
+    """Add noise of another strength to each image (B, C, H, W), up to this standard deviation.
+
+    It keeps a network from reading the renderer's traces, and a loss on the network's features from finding
+    patterns that no picture has.
+    """
+    level = greatest * torch.rand(len(images), 1, 1, 1, device=images.device)
+    return images + level * torch.randn_like(images)
+
+
+@contextmanager
+def half_precision(*networks: nn.Module) -> Iterator[None]:
+    """Keep networks in fp16 for a with block, in which they are written: half the package's size."""
+    for network in networks:
+        network.to(torch.float16)
+    yield
+    for network in networks:
+        network.to(torch.float32)
+
+
+class Gathered:
+    """Rows of several tensors, gathered over the batches of a validation."""
+
+    def __init__(self) -> None:
+        self._batches: list[tuple[Tensor, ...]] = []
+
+    def add(self, *rows: Tensor) -> None:
+        """Keep one batch's rows: as many tensors each time, (B, …) each."""
+        self._batches.append(rows)
+
+    def take(self) -> tuple[Tensor, ...]:
+        """Return all rows of each tensor, and forget them."""
+        whole = tuple(torch.cat(each) for each in zip(*self._batches, strict=True))
+        self._batches.clear()
+        return whole

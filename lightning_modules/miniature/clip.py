@@ -1,18 +1,16 @@
 """Trains the miniature's CLIP pair."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from keyface.lightning_modules.miniature.base import Batch, MiniatureModule
+from keyface.lightning_modules.miniature.base import Batch, MiniatureModule, with_pixel_noise
 from keyface.miniature.networks.clip import ClipPair
 from keyface.miniature.networks.text import build_tokenizer
 from keyface.miniature.population.captions import VOCABULARY
-from keyface.miniature.storage import go_on_from, save_network
+from keyface.miniature.storage import go_on_from
 
 
 class ClipModule(MiniatureModule):
@@ -26,6 +24,8 @@ class ClipModule(MiniatureModule):
         lr: Peak learning rate.
         flat: Fraction of the run before the learning rate falls.
     """
+
+    network: ClipPair
 
     def __init__(
         self,
@@ -43,13 +43,8 @@ class ClipModule(MiniatureModule):
         self.pair_weight = pair_weight
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Returns the symmetric contrastive loss plus the loss within pairs, on pictures with pixel noise.
-
-        The noise is for Eq. 6, whose gradient would else find patterns that no picture has.
-        """
-        images = batch["image"]
-        level = 0.1 * torch.rand(len(images), 1, 1, 1, device=self.device)
-        image = self.network.encode_image(images + level * torch.randn_like(images))
+        """Return the symmetric contrastive loss plus the loss within pairs, on pictures with pixel noise."""
+        image = self.network.encode_image(with_pixel_noise(batch["image"], 0.1))
         text = self.network.encode_text(batch["caption"])
         scale = self.network.clip.logit_scale.exp().clamp(max=100)
         logits = scale * image @ text.T
@@ -60,15 +55,15 @@ class ClipModule(MiniatureModule):
         return loss + self.pair_weight * within
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Logs how often a picture prefers its own caption to its twin's."""
+        """Log how often a picture prefers its own caption to its twin's."""
         margin = self._pair_margin(
             self.network.encode_image(batch["image"]), self.network.encode_text(batch["caption"])
         )
         self.log("val/pair_accuracy", (margin > 0).float().mean(), prog_bar=True, batch_size=len(margin))
 
     def export(self, folder: Path) -> None:
-        """Writes weights and tokenizer."""
-        save_network(self.network, folder)
+        """Write weights and tokenizer."""
+        super().export(folder)
         self.network.tokenizer.save_pretrained(folder)
 
     @staticmethod

@@ -1,7 +1,5 @@
 """Trains the miniature's text-to-image diffusion model: U-Net and text encoder."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,7 +9,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextModel
 
-from keyface.lightning_modules.miniature.base import Batch, MiniatureModule
+from keyface.lightning_modules.miniature.base import Batch, MiniatureModule, half_precision
 from keyface.miniature.networks.autoencoder import PatchAutoencoder
 from keyface.miniature.networks.text import build_text_encoder, build_tokenizer
 from keyface.miniature.networks.unet import FullPrecisionAttention, build_scheduler, build_unet
@@ -33,8 +31,8 @@ class DiffusionModule(MiniatureModule):
     differ is the only thing that explains how their targets differ. The loss has three parts:
 
     - the squared error of v, all cells alike;
-    - the same over the cells in which a pair differs, averaged pair by pair: glasses are 2 % of the
-      picture and a smile is less, and would else be as little of the loss;
+    - the same over the cells in which a pair differs, averaged pair by pair, since small edits such as
+      glasses or a smile would hardly count in the first part;
     - the squared error of the *difference* of v within a pair. What nobody can predict (who it is, the
       background) is the same on both sides and cancels, so this part sees the phrase's effect almost
       without noise: on the cells that differ it teaches the edit, on all others that there is none.
@@ -42,14 +40,14 @@ class DiffusionModule(MiniatureModule):
 
     Args:
         autoencoder: Folder of the frozen autoencoder; None takes the packaged one.
-        initial: Folder with ``unet`` and ``text_encoder`` to go on from; of several, from the mean of their
+        initial: Folder with `unet` and `text_encoder` to go on from; of several, from the mean of their
             weights. None starts afresh.
         widths: Channels of the U-Net by level.
         text_width: Width of the text encoder.
         dropout: Probability that a pair's captions are empty, for classifier-free guidance.
         pair_weight: Weight of the error over the cells that differ within a pair.
         contrast_weight: Weight of the error of the difference within a pair.
-        noisy_share: Share of the timesteps that are drawn from ``noisy_from`` up; the rest is drawn from all.
+        noisy_share: Share of the timesteps that are drawn from `noisy_from` up; the rest is drawn from all.
         noisy_from: Timestep at which that share begins, in [0, 1000).
         lr: Peak learning rate.
         flat: Fraction of the run before the learning rate falls.
@@ -92,7 +90,7 @@ class DiffusionModule(MiniatureModule):
         self.pair_weight, self.contrast_weight = pair_weight, contrast_weight
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Returns the loss of a batch of pairs."""
+        """Return the loss of a batch of pairs."""
         latents = self._encode(batch["image"])
         half = len(latents) // 2
         # One draw from each of `half` equal parts of [0, 1): the loss varies with t more than with
@@ -113,7 +111,7 @@ class DiffusionModule(MiniatureModule):
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Logs the unweighted loss by timestep bin; one number would hide the noisy end."""
+        """Log the unweighted loss by timestep bin; one number would hide the noisy end."""
         latents = self._encode(batch["image"])
         generator = torch.Generator().manual_seed(batch_idx)
         noise = torch.randn(latents.shape, generator=generator).to(latents)
@@ -124,13 +122,12 @@ class DiffusionModule(MiniatureModule):
             self.log(f"val/loss_t{number * width + width // 2}", loss, batch_size=len(latents))
 
     def export(self, folder: Path) -> None:
-        """Writes U-Net, text encoder, tokenizer and scheduler in diffusers' layout, in half precision."""
-        self.unet.to(torch.float16).save_pretrained(folder / "unet", safe_serialization=True)
-        self.text_encoder.to(torch.float16).save_pretrained(folder / "text_encoder", safe_serialization=True)
+        """Write U-Net, text encoder, tokenizer and scheduler as diffusers does, in half precision."""
+        with half_precision(self.unet, self.text_encoder):
+            self.unet.save_pretrained(folder / "unet", safe_serialization=True)
+            self.text_encoder.save_pretrained(folder / "text_encoder", safe_serialization=True)
         self.tokenizer.save_pretrained(folder / "tokenizer")
         self.scheduler.save_pretrained(folder / "scheduler")
-        self.unet.to(torch.float32)
-        self.text_encoder.to(torch.float32)
 
     def _encode(self, images: Tensor) -> Tensor:
         with torch.no_grad():
@@ -139,7 +136,7 @@ class DiffusionModule(MiniatureModule):
         return scaled
 
     def _errors(self, latents: Tensor, timesteps: Tensor, noise: Tensor, texts: list[str]) -> Tensor:
-        """Returns predicted less true v, (B, C, h, w)."""
+        """Return predicted less true v, (B, C, h, w)."""
         tokens = self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
         context = self.text_encoder(tokens.to(self.device)).last_hidden_state
         alphas = self.alphas_cumprod[timesteps][:, None, None, None]
@@ -151,7 +148,7 @@ class DiffusionModule(MiniatureModule):
 
 
 def mean_weights(networks: Sequence[nn.Module]) -> dict[str, Tensor]:
-    """Returns the mean of the networks' weights by name; stages of one training lie close enough for it."""
+    """Return the mean of the networks' weights by name; stages of one training lie close enough for it."""
     states = [network.state_dict() for network in networks]
     return {
         name: torch.stack([state[name] for state in states]).mean(0) if value.is_floating_point() else value
@@ -168,14 +165,14 @@ def _text_encoder(folder: Path) -> CLIPTextModel:
 
 
 def spread_timesteps(position: Tensor, noisy_share: float, noisy_from: int) -> Tensor:
-    """Maps uniform numbers to timesteps, more of them where there is more noise.
+    """Map uniform numbers to timesteps, more of them where there is more noise.
 
-    A noisy latent still shows whether a face wears glasses below t = 700 of 1000, and whether it smiles
-    below about 880; there the caption has little to add. What it decides in sampling, it decides above.
+    Where a noisy latent still shows what the caption says, the caption has little to add; what it decides
+    in sampling, it decides at noisier timesteps.
 
     Args:
         position: (B,) in [0, 1).
-        noisy_share: Share of the timesteps from ``noisy_from`` up, beside those that fall there anyway.
+        noisy_share: Share of the timesteps from `noisy_from` up, beside those that fall there anyway.
         noisy_from: Timestep in [0, 1000).
 
     Returns:
@@ -196,13 +193,13 @@ class PairLosses(NamedTuple):
 
 
 def pair_losses(errors: Tensor, differs: Tensor, gaps: Tensor) -> PairLosses:
-    """Averages the errors of pairs over all cells, over those that differ, and of their difference.
+    """Average the errors of pairs over all cells, over those that differ, and of their difference.
 
     The error of the difference over the cells that differ is relative to the difference itself: without
-    that, a smile weighs a third of what glasses do, and a hair colour drowns both.
+    that, small changes such as a smile would hardly count beside a hair colour.
 
     Args:
-        errors: (2B, C, h, w) errors of v, row ``i`` and row ``i + B`` of one pair.
+        errors: (2B, C, h, w) errors of v, row `i` and row `i + B` of one pair.
         differs: (B, 1, h, w) bool, the cells in which the clean latents of a pair differ.
         gaps: (B, 1, h, w) squared difference of a pair's clean latents, mean over channels.
     """

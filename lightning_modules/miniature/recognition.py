@@ -1,19 +1,16 @@
 """Trains the miniature's identity networks."""
 
-from __future__ import annotations
-
 import math
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from keyface.lightning_modules.miniature.base import Batch, MiniatureModule
+from keyface.lightning_modules.miniature.base import Batch, Gathered, MiniatureModule
 from keyface.miniature.measure import verification_auc
 from keyface.miniature.networks.recognition import Architecture, IdentityNetwork
 from keyface.miniature.population.parameters import IDENTITY_NAMES
-from keyface.miniature.storage import go_on_from, save_network
+from keyface.miniature.storage import go_on_from
 
 LANDMARK_WEIGHT = 50.0
 """Weight of the found landmarks' error in image sides: 1 % of the side then counts like half a nat."""
@@ -37,6 +34,8 @@ class RecognitionModule(MiniatureModule):
         flat: Fraction of the run before the learning rate falls.
     """
 
+    network: IdentityNetwork
+
     def __init__(
         self,
         identities: int = 4000,
@@ -59,11 +58,10 @@ class RecognitionModule(MiniatureModule):
         self.centres = nn.Parameter(F.normalize(torch.randn(identities, dim), dim=1))
         self.traits = nn.Linear(dim, len(IDENTITY_NAMES))
         self.scale, self.margin, self.trait_weight = scale, margin, trait_weight
-        self._embeddings: list[Tensor] = []
-        self._identities: list[Tensor] = []
+        self._held_out = Gathered()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Returns margin loss plus weighted regression loss, and the error of found landmarks."""
+        """Return margin loss plus weighted regression loss, and the error of found landmarks."""
         features = self.network.features(batch["image"], batch["landmarks"])
         cosine = F.normalize(features, dim=1) @ F.normalize(self.centres, dim=1).T
         logits = self.scale * add_angular_margin(cosine, batch["identity"], self.margin)
@@ -79,24 +77,17 @@ class RecognitionModule(MiniatureModule):
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Collects embeddings of held-out people."""
-        self._embeddings.append(self.network(batch["image"], batch["landmarks"]))
-        self._identities.append(batch["identity"])
+        """Collect embeddings of held-out people."""
+        self._held_out.add(self.network(batch["image"], batch["landmarks"]), batch["identity"])
 
     def on_validation_epoch_end(self) -> None:
-        """Logs the area under the ROC curve of same against different person over all pairs."""
-        auc = verification_auc(torch.cat(self._embeddings), torch.cat(self._identities))
-        self.log("val/auc", auc, prog_bar=True)
-        self._embeddings.clear()
-        self._identities.clear()
-
-    def export(self, folder: Path) -> None:
-        """Writes the embedding network; the training identities' centres are left out."""
-        save_network(self.network, folder)
+        """Log the area under the ROC curve of same against different person over all pairs."""
+        embeddings, identities = self._held_out.take()
+        self.log("val/auc", verification_auc(embeddings, identities), prog_bar=True)
 
 
 def add_angular_margin(cosine: Tensor, identity: Tensor, margin: float) -> Tensor:
-    """Adds ArcFace's margin to the angle of the true class.
+    """Add ArcFace's margin to the angle of the true class.
 
     Args:
         cosine: (B, N) cosines between embeddings and class centres.

@@ -1,61 +1,87 @@
-"""What goes into a branch's checkpoints."""
+"""What goes into a branch's checkpoints, and which of them it goes on from."""
 
 import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_warn
-from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
-from torch.utils._pytree import tree_leaves
+from torch import nn
 
-PLAIN = (str, int, float, bool, list, dict, type(None))
+from keyface.lightning_modules.tuning.divergence import FiniteModule, damaged, nonfinite_parts
 
 
-def plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values that can be read back without running code: texts, numbers, lists, dictionaries.
+class ResumableModule(FiniteModule):
+    """Checkpoints what is trained and its average alone, and goes on from its own branch's checkpoints."""
 
-    Frozen dataclasses, which hold settings, become dictionaries; networks and functions are left out.
-    """
-    kept: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, Path):
-            kept[name] = str(value)
-        elif isinstance(value, PLAIN):
-            kept[name] = value
-        elif is_dataclass(value) and not isinstance(value, type) and _is_plain(_fields(value)):
-            kept[name] = asdict(value)
-    return kept
+    def begin_saving(self) -> None:
+        """Leave the frozen networks out of checkpoints; call it when all networks are there."""
+        self.samples_seen = 0
+        save_only(self, self._is_saved, self.title)
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Remember whose it is and how much was seen.
 
-def _fields(value: Any) -> dict[str, Any]:
-    # Unlike `asdict` this copies nothing: a field may be a whole network.
-    return {name: getattr(value, name) for name in value.__dataclass_fields__}
+        Raises:
+            FloatingPointError: Values are not finite: nothing is written, and the checkpoint before stays.
+        """
+        checkpoint["branch"] = self.title
+        checkpoint["samples_seen"] = self.samples_seen
+        self.refuse_diverged(checkpoint)
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on counting.
 
-def _is_plain(fields: dict[str, Any]) -> bool:
-    return all(
-        isinstance(value, PLAIN) or (is_dataclass(value) and _is_plain(_fields(value)))
-        for value in fields.values()
-    )
+        Raises:
+            ValueError: Another branch saved it, or it is of a run that diverged.
+        """
+        refuse_other_branch(checkpoint, self, self.title)
+        refuse_damaged(checkpoint, self.title)
+        self.samples_seen = int(checkpoint["samples_seen"])
 
+    def check_checkpoint(self, checkpoint: Path, sharded: bool) -> None:
+        """Refuse a checkpoint that training cannot go on from; the command line asks before it begins.
 
-def arguments_of(instance: object) -> dict[str, Any]:
-    """What an object was made with, as far as it keeps it in attributes of the arguments' names."""
-    names = inspect.signature(type(instance)).parameters
-    return {name: getattr(instance, name) for name in names if hasattr(instance, name)}
+        Where processes share the weights, Lightning fills them past the hooks of `save_only`: what the
+        checkpoint lacks would stay as it was made, or fail later in the optimizer's state. What a folder
+        holds, the checkpoint of many processes, is left to torch, which names what it misses.
+
+        Args:
+            checkpoint: A file or folder.
+            sharded: Whether processes will share the weights.
+
+        Raises:
+            ValueError: It is another branch's, of a run that diverged, its values have other names than those
+                that this module saves, its optimizer is that of an unshared network, or it is in parts, which
+                only processes that share the weights read.
+        """
+        if checkpoint.is_dir():
+            if not sharded:
+                raise ValueError(
+                    f"{checkpoint} is a folder with the parts of a run whose processes shared the weights: "
+                    "go on with ModelParallelStrategy, which also takes data_parallel_size: 1"
+                )
+            return
+        content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+        refuse_other_branch(content, self, self.title)
+        refuse_differing(set(self.state_dict()) ^ set(content["state_dict"]), self.title)
+        refuse_damaged(content, self.title)
+        if sharded:
+            refuse_unshared(content["optimizer_states"], self)
+
+    def _is_saved(self, name: str) -> bool:
+        """Say whether a checkpoint holds this value: what is trained and its average, no frozen network."""
+        if name.startswith("unet."):
+            return bool(self.unet.get_parameter(name.removeprefix("unet.")).requires_grad)
+        return name.startswith("ema.")
 
 
 def save_only(module: nn.Module, is_saved: Callable[[str], bool], title: str) -> None:
     """Leave what need not be saved out of a module's state, and accept its absence when it is loaded.
 
     Args:
-        module: Its ``state_dict`` and ``load_state_dict`` change.
+        module: Its `state_dict` and `load_state_dict` change.
         is_saved: Says it of a value's name.
         title: Names the module in errors.
     """
@@ -73,34 +99,15 @@ def save_only(module: nn.Module, is_saved: Callable[[str], bool], title: str) ->
     untyped.register_load_state_dict_post_hook(refuse_others)
 
 
-def nonfinite_parts(checkpoint: Mapping[str, Any]) -> list[str]:
-    """Name the parts of a checkpoint that hold NaN or infinity: weights, their average, optimizer state."""
-    weights: Mapping[str, Any] = checkpoint["state_dict"]
-    parts = {
-        "weights": [value for name, value in weights.items() if not name.startswith("ema.")],
-        "their average": [value for name, value in weights.items() if name.startswith("ema.")],
-        "optimizer state": checkpoint.get("optimizer_states", []),
-    }
-    return [name for name, values in parts.items() if not all(map(_is_finite, tree_leaves(values)))]
+def refuse_damaged(checkpoint: Mapping[str, Any], title: str) -> None:
+    """Say that a checkpoint, of an earlier version, holds values that are not finite.
 
-
-def _is_finite(value: object) -> bool:
-    if isinstance(value, DTensor):
-        value = value.to_local()
-    return not isinstance(value, Tensor) or bool(torch.isfinite(value).all())
-
-
-def last_saved(trainer: Trainer) -> Path | None:
-    """The newest checkpoint that a run's callbacks have saved; None where there is none."""
-    # Lightning notes a path before it writes there.
-    paths = [
-        Path(path)
-        for callback in trainer.checkpoint_callbacks
-        if isinstance(callback, ModelCheckpoint)
-        for path in (*callback.best_k_models, callback.best_model_path, callback.last_model_path)
-        if path and Path(path).exists()
-    ]
-    return max(paths, key=lambda path: (path.stat().st_mtime, path.stem == "last"), default=None)
+    Raises:
+        ValueError: It does.
+    """
+    broken = nonfinite_parts(checkpoint)
+    if broken:
+        raise ValueError(damaged(title, ", ".join(broken)))
 
 
 def refuse_other_branch(checkpoint: Mapping[str, Any], module: nn.Module, title: str) -> None:

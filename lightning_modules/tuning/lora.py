@@ -46,7 +46,7 @@ class Tuning:
         ema_decay: Decay of the moving average that is validated and exported; None: no average.
         gradient_checkpointing: Recompute activations in the backward pass: less memory, more time.
         max_nonfinite: Stop after this many losses in a row that are NaN or infinite.
-        export: Write the tuned U-Net to the run's folder ``export`` when training ends.
+        export: Write the tuned U-Net to the run's folder `export` when training ends.
         export_half: Export fp16 weights, half the size.
     """
 

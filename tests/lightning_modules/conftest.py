@@ -1,16 +1,11 @@
 """A tiny backbone and tiny frozen networks of the right classes, and a batch for them."""
 
-import json
-import warnings
-from pathlib import Path
 from typing import Any
 
-import open_clip
 import pytest
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
-from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
@@ -34,11 +29,6 @@ WORDS = [
     "smiling",
 ]
 SIZE = 32
-TINY_CLIP = {
-    "embed_dim": 8,
-    "vision_cfg": {"image_size": 32, "layers": 1, "width": 16, "head_width": 8, "patch_size": 16},
-    "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 8, "heads": 1, "layers": 1},
-}
 
 
 def tiny_backbone(prediction_type: str = "v_prediction") -> Backbone:
@@ -171,33 +161,10 @@ def batch() -> dict[str, Any]:
     }
 
 
-@pytest.fixture(scope="session")
-def recognizer_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny recognition network in insightface's format."""
-    path: Path = tmp_path_factory.mktemp("recognizer") / "net.onnx"
-    torch.manual_seed(0)
-    network = nn.Sequential(nn.Conv2d(3, 4, 7, 8), nn.PReLU(4), nn.Flatten(), nn.Linear(4 * 14 * 14, 8))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter that insightface used is called legacy today
-        torch.onnx.export(
-            network.eval(),
-            (torch.zeros(1, 3, 112, 112),),
-            str(path),
-            input_names=["data"],
-            dynamic_axes={"data": {0: "batch"}},
-            opset_version=11,
-            dynamo=False,
-        )
-    return path
-
-
-@pytest.fixture(scope="session")
-def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A tiny OpenCLIP model's name and a file with random weights: "name:path"."""
-    folder: Path = tmp_path_factory.mktemp("clip")
-    (folder / "keyface-tiny.json").write_text(json.dumps(TINY_CLIP))
-    open_clip.add_model_config(folder)
-    torch.manual_seed(0)
-    weights = open_clip.create_model("keyface-tiny", load_weights=False).state_dict()
-    save_file(weights, folder / "weights.safetensors")
-    return f"keyface-tiny:{folder / 'weights.safetensors'}"
+@pytest.fixture
+def cached(batch: dict[str, Any], backbone: Backbone) -> dict[str, Any]:
+    """The batch with latents and noisy latents, each image at a level of its own."""
+    with torch.no_grad():
+        latent = backbone.encode_images(batch["image"])
+    noisy = latent + torch.randn(latent.shape, generator=torch.Generator().manual_seed(4))
+    return {**batch, "latent": latent, "inverted": noisy, "timestep": torch.tensor([901, 402])}

@@ -15,7 +15,7 @@ from keyface.lightning_modules.regional import Regional
 from keyface.lightning_modules.sampling import NoisyInput
 from keyface.lightning_modules.targets import draw_edits, take_rows
 from keyface.lightning_modules.tuning.lora import Lora, Tuning
-from keyface.models.networks import Evaluators
+from keyface.models.judges import Judges
 from keyface.plugins import edits
 
 pytestmark = [
@@ -191,8 +191,8 @@ def test_evaluators_score_validation_only(
     classifier: nn.Module,
     batch: dict[str, Any],
 ) -> None:
-    evaluators = Evaluators({"other": recognizer}, classifier)  # type: ignore[arg-type]
-    module = build(backbone, encoder, evaluators=evaluators)
+    judges = Judges({"other": recognizer}, classifier)  # type: ignore[arg-type]
+    module = build(backbone, encoder, evaluators=judges)
     in_training = module.losses(batch, seeded())
     assert in_training is not None
     assert not {"edit_success", "distance_other"} & in_training.values.keys()

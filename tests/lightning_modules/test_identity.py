@@ -14,7 +14,7 @@ from keyface.lightning_modules.branch import Losses
 from keyface.lightning_modules.identity import IdentityModule
 from keyface.lightning_modules.sampling import NoisyInput
 from keyface.lightning_modules.tuning.lora import Lora, Tuning
-from keyface.models.networks import Evaluators
+from keyface.models.judges import Judges
 
 pytestmark = [
     # Advice on data loader workers and on skipped validation and steps, which tiny runs do not heed.
@@ -212,8 +212,8 @@ def test_fit_exports_into_the_run(
 def test_evaluators_score_validation_only(
     backbone: Backbone, recognizer: nn.Module, batch: dict[str, Any]
 ) -> None:
-    evaluators = Evaluators({"other": recognizer.forward})
-    module = IdentityModule(backbone, recognizer, evaluators, noisy_input=QUICK)
+    judges = Judges({"other": recognizer.forward})
+    module = IdentityModule(backbone, recognizer, judges, noisy_input=QUICK)
     assert "distance_other" not in module.losses(batch, torch.Generator()).values
     with torch.no_grad():
         values = module.losses(batch, torch.Generator().manual_seed(0)).values

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import open_clip
 
-from keyface.models.open_clip import OpenClipEncoder
+from keyface.models.encoders import OpenClipEncoder
 
 
 class TinyOpenClip(OpenClipEncoder):

@@ -20,7 +20,7 @@ from keyface.lightning_modules.sampling import NoisyInput
 from keyface.lightning_modules.tuning.lora import Lora, Tuning
 from keyface.miniature import zoo
 from keyface.miniature.networks.recognition import IResNetBlock
-from keyface.models.open_clip import OpenClipEncoder
+from keyface.models.encoders import OpenClipEncoder
 
 CACHED = NoisyInput("cached")
 """As in the paper's configs: latents come with the data, inverted beforehand."""

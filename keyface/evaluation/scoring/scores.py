@@ -12,6 +12,7 @@ from torch import Tensor
 from keyface.evaluation.clip_sets.clip_set import ClipSpec
 from keyface.evaluation.scoring.original import Motion, Original
 from keyface.faces.recognition import Recognizer
+from keyface.losses import ImageTextEncoder
 from keyface.metrics.direction import direction_similarity
 from keyface.metrics.flow import FlowEstimator, clip_flow
 from keyface.metrics.identity import (
@@ -24,7 +25,7 @@ from keyface.metrics.identity import (
 )
 from keyface.metrics.locality import background_drift, outside_change, outside_psnr
 from keyface.metrics.temporal import temporal_loss
-from keyface.models.judges import ImageTextEncoder, Judges, edit_success
+from keyface.models.judges import Judges, edit_success
 from keyface.plugins import Category, edits
 
 BEST_PSNR = 100.0
@@ -91,8 +92,10 @@ def success(frames: Tensor, original: Tensor, clip: ClipSpec, judges: Judges) ->
         labels = judges.classifier.predict(frames[:1])
         if all(category.attribute in labels for category in wanted):
             found["edit_success"] = edit_success(judges.classifier, frames, *wanted)
-    if judges.clip is not None and clip.source is not None and clip.target is not None:
-        found["direction_similarity"] = direction(judges.clip, frames, original, clip.source, clip.target)
+    if judges.image_text is not None and clip.source is not None and clip.target is not None:
+        found["direction_similarity"] = direction(
+            judges.image_text, frames, original, clip.source, clip.target
+        )
     return found
 
 

@@ -1,6 +1,7 @@
 """What a branch saves and goes on from: its own checkpoints, with nothing in them that is not finite."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from keyface.lightning_modules.branch import BranchModule
 from keyface.lightning_modules.direction import DirectionModule
 from keyface.lightning_modules.identity import IdentityModule
 from keyface.lightning_modules.sampling import NoisyInput
-from keyface.lightning_modules.tuning.checkpoint import nonfinite_parts
+from keyface.lightning_modules.tuning.divergence import nonfinite_parts
 from keyface.lightning_modules.tuning.lora import Tuning
 
 pytestmark = [
@@ -137,3 +138,57 @@ def test_the_other_branch_s_checkpoint_is_refused(
         start.check_checkpoint(path, sharded=False)
     with pytest.warns(UserWarning, match="earlier version and names no branch"):
         module(DirectionModule, encoder).check_checkpoint(path, sharded=False)
+
+
+def poison_weights(content: dict[str, Any]) -> None:
+    content["state_dict"]["unet.conv_in.weight"][0] = math.nan
+
+
+def poison_average(content: dict[str, Any]) -> None:
+    content["state_dict"]["ema.module.0"][0] = math.inf
+
+
+def poison_optimizer(content: dict[str, Any]) -> None:
+    content["optimizer_states"][0]["state"][0]["exp_avg"][0] = math.nan
+
+
+@pytest.mark.parametrize(
+    ("poison", "named"),
+    [
+        (poison_weights, "weights"),
+        (poison_average, "their average"),
+        (poison_optimizer, "optimizer state"),
+    ],
+)
+def test_what_an_earlier_version_saved_of_a_diverged_run_is_refused(
+    poison: Callable[[dict[str, Any]], None],
+    named: str,
+    backbone: Backbone,
+    recognizer: nn.Module,
+    batch: dict[str, Any],
+    tmp_path: Path,
+) -> None:
+    def module() -> IdentityModule:
+        return IdentityModule(backbone, recognizer, noisy_input=NOISE, tuning=TUNING)
+
+    fit(module(), [batch], tmp_path, with_checkpoints(None, None))
+    (path,) = tmp_path.rglob("last.ckpt")
+    module().check_checkpoint(path, sharded=False)
+    content = torch.load(path, weights_only=True)
+    poison(content)
+    torch.save(content, path)
+    message = rf"run that diverged \(not finite: {named}\)"
+    with pytest.raises(ValueError, match=message):
+        module().check_checkpoint(path, sharded=False)
+    with pytest.raises(ValueError, match=message):
+        fit(module(), [batch], tmp_path / "other", [], ckpt_path=path)
+
+
+def test_values_that_come_past_the_checks_are_found_before_the_first_step(
+    backbone: Backbone, recognizer: nn.Module, batch: dict[str, Any], tmp_path: Path
+) -> None:
+    """As a checkpoint in parts does, which torch reads by itself."""
+    module = IdentityModule(backbone, recognizer, noisy_input=NOISE, tuning=TUNING)
+    module.unet.conv_in.weight.data[0] = math.nan
+    with pytest.raises(ValueError, match=r"run that diverged \(not finite: weights\)"):
+        fit(module, [batch], tmp_path, [])

@@ -1,174 +1,31 @@
-"""The two branches' losses, their parts and one optimizer step against formulas written out here."""
+"""ε2's loss, its parts and one optimizer step against Eq. 6 written out here."""
 
 from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
+from losses_by_hand import (
+    CACHED,
+    PLAIN,
+    assert_same_step,
+    ddim,
+    expected_step,
+    plain_sgd,
+    seeded,
+    step_of,
+    weights_of,
+)
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
 
 from keyface.diffusion.backbone import Backbone
 from keyface.lightning_modules.direction import DirectionModule
-from keyface.lightning_modules.identity import IdentityModule
 from keyface.lightning_modules.regional import Regional, RegionalLoss
-from keyface.lightning_modules.sampling import NoisyInput
-from keyface.lightning_modules.tuning.lora import Tuning
 from keyface.plugins import Category
 
 pytestmark = [
     # Advice on data loader workers, which tiny runs do not heed.
     pytest.mark.filterwarnings("ignore::lightning.fabric.utilities.warnings.PossibleUserWarning"),
 ]
-
-CACHED = NoisyInput(source="cached")
-RATE = 0.1
-PLAIN = Tuning(ema_decay=None, export=False)
-Step = dict[str, Tensor]
-
-
-class OneBatch(Dataset[dict[str, Any]]):
-    """One batch, as often as asked for."""
-
-    def __init__(self, batch: dict[str, Any]) -> None:
-        self.batch = batch
-
-    def __len__(self) -> int:
-        return 1
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        return self.batch
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def plain_sgd(parameters: Any) -> torch.optim.Optimizer:
-    return torch.optim.SGD(parameters, lr=RATE)
-
-
-@pytest.fixture
-def cached(batch: dict[str, Any], backbone: Backbone) -> dict[str, Any]:
-    """The batch with latents and noisy latents, each image at a level of its own."""
-    with torch.no_grad():
-        latent = backbone.encode_images(batch["image"])
-    noisy = latent + torch.randn(latent.shape, generator=seeded(4))
-    return {**batch, "latent": latent, "inverted": noisy, "timestep": torch.tensor([901, 402])}
-
-
-def ddim(backbone: Backbone, unet: nn.Module, noisy: Tensor, way: list[Tensor], outputs_of: Any) -> Tensor:
-    """x̂0 after v-prediction DDIM steps through timesteps (B,), from the ᾱ of the schedule alone."""
-    alphas = backbone.scheduler.alphas_cumprod
-    x = original = noisy
-    for index, timestep in enumerate(way):
-        alpha = alphas[timestep].view(-1, 1, 1, 1)
-        v = outputs_of(unet, x, timestep)
-        original = alpha.sqrt() * x - (1 - alpha).sqrt() * v
-        epsilon = alpha.sqrt() * v + (1 - alpha).sqrt() * x
-        if index + 1 < len(way):
-            below = alphas[way[index + 1]].view(-1, 1, 1, 1)
-            x = below.sqrt() * original + (1 - below).sqrt() * epsilon
-    return original
-
-
-def eq_5(module: IdentityModule, network: nn.Module, batch: dict[str, Any], way: list[Tensor]) -> Step:
-    """Eq. 5 and its parts, by formula."""
-    backbone = module.backbone
-    text = backbone.encode_prompts(batch["caption"]).detach()
-    original = ddim(
-        backbone,
-        module.unet,
-        batch["inverted"],
-        way,
-        lambda unet, x, t: unet(x, t, encoder_hidden_states=text).sample,
-    )
-    image = backbone.vae.decode(original / backbone.vae.config.scaling_factor).sample
-    pixel = (image - batch["image"]).abs().sum() / image.numel()
-    ours, theirs = (network(each, batch["landmarks"]) for each in (image, batch["image"]))
-    identity = 1 - nn.functional.cosine_similarity(ours, theirs, dim=-1).mean()
-    return {"pixel": pixel, "identity": identity}
-
-
-def step_of(module: IdentityModule | DirectionModule, batch: dict[str, Any]) -> Step:
-    """The trained weights after one step of a Trainer."""
-    trainer = Trainer(
-        accelerator="cpu",
-        max_steps=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    trainer.fit(module, DataLoader(OneBatch(batch), batch_size=None))
-    return {name: value.detach() for name, value in module.unet.named_parameters()}
-
-
-def expected_step(module: IdentityModule | DirectionModule, loss: Tensor) -> Step:
-    """The weights after θ − η ∂loss/∂θ, by autograd on the formula."""
-    named = dict(module.unet.named_parameters())
-    gradients = torch.autograd.grad(loss, list(named.values()))
-    return {
-        name: value.detach() - RATE * gradient
-        for (name, value), gradient in zip(named.items(), gradients, strict=True)
-    }
-
-
-def assert_same_step(found: Step, expected: Step, start: Step) -> None:
-    """Compare what was added to the weights, which is much smaller than they are."""
-    assert found.keys() == expected.keys()
-    moved, wanted = (
-        torch.cat([(step[name] - start[name]).flatten() for name in start]) for step in (found, expected)
-    )
-    assert wanted.norm() > 1e-4
-    assert (moved - wanted).norm() < 1e-3 * wanted.norm()
-
-
-def weights_of(module: nn.Module) -> Step:
-    return {name: value.detach().clone() for name, value in module.named_parameters()}
-
-
-@pytest.mark.parametrize("unroll_steps", [1, 3])
-def test_identity_branch_unrolls_and_weighs_eq_5(
-    backbone: Backbone, recognizer: nn.Module, cached: dict[str, Any], unroll_steps: int
-) -> None:
-    module = IdentityModule(
-        backbone,
-        recognizer,
-        noisy_input=CACHED,
-        unroll_steps=unroll_steps,
-        pixel_weight=0.25,
-        identity_weight=3.0,
-        tuning=PLAIN,
-    )
-    start = cached["timestep"]
-    ways = {1: [start], 3: [start, start * 2 // 3, start // 3]}
-    with torch.no_grad():
-        terms = eq_5(module, recognizer, cached, ways[unroll_steps])
-        values = module.losses(cached, seeded()).values
-    torch.testing.assert_close(values["pixel"], terms["pixel"], rtol=1e-4, atol=1e-6)
-    torch.testing.assert_close(values["identity"], terms["identity"], rtol=1e-3, atol=1e-6)
-    expected = 0.25 * terms["pixel"] + 3.0 * terms["identity"]
-    torch.testing.assert_close(values["loss"], expected, rtol=1e-4, atol=1e-6)
-
-
-def test_one_step_of_the_identity_branch_goes_down_eq_5(
-    backbone: Backbone, recognizer: nn.Module, cached: dict[str, Any]
-) -> None:
-    module = IdentityModule(
-        backbone,
-        recognizer,
-        noisy_input=CACHED,
-        unroll_steps=2,
-        pixel_weight=0.5,
-        identity_weight=2.0,
-        tuning=PLAIN,
-        optimizer=plain_sgd,
-    )
-    start = weights_of(module.unet)
-    terms = eq_5(module, recognizer, cached, [cached["timestep"], cached["timestep"] // 2])
-    expected = expected_step(module, 0.5 * terms["pixel"] + 2.0 * terms["identity"])
-    assert_same_step(step_of(module, cached), expected, start)
 
 
 GLASSES = Category(

@@ -17,9 +17,9 @@ def recognizer(images: Tensor, landmarks: Tensor | None) -> Tensor:
 
 def test_a_judge_without_a_version_is_refused() -> None:
     with pytest.raises(ValueError, match="judge 'mine' has no version"):
-        Judges({"mine": recognizer})
+        Judges({"mine": recognizer}).require_versions()
     with pytest.raises(ValueError, match="at least one recognizer"):
-        Judges({})
+        Judges({}).require_versions()
     with pytest.raises(ValueError, match="recognizer name 'a/b'"):
         Judges({"a/b": recognizer}, versions={"a/b": "1"})
 
@@ -40,11 +40,15 @@ def test_judges_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         "from keyface.models.judges import Judges\n"
         "def real():\n"
         "    return Judges({'arcface': lambda images, landmarks: images}, versions={'arcface': 'r100'})\n"
+        "def unnamed():\n"
+        "    return Judges({'arcface': lambda images, landmarks: images})\n"
         "def wrong():\n"
         "    return 3\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     assert set(Judges.load("my_judges:real").recognizers) == {"arcface"}
+    with pytest.raises(ValueError, match="judge 'arcface' has no version"):
+        Judges.load("my_judges:unnamed")
     with pytest.raises(ValueError, match="it gave a int, not Judges"):
         Judges.load("my_judges:wrong")
     with pytest.raises(ValueError, match="my_judges has no function 'missing'"):

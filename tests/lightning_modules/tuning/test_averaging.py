@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from keyface.lightning_modules.tuning.ema import ExponentialMovingAverage
+from keyface.lightning_modules.tuning.averaging import ExponentialMovingAverage
 
 
 def test_average_follows_the_formula_with_its_growing_decay() -> None:

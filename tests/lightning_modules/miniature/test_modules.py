@@ -148,8 +148,8 @@ def test_diffusion_goes_on_from_the_mean_of_two_stages(tmp_path: Path) -> None:
 
 
 def test_the_card_names_each_earlier_stage_once(tmp_path: Path) -> None:
-    first = {"config": {"lr": 1}, "steps": 3, "samples_seen": 12}
-    second = {"config": {"lr": 2}, "steps": 4, "samples_seen": 16}
+    first = {"configuration": {"lr": 1}, "steps": 3, "samples_seen": 12}
+    second = {"configuration": {"lr": 2}, "steps": 4, "samples_seen": 16}
     for name, card in (("a", first), ("b", {**second, "earlier": [first]})):
         (tmp_path / name).mkdir()
         (tmp_path / name / "card.json").write_text(json.dumps(card))

@@ -1,19 +1,23 @@
-"""OpenCLIP as the image-text encoder of Eq. 6."""
+"""Image-text encoders of Eq. 6 by name: OpenCLIP, or the miniature's CLIP pair."""
 
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import open_clip
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from keyface.losses import ImageTextEncoder
+from keyface.models.backbones import MINIATURE
+from keyface.weights import Store, catalogue
+
 
 class OpenClipEncoder(nn.Module):
     """A frozen OpenCLIP model whose preprocessing is differentiable.
 
     Args:
-        model: Architecture, one of `open_clip.list_models()`, such as ``ViT-B-16``.
-        weights: File with its weights (safetensors), or a tag that OpenCLIP downloads, such as ``openai``.
+        model: Architecture, one of `open_clip.list_models()`, such as `ViT-B-16`.
+        weights: File with its weights (safetensors), or a tag that OpenCLIP downloads, such as `openai`.
     """
 
     model: Any
@@ -32,7 +36,7 @@ class OpenClipEncoder(nn.Module):
 
     @classmethod
     def untrained(cls, model: str, device: str = "cpu") -> Self:
-        """An encoder with random weights, to measure speed and memory with."""
+        """Make an encoder with random weights, to measure speed and memory with."""
         encoder = cls.__new__(cls)
         nn.Module.__init__(encoder)
         encoder._hold(model, open_clip.create_model(model, device=device))
@@ -61,3 +65,28 @@ class OpenClipEncoder(nn.Module):
         tokens = self.tokenize(texts).to(self.mean.device)
         features: Tensor = self.model.encode_text(tokens)
         return F.normalize(features.float(), dim=-1)
+
+
+def find_encoder(network: str | nn.Module) -> ImageTextEncoder:
+    """Read an image-text encoder by what a config says.
+
+    Args:
+        network: `miniature`; OpenCLIP's weights of `keyface.weights.catalogue`, such as `clip-vit-b-16`;
+            `MODEL:path/to/weights`; or an encoder, which is returned as it is.
+
+    Raises:
+        FileNotFoundError: The weights are not here; the message says how to get them.
+        ValueError: There is no such model, or no weights are named.
+    """
+    if isinstance(network, nn.Module):
+        return cast(ImageTextEncoder, network)
+    if network == MINIATURE:
+        from keyface.miniature import zoo
+
+        return zoo.clip_pair()
+    entry = catalogue().get(network)
+    if entry is not None and entry.kind == "clip":
+        folder = Store().require([network])[network]
+        return OpenClipEncoder(entry.model, str(folder / entry.files[0].path))
+    model, _, weights = network.partition(":")
+    return OpenClipEncoder(model, weights)

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from keyface.lightning_modules.tuning.checkpoint import arguments_of, plain, refuse_unshared, save_only
+from keyface.lightning_modules.tuning.checkpoint import refuse_unshared, save_only
+from keyface.lightning_modules.tuning.hyperparameters import arguments_of, plain
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,120 @@
+"""Losses, weights and checkpoints that are not finite: skipped, counted and never saved."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+from torch.utils._pytree import tree_leaves
+
+from keyface.lightning_modules.tuning.base import TunedModule
+from keyface.lightning_modules.tuning.sharding import is_sharded
+
+
+class FiniteModule(TunedModule):
+    """Skips steps whose loss is not finite, stops after too many of them, and saves finite weights alone."""
+
+    _nonfinite_in_a_row = 0
+
+    def can_step(self, loss: Tensor) -> bool:
+        """Say whether the loss (a scalar) is finite on every process; each must ask.
+
+        Raises:
+            FloatingPointError: It was not for `tuning.max_nonfinite` steps in a row.
+        """
+        if self.on_all_processes(bool(loss.detach().isfinite())):
+            self._nonfinite_in_a_row = 0
+            return True
+        self._nonfinite_in_a_row += 1
+        if self._nonfinite_in_a_row >= self.tuning.max_nonfinite:
+            raise FloatingPointError(
+                f"{self.title}: {self._nonfinite_in_a_row} losses in a row were not finite, up to step "
+                f"{self.global_step}; {self._way_out()}"
+            )
+        return False
+
+    def on_train_start(self) -> None:
+        """Begin counting, from weights and optimizer state that are finite.
+
+        Raises:
+            ValueError: The checkpoint that the run goes on from holds values that are not.
+        """
+        self._nonfinite_in_a_row = 0
+        loaded = {
+            "state_dict": self.state_dict(),
+            "optimizer_states": [optimizer.state_dict() for optimizer in self.trainer.optimizers],
+        }
+        broken = self._broken_parts(loaded)
+        if broken:
+            raise ValueError(damaged(self.title, broken))
+
+    def refuse_diverged(self, checkpoint: Mapping[str, Any]) -> None:
+        """Refuse to save what is not finite, so that the checkpoint before stays.
+
+        Raises:
+            FloatingPointError: Weights, their average or the optimizer's state are not finite.
+        """
+        broken = self._broken_parts(checkpoint)
+        if broken:
+            raise FloatingPointError(
+                f"{self.title}: diverged by step {self.global_step}, nothing saved (not finite: {broken}); "
+                + self._way_out()
+            )
+
+    def _broken_parts(self, checkpoint: Mapping[str, Any]) -> str:
+        broken = ", ".join(nonfinite_parts(checkpoint))
+        # Where processes share the weights, each may look at a part alone; else all hold the same values.
+        if is_sharded(self.unet) and not self.on_all_processes(not broken):
+            return broken or "another process' part of them"
+        return broken
+
+    def _way_out(self) -> str:
+        """Say what to do about a diverged run; every checkpoint that it saved is finite."""
+        saved = last_saved(self.trainer)
+        return "lower the learning rate, clip gradients or use fp32, and " + (
+            "begin anew: this run has saved no checkpoint"
+            if saved is None
+            else f"go on from its last finite checkpoint, --ckpt_path {saved}"
+        )
+
+
+def damaged(title: str, broken: str) -> str:
+    """Word the refusal of a checkpoint whose values are not finite."""
+    return (
+        f"{title}: the checkpoint is of a run that diverged (not finite: {broken}); go on from an earlier "
+        "one by --ckpt_path, or begin anew"
+    )
+
+
+def nonfinite_parts(checkpoint: Mapping[str, Any]) -> list[str]:
+    """Name the parts of a checkpoint that hold NaN or infinity: weights, their average, optimizer state."""
+    weights: Mapping[str, Any] = checkpoint.get("state_dict", {})
+    parts = {
+        "weights": [value for name, value in weights.items() if not name.startswith("ema.")],
+        "their average": [value for name, value in weights.items() if name.startswith("ema.")],
+        "optimizer state": checkpoint.get("optimizer_states", []),
+    }
+    return [name for name, values in parts.items() if not all(map(_is_finite, tree_leaves(values)))]
+
+
+def _is_finite(value: object) -> bool:
+    if isinstance(value, DTensor):
+        value = value.to_local()
+    return not isinstance(value, Tensor) or bool(torch.isfinite(value).all())
+
+
+def last_saved(trainer: Trainer) -> Path | None:
+    """Return the newest checkpoint that a run's callbacks have saved; None where there is none."""
+    # Lightning notes a path before it writes there.
+    paths = [
+        Path(path)
+        for callback in trainer.checkpoint_callbacks
+        if isinstance(callback, ModelCheckpoint)
+        for path in (*callback.best_k_models, callback.best_model_path, callback.last_model_path)
+        if path and Path(path).exists()
+    ]
+    return max(paths, key=lambda path: (path.stat().st_mtime, path.stem == "last"), default=None)
