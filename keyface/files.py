@@ -1,5 +1,6 @@
 """Files that appear whole or not at all, and room for them; imports nothing of the project."""
 
+import hashlib
 import os
 import secrets
 import shutil
@@ -55,6 +56,12 @@ def require_space(folder: Path, needed: int, what: str) -> None:
             f"{folder}: {what} may take up to {needed / 1e6:,.0f} MB, {free / 1e6:,.0f} MB are free; make "
             "room or choose another disk"
         )
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's content in hexadecimal; the file is read in parts."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def temporary_beside(path: Path) -> Path:

@@ -88,6 +88,18 @@ class Registry:
         extended._insert(categories, str(path))
         return extended
 
+    def with_yaml(self, path: str | Path) -> "Registry":
+        """Return a registry that has the categories of a YAML file as well; this one stays as it is.
+
+        Raises:
+            EditError: As in `from_yaml`.
+        """
+        self.load()
+        extended = Registry(group=None)
+        extended._categories, extended._origins = dict(self._categories), dict(self._origins)
+        extended.from_yaml(path)
+        return extended
+
     def select(self, names: Sequence[str]) -> list[Category]:
         """Return the named categories in the order given.
 

@@ -169,17 +169,19 @@ def test_curves_are_measures_of_the_edited_clip_against_its_source(
 def test_the_trained_branch_takes_its_place(tiny_backbone: Backbone) -> None:
     module = TinyBranch(tiny_backbone)
     module.unet = type(tiny_backbone.unet).from_config(tiny_backbone.unet.config)
-    as_direction = callback(branch="direction")._editor(tiny_backbone, module.unet)
+    as_direction = callback(branch="direction")._pipeline(tiny_backbone, module.unet).editor()
     assert as_direction.direction is module.unet
     assert as_direction.identity is tiny_backbone.unet
-    as_identity = callback(branch="identity")._editor(tiny_backbone, module.unet)
+    as_identity = callback(branch="identity")._pipeline(tiny_backbone, module.unet).editor()
     assert as_identity.identity is module.unet
     assert as_identity.direction is tiny_backbone.unet
 
 
 def test_the_other_branch_from_a_folder(tiny_backbone: Backbone, tmp_path: Path) -> None:
     tiny_backbone.unet.save_pretrained(tmp_path)
-    editor = callback(branch="identity", other=str(tmp_path))._editor(tiny_backbone, tiny_backbone.unet)
+    editor = (
+        callback(branch="identity", other=str(tmp_path))._pipeline(tiny_backbone, tiny_backbone.unet).editor()
+    )
     assert editor.direction is not tiny_backbone.unet
     for name, value in editor.direction.state_dict().items():
         assert torch.equal(value, tiny_backbone.unet.state_dict()[name])

@@ -13,15 +13,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from keyface.cli.main import main
-from keyface.commands import edit
-from keyface.diffusion.backbone import Backbone
 from keyface.editing.editor import EditReport
-from keyface.pipeline import record as _edit_record
-from keyface.pipeline.setup import Models
+from keyface.pipeline.record import warnings_of
+from keyface.pipeline.request import VideoRequest
 from keyface.pipeline.square import Crop, Paster, SquareFrames, resize
+from keyface.pipeline.video import check_space
 from keyface.video import VideoReader, write_clip
 
-FAST = ["--steps", "2", "--interval", "3", "--guidance", "2"]
+FAST = ["--steps", "2", "--settings.interval", "3", "--guidance", "2"]
 
 
 def run(video: Path, output: Path, weights: Path, *more: str) -> int:
@@ -65,7 +64,16 @@ def test_an_edit_keeps_frames_stamps_and_sound(
 
 def test_a_prompt_a_crop_and_the_first_frames(video: Path, weights: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.mkv"
-    more = ["--prompt", "a woman", "--crop", "4,6,32", "--max-seconds", "0.05", "--propagation", "latent"]
+    more = [
+        "--prompt",
+        "a woman",
+        "--crop",
+        "4,6,32",
+        "--max-seconds",
+        "0.05",
+        "--settings.propagation.mode",
+        "latent",
+    ]
     assert run(video, output, weights, *more) == 0
     assert len(VideoReader(output)) == 2
     record = json.loads((tmp_path / "out.json").read_text())
@@ -91,8 +99,11 @@ def test_the_same_seed_gives_the_same_video(video: Path, weights: Path, tmp_path
         (["--edits", "glasses", "--crop", "30,0,44"], "60x44"),
         (["--edits", "glasses", "--crop", "big"], "x,y,size"),
         (["--edits", "glasses", "--identity", "nowhere"], "nowhere"),
-        (["--edits", "glasses", "--strength", "1.5"], "fraction from 0 to 1"),
-        (["--edits", "glasses", "--interval", "0"], "at least 1"),
+        (["--edits", "glasses", "--strength", "1.5"], "strength is 1.5; it is a fraction from 0 to 1"),
+        (["--edits", "glasses", "--settings.interval", "0"], "at least 1"),
+        (["--edits", "glasses", "--settings.steps", "9"], "--steps and --settings.steps say the same"),
+        (["--edits", "glasses", "--max-seconds", "0"], "--max-seconds is 0"),
+        (["--edits", "glasses", "--max-seconds=-1"], "--max-seconds is -1"),
     ],
 )
 def test_wrong_requests_are_one_line_and_write_nothing(
@@ -129,6 +140,36 @@ def test_inputs_and_existing_files_are_never_overwritten(
     assert run(video, existing, weights, "--edits", "glasses", "--compare", str(existing)) == 1
 
 
+def test_what_needs_no_weights_is_refused_before_any_is_read(
+    video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(os.listdir(tmp_path))
+    for more, message in (
+        (["--settings.strength", "2"], "strength is 2.0; it is a fraction from 0 to 1"),
+        (["--strength", "2"], "strength is 2.0; it is a fraction from 0 to 1"),
+        (["--guidance", ".nan"], "guidance_scale is nan"),
+        (["--max-seconds", "0"], "--max-seconds is 0"),
+        (["--crop", "0,0,900"], "60x44"),
+        (["--compare", str(tmp_path / "c.webm")], "--compare"),
+        (["-o", str(tmp_path / "x.gif")], "-o/--output"),
+    ):
+        words = [
+            "edit",
+            str(video),
+            "-o",
+            str(tmp_path / "o.mp4"),
+            "--weights",
+            "nothing",
+            "--edits",
+            "glasses",
+        ]
+        assert main([*words, *more]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert message in line
+        assert "nothing" not in line
+    assert sorted(os.listdir(tmp_path)) == before
+
+
 class EndlessVideo:
     """Stands for a reader of a video that no disk can hold."""
 
@@ -138,9 +179,11 @@ class EndlessVideo:
         return 10**9
 
 
-def test_a_full_disk_is_noticed_before_starting(tmp_path: Path) -> None:
+def test_a_full_disk_is_noticed_before_starting(video: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"this edit may take up to [\d,]+ MB, [\d,]+ MB are free"):
-        edit.check_space(tmp_path / "out.mp4", cast(VideoReader, EndlessVideo()), sides=1)
+        check_space(
+            VideoRequest(video, tmp_path / "out.mp4", prompt="a man"), cast(VideoReader, EndlessVideo())
+        )
 
 
 def test_missing_and_damaged_weights(
@@ -263,10 +306,9 @@ def test_a_pasted_frame_is_source_and_edit_mixed_by_the_mask(tmp_path: Path, x: 
 @pytest.mark.parametrize(
     ("vae", "reconstruction", "number"), [(32.0, 31.0, 0), (24.0, 23.5, 1), (32.0, 28.0, 1), (20.0, 10.0, 2)]
 )
-def test_doubts_follow_the_gate(
-    tiny_backbone: Backbone, vae: float, reconstruction: float, number: int
-) -> None:
+def test_warnings_follow_the_gate(vae: float, reconstruction: float, number: int) -> None:
     report = EditReport(1, (0,), vae, reconstruction, {})
-    doubts = _edit_record.doubts(report, Models(tiny_backbone, None, None, True, ()), surprise=None)
-    assert len(doubts) == number
-    assert all("does not know this face" in doubt for doubt in doubts)
+    found = warnings_of(report, held=0, familiarity=None, surprise=None)
+    assert len(found) == number
+    assert all("does not know this face" in warning for warning in found)
+    assert len(warnings_of(report, held=2, familiarity=None, surprise=None)) == number + 1
