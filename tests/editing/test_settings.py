@@ -68,7 +68,7 @@ def test_given_values_win_and_leave_the_rest() -> None:
         ({"steps": 0}, "steps is 0; it must be at least 1"),
         ({"injection": {"layers": "("}}, r"injection.layers is '\(', no regular expression"),
         ({"propagation": {"locality": -1}}, "propagation.locality is -1; it must be a number from 0"),
-        ({"propagation": {"correspondence_at": []}}, "correspondence_at is empty"),
+        ({"propagation": {"correspondence_at": []}}, "propagation.correspondence_at is empty"),
         ({"guidance": 3}, "unknown name 'guidance'"),
     ],
 )
