@@ -143,7 +143,7 @@ def summarize(record: EditRecord) -> None:
 
 def print_json(record: EditRecord) -> None:
     """Print the sidecar on stdout."""
-    print(json.dumps(record.sidecar, indent=2, ensure_ascii=False, default=str))
+    print(json.dumps(record.sidecar, indent=2, ensure_ascii=False))
 
 
 @contextmanager

@@ -182,20 +182,24 @@ class FaceEditPipeline:
             settings = self.defaults.with_values(settings or {})
         return self.editor(settings).edit_frames(frames, prompts)
 
-    def edit(self, video: Path | str, output: Path | str, **request: Any) -> EditRecord:
+    def edit(
+        self, video: Path | str, output: Path | str, *, compare: Path | str | None = None, **request: Any
+    ) -> EditRecord:
         """Edit the face in a video file, and write a video file and its record.
 
         Args:
             video: The video to edit: mp4, mov, mkv, webm or avi.
             output: The video to write: .mp4, .m4v, .mov or .mkv.
+            compare: Where to write a video of original and result side by side; None writes none.
             request: What is to change and how, see `keyface.pipeline.request.VideoRequest`: `edits` or
-                `prompt`, `source`, `settings`, `compare`, `overwrite`, …
+                `prompt`, `source`, `settings`, `crop`, `overwrite`, …
 
         Raises:
             ValueError: The request does not fit together, or the video cannot be used.
             FileNotFoundError: There is no such video.
         """
-        return self.run(VideoRequest(Path(video), Path(output), **request))
+        beside = None if compare is None else Path(compare)
+        return self.run(VideoRequest(Path(video), Path(output), compare=beside, **request))
 
     def run(
         self, request: VideoRequest, progress: Progress | None = None, say: Say = lambda text: None

@@ -28,7 +28,8 @@ class VideoRequest:
     Attributes:
         video: The video to edit: mp4, mov, mkv, webm or avi.
         output: The video to write: .mp4, .m4v, .mov or .mkv. Its record goes beside it, as .json.
-        edits: Categories, or names of categories, that are applied together. Either these or `prompt`.
+        edits: Categories that are applied together: objects, names, or names as "glasses,beard". Either these
+            or `prompt`.
         prompt: What the clip shall show, in words.
         source: What the clip shows now, in words; None leaves that to the pipeline's captioner.
         negative: What guidance moves away from; None is the source caption.
@@ -49,7 +50,7 @@ class VideoRequest:
 
     video: Path
     output: Path
-    edits: Sequence[str | Category] = ()
+    edits: str | Sequence[str | Category] = ()
     prompt: str | None = None
     source: str | None = None
     negative: str | None = None
@@ -84,7 +85,10 @@ class VideoRequest:
     @cached_property
     def categories(self) -> list[Category]:
         """Return the categories that are edited together."""
-        chosen = [edits[each] if isinstance(each, str) else each for each in self.edits]
+        asked = self.edits
+        if isinstance(asked, str):
+            asked = [name.strip() for name in asked.split(",") if name.strip()]
+        chosen = [edits[each] if isinstance(each, str) else each for each in asked]
         refuse_conflicts(chosen)
         return chosen
 

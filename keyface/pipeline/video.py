@@ -74,8 +74,9 @@ def edit_video(
 
         report = editor.edit(frames, prompts, sink, progress=progress, state=state)
     sidecar = describe(pipe, request, prompts, settings, report, surprise)
-    write_text(request.record, json.dumps(sidecar, indent=2, ensure_ascii=False, default=str) + "\n")
-    return EditRecord(request.output, request.record, request.compare, sidecar)
+    text = json.dumps(sidecar, indent=2, ensure_ascii=False)
+    write_text(request.record, text + "\n")
+    return EditRecord(request.output, request.record, request.compare, json.loads(text))
 
 
 def check_space(request: VideoRequest, reader: VideoReader, temporary: int = 0) -> None:

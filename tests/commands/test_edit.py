@@ -18,6 +18,7 @@ from keyface.pipeline.record import warnings_of
 from keyface.pipeline.request import VideoRequest
 from keyface.pipeline.square import Crop, Paster, SquareFrames, resize
 from keyface.pipeline.video import check_space
+from keyface.plugins import edits
 from keyface.video import VideoReader, write_clip
 
 FAST = ["--steps", "2", "--settings.interval", "3", "--guidance", "2"]
@@ -312,3 +313,22 @@ def test_warnings_follow_the_gate(vae: float, reconstruction: float, number: int
     assert len(found) == number
     assert all("does not know this face" in warning for warning in found)
     assert len(warnings_of(report, held=2, familiarity=None, surprise=None)) == number + 1
+
+
+def test_json_is_all_that_stdout_gets(
+    video: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(video, tmp_path / "out.mp4", weights, "--edits", "glasses", "--json") == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out) == json.loads((tmp_path / "out.json").read_text())
+    assert f"wrote {tmp_path / 'out.mp4'}, {tmp_path / 'out.json'}" in printed.err
+    assert "--compare" in printed.err.splitlines()[-1]
+
+
+def test_categories_of_ones_own_are_for_one_edit(video: Path, weights: Path, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("pale-one: {targets: [glasses], source: a man, attribute: Pale_Skin, strength: 0.5}\n")
+    for name in ("a.mp4", "b.mp4"):
+        assert run(video, tmp_path / name, weights, "--edits", "pale-one", "--categories", str(file)) == 0
+    assert "pale-one" not in edits
+    assert json.loads((tmp_path / "a.json").read_text())["settings"]["strength"] == 0.5
