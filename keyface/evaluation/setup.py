@@ -60,14 +60,15 @@ def load_model(
     """What edits, with the defaults of `keyface edit`."""
     from keyface.evaluation.rows.ours import Model
     from keyface.models.backbones import MINIATURE
+    from keyface.models.judges import folder_sha256
     from keyface.pipeline.pipeline import FaceEditPipeline
     from keyface.pipeline.record import say
 
     pipe = FaceEditPipeline.from_pretrained(weights or MINIATURE, identity, direction, device, say=say)
     settings = replace(pipe.defaults, seed=seed)
-    return Model(
-        pipe.backbone, pipe.identity, pipe.direction, settings, settings.strength, versions=pipe.versions
-    )
+    folders = {"weights": pipe.backbone.source, **pipe.folders}
+    versions = {name: folder_sha256(folder) for name, folder in folders.items() if folder is not None}
+    return Model(pipe.backbone, pipe.identity, pipe.direction, settings, settings.strength, versions)
 
 
 def choose_judges(place: str | None, raft: Path | None) -> tuple[Judges, list[str]]:
