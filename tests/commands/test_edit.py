@@ -13,10 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from keyface.cli.main import main
-from keyface.editing.editor import EditReport
-from keyface.pipeline.record import warnings_of
 from keyface.pipeline.request import VideoRequest
-from keyface.pipeline.square import Crop, Paster, SquareFrames, resize
+from keyface.pipeline.square import Crop, Paster
 from keyface.pipeline.video import check_space
 from keyface.plugins import edits
 from keyface.video import VideoReader, write_clip
@@ -252,32 +250,6 @@ def test_prompts_that_the_encoder_cannot_take_in_are_said(video: Path, weights: 
         run(video, tmp_path / "p.mp4", weights, "--prompt", "ein Mann")
 
 
-def test_feather_rises_inside_the_frame_only() -> None:
-    crop = Crop(0, 10, 50)
-    mask = crop.feather(height=100, width=50, fraction=0.1)
-    assert mask.shape == (50, 50)
-    assert torch.equal(mask[25], torch.ones(50)), "left and right edges are the frame's own"
-    assert mask[:6, 25].tolist() == pytest.approx([1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 1])
-    assert torch.equal(mask, mask.flip(0))
-
-
-def test_pasting_leaves_the_rest_bit_equal(tmp_path: Path) -> None:
-    frames = torch.rand(5, 3, 40, 60, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    write_clip(tmp_path / "a.mp4", frames, fps=10)
-    reader, crop = VideoReader(tmp_path / "a.mp4"), Crop(10, 4, 32)
-    squares = torch.cat(list(SquareFrames(reader, crop, 32).chunks(2)))
-    paster = Paster(reader, crop)
-    for edited in squares.neg().split([3, 2]):
-        originals, pasted = paster.paste(edited)
-        changed = (originals != pasted).any(dim=1)
-        assert not changed[:, :4].any()
-        assert not changed[:, 36:].any()
-        assert not changed[:, :, :10].any()
-        assert not changed[:, :, 42:].any()
-        assert torch.allclose(pasted[:, :, 12:28, 18:34], -originals[:, :, 12:28, 18:34], atol=1e-6)
-    assert torch.equal(resize(squares, 32), squares)
-
-
 @pytest.mark.parametrize(("x", "y"), [(10, 4), (0, 8)], ids=["inside", "at the left and lower edge"])
 def test_a_pasted_frame_is_source_and_edit_mixed_by_the_mask(tmp_path: Path, x: int, y: int) -> None:
     """s + m (e − s), where m rises to 1 within 2 pixels of a 32 pixel square but at the frame's own edges."""
@@ -302,17 +274,6 @@ def test_a_pasted_frame_is_source_and_edit_mixed_by_the_mask(tmp_path: Path, x: 
     outside = np.ones((40, 60), dtype=bool)
     outside[square] = False
     assert np.array_equal(pasted.numpy()[..., outside], source[..., outside])
-
-
-@pytest.mark.parametrize(
-    ("vae", "reconstruction", "number"), [(32.0, 31.0, 0), (24.0, 23.5, 1), (32.0, 28.0, 1), (20.0, 10.0, 2)]
-)
-def test_warnings_follow_the_gate(vae: float, reconstruction: float, number: int) -> None:
-    report = EditReport(1, (0,), vae, reconstruction, {})
-    found = warnings_of(report, held=0, familiarity=None, surprise=None)
-    assert len(found) == number
-    assert all("does not know this face" in warning for warning in found)
-    assert len(warnings_of(report, held=2, familiarity=None, surprise=None)) == number + 1
 
 
 def test_json_is_all_that_stdout_gets(
