@@ -35,8 +35,8 @@ def demo(
         lightning: Runs a `lightning` command line and returns its exit status.
     """
     from keyface.commands import edit, shards
+    from keyface.commands._demo import Stages, fit_words, measure, show, write_clip_of
     from keyface.commands.console import write_json
-    from keyface.commands.demo_stages import Stages, fit_words, measure, show, write_clip_of
     from keyface.miniature import zoo
     from keyface.plugins import edits as registry
 
