@@ -22,6 +22,7 @@ class Example:
         name: Of its files and of its row in the sheet.
         frames: (T, 3, H, W) in [-1, 1].
         prompts: Source and target caption.
+        categories: What is edited.
         fps: Frames per second.
         flow: (T - 1, 2, H, W) in pixels, exact; None where it is not known.
         valid: (T - 1, H, W) bool, where the flow is visible in both frames; None with `flow`.
@@ -30,6 +31,7 @@ class Example:
     name: str
     frames: Tensor
     prompts: Prompts
+    categories: Sequence[Category]
     fps: Fraction | int
     flow: Tensor | None = None
     valid: Tensor | None = None
@@ -42,7 +44,7 @@ def miniature_examples(
     from keyface.miniature.trials import FPS, render_trials
 
     return [
-        Example(trial.name, trial.frames, trial.prompts, FPS, trial.flow, trial.valid)
+        Example(trial.name, trial.frames, trial.prompts, trial.categories, FPS, trial.flow, trial.valid)
         for trial in render_trials(categories, clips * len(categories), frames, size, seed)
     ]
 
@@ -71,7 +73,7 @@ def video_examples(
         for category in categories:
             pair = compose(caption, [category])
             prompts = Prompts(pair.source, pair.target)
-            examples.append(Example(f"{category.name}-{path.stem}", clip, prompts, reader.fps))
+            examples.append(Example(f"{category.name}-{path.stem}", clip, prompts, [category], reader.fps))
     return examples
 
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from keyface.callbacks.clips import Example, miniature_examples, video_examples
 from keyface.callbacks.dashboard import GrowingTable, log_image, log_videos
+from keyface.configuration import given
 from keyface.diffusion.backbone import Backbone, load_unet
-from keyface.editing.editor import VideoEditor
 from keyface.editing.settings import EditSettings
 from keyface.faces.recognition import Recognizer
 from keyface.losses import ImageTextEncoder
@@ -22,6 +22,9 @@ from keyface.metrics.direction import direction_similarity
 from keyface.metrics.identity import cosine_distance, embed_clip
 from keyface.metrics.temporal import temporal_loss
 from keyface.pictures import draw_before_after, save_png
+from keyface.pipeline.branches import branch_folder
+from keyface.pipeline.companions import Companions
+from keyface.pipeline.pipeline import FaceEditPipeline
 from keyface.plugins import edits as registry
 from keyface.video import write_clip
 
@@ -65,12 +68,13 @@ class VideoEditCallback(Callback):
         edits: Names of edit categories; each is applied to each clip by itself.
         clips: How many clips to render of held-out miniature identities for each edit, or paths of videos.
         captions: Source caption of each video; needed for videos that are not of the miniature.
-        other: The other branch: None is the untuned base, `miniature` the shipped one, else a folder with a
-            U-Net or its LoRA.
+        other: The other branch: None is the untuned base, `miniature` the shipped one, else the folder of an
+            export, a run or an experiment.
         frames: Frames of each clip to edit.
         every_n_epochs: Edit at every n-th epoch's validation.
         every_n_steps: If given, edit at the first validation after every n steps, whatever the epoch.
-        settings: How to edit; None is 20 steps and otherwise the defaults.
+        settings: Values of `EditSettings` that differ from the weights' defaults and from what the category
+            asks for; whole settings are taken as they are. None is 20 steps.
         recognizers: Networks for the identity distance, (images, landmarks) → (B, D); None is the
             miniature's evaluation recognizers.
         image_text: The CLIP pair for the direction similarity; None is the miniature's.
@@ -91,7 +95,7 @@ class VideoEditCallback(Callback):
         frames: int = 16,
         every_n_epochs: int = 1,
         every_n_steps: int | None = None,
-        settings: EditSettings | None = None,
+        settings: dict[str, Any] | EditSettings | None = None,
         recognizers: dict[str, nn.Module] | None = None,
         image_text: nn.Module | None = None,
         seed: int = 0,
@@ -113,7 +117,9 @@ class VideoEditCallback(Callback):
         self.frames = frames
         self.every_n_epochs = every_n_epochs
         self.every_n_steps = every_n_steps
-        self.settings = settings or EditSettings(steps=20)
+        self.settings = {"steps": 20} if settings is None else settings
+        if not isinstance(self.settings, EditSettings):
+            given(EditSettings, self.settings, "VideoEditCallback: settings")
         self.recognizers = recognizers
         self.image_text = image_text
         self.seed = seed
@@ -171,11 +177,12 @@ class VideoEditCallback(Callback):
         backbone = cast(EditingModule, module).backbone
         if self._examples is None:
             self._examples = self._load(backbone.image_size)
-        editor = self._editor(backbone, unet)
+        pipe = self._pipeline(backbone, unet)
         results = []
         for example in self._examples:
             frames = example.frames.to(module.device)
-            edited, report = editor.edit_frames(frames, example.prompts)
+            settings = self._settings_for(example, pipe.defaults)
+            edited, report = pipe.edit_frames(frames, example.prompts, settings)
             edited = edited.clamp(-1, 1)
             measures = self._measure(example, frames, edited)
             measures["reconstruction_psnr"] = report.reconstruction_psnr
@@ -190,21 +197,23 @@ class VideoEditCallback(Callback):
             categories, [Path(clip) for clip in self.clips], self.captions, self.frames, size
         )
 
-    def _editor(self, backbone: Backbone, unet: UNet2DConditionModel) -> VideoEditor:
+    def _pipeline(self, backbone: Backbone, unet: UNet2DConditionModel) -> FaceEditPipeline:
         other = self._other_branch(backbone)
         identity, direction = (unet, other) if self.branch == "identity" else (other, unet)
-        return VideoEditor(backbone, identity=identity, direction=direction, settings=self.settings)
+        return FaceEditPipeline(backbone, identity, direction)
+
+    def _settings_for(self, example: Example, defaults: EditSettings) -> EditSettings:
+        if isinstance(self.settings, EditSettings):
+            return self.settings
+        return defaults.for_categories(example.categories).with_values(self.settings)
 
     def _other_branch(self, backbone: Backbone) -> UNet2DConditionModel | None:
         """Load the other branch anew each time: kept, it would hold memory through all of training."""
         if self.other is None:
             return None
-        if self.other == "miniature":
-            from keyface.miniature import zoo
-
-            unet = zoo.direction_unet() if self.branch == "identity" else zoo.identity_unet()
-        else:
-            unet = load_unet(Path(self.other), backbone.unet)
+        shipped = Companions.of(self.other)
+        folder = shipped.direction if self.branch == "identity" else shipped.identity
+        unet = load_unet(folder or branch_folder(Path(self.other)), backbone.unet)
         return unet.to(device=backbone.device, dtype=backbone.dtype)
 
     def _judges(self) -> tuple[Mapping[str, Recognizer], ImageTextEncoder]:

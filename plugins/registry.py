@@ -3,12 +3,12 @@
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
-from importlib import import_module
 from pathlib import Path
 from threading import RLock
-from typing import Any
 
-from keyface.plugins.category import Category, EditError, did_you_mean
+from keyface.configuration import did_you_mean, parse
+from keyface.configuration import read_yaml as read_mapping
+from keyface.plugins.category import Category, EditError
 from keyface.plugins.compose import refuse_conflicts
 from keyface.plugins.installed import Plugin, read_plugins
 
@@ -182,38 +182,23 @@ class Registry:
 
 def read_yaml(path: str | Path) -> list[Category]:
     """Read categories from a YAML file without a registry; see ``Registry.with_yaml``."""
-    yaml = import_module("yaml")  # only when needed, and it has no types
     try:
-        # The safe loader: a tag that would build an object is an error, never an object.
-        content = yaml.safe_load(Path(path).read_bytes())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise EditError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict) or not content:
-        raise EditError(
-            f"{path}: a mapping from names to fields is needed, as in 'freckles: {{targets: [...]}}'"
-        )
-    return [_category_of(path, str(name), values) for name, values in content.items()]
+        content = read_mapping(path)
+        if not content:
+            raise EditError(f"{path}: no category in it, such as 'freckles: {{targets: [...]}}'")
+        return [_category_of(path, str(name), values) for name, values in content.items()]
+    except EditError:
+        raise
+    except (ValueError, OSError) as error:
+        raise EditError(str(error)) from error
 
 
 def _category_of(path: str | Path, name: str, values: object) -> Category:
-    known = tuple(field.name for field in fields(Category) if field.name != "name")
-    if not isinstance(values, dict):
-        raise EditError(f"{path}: {name!r} needs the fields {', '.join(known)}")
-    for field in values:
-        if field not in known:
-            raise EditError(
-                f"{path}: {name!r} has an unknown field {field!r}{did_you_mean(str(field), known)}"
-            )
-    missing = [field for field in ("targets", "source", "attribute") if field not in values]
-    if missing:
-        raise EditError(f"{path}: {name!r} lacks {', '.join(missing)}")
-    frozen: dict[str, Any] = {
-        field: tuple(value) if isinstance(value, list) else value for field, value in values.items()
-    }
-    try:
-        return Category(name=name, **frozen)
-    except EditError as error:
-        raise EditError(f"{path}: {error}") from error
+    where = f"{path}: {name!r}"
+    known = ", ".join(field.name for field in fields(Category) if field.name != "name")
+    if not isinstance(values, dict) or "name" in values:
+        raise EditError(f"{where}: give the fields {known} below the category's name")
+    return parse(Category, {**values, "name": name}, where)
 
 
 edits = Registry()

@@ -324,3 +324,27 @@ def test_no_warnings_for_ordinary_files(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         VideoReader(make(tmp_path / "a.mp4"))
+
+
+def test_a_few_looks_are_frames_of_the_clip(tmp_path: Path) -> None:
+    frames = torch.rand(11, 3, 32, 48, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    write_clip(tmp_path / "a.mp4", frames, fps=10)
+    write_clip(tmp_path / "a.mkv", frames, fps=10)  # it does not say how many frames it has
+    write_clip(tmp_path / "b.mp4", frames[:3], fps=10)
+    for name, seconds, wanted in (
+        ("a.mp4", None, [0, 2, 5, 8, 10]),
+        ("a.mkv", None, [0, 2, 5, 8, 10]),
+        ("a.mp4", 0.65, [0, 2, 3, 4, 6]),
+        ("b.mp4", None, [0, 1, 2]),
+    ):
+        every = torch.cat(list(VideoReader(tmp_path / name, max_seconds=seconds).chunks(16)))
+        assert torch.equal(VideoReader(tmp_path / name, max_seconds=seconds).looks, every[wanted])
+
+
+def test_looks_do_not_believe_what_the_file_declares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = torch.rand(11, 3, 32, 48, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    write_clip(tmp_path / "a.mp4", frames, fps=10)
+    every = torch.cat(list(VideoReader(tmp_path / "a.mp4").chunks(16)))
+    for declared in (1, 4, 500):
+        monkeypatch.setattr(VideoReader, "_declared_frames", lambda *_, declared=declared: declared)
+        assert torch.equal(VideoReader(tmp_path / "a.mp4").looks, every[[0, 2, 5, 8, 10]])

@@ -13,7 +13,7 @@ from keyface.benchmark.request import MODES, Precision, Request, Scale, settings
 from keyface.benchmark.runner import Cell, run_interleaved
 from keyface.editing.settings import EditSettings, Prompts
 from keyface.evaluation.rows.variants import parse_settings, with_value
-from keyface.pipeline.setup import asked_settings
+from keyface.pipeline.pipeline import defaults_of
 
 if TYPE_CHECKING:
     from keyface.benchmark.quality import RenderedClip
@@ -79,9 +79,14 @@ class Plan:
             raise ValueError(f"--device {place}: there is no CUDA device here")
         chosen = tuple(name.strip() for name in edits.split(",") if name.strip())
         miniature = scale == "miniature"
-        shared = asked_settings(_categories(chosen) if miniature else [], miniature, seed)
+        shared = EditSettings()
+        if miniature:
+            from keyface.miniature import zoo
+
+            shared = defaults_of(zoo.WEIGHTS / "base").for_categories(_categories(chosen))
         shared = replace(
             shared,
+            seed=seed,
             steps=_DRY_STEPS if dry_run else steps if steps is not None else shared.steps,
             guidance_scale=guidance if guidance is not None else shared.guidance_scale,
         )

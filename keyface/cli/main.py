@@ -193,7 +193,8 @@ def run_command(words: Sequence[str]) -> int:
     if not words:
         parser.print_help()
         return 0
-    config = parser.instantiate(parser.parse_args(list(words)))
+    # Without defaults, so that a command can tell what was given; its function has the same ones.
+    config = parser.parse_args(list(words), defaults=False)
     command, values = COMMANDS[config.subcommand], config[config.subcommand]
     if isinstance(command, Group):
         command = command.named(words[1:])
@@ -202,7 +203,7 @@ def run_command(words: Sequence[str]) -> int:
     function = command.resolve()
     if "lightning" in inspect.signature(function).parameters:
         values["lightning"] = main
-    status = function(**values)
+    status = function(**values.as_dict())
     return status if isinstance(status, int) else 0
 
 
@@ -252,9 +253,12 @@ def add_function(parser: ArgumentParser, function: Callable[..., object]) -> Non
     """
     documented = docstring_parser.parse(function.__doc__ or "").params
     helps = {parameter.arg_name: parameter.description for parameter in documented}
-    hints = typing.get_type_hints(function)
+    hints = typing.get_type_hints(function, include_extras=True)
     for name, parameter in inspect.signature(function).parameters.items():
         if name == "lightning":
+            continue
+        if (settings_class := _settings_class(hints[name])) is not None:
+            parser.add_class_arguments(settings_class, name)
             continue
         required = parameter.default is inspect.Parameter.empty
         option = "--" + name.replace("_", "-")
@@ -273,6 +277,14 @@ def add_function(parser: ArgumentParser, function: Callable[..., object]) -> Non
             parser.add_argument(option, **settings)
         if not required:
             parser.set_defaults({name: parameter.default})
+
+
+def _settings_class(hint: object) -> type | None:
+    """The dataclass of an `Annotated[Mapping[str, Any], dataclass]`; None for any other type."""
+    if typing.get_origin(hint) is not typing.Annotated:
+        return None
+    found: type = typing.get_args(hint)[1]
+    return found
 
 
 def _item_of(hint: object) -> Any:
@@ -301,6 +313,7 @@ def restrict_imports() -> None:
     """
     own = [name.strip() for name in os.environ.get(TRUST_VARIABLE, "").split(",") if name.strip()]
     set_parsing_settings(
+        docstring_parse_attribute_docstrings=True,
         import_path_denylist=["*"],
         import_path_allowlist=[*TRUSTED_IMPORTS, *own],
         omegaconf_absolute_to_relative_paths=True,

@@ -32,6 +32,7 @@ class Backbone:
         text_encoder: gives the last hidden state that cross-attention reads.
         tokenizer: of the text encoder.
         scheduler: its configuration (noise levels, prediction type, spacing) is what counts.
+        source: the folder or the file that it was read from; None where it was made otherwise.
     """
 
     vae: Any
@@ -39,6 +40,7 @@ class Backbone:
     text_encoder: Any
     tokenizer: Any
     scheduler: DDIMScheduler
+    source: Path | None = None
 
     @classmethod
     def from_folder(
@@ -76,6 +78,7 @@ class Backbone:
             text_encoder=_load(CLIPTextModel, folder / "text_encoder", allow_foreign=True, dtype=dtype),
             tokenizer=AutoTokenizer.from_pretrained(folder / "tokenizer"),
             scheduler=scheduler,
+            source=folder,
         )
         for module in (backbone.vae, backbone.unet, backbone.text_encoder):
             module.eval()

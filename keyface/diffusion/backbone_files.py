@@ -16,6 +16,7 @@ HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
 _PARTS = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
 _HUB_FILES = [
     "model_index.json",
+    "edit.yaml",
     *(f"{part}/{pattern}" for part in _PARTS for pattern in ("*.json", "*.txt")),
     "vae/diffusion_pytorch_model.safetensors",
     "unet/diffusion_pytorch_model.safetensors",

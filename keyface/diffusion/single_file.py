@@ -121,6 +121,7 @@ def backbone_from_file(
             steps_offset=1,
             prediction_type=predicts,
         ),
+        source=path,
     )
 
 

@@ -10,12 +10,15 @@ former prediction of one batch and counts its calls: windows, chunks and edits t
 it. At zero terminal SNR it also takes ᾱ = 2⁻²⁴ for 0, which is not where the inversion ended.
 """
 
+from __future__ import annotations
+
 import math
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
-from keyface.diffusion.schedule import Grid
+    from keyface.diffusion.schedule import Grid
 
 Solver = Literal["ddim", "dpmpp_2m"]
 """`ddim` is of first order, and the inverse of the inversion; `dpmpp_2m` is DPM-Solver++(2M)."""

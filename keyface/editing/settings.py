@@ -1,19 +1,24 @@
-"""What a user chooses about an edit: prompts, injection, propagation and the rest."""
+"""What a user chooses about an edit: prompts, injection, propagation and the rest.
+
+The text under each field is also its line in `keyface edit --help`.
+"""
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
+from keyface.configuration import given, merged
 from keyface.diffusion.solvers import Solver
+from keyface.plugins.category import Category, Demands
 
+SELF_ATTENTION = r"attn1$"
+DECODER_SELF_ATTENTION = r"up_blocks.*attn1$"
 HIGHEST_GUIDANCE = 100.0
 """Usual scales are below 20; far beyond, frames are saturated and at last not finite."""
 
 HIGHEST_LOCALITY = 100.0
 """Similarities lie in [-1, 1]: at 100 nothing moves further than a seventh of the image."""
-
-SELF_ATTENTION = r"attn1$"
-DECODER_SELF_ATTENTION = r"up_blocks.*attn1$"
 
 
 def _fraction(name: str, value: float) -> None:
@@ -33,91 +38,83 @@ def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 @dataclass(frozen=True)
 class Prompts:
-    """The words of one edit.
-
-    Attributes:
-        source: caption of the clip as it is; ε1 and the inversion use it.
-        target: caption of the clip as it shall become.
-        negative: what guidance moves away from; None takes the source caption, which makes the edit act
-            where the two captions differ and leaves the rest.
-    """
+    """Name what a clip shows, and what it shall show."""
 
     source: str
+    """Caption of the clip as it is; ε1 and the inversion use it."""
     target: str
+    """Caption of the clip as it shall become."""
     negative: str | None = None
+    """What guidance moves away from. None takes the source caption, so that the edit acts where the two
+    captions differ and leaves the rest."""
 
 
 @dataclass(frozen=True)
 class Injection:
-    """How ε1's self-attention enters ε2.
-
-    Attributes:
-        mode: `qk` takes queries and keys from ε1 and values from ε2; `kv` keys and values; `output` the
-            whole output of the layer, which also removes joint attention there.
-        layers: regular expression, searched in the names of the attn1 modules.
-        until: fraction of the denoising steps, from the noisy end, in which features are injected.
-        enabled: False leaves ε2 alone (the paper's ablation).
-        residual_layers: regular expression for the modules whose outputs Plug-and-Play would replace.
-        residual_until: fraction of the steps with residual features injected; 0 is never.
-    """
+    """Choose how ε1's self-attention enters ε2."""
 
     mode: Literal["qk", "kv", "output"] = "qk"
+    """What ε2 takes from ε1: `qk` queries and keys; `kv` keys and values, for edits that change shapes;
+    `output` the whole output of the layer, which also removes joint attention there."""
     layers: str = DECODER_SELF_ATTENTION
+    """Regular expression, searched in the names of the attn1 modules."""
     until: float = 0.5
+    """Fraction of the denoising steps, from the noisy end, in which features are injected. Categories ask
+    for a share of it."""
     enabled: bool = True
+    """False leaves ε2 alone (the paper's ablation)."""
     residual_layers: str = r"up_blocks\.1\.resnets\.1\.conv2$"
+    """Regular expression for the modules whose outputs Plug-and-Play would replace."""
     residual_until: float = 0.0
+    """Fraction of the steps with residual features injected; 0 is never."""
 
     def __post_init__(self) -> None:
         _one_of("injection.mode", self.mode, ("qk", "kv", "output"))
         _fraction("injection.until", self.until)
         _fraction("injection.residual_until", self.residual_until)
-        for pattern in (self.layers, self.residual_layers):
-            re.compile(pattern)
+        for name in ("layers", "residual_layers"):
+            try:
+                re.compile(getattr(self, name))
+            except re.error as error:
+                raise ValueError(
+                    f"injection.{name} is {getattr(self, name)!r}, no regular expression: {error}"
+                ) from error
 
     @classmethod
     def tokenflow(cls) -> "Injection":
-        """TokenFlow's: q and k of all decoder layers but the first one, and one ResNet block's residual."""
+        """Return TokenFlow's: q and k of all decoder layers but the first, one ResNet block's residual."""
         return cls(
             layers=r"up_blocks\.(1\.attentions\.[1-9]|[2-9]\.attentions\.\d+)\..*attn1$",
             until=0.5,
             residual_until=0.8,
         )
 
-    def ended_at(self, fraction: float) -> "Injection":
-        """The same, but attention until `fraction` of the steps and residual features no longer."""
-        return replace(self, until=fraction, residual_until=min(self.residual_until, fraction))
-
     def attention_active(self, step: int, steps: int) -> bool:
-        """Whether denoising step `step` (0 is the noisiest) of `steps` takes ε1's attention."""
+        """Tell whether denoising step `step` (0 is the noisiest) of `steps` takes ε1's attention."""
         return self.enabled and step < self.until * steps
 
     def residual_active(self, step: int, steps: int) -> bool:
-        """Whether denoising step `step` (0 is the noisiest) of `steps` takes ε1's residual features."""
+        """Tell whether denoising step `step` (0 is the noisiest) of `steps` takes ε1's residual features."""
         return self.enabled and step < self.residual_until * steps
 
 
 @dataclass(frozen=True)
 class Propagation:
-    """How the keyframes' edit reaches every other frame (Eq. 4).
-
-    Attributes:
-        mode: `tokens` runs every frame through ε2, attn1 replaced by the keyframes' tokens; `latent` denoises
-            only keyframes and moves the latent edit along the correspondences; `tokenflow` does what
-            TokenFlow's published code does (`keyface.editing.tokenflow`).
-        keyframes_first: in `tokens`, the fraction of the denoising steps, from the noisy end, that only
-            keyframes take; then their edit so far is moved onto the other frames' inverted latents, which
-            take the rest. 0 runs every frame at every step, as the paper does, which took a quarter longer
-            on four clips of the miniature and flickered more (temporal loss .00340; .4: .00328).
-        correspondence_at: fractions of the inversion at which tokens of the inverting U-Net are compared.
-        locality: cost of moving: a displacement of d image sides lowers the cosine similarity by
-            locality · d². It decides between look-alike tokens; from 0 to 100.
-    """
+    """Choose how the keyframes' edit reaches every other frame (Eq. 4)."""
 
     mode: Literal["tokens", "latent", "tokenflow"] = "tokens"
+    """`tokens` runs every frame through ε2, attn1 replaced by the keyframes' tokens; `latent` denoises only
+    keyframes and moves the latent edit along the correspondences; `tokenflow` does what TokenFlow's published
+    code does."""
     keyframes_first: float = 0.4
+    """In `tokens`, the fraction of the denoising steps, from the noisy end, that only keyframes take. Then
+    their edit so far is moved onto the other frames, which take the rest. 0 runs every frame at every step,
+    as the paper does."""
     correspondence_at: tuple[float, ...] = (0.2,)
+    """Fractions of the inversion at which tokens of the inverting U-Net are compared."""
     locality: float = 0.5
+    """Cost of moving, which decides between look-alike tokens: a displacement of d image sides lowers the
+    cosine similarity by locality · d²; from 0 to 100."""
 
     def __post_init__(self) -> None:
         _one_of("propagation.mode", self.mode, ("tokens", "latent", "tokenflow"))
@@ -130,58 +127,55 @@ class Propagation:
 
     @classmethod
     def tokenflow(cls) -> "Propagation":
-        """TokenFlow, to be compared with ours in one program; goes with `Injection.tokenflow()`."""
+        """Return TokenFlow, to be compared with ours in one program; goes with `Injection.tokenflow()`."""
         return cls(mode="tokenflow")
 
     def levels(self, steps: int, last: int) -> tuple[int, ...]:
-        """Levels (1 … `last`) of a `steps`-step inversion at which tokens are compared, ascending."""
+        """Return the levels (1 … `last`) of an inversion at which tokens are compared, ascending."""
         return tuple(sorted({min(max(1, round(f * steps)), last) for f in self.correspondence_at}))
 
 
 @dataclass(frozen=True)
 class EditSettings:
-    """Everything but the words.
-
-    Attributes:
-        steps: steps of the whole schedule; inversion and editing share the grid.
-        solver: how a step is made of the predictions: `ddim` is of first order, and the inverse of the
-            inversion; `dpmpp_2m` is DPM-Solver++(2M), which also looks at the step before
-            (`keyface.diffusion.solvers`), for edits in few steps.
-        guidance_scale: 1 switches guidance off and halves the cost of ε2; from 0 to 100.
-        guidance_from: fraction of the denoising steps, from the noisy end, after which guidance begins.
-        guidance_until: fraction after which it ends; steps outside cost half.
-        interval: frames a keyframe stands for.
-        joint_attention: keyframes attend to each other (Eq. 2–3). With `interval=1` and False the clip is
-            edited frame by frame.
-        window: keyframes of a window of joint attention, besides the anchors.
-        anchors: keyframes spread over the clip that every window attends to.
-        inversion: which U-Net inverts: `base`, as in the training of both branches, which see latents that
-            the base inverted; `identity` is ε1, as in the paper, from whose latents ε2 has not learned to
-            come back.
-        injection: how ε1 enters ε2.
-        propagation: how the edit reaches the other frames.
-        strength: fraction of the inversion that is used; less keeps more of the clip.
-        chunk_size: frames a batch outside joint attention; halved when memory runs out.
-        fixed_point_iterations: corrections of each inversion step; 0 is plain DDIM inversion.
-        seed: of the choice of keyframes.
-    """
+    """Choose how a clip is edited: everything but the words."""
 
     steps: int = 50
+    """Denoising steps of the whole schedule; inversion and editing share the grid."""
     solver: Solver = "ddim"
+    """How a step is made of the predictions: `ddim` is of first order, and the inverse of the inversion;
+    `dpmpp_2m` is DPM-Solver++(2M), which also looks at the step before, for edits in few steps."""
     guidance_scale: float = 7.5
+    """Scale of classifier-free guidance, from 1 to 100; 1 switches guidance off and halves the cost of ε2.
+    Categories ask for a multiple of it."""
     guidance_from: float = 0.0
+    """Fraction of the denoising steps, from the noisy end, after which guidance begins."""
     guidance_until: float = 1.0
+    """Fraction of the denoising steps after which guidance ends; steps outside cost half."""
     interval: int = 8
+    """Frames that a keyframe stands for."""
     joint_attention: bool = True
+    """Whether keyframes attend to each other (Eq. 2 and 3). With `interval` 1 and False the clip is edited
+    frame by frame."""
     window: int = 8
+    """Keyframes of a window of joint attention, besides the anchors."""
     anchors: int = 2
+    """Keyframes spread over the clip that every window attends to."""
     inversion: Literal["base", "identity"] = "base"
+    """Which U-Net inverts: `base`, as in the training of both branches, which see latents that the base
+    inverted; `identity` is ε1, as in the paper."""
     injection: Injection = field(default_factory=Injection)
+    """How ε1 enters ε2."""
     propagation: Propagation = field(default_factory=Propagation)
+    """How the edit reaches the other frames."""
     strength: float = 1.0
+    """Fraction of the inversion that is used, from 0 to 1; less keeps more of the clip. Categories ask for a
+    multiple of it."""
     chunk_size: int = 16
+    """Frames of a batch outside joint attention; halved when memory runs out."""
     fixed_point_iterations: int = 1
+    """Corrections of each inversion step; 0 is plain DDIM inversion."""
     seed: int = 0
+    """Decides which frames become keyframes."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "interval", "window", "chunk_size"):
@@ -192,45 +186,92 @@ class EditSettings:
         for name in ("anchors", "fixed_point_iterations"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 0")
-        _within("guidance_scale", self.guidance_scale, 0.0, HIGHEST_GUIDANCE)
         for name in ("strength", "guidance_from", "guidance_until"):
             _fraction(name, getattr(self, name))
+        _within("guidance_scale", self.guidance_scale, 1.0, HIGHEST_GUIDANCE)
 
-    def asked(
-        self, strength: float, guidance: float, injection: float, reshapes: bool = False
-    ) -> "EditSettings":
-        """These settings for an edit that asks for so much of each.
+    def with_values(self, values: Mapping[str, Any], where: str = "settings") -> "EditSettings":
+        """Return these settings with the given values in place of their own.
 
         Args:
-            strength: the strength; 1 at most is used.
-            guidance: a multiple of the guidance scale, which stays at least 1.
-            injection: a share of the steps in which attention is injected, in [0, 1].
-            reshapes: whether shapes change, which queries and keys of ε1 would hold: then its keys and values
-                are injected.
+            values: Name → value; settings inside `injection` and `propagation` by a mapping of their own or
+                by dotted names ("injection.until").
+            where: File or option that the values come from, for messages.
+
+        Raises:
+            ValueError: A name is unknown, or a value is of the wrong type or out of range.
         """
-        mode = "kv" if reshapes else self.injection.mode
+        return merged(self, values, where)
+
+    def for_categories(self, categories: Sequence[Category]) -> "EditSettings":
+        """Return these settings scaled by what the categories of one edit ask for.
+
+        Strength (1 at most) and guidance (at least 1) become the mean of their multiples, the time of
+        injection the smallest of their shares. Where a category changes shapes, which queries and keys of ε1
+        would hold, ε1's keys and values are injected.
+
+        Args:
+            categories: What is edited together; none leaves the settings as they are.
+        """
+        asked = Demands.of(categories)
         return replace(
             self,
-            strength=min(1.0, strength),
-            guidance_scale=max(1.0, guidance * self.guidance_scale),
-            injection=replace(self.injection, mode=mode, until=injection * self.injection.until),
+            strength=min(1.0, asked.strength * self.strength),
+            guidance_scale=min(max(1.0, asked.guidance * self.guidance_scale), HIGHEST_GUIDANCE),
+            injection=replace(
+                self.injection,
+                mode="kv" if asked.reshapes else self.injection.mode,
+                until=asked.injection * self.injection.until,
+            ),
         )
 
     @property
     def start_level(self) -> int:
-        """Level that editing starts from: 1 (almost clean) … `steps` (the whole inversion)."""
+        """Return the level that editing starts from: 1 (almost clean) … `steps` (the whole inversion)."""
         return max(1, round(self.strength * self.steps))
 
     def guided(self, step: int) -> bool:
-        """Whether denoising step `step` (0 is the noisiest) is guided."""
+        """Tell whether denoising step `step` (0 is the noisiest) is guided."""
         steps = self.start_level
         return self.guidance_from * steps <= step < self.guidance_until * steps
 
     @property
     def token_level(self) -> int:
-        """Level from which every frame runs through ε2: 0, never, in `latent`, else 1 … `start_level`."""
+        """Return the level from which every frame runs through ε2: 0 (never) in `latent`, else from 1."""
         if self.propagation.mode == "latent":
             return 0
         if self.propagation.mode == "tokenflow":
             return self.start_level
         return max(1, self.start_level - round(self.propagation.keyframes_first * self.start_level))
+
+
+def given_settings(
+    settings: Mapping[str, Any] | None,
+    *,
+    steps: int | None = None,
+    guidance: float | None = None,
+    strength: float | None = None,
+    seed: int | None = None,
+) -> dict[str, Any]:
+    """Return the settings that a user gives, checked and nested, with those of the short options among them.
+
+    Args:
+        settings: Values of `EditSettings` by name.
+        steps: `--steps`.
+        guidance: `--guidance`, short for `guidance_scale`.
+        strength: `--strength`.
+        seed: `--seed`.
+
+    Raises:
+        ValueError: A name is unknown, a value does not fit, or a setting is given twice.
+    """
+    short = {"steps": steps, "guidance_scale": guidance, "strength": strength, "seed": seed}
+    found = dict(settings or {})
+    for name, value in short.items():
+        if value is None:
+            continue
+        if name in found:
+            option = "guidance" if name == "guidance_scale" else name
+            raise ValueError(f"--{option} and --settings.{name} say the same; give one of the two")
+        found[name] = value
+    return given(EditSettings, found, "settings")

@@ -59,20 +59,16 @@ def load_model(
 ) -> Model:
     """What edits, with the defaults of `keyface edit`."""
     from keyface.evaluation.rows.ours import Model
+    from keyface.models.backbones import MINIATURE
     from keyface.models.judges import folder_sha256
-    from keyface.pipeline.setup import default_settings, load_models, strength_factor
+    from keyface.pipeline.pipeline import FaceEditPipeline
+    from keyface.pipeline.record import say
 
-    models = load_models(weights, identity, direction, device)
-    folders = {"weights": weights, "identity": identity, "direction": direction}
-    if models.is_miniature:
-        from keyface.miniature import zoo
-
-        shipped = {"weights": "base", "identity": "identity", "direction": "direction"}
-        folders = {name: folders[name] or zoo.WEIGHTS / folder for name, folder in shipped.items()}
+    pipe = FaceEditPipeline.from_pretrained(weights or MINIATURE, identity, direction, device, say=say)
+    settings = replace(pipe.defaults, seed=seed)
+    folders = {"weights": pipe.backbone.source, **pipe.folders}
     versions = {name: folder_sha256(folder) for name, folder in folders.items() if folder is not None}
-    settings = default_settings(models.is_miniature, seed)
-    strength = strength_factor(models.is_miniature)
-    return Model(models.backbone, models.identity, models.direction, settings, strength, versions)
+    return Model(pipe.backbone, pipe.identity, pipe.direction, settings, settings.strength, versions)
 
 
 def choose_judges(place: str | None, raft: Path | None) -> tuple[Judges, list[str]]:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from itertools import chain, islice
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from keyface.pictures import largest_square, resize_square
 from keyface.video import VideoReader
 
 
@@ -29,13 +29,12 @@ class Crop:
 
     @classmethod
     def centre(cls, height: int, width: int) -> Crop:
-        """Returns the largest square in the middle of a frame."""
-        size = min(height, width)
-        return cls((width - size) // 2, (height - size) // 2, size)
+        """Return the largest square in the middle of a frame."""
+        return cls(*largest_square(0, 0, width, height))
 
     @classmethod
     def parse(cls, text: str, height: int, width: int) -> Crop:
-        """Reads "x,y,size" and checks that the square lies inside a frame.
+        """Read "x,y,size" and check that the square lies inside a frame.
 
         Raises:
             ValueError: It does not, or the text is something else.
@@ -44,18 +43,29 @@ class Crop:
             x, y, size = (int(part) for part in text.split(","))
         except ValueError:
             raise ValueError(f"--crop {text}: give three whole numbers, x,y,size in pixels") from None
-        if min(x, y) < 0 or size < 16 or x + size > width or y + size > height:
+        crop = cls(x, y, size)
+        crop.require_inside(height, width)
+        return crop
+
+    def require_inside(self, height: int, width: int) -> None:
+        """Raise ValueError unless the square has at least 16 pixels and lies inside a frame."""
+        if (
+            min(self.x, self.y) < 0
+            or self.size < 16
+            or self.x + self.size > width
+            or self.y + self.size > height
+        ):
             raise ValueError(
-                f"--crop {text}: at least 16 pixels wide and inside the {width}x{height} frame, please"
+                f"--crop {self.x},{self.y},{self.size}: give a square of at least 16 pixels inside the "
+                f"{width}x{height} frame"
             )
-        return cls(x, y, size)
 
     def cut(self, frames: Tensor) -> Tensor:
-        """Returns the square of frames (n, 3, H, W) as (n, 3, size, size)."""
+        """Return the square of frames (n, 3, H, W) as (n, 3, size, size)."""
         return frames[:, :, self.y : self.y + self.size, self.x : self.x + self.size]
 
     def feather(self, height: int, width: int, fraction: float = 0.06) -> Tensor:
-        """Returns how much of the edited square shows, (size, size) in [0, 1].
+        """Return how much of the edited square shows, (size, size) in [0, 1].
 
         It rises from the square's edges inwards over a fraction of its size, but for edges that are the
         frame's own, where there is nothing to blend with.
@@ -71,7 +81,7 @@ class Crop:
 
 
 class SquareFrames:
-    """The square of every frame of a video, at the model's size: what the editor reads.
+    """Read the square of every frame of a video, at the model's size: what the editor takes.
 
     Args:
         reader: The video.
@@ -85,17 +95,21 @@ class SquareFrames:
         self.height = self.width = image_size
 
     def __len__(self) -> int:
-        """The number of frames."""
+        """Return the number of frames."""
         return len(self.reader)
 
     def chunks(self, size: int) -> Iterator[Tensor]:
-        """Yields (n, 3, image_size, image_size) in [-1, 1], n ≤ size."""
+        """Yield (n, 3, image_size, image_size) in [-1, 1], n ≤ size."""
         for frames in self.reader.chunks(size):
-            yield resize(self.crop.cut(frames), self.height)
+            yield resize_square(self.crop.cut(frames), self.height)
+
+    def looks(self) -> Tensor:
+        """Return a few frames that are spread evenly over the video, (n, 3, image_size, image_size)."""
+        return resize_square(self.crop.cut(self.reader.looks), self.height)
 
 
 class Paster:
-    """Puts edited squares back into the frames that they were cut from, in the order of the video.
+    """Put edited squares back into the frames that they were cut from, in the order of the video.
 
     Args:
         reader: The video.
@@ -108,21 +122,14 @@ class Paster:
         self._originals = chain.from_iterable(reader.chunks(16))
 
     def paste(self, edited: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the next frames of the video, as they were and with their squares replaced.
+        """Return the next frames of the video, as they were and with their squares replaced.
 
         Args:
             edited: The next squares (n, 3, h, w) in [-1, 1].
         """
         originals = torch.stack(list(islice(self._originals, len(edited))))
-        squares = resize(edited.detach().float().cpu(), self.crop.size).clamp(-1, 1)
+        squares = resize_square(edited.detach().float().cpu(), self.crop.size).clamp(-1, 1)
         pasted = originals.clone()
         before = self.crop.cut(originals)
         self.crop.cut(pasted).copy_(torch.lerp(before, squares, self._mask.expand_as(before)))
         return originals, pasted
-
-
-def resize(images: Tensor, size: int) -> Tensor:
-    """Resizes square images (n, 3, s, s) in [-1, 1] to (n, 3, size, size), anti-aliased."""
-    if images.shape[-1] == size:
-        return images
-    return F.interpolate(images, (size, size), mode="bicubic", antialias=True).clamp(-1, 1)

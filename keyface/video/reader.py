@@ -1,5 +1,6 @@
 """Video files as streams of frames: opened with care, checked whole, never held in memory whole."""
 
+import math
 import warnings
 from collections.abc import Iterator
 from fractions import Fraction
@@ -23,6 +24,10 @@ HIGH_DYNAMIC_RANGE = {16, 18}
 """FFmpeg's transfer characteristics PQ and HLG."""
 
 
+LOOKS = 5
+"""Frames of a clip that are looked at to describe it."""
+
+
 class Timing(NamedTuple):
     """When a frame is shown, in units of the stream's time base."""
 
@@ -33,8 +38,8 @@ class Timing(NamedTuple):
 class VideoReader:
     """A video file's frames, upright and RGB; iterate `chunks` as often as needed.
 
-    Opening decodes one frame; the first use of `len`, `timings` or `seconds` decodes the file once more
-    without keeping pixels, because neither headers nor demuxers say reliably how many frames there are.
+    Opening decodes one frame; the first use of `len`, `timings`, `seconds` or `looks` decodes the file once
+    more and keeps `looks` alone, because neither headers nor demuxers say reliably how many frames there are.
 
     Args:
         path: An mp4, mov, mkv, webm or avi file.
@@ -68,6 +73,7 @@ class VideoReader:
         self.on_corrupt = on_corrupt
         self.max_seconds = max_seconds
         self.held = 0
+        self._kept: dict[int, np.ndarray] = {}
         with open_container(self.path) as container:
             stream = video_stream(container, self.path)
             assert stream.time_base is not None
@@ -97,9 +103,16 @@ class VideoReader:
         Raises:
             ValueError: Frames are damaged, or missing at the end although the file declares them.
         """
+        stamps: list[int] = []
         with open_container(self.path) as container:
             stream = video_stream(container, self.path)
-            stamps = [pts for pts, _ in self._stamped(container, stream)]
+            wanted = _spread(self._declared_frames(container, stream))
+            last: VideoFrame | None = None
+            for index, (pts, frame) in enumerate(self._stamped(container, stream)):
+                stamps.append(pts)
+                last = last if frame is None else frame
+                if index in wanted and last is not None:
+                    self._kept[index] = self._upright(last)
         usual = max(round(1 / (self.fps * self.time_base)), 1)
         gaps = [after - before for before, after in pairwise(stamps)]
         if any(gap <= 0 for gap in gaps):
@@ -109,6 +122,18 @@ class VideoReader:
         if self.max_seconds is None:
             self._check_complete((stamps[-1] + usual) * self.time_base)
         return [Timing(pts, gap) for pts, gap in zip(stamps, [*gaps, usual], strict=True)]
+
+    @cached_property
+    def looks(self) -> Tensor:
+        """Return up to five frames, spread evenly from the first to the last, (n, 3, H, W) in [-1, 1].
+
+        They are kept while the time stamps are read, if the file declares its length truly; else they take
+        another pass.
+        """
+        wanted = _spread(len(self))
+        if not wanted <= self._kept.keys():
+            self._kept = {index: image for index, image in enumerate(self._images()) if index in wanted}
+        return _floats([self._kept[index] for index in sorted(wanted)])
 
     @property
     def seconds(self) -> float:
@@ -120,7 +145,7 @@ class VideoReader:
         """Yield the frames in order as (n, 3, H, W) RGB floats in [-1, 1] with n ≤ size."""
         images = self._images()
         while batch := list(islice(images, size)):
-            yield from_uint8(torch.from_numpy(np.stack(batch)).permute(0, 3, 1, 2))
+            yield _floats(batch)
 
     def _images(self) -> Iterator[np.ndarray]:
         """Yield upright (H, W, 3) uint8 images; damaged frames are replaced by the last good one."""
@@ -132,13 +157,26 @@ class VideoReader:
                 if frame is None:
                     self.held += 1
                 else:
-                    image = frame.to_ndarray(format="rgb24")
-                    last = np.ascontiguousarray(np.rot90(image, self.rotation // 90))
+                    last = self._upright(frame)
                 if last is None:
                     raise ValueError(
                         f"{self.path}: the first frame is damaged, none can be held in its place"
                     )
                 yield last
+
+    def _upright(self, frame: VideoFrame) -> np.ndarray:
+        """Return a frame as (H, W, 3) uint8."""
+        return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), self.rotation // 90))
+
+    def _declared_frames(self, container: InputContainer, stream: VideoStream) -> int:
+        """Return how many frames there are by the file's own word, which may be wrong; at least 1."""
+        seconds = Fraction(container.duration or 0, av.time_base)
+        if stream.duration:
+            seconds = stream.duration * self.time_base
+        declared = stream.frames or round(seconds * self.fps)
+        if self.max_seconds is not None:
+            declared = min(declared, math.ceil(Fraction(self.max_seconds) * self.fps))
+        return max(declared, 1)
 
     def _stamped(
         self, container: InputContainer, stream: VideoStream
@@ -191,3 +229,13 @@ class VideoReader:
             losses.append("grayscale read as RGB")
         if losses:
             warnings.warn(f"{self.path} ({frame.format.name}): {', '.join(losses)}", stacklevel=3)
+
+
+def _spread(frames: int) -> set[int]:
+    """Return the numbers of up to `LOOKS` frames, spread evenly over so many."""
+    return {round(index * (frames - 1) / (LOOKS - 1)) for index in range(LOOKS)}
+
+
+def _floats(images: list[np.ndarray]) -> Tensor:
+    """Return (H, W, 3) uint8 images as (n, 3, H, W) in [-1, 1]."""
+    return from_uint8(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2))

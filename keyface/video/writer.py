@@ -29,6 +29,13 @@ UNSPECIFIED_COLORSPACE = 2
 X264 = {"mbtree": "0"}
 
 
+def require_container(path: Path, option: str | None = None) -> None:
+    """Raise ValueError unless a file of this name can be written; the message begins with its option."""
+    if path.suffix.lower() not in CONTAINERS:
+        where = f"{option} {path}" if option else str(path)
+        raise ValueError(f"{where}: write to one of {', '.join(CONTAINERS)}, not {path.suffix!r}")
+
+
 class VideoWriter:
     """Encodes H.264 frame by frame; a context manager whose file appears only when all went well.
 
@@ -56,10 +63,7 @@ class VideoWriter:
         crf: int = 16,
     ) -> None:
         self.path = Path(path)
-        if self.path.suffix.lower() not in CONTAINERS:
-            raise ValueError(
-                f"{self.path}: write to one of {', '.join(CONTAINERS)}, not {self.path.suffix!r}"
-            )
+        require_container(self.path)
         if like is None and fps is None:
             raise ValueError(f"{self.path}: give a source to be like, or frames per second")
         self.like = like

@@ -1,4 +1,5 @@
 import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,11 @@ from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from keyface.callbacks.clips import miniature_examples
+from keyface.callbacks.clips import Example, miniature_examples
 from keyface.callbacks.video_edit import VideoEditCallback
 from keyface.diffusion.backbone import Backbone
 from keyface.editing.editor import VideoEditor
-from keyface.editing.settings import EditSettings
+from keyface.editing.settings import EditSettings, Injection, Prompts
 from keyface.metrics.temporal import temporal_loss
 from keyface.plugins import edits
 from keyface.video import VideoReader, write_clip
@@ -169,17 +170,37 @@ def test_curves_are_measures_of_the_edited_clip_against_its_source(
 def test_the_trained_branch_takes_its_place(tiny_backbone: Backbone) -> None:
     module = TinyBranch(tiny_backbone)
     module.unet = type(tiny_backbone.unet).from_config(tiny_backbone.unet.config)
-    as_direction = callback(branch="direction")._editor(tiny_backbone, module.unet)
+    as_direction = callback(branch="direction")._pipeline(tiny_backbone, module.unet).editor()
     assert as_direction.direction is module.unet
     assert as_direction.identity is tiny_backbone.unet
-    as_identity = callback(branch="identity")._editor(tiny_backbone, module.unet)
+    as_identity = callback(branch="identity")._pipeline(tiny_backbone, module.unet).editor()
     assert as_identity.identity is module.unet
     assert as_identity.direction is tiny_backbone.unet
 
 
+def test_settings_are_the_weights_then_the_categories_then_the_given_ones(
+    tiny_backbone: Backbone, tmp_path: Path
+) -> None:
+    (tmp_path / "edit.yaml").write_text("strength: 0.5\nguidance_scale: 4\ninjection: {until: 0.8}\n")
+    tiny_backbone.source = tmp_path
+    added = callback(settings={"steps": 3, "injection": {"until": 0.1}}, edits=["beard"])
+    category = replace(edits["beard"], strength=0.6, guidance=0.5, injection=0.5, reshapes=True)
+    example = Example("beard", torch.zeros(1, 3, 8, 8), Prompts("a", "b"), [category], 10)
+    defaults = added._pipeline(tiny_backbone, tiny_backbone.unet).defaults
+    found = added._settings_for(example, defaults)
+    assert found == EditSettings(
+        steps=3, strength=0.3, guidance_scale=2.0, injection=Injection(mode="kv", until=0.1)
+    )
+    assert callback(settings=FAST)._settings_for(example, defaults) == FAST
+    with pytest.raises(ValueError, match="VideoEditCallback: settings: unknown name 'stepz'"):
+        callback(settings={"stepz": 3})
+
+
 def test_the_other_branch_from_a_folder(tiny_backbone: Backbone, tmp_path: Path) -> None:
     tiny_backbone.unet.save_pretrained(tmp_path)
-    editor = callback(branch="identity", other=str(tmp_path))._editor(tiny_backbone, tiny_backbone.unet)
+    editor = (
+        callback(branch="identity", other=str(tmp_path))._pipeline(tiny_backbone, tiny_backbone.unet).editor()
+    )
     assert editor.direction is not tiny_backbone.unet
     for name, value in editor.direction.state_dict().items():
         assert torch.equal(value, tiny_backbone.unet.state_dict()[name])

@@ -13,15 +13,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from keyface.cli.main import main
-from keyface.commands import edit
-from keyface.diffusion.backbone import Backbone
-from keyface.editing.editor import EditReport
-from keyface.pipeline import record as _edit_record
-from keyface.pipeline.setup import Models
-from keyface.pipeline.square import Crop, Paster, SquareFrames, resize
+from keyface.pipeline.request import VideoRequest
+from keyface.pipeline.square import Crop, Paster
+from keyface.pipeline.video import check_space
+from keyface.plugins import edits
 from keyface.video import VideoReader, write_clip
 
-FAST = ["--steps", "2", "--interval", "3", "--guidance", "2"]
+FAST = ["--steps", "2", "--settings.interval", "3", "--guidance", "2"]
 
 
 def run(video: Path, output: Path, weights: Path, *more: str) -> int:
@@ -65,7 +63,16 @@ def test_an_edit_keeps_frames_stamps_and_sound(
 
 def test_a_prompt_a_crop_and_the_first_frames(video: Path, weights: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.mkv"
-    more = ["--prompt", "a woman", "--crop", "4,6,32", "--max-seconds", "0.05", "--propagation", "latent"]
+    more = [
+        "--prompt",
+        "a woman",
+        "--crop",
+        "4,6,32",
+        "--max-seconds",
+        "0.05",
+        "--settings.propagation.mode",
+        "latent",
+    ]
     assert run(video, output, weights, *more) == 0
     assert len(VideoReader(output)) == 2
     record = json.loads((tmp_path / "out.json").read_text())
@@ -91,8 +98,11 @@ def test_the_same_seed_gives_the_same_video(video: Path, weights: Path, tmp_path
         (["--edits", "glasses", "--crop", "30,0,44"], "60x44"),
         (["--edits", "glasses", "--crop", "big"], "x,y,size"),
         (["--edits", "glasses", "--identity", "nowhere"], "nowhere"),
-        (["--edits", "glasses", "--strength", "1.5"], "fraction from 0 to 1"),
-        (["--edits", "glasses", "--interval", "0"], "at least 1"),
+        (["--edits", "glasses", "--strength", "1.5"], "strength is 1.5; it is a fraction from 0 to 1"),
+        (["--edits", "glasses", "--settings.interval", "0"], "at least 1"),
+        (["--edits", "glasses", "--settings.steps", "9"], "--steps and --settings.steps say the same"),
+        (["--edits", "glasses", "--max-seconds", "0"], "--max-seconds is 0"),
+        (["--edits", "glasses", "--max-seconds=-1"], "--max-seconds is -1"),
     ],
 )
 def test_wrong_requests_are_one_line_and_write_nothing(
@@ -129,6 +139,36 @@ def test_inputs_and_existing_files_are_never_overwritten(
     assert run(video, existing, weights, "--edits", "glasses", "--compare", str(existing)) == 1
 
 
+def test_what_needs_no_weights_is_refused_before_any_is_read(
+    video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(os.listdir(tmp_path))
+    for more, message in (
+        (["--settings.strength", "2"], "strength is 2.0; it is a fraction from 0 to 1"),
+        (["--strength", "2"], "strength is 2.0; it is a fraction from 0 to 1"),
+        (["--guidance", ".nan"], "guidance_scale is nan"),
+        (["--max-seconds", "0"], "--max-seconds is 0"),
+        (["--crop", "0,0,900"], "60x44"),
+        (["--compare", str(tmp_path / "c.webm")], "--compare"),
+        (["-o", str(tmp_path / "x.gif")], "-o/--output"),
+    ):
+        words = [
+            "edit",
+            str(video),
+            "-o",
+            str(tmp_path / "o.mp4"),
+            "--weights",
+            "nothing",
+            "--edits",
+            "glasses",
+        ]
+        assert main([*words, *more]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert message in line
+        assert "nothing" not in line
+    assert sorted(os.listdir(tmp_path)) == before
+
+
 class EndlessVideo:
     """Stands for a reader of a video that no disk can hold."""
 
@@ -138,9 +178,11 @@ class EndlessVideo:
         return 10**9
 
 
-def test_a_full_disk_is_noticed_before_starting(tmp_path: Path) -> None:
+def test_a_full_disk_is_noticed_before_starting(video: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"this edit may take up to [\d,]+ MB, [\d,]+ MB are free"):
-        edit.check_space(tmp_path / "out.mp4", cast(VideoReader, EndlessVideo()), sides=1)
+        check_space(
+            VideoRequest(video, tmp_path / "out.mp4", prompt="a man"), cast(VideoReader, EndlessVideo())
+        )
 
 
 def test_missing_and_damaged_weights(
@@ -208,32 +250,6 @@ def test_prompts_that_the_encoder_cannot_take_in_are_said(video: Path, weights: 
         run(video, tmp_path / "p.mp4", weights, "--prompt", "ein Mann")
 
 
-def test_feather_rises_inside_the_frame_only() -> None:
-    crop = Crop(0, 10, 50)
-    mask = crop.feather(height=100, width=50, fraction=0.1)
-    assert mask.shape == (50, 50)
-    assert torch.equal(mask[25], torch.ones(50)), "left and right edges are the frame's own"
-    assert mask[:6, 25].tolist() == pytest.approx([1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 1])
-    assert torch.equal(mask, mask.flip(0))
-
-
-def test_pasting_leaves_the_rest_bit_equal(tmp_path: Path) -> None:
-    frames = torch.rand(5, 3, 40, 60, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    write_clip(tmp_path / "a.mp4", frames, fps=10)
-    reader, crop = VideoReader(tmp_path / "a.mp4"), Crop(10, 4, 32)
-    squares = torch.cat(list(SquareFrames(reader, crop, 32).chunks(2)))
-    paster = Paster(reader, crop)
-    for edited in squares.neg().split([3, 2]):
-        originals, pasted = paster.paste(edited)
-        changed = (originals != pasted).any(dim=1)
-        assert not changed[:, :4].any()
-        assert not changed[:, 36:].any()
-        assert not changed[:, :, :10].any()
-        assert not changed[:, :, 42:].any()
-        assert torch.allclose(pasted[:, :, 12:28, 18:34], -originals[:, :, 12:28, 18:34], atol=1e-6)
-    assert torch.equal(resize(squares, 32), squares)
-
-
 @pytest.mark.parametrize(("x", "y"), [(10, 4), (0, 8)], ids=["inside", "at the left and lower edge"])
 def test_a_pasted_frame_is_source_and_edit_mixed_by_the_mask(tmp_path: Path, x: int, y: int) -> None:
     """s + m (e − s), where m rises to 1 within 2 pixels of a 32 pixel square but at the frame's own edges."""
@@ -260,13 +276,20 @@ def test_a_pasted_frame_is_source_and_edit_mixed_by_the_mask(tmp_path: Path, x: 
     assert np.array_equal(pasted.numpy()[..., outside], source[..., outside])
 
 
-@pytest.mark.parametrize(
-    ("vae", "reconstruction", "number"), [(32.0, 31.0, 0), (24.0, 23.5, 1), (32.0, 28.0, 1), (20.0, 10.0, 2)]
-)
-def test_doubts_follow_the_gate(
-    tiny_backbone: Backbone, vae: float, reconstruction: float, number: int
+def test_json_is_all_that_stdout_gets(
+    video: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    report = EditReport(1, (0,), vae, reconstruction, {})
-    doubts = _edit_record.doubts(report, Models(tiny_backbone, None, None, True, ()), surprise=None)
-    assert len(doubts) == number
-    assert all("does not know this face" in doubt for doubt in doubts)
+    assert run(video, tmp_path / "out.mp4", weights, "--edits", "glasses", "--json") == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out) == json.loads((tmp_path / "out.json").read_text())
+    assert f"wrote {tmp_path / 'out.mp4'}, {tmp_path / 'out.json'}" in printed.err
+    assert "--compare" in printed.err.splitlines()[-1]
+
+
+def test_categories_of_ones_own_are_for_one_edit(video: Path, weights: Path, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("pale-one: {targets: [glasses], source: a man, attribute: Pale_Skin, strength: 0.5}\n")
+    for name in ("a.mp4", "b.mp4"):
+        assert run(video, tmp_path / name, weights, "--edits", "pale-one", "--categories", str(file)) == 0
+    assert "pale-one" not in edits
+    assert json.loads((tmp_path / "a.json").read_text())["settings"]["strength"] == 0.5

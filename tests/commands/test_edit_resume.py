@@ -19,7 +19,7 @@ PATIENCE_SECONDS = 600.0
 
 def command(video: Path, output: Path, weights: Path, *more: str) -> list[str]:
     words = ["edit", str(video), "-o", str(output), "--weights", str(weights), "--source", "a man"]
-    return [*words, "--interval", "3", "--guidance", "2", "--steps", "60", *more]
+    return [*words, "--settings.interval", "3", "--guidance", "2", "--steps", "60", *more]
 
 
 def signal_in_the_middle(words: list[str], journal: Path, number: signal.Signals) -> subprocess.Popen[str]:

@@ -19,7 +19,7 @@ from keyface.miniature.population.world import HELD_OUT
 from keyface.miniature.rendering.renderer import render_images
 from keyface.video import VideoReader, write_clip
 
-FAST = ["--steps", "6", "--interval", "4"]
+FAST = ["--steps", "6", "--settings.interval", "4"]
 SOURCE = "a photo of a young woman, no beard, brown hair, without glasses, smiling"
 
 

@@ -60,7 +60,7 @@ def test_shipped_solvers_are_compared_at_equal_steps() -> None:
 
 def test_the_shipped_peer_is_tokenflow() -> None:
     rows = {each.name: each for each in read_variants(CONFIGS / "propagation.yaml", {})}
-    reshaping = EditSettings().asked(1.0, 1.0, 0.6, reshapes=True)
+    reshaping = EditSettings(injection=Injection(mode="kv", until=0.3))
     peer = rows["tokenflow"].apply(reshaping)
     assert (peer.propagation, peer.injection) == (Propagation.tokenflow(), Injection.tokenflow())
 
@@ -143,29 +143,6 @@ def test_a_variant_keeps_what_it_does_not_name() -> None:
     base = EditSettings(steps=7, interval=3)
     assert Variant("full").apply(base) == base
     assert Variant("x", {"interval": 1}).apply(base) == EditSettings(steps=7, interval=1)
-
-
-def test_no_edit_undoes_more_than_the_whole_inversion() -> None:
-    assert EditSettings().asked(1.15, 1.0, 1.0).strength == 1.0
-
-
-def test_guidance_asked_for_is_a_multiple_that_never_switches_the_edit_off() -> None:
-    assert EditSettings(guidance_scale=4.0).asked(1.0, 0.75, 1.0).guidance_scale == 3.0
-    assert EditSettings(guidance_scale=1.2).asked(1.0, 0.5, 1.0).guidance_scale == 1.0
-
-
-def test_edits_that_change_shapes_get_keys_and_values() -> None:
-    whole = EditSettings(injection=Injection(until=1.0, residual_until=0.5))
-    reshaped = whole.asked(1.0, 1.0, 0.6, reshapes=True)
-    assert reshaped.injection == Injection(mode="kv", until=0.6, residual_until=0.5)
-    output = EditSettings(injection=Injection(mode="output"))
-    assert output.asked(1.0, 1.0, 1.0).injection == output.injection
-
-
-def test_injection_that_ends_early_ends_its_residual_features_too() -> None:
-    whole = Injection(mode="kv", until=1.0, residual_until=0.8)
-    assert whole.ended_at(0.3) == Injection(mode="kv", until=0.3, residual_until=0.3)
-    assert whole.ended_at(0.9) == Injection(mode="kv", until=0.9, residual_until=0.8)
 
 
 def test_what_a_variant_does_not_name_is_as_the_categories_ask(spec: Callable[..., ClipSpec]) -> None:

@@ -191,11 +191,14 @@ def test_yaml(tmp_path: Path) -> None:
     [
         ("freckles: {targets: [x], source: y, attribute: Young, target: z}", "did you mean 'targets'"),
         ("freckles: {targets: [x], source: y}", "lacks attribute"),
-        ("freckles: [x]", "needs the fields"),
-        ("- freckles", "a mapping from names to fields"),
-        ("", "a mapping from names to fields"),
+        ("freckles: [x]", "give the fields targets, source, attribute"),
+        ("- freckles", "a mapping from names to values"),
+        ("", "a mapping from names to values"),
+        ("{}", "no category in it"),
+        ("a: {name: b, targets: [x], source: y, attribute: Young}", "below the category's name"),
+        ("a: {targets: [x], source: y, attribute: Young}\na: {}", "'a' is given twice"),
         ("freckles: {targets: [x], source: y, attribute: Youn}", "did you mean 'Young'"),
-        ("freckles: {targets: [1], source: y, attribute: Young}", "targets must be a tuple of texts"),
+        ("freckles: {targets: [1], source: y, attribute: Young}", "it must be a list, each item text"),
         ("a: {targets: [", "cannot be read as YAML"),
     ],
 )

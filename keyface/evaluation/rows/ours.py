@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,6 @@ from keyface.evaluation.scoring.measures import AUTOENCODER, INVERSION
 from keyface.evaluation.scoring.scores import categories_of
 from keyface.evaluation.scoring.store import digest
 from keyface.files import write_text
-from keyface.plugins import Demands
 from keyface.video import write_clip
 
 SYNTHETIC = "This video is synthetic: the face in it was edited by a generative model (keyface)."
@@ -54,11 +53,8 @@ class Model:
 
     def settings_for(self, clip: ClipSpec, variant: Variant) -> EditSettings:
         """How a variant edits a clip: as its categories ask for, where the variant names nothing else."""
-        demands = Demands.of(categories_of(clip) or ())
-        strength = demands.strength * self.strength
-        return variant.apply(
-            self.settings.asked(strength, demands.guidance, demands.injection, demands.reshapes)
-        )
+        settings = replace(self.settings, strength=self.strength)
+        return variant.apply(settings.for_categories(categories_of(clip) or ()))
 
     def editor(self, clip: ClipSpec, variant: Variant) -> VideoEditor:
         """The editor of a clip."""

@@ -1,0 +1,68 @@
+"""What comes along with a backbone: its fine-tuned branches, a captioner, a way to tell strangers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from keyface.models.backbones import MINIATURE
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from keyface.diffusion.backbone import Backbone
+
+ClipCaptioner = Callable[["Tensor"], str]
+"""Captions frames (T, 3, H, W) in [-1, 1] of one clip together."""
+
+
+@dataclass(frozen=True)
+class Familiarity:
+    """Tell whether a backbone knows faces like those of a clip.
+
+    Attributes:
+        surprise: Gives (B,) for a backbone and images (B, 3, H, W) in [-1, 1]; more is stranger.
+        limit: Surprise of the strangest faces that the backbone knows.
+        scope: Which faces it knows, in words.
+    """
+
+    surprise: Callable[[Backbone, Tensor], Tensor]
+    limit: float
+    scope: str
+
+    def of(self, backbone: Backbone, frames: Tensor) -> float:
+        """Return the median surprise of frames (T, 3, H, W) in [-1, 1] of one clip."""
+        return float(self.surprise(backbone, frames.to(backbone.device)).median())
+
+
+@dataclass(frozen=True)
+class Companions:
+    """Networks and figures that belong to a backbone; None where it comes without.
+
+    Attributes:
+        identity: Folder of ε1.
+        direction: Folder of ε2.
+        captioner: Finds the source caption.
+        familiarity: Tells strangers.
+    """
+
+    identity: Path | None = None
+    direction: Path | None = None
+    captioner: ClipCaptioner | None = None
+    familiarity: Familiarity | None = None
+
+    @classmethod
+    def of(cls, name: str) -> Companions:
+        """Return what comes along with a backbone of this name (`keyface.models.backbones`)."""
+        if name != MINIATURE:
+            return cls()
+        from keyface.miniature import familiarity, zoo
+
+        return cls(
+            zoo.WEIGHTS / "identity",
+            zoo.WEIGHTS / "direction",
+            zoo.caption_clip,
+            Familiarity(familiarity.surprise, familiarity.LIMIT, "the miniature knows rendered faces only"),
+        )

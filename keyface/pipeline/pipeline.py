@@ -1,0 +1,249 @@
+"""The networks of an edit with their defaults: `keyface.FaceEditPipeline`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from keyface.configuration import read_yaml
+from keyface.diffusion.backbone import Backbone, load_unet
+from keyface.editing.editor import EditReport, Progress, VideoEditor
+from keyface.editing.settings import EditSettings, Prompts
+from keyface.files import sha256
+from keyface.models.backbones import MINIATURE, find_backbone
+from keyface.pipeline.branches import branch_folder
+from keyface.pipeline.companions import ClipCaptioner, Companions, Familiarity
+from keyface.pipeline.record import EditRecord
+from keyface.pipeline.request import VideoRequest
+from keyface.pipeline.video import edit_video
+
+if TYPE_CHECKING:
+    import torch
+    from diffusers import UNet2DConditionModel
+    from torch import Tensor
+
+Say = Callable[[str], None]
+Weights = Literal["tuned", "base"]
+
+DEFAULTS = "edit.yaml"
+"""File beside the weights of a backbone: values of `EditSettings` with which it edits best."""
+
+
+class FaceEditPipeline:
+    """Edit faces in videos by text, with a backbone, ε1, ε2 and the settings that suit them.
+
+    Args:
+        backbone: Autoencoder, text encoder, schedule, untuned U-Net.
+        identity: ε1; None takes the untuned U-Net.
+        direction: ε2; None takes the untuned U-Net.
+        defaults: How to edit where nothing else is asked for; None reads `edit.yaml` beside the backbone's
+            weights, where there is one.
+        captioner: Finds a clip's source caption; None leaves that to whoever edits.
+        familiarity: Tells whether the backbone knows a clip's face; None says nothing about it.
+        name: What the backbone is called in records.
+        folders: Where the fine-tuned branches were read from, by `identity` and `direction`.
+
+    Example:
+        >>> pipe = FaceEditPipeline.from_pretrained("miniature")                       # doctest: +SKIP
+        >>> pipe.edit("clip.mp4", "edited.mp4", edits=["glasses", "beard"])            # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        identity: UNet2DConditionModel | None = None,
+        direction: UNet2DConditionModel | None = None,
+        *,
+        defaults: EditSettings | None = None,
+        captioner: ClipCaptioner | None = None,
+        familiarity: Familiarity | None = None,
+        name: str = "",
+        folders: Mapping[str, Path] | None = None,
+    ) -> None:
+        self.backbone = backbone
+        self.identity = identity
+        self.direction = direction
+        self.defaults = defaults_of(backbone.source) if defaults is None else defaults
+        self.captioner = captioner
+        self.familiarity = familiarity
+        self.name = name
+        self.folders = dict(folders or {})
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: Path | str = MINIATURE,
+        identity: Path | str | None = None,
+        direction: Path | str | None = None,
+        device: torch.device | str | None = None,
+        *,
+        say: Say = lambda text: None,
+    ) -> FaceEditPipeline:
+        """Read networks in single precision.
+
+        Args:
+            name: A backbone: `miniature`, a folder in diffusers' layout, a .safetensors file, OWNER/NAME on
+                the model hub, or a name of `keyface weights list`.
+            identity: Folder of ε1: of an export, a run, or an experiment, of which the newest run with an
+                export is taken. None takes what comes with the backbone, else its untuned U-Net.
+            direction: Folder of ε2, likewise.
+            device: Where to compute; None takes a GPU where there is one.
+            say: Told what was chosen where that is not plain from the arguments.
+
+        Raises:
+            FileNotFoundError: Weights are not here; the message says how to get them.
+            ValueError: What is there cannot be read.
+        """
+        from keyface.diffusion.precision import limit_kernel_cache
+
+        limit_kernel_cache()
+        name = str(name)
+        companions = Companions.of(name)
+        folders: dict[str, Path] = {}
+        for branch, given, shipped in (
+            ("identity", identity, companions.identity),
+            ("direction", direction, companions.direction),
+        ):
+            if given is not None:
+                folders[branch] = branch_folder(Path(given))
+                if folders[branch] != Path(given):
+                    say(f"--{branch}: taken from {folders[branch]}")
+            elif shipped is not None:
+                folders[branch] = shipped
+            else:
+                say(f"no --{branch} given: using the backbone's untuned U-Net in its place")
+        place = _device(device)
+        backbone = find_backbone(name)
+        branches = {branch: load_unet(folder, backbone.unet) for branch, folder in folders.items()}
+        return cls(
+            backbone.to(place),
+            **{branch: unet.to(place) for branch, unet in branches.items()},
+            captioner=companions.captioner,
+            familiarity=companions.familiarity,
+            name=Path(name).name,
+            folders=folders,
+        )
+
+    @cached_property
+    def versions(self) -> Mapping[str, str]:
+        """Return the SHA-256 of each file of weights, by `weights/…`, `identity/…` and `direction/…`.
+
+        The files are hashed once. A branch without a folder is not among them, nor is a backbone that was
+        not read from files.
+        """
+        places = {"weights": self.backbone.source, **self.folders}
+        found = {}
+        for role, place in places.items():
+            if place is None:
+                continue
+            files = [place] if place.is_file() else sorted(place.rglob("*.safetensors"))
+            for file in files:
+                inside = file.name if file == place else file.relative_to(place).as_posix()
+                found[f"{role}/{inside}"] = sha256(file)
+        return found
+
+    def editor(
+        self,
+        settings: EditSettings | None = None,
+        *,
+        identity: Weights = "tuned",
+        direction: Weights = "tuned",
+    ) -> VideoEditor:
+        """Return an editor of clips.
+
+        Args:
+            settings: How to edit; None is `defaults`.
+            identity: `base` takes the untuned U-Net in place of ε1.
+            direction: `base` takes the untuned U-Net in place of ε2.
+        """
+        return VideoEditor(
+            self.backbone,
+            self.identity if identity == "tuned" else None,
+            self.direction if direction == "tuned" else None,
+            self.defaults if settings is None else settings,
+        )
+
+    def edit_frames(
+        self, frames: Tensor, prompts: Prompts, settings: EditSettings | Mapping[str, Any] | None = None
+    ) -> tuple[Tensor, EditReport]:
+        """Edit frames that are in memory.
+
+        Args:
+            frames: (T, 3, H, W) in [-1, 1], H and W multiples of the model's coarsest cell.
+            prompts: Source and target caption.
+            settings: How to edit, whole, or the values that differ from `defaults`; None is `defaults`.
+
+        Returns:
+            The edited frames, (T, 3, H, W) on the CPU, about [-1, 1], and the editor's report.
+        """
+        if not isinstance(settings, EditSettings):
+            settings = self.defaults.with_values(settings or {})
+        return self.editor(settings).edit_frames(frames, prompts)
+
+    def edit(
+        self, video: Path | str, output: Path | str, *, compare: Path | str | None = None, **request: Any
+    ) -> EditRecord:
+        """Edit the face in a video file, and write a video file and its record.
+
+        Args:
+            video: The video to edit: mp4, mov, mkv, webm or avi.
+            output: The video to write: .mp4, .m4v, .mov or .mkv.
+            compare: Where to write a video of original and result side by side; None writes none.
+            request: What is to change and how, see `keyface.pipeline.request.VideoRequest`: `edits` or
+                `prompt`, `source`, `settings`, `crop`, `overwrite`, …
+
+        Raises:
+            ValueError: The request does not fit together, or the video cannot be used.
+            FileNotFoundError: There is no such video.
+        """
+        beside = None if compare is None else Path(compare)
+        return self.run(VideoRequest(Path(video), Path(output), compare=beside, **request))
+
+    def run(
+        self, request: VideoRequest, progress: Progress | None = None, say: Say = lambda text: None
+    ) -> EditRecord:
+        """Edit a video file as it is asked for.
+
+        Args:
+            request: What is asked for, checked.
+            progress: Called with a stage's name, units done and units to do.
+            say: Told the prompts, and what is kept of a stopped edit.
+
+        Raises:
+            ValueError: The request does not fit these networks, or the video is damaged.
+        """
+        return edit_video(self, request, progress, say)
+
+
+def edit(video: Path | str, output: Path | str, **request: Any) -> EditRecord:
+    """Edit a video with the miniature, which comes with keyface and knows rendered faces only.
+
+    Args:
+        video: The video to edit.
+        output: The video to write.
+        request: As of `FaceEditPipeline.edit`.
+    """
+    return FaceEditPipeline.from_pretrained().edit(video, output, **request)
+
+
+def defaults_of(source: Path | None) -> EditSettings:
+    """Return how a backbone edits by default: as the `edit.yaml` in the folder of its weights says.
+
+    Args:
+        source: That folder. A single file of weights, and None, have the defaults of `EditSettings`.
+
+    Raises:
+        ValueError: The file is damaged, or a value does not fit.
+    """
+    file = None if source is None else source / DEFAULTS
+    if file is None or not file.is_file():
+        return EditSettings()
+    return EditSettings().with_values(read_yaml(file), str(file))
+
+
+def _device(name: torch.device | str | None) -> torch.device:
+    import torch
+
+    return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
