@@ -16,6 +16,8 @@ from keyface.diffusion.backbone import Backbone
 from keyface.weights import MissingWeightsError, Store, catalogue
 from keyface.weights.fetch import Fetcher
 
+pytest_plugins = ["tiny_diffusion"]
+
 WORKER_BYTES = 2 * 2**30
 """Memory for one of several test processes, which take about 1.5 GB each."""
 

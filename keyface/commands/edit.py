@@ -115,7 +115,7 @@ def edit(
 
     from keyface.editing.editor import VideoEditor
     from keyface.pipeline.square import Crop, Paster, SquareFrames
-    from keyface.resume.session import State
+    from keyface.resume.session import Session
     from keyface.video import VideoReader, VideoWriter
 
     reader = VideoReader(video, on_corrupt=on_corrupt, max_seconds=max_seconds)
@@ -138,10 +138,10 @@ def edit(
     paster = Paster(reader, square)
     metadata = {"title": f"{video.stem} (synthetic)", "comment": f"{SYNTHETIC} Prompt: {prompts.target}"}
     with ExitStack() as stack:
-        state = stack.enter_context(State.open(folder, request, restart=restart))
+        session = stack.enter_context(Session.open(folder, request, restart=restart))
         say(
             f"going on with the edit that was stopped: {folder}"
-            if state.resumed
+            if session.resumed
             else f"temporary files: {temporary / 2**20:.0f} MiB in {folder}"
         )
         writers = [stack.enter_context(VideoWriter(output, like=reader, metadata=metadata))]
@@ -155,7 +155,7 @@ def edit(
             for writer in writers[1:]:
                 writer.write(side_by_side(originals, pasted))
 
-        report = editor.edit(frames, prompts, sink, progress=progress, state=state)
+        report = editor.edit(frames, prompts, sink, progress=progress, session=session)
     used = {str(path): digest for path, digest in weights_used.items()}
     record = describe(video, reader, square, models, used, chosen, prompts, settings, report, surprise)
     said = json.dumps(record, indent=2, ensure_ascii=False, default=str)

@@ -22,7 +22,7 @@ from keyface.editing.keyframes import neighbours, select_keyframes
 from keyface.editing.settings import EditSettings
 from keyface.resume.batches import Advance, Batches
 from keyface.resume.journal import Journal
-from keyface.resume.memory_maps import Layout, Scratch, layout_bytes
+from keyface.resume.memory_maps import Layout, MemoryMaps, layout_bytes
 
 
 class Clip:
@@ -71,7 +71,7 @@ class Clip:
         self._layout = self._files((frames.height, frames.width), self._size)
         self.disk_bytes = layout_bytes(self._layout)
 
-    def open(self, scratch: Scratch, journal: Journal | None = None) -> None:
+    def open(self, scratch: MemoryMaps, journal: Journal | None = None) -> None:
         """Make the files, or take those that an earlier process left together with its journal.
 
         Raises:

@@ -21,8 +21,8 @@ from keyface.editing.settings import EditSettings, Injection, Prompts, Propagati
 from keyface.editing.tokenflow import TokenFlowDenoiser
 from keyface.resume.batches import Advance, free_memory
 from keyface.resume.journal import Journal
-from keyface.resume.memory_maps import Scratch
-from keyface.resume.session import State
+from keyface.resume.memory_maps import MemoryMaps
+from keyface.resume.session import Session
 
 __all__ = [
     "EditReport",
@@ -116,7 +116,7 @@ class VideoEditor:
         reconstruction_sink: Sink | None = None,
         progress: Progress | None = None,
         scratch: Path | None = None,
-        state: State | None = None,
+        session: Session | None = None,
     ) -> EditReport:
         """Edit a clip of any length; memory does not grow with it.
 
@@ -129,7 +129,7 @@ class VideoEditor:
                 for which the frames between keyframes cost further forwards.
             progress: called with a stage's name, units done and units to do.
             scratch: where to make the scratch folder, which is removed at the end; None is the system's.
-            state: an open folder that keeps everything instead, so that a killed edit goes on where it was.
+            session: an open folder that keeps everything instead, so that a killed edit goes on where it was.
                 Decoding starts anew: a sink gets every frame.
 
         Returns:
@@ -148,7 +148,7 @@ class VideoEditor:
             self.backbone.vae,
             self.backbone.text_encoder,
         )
-        with evaluating(*modules), _place(scratch, state) as (folder, journal):
+        with evaluating(*modules), _place(scratch, session) as (folder, journal):
             clip.open(folder, journal)
             with _stage("encode", clip.length, seconds, progress) as advance:
                 source, target, negative = self._encode_prompts(prompts)
@@ -208,12 +208,12 @@ def _decode(clip: Clip, latents: Tensor, sink: Sink, advance: Advance) -> None:
 
 
 @contextmanager
-def _place(scratch: Path | None, state: State | None) -> Iterator[tuple[Scratch, Journal | None]]:
+def _place(scratch: Path | None, session: Session | None) -> Iterator[tuple[MemoryMaps, Journal | None]]:
     """Where the clip's files are, and what is known of them."""
-    if state is not None:
-        yield state.scratch, state.journal
+    if session is not None:
+        yield session.maps, session.journal
         return
-    with Scratch.folder_in(scratch) as folder:
+    with MemoryMaps.folder_in(scratch) as folder:
         yield folder, None
 
 

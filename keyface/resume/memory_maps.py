@@ -23,7 +23,7 @@ def layout_bytes(layout: Layout) -> int:
     return sum(math.prod(shape) * dtype.itemsize for shape, dtype in layout.values())
 
 
-class Scratch:
+class MemoryMaps:
     """A folder of memory-mapped tensors; what is in it already is used as it is."""
 
     def __init__(self, folder: Path) -> None:
@@ -68,7 +68,7 @@ class Scratch:
 
     @classmethod
     @contextmanager
-    def folder_in(cls, parent: Path | None) -> Iterator["Scratch"]:
+    def folder_in(cls, parent: Path | None) -> Iterator["MemoryMaps"]:
         """A new folder inside `parent` (None: the system's), removed at the end with all that is in it."""
         if parent is not None:
             parent.mkdir(parents=True, exist_ok=True)

@@ -5,11 +5,11 @@ from keyface.editing.correspondence import Correspondences
 from keyface.editing.keyframes import Neighbours
 from keyface.editing.propagation import Blend, KeyframeTokens
 from keyface.editing.settings import EditSettings, Injection, Propagation
-from keyface.resume.memory_maps import Scratch
+from keyface.resume.memory_maps import MemoryMaps
 
 
 def blend_of(tmp_path, field, follows, keyframes):
-    files = Scratch(tmp_path).allocate(Correspondences.layout(10, len(keyframes), {16: 1}))
+    files = MemoryMaps(tmp_path).allocate(Correspondences.layout(10, len(keyframes), {16: 1}))
     store = Correspondences(keyframes, (4, 4), 0.0, files)
     store.put_fields(list(range(10)), {16: field.expand(10, 2, 16)})
     return Blend.of(range(1, 1 + len(follows)), follows, keyframes, store, torch.device("cpu"))
