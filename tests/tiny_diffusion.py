@@ -1,4 +1,4 @@
-"""Fixtures of diffusion, editing and resume: Stable Diffusion's classes at 4 × 8 × 8 latents, 16 × 16 images."""
+"""Fixtures with Stable Diffusion's classes at 4 × 8 × 8 latents of 16 × 16 images."""
 
 import json
 

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from keyface.diffusion.backbone import Backbone
-from keyface.diffusion.inversion import Grid, invert
+from keyface.diffusion.inversion import invert
+from keyface.diffusion.schedule import Grid
 
 
 class InvertedImages(NamedTuple):

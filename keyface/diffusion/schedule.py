@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from diffusers import DDIMScheduler
 from torch import Tensor
 
@@ -96,6 +97,29 @@ class Grid:
     def original(self, latents: Tensor, output: Tensor, level: int) -> Tensor:
         """x̂0 (B, C, h, w) from the network's output at a level."""
         return original_of(latents, output, self.alphas[level], self.prediction_type)
+
+
+def even_timesteps(start: Tensor, steps: int) -> list[Tensor]:
+    """Return `steps` timesteps (B,) from `start` (B,) towards 0 in even strides, for latents off a grid."""
+    return [(start * (steps - step)).div(steps, rounding_mode="floor") for step in range(steps)]
+
+
+def grid_timesteps(scheduler: DDIMScheduler, start: Tensor, steps: int) -> list[Tensor]:
+    """Return the grid's timesteps (B,) from `start` (B,) down: the way back of an inversion.
+
+    Args:
+        scheduler: Spaces the grid.
+        start: The timestep of the latents, the same for all of them.
+        steps: Of the whole grid.
+    """
+    below = [t for t in Grid.of(scheduler, steps).timesteps if t <= int(start[0])]
+    return [torch.full_like(start, t) for t in reversed(below)]
+
+
+def alphas_at(scheduler: DDIMScheduler, timesteps: Tensor, like: Tensor) -> Tensor:
+    """Return ᾱ of timesteps (B,) or (), fp32, shaped to broadcast over latents (B, C, h, w)."""
+    alphas: Tensor = scheduler.alphas_cumprod.to(like.device)[timesteps.to(like.device)]
+    return alphas.float().reshape(-1, *([1] * (like.ndim - 1)))
 
 
 def original_of(latents: Tensor, output: Tensor, alpha: Any, prediction_type: str) -> Tensor:

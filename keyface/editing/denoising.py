@@ -9,7 +9,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from keyface.diffusion.guidance import Guidance
-from keyface.diffusion.inversion import predict
+from keyface.diffusion.prediction import predict
 from keyface.editing.attention import (
     Features,
     KeyframeAttention,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from keyface.diffusion.checks import require_finite
-from keyface.diffusion.inversion import denoise
+from keyface.diffusion.sampling import denoise
 from keyface.editing.clip import Clip
 from keyface.resume.batches import Advance
 

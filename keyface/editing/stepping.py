@@ -6,7 +6,7 @@ from torch import Tensor
 
 from keyface.diffusion.checks import require_finite
 from keyface.diffusion.schedule import Grid
-from keyface.diffusion.solvers import second_order
+from keyface.diffusion.solvers import looks_back, solver_step
 from keyface.editing.clip import Clip
 
 
@@ -35,12 +35,11 @@ class Stepper:
             NotFiniteError: the new latents are not finite; they are not written.
         """
         rows = list(frames)
-        cleaner = self.grid.denoise(latents, output, level)
-        if self.clip.settings.solver == "dpmpp_2m":
-            original = self.grid.original(latents, output, level)
-            if level < begun:
-                before = self.clip.originals(level + 1)[rows].to(original.device)
-                cleaner += second_order(self.grid, level, original, before)
+        solver, before = self.clip.settings.solver, None
+        if looks_back(solver) and level < begun:
+            before = self.clip.originals(level + 1)[rows].to(latents.device)
+        cleaner, original = solver_step(solver, self.grid, latents, output, level, before)
+        if original is not None:
             self.clip.originals(level)[rows] = original.cpu()
         timestep = self.grid.timestep(level)
         require_finite(cleaner, f"latents of frames {rows[0]} to {rows[-1]} after timestep {timestep}")

@@ -28,7 +28,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from keyface.diffusion.guidance import Guidance
-from keyface.diffusion.inversion import predict
+from keyface.diffusion.prediction import predict
 from keyface.editing.attention import attend, finish, processors, self_attention, shared_outputs
 from keyface.editing.clip import Clip
 from keyface.editing.keyframes import select_keyframes
@@ -125,7 +125,8 @@ class TokenFlowDenoiser:
     def __init__(self, clip: Clip, unet: UNet2DConditionModel, guidance: Guidance, source: Tensor) -> None:
         self.clip, self.unet, self.guidance = clip, unet, guidance
         self.settings, self.journal = clip.settings, clip.batches.journal
-        self.text = torch.cat([source, guidance.text[:1], guidance.text[-1:]])
+        negative = guidance.target if guidance.negative is None else guidance.negative
+        self.text = torch.cat([source, negative, guidance.target])
         self.stepper = Stepper(clip)
         self.grid = self.stepper.grid
 

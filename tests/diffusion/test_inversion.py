@@ -2,7 +2,10 @@ import pytest
 import torch
 from diffusers import DDIMInverseScheduler, DDIMScheduler
 
-from keyface.diffusion.inversion import Grid, denoise, invert, invert_to, predict_original
+from keyface.diffusion.inversion import invert, invert_to
+from keyface.diffusion.prediction import predict_original
+from keyface.diffusion.sampling import denoise
+from keyface.diffusion.schedule import Grid
 
 
 class Gaussian(torch.nn.Module):

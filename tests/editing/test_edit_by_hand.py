@@ -12,7 +12,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from keyface.diffusion.inversion import denoise, invert
+from keyface.diffusion.inversion import invert
+from keyface.diffusion.sampling import denoise
 from keyface.editing.attention import self_attention
 from keyface.editing.editor import EditSettings, Injection, Prompts, Propagation, VideoEditor
 
