@@ -140,7 +140,7 @@ def resize_field(indices: Tensor, grid: tuple[int, int], to: tuple[int, int]) ->
 class Correspondences:
     """For each frame, the nearest tokens in the two keyframes it follows, at every attention resolution.
 
-    Indices are kept as int16 for every frame, descriptors as fp16 for keyframes, both in scratch files.
+    Indices are kept as int16 for every frame, descriptors as fp16 for keyframes, both in memory-mapped files.
 
     Args:
         keyframes: whose tokens are pointed to.

@@ -16,6 +16,7 @@ from keyface.diffusion.inversion import invert
 from keyface.diffusion.sampling import GridPath, denoise, sample
 from keyface.diffusion.schedule import Grid
 from keyface.faces.recognition import Recognizer
+from keyface.metrics.psnr import psnr_of_error
 from keyface.miniature.networks.attributes import AttributeClassifier
 from keyface.miniature.networks.autoencoder import PatchAutoencoder
 from keyface.miniature.population import captions, world
@@ -44,8 +45,8 @@ def render_all(faces: Faces, size: int = 128, chunk: int = 32) -> tuple[Tensor, 
 
 def psnr(first: Tensor, second: Tensor) -> float:
     """Mean over images of the peak signal-to-noise ratio in dB, for images in [-1, 1]."""
-    error = (first.clamp(-1, 1) - second.clamp(-1, 1)).square().mean((1, 2, 3)) / 4
-    return float((-10 * error.clamp_min(1e-10).log10()).mean())
+    errors = (first.clamp(-1, 1) - second.clamp(-1, 1)).square().mean((1, 2, 3))
+    return float(psnr_of_error(errors.clamp_min(4e-10)).mean())
 
 
 @torch.inference_mode()

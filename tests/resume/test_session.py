@@ -110,6 +110,22 @@ def test_only_the_window_that_was_cut_short_is_done_again(backbone, make_unet, f
     assert len(batches) == 2 + 4 * steps_left
 
 
+@pytest.mark.parametrize("damage", ["missing", "short"])
+def test_a_stopped_edit_without_its_files_is_refused(backbone, frames, tmp_path, damage):
+    """As another version of keyface leaves it, whose files have other names."""
+    editor, folder = VideoEditor(backbone, settings=SMALL), tmp_path / "session"
+    with pytest.raises(StoppedError):
+        edit(editor, frames, folder, stop_after=3)
+    if damage == "missing":
+        (folder / "clean").unlink()
+    else:
+        (folder / "clean").write_bytes(b"short")
+    told = r"session: the stopped edit cannot go on, its file clean is missing or damaged, .* --restart"
+    with pytest.raises(ValueError, match=told):
+        edit(editor, frames, folder)
+    assert (folder / "journal.json").is_file()
+
+
 def test_another_request_is_refused_with_the_difference(tmp_path):
     folder = tmp_path / "state"
     stop_early(folder, {"prompts": {"target": "a"}, "seed": 0})
