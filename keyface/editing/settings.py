@@ -104,7 +104,7 @@ class Propagation:
     Attributes:
         mode: `tokens` runs every frame through ε2, attn1 replaced by the keyframes' tokens; `latent` denoises
             only keyframes and moves the latent edit along the correspondences; `tokenflow` does what
-            TokenFlow's published code does (`keyface.editing.tokenflow`).
+            TokenFlow's published code does (`keyface.editing.strategies.tokenflow`).
         keyframes_first: in `tokens`, the fraction of the denoising steps, from the noisy end, that only
             keyframes take; then their edit so far is moved onto the other frames' inverted latents, which
             take the rest. 0 runs every frame at every step, as the paper does, which took a quarter longer
@@ -132,10 +132,6 @@ class Propagation:
     def tokenflow(cls) -> "Propagation":
         """TokenFlow, to be compared with ours in one program; goes with `Injection.tokenflow()`."""
         return cls(mode="tokenflow")
-
-    def levels(self, steps: int, last: int) -> tuple[int, ...]:
-        """Levels (1 … `last`) of a `steps`-step inversion at which tokens are compared, ascending."""
-        return tuple(sorted({min(max(1, round(f * steps)), last) for f in self.correspondence_at}))
 
 
 @dataclass(frozen=True)
@@ -225,12 +221,3 @@ class EditSettings:
         """Whether denoising step `step` (0 is the noisiest) is guided."""
         steps = self.start_level
         return self.guidance_from * steps <= step < self.guidance_until * steps
-
-    @property
-    def token_level(self) -> int:
-        """Level from which every frame runs through ε2: 0, never, in `latent`, else 1 … `start_level`."""
-        if self.propagation.mode == "latent":
-            return 0
-        if self.propagation.mode == "tokenflow":
-            return self.start_level
-        return max(1, self.start_level - round(self.propagation.keyframes_first * self.start_level))
