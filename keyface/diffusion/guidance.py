@@ -18,7 +18,7 @@ class Guidance:
     Attributes:
         target: Text (1, L, D) or (B, L, D) to move towards.
         negative: Text to move away from, likewise; None for no guidance.
-        scale: s of ``ε̂ = ε_negative + s (ε_target − ε_negative)``; a tensor that broadcasts to the latents
+        scale: s of `ε̂ = ε_negative + s (ε_target − ε_negative)`; a tensor that broadcasts to the latents
             guides each place by its own.
     """
 
@@ -41,7 +41,7 @@ class Guidance:
         return Guidance(self.target)
 
     def combine(self, outputs: Mapping[str, Tensor]) -> Tensor:
-        """Return ``ε_negative + s (ε_target − ε_negative)`` of the branches' outputs by name."""
+        """Return `ε_negative + s (ε_target − ε_negative)` of the branches' outputs by name."""
         if "negative" not in outputs:
             return outputs["target"]
         return outputs["negative"] + self.scale * (outputs["target"] - outputs["negative"])

@@ -54,14 +54,14 @@ class EditReport:
     """What was done and how well the clip could be kept at best.
 
     Attributes:
-        frames: number of frames edited.
-        keyframes: their frame numbers; with keyframes drawn anew at each step, those of the gate.
+        frames: Number of frames edited.
+        keyframes: Their frame numbers; with keyframes drawn anew at each step, those of the gate.
         vae_psnr: dB on keyframes, autoencoder round trip against the original.
         reconstruction_psnr: dB on keyframes, inversion and reconstruction against the original;
             far below `vae_psnr` means that the model does not know this clip.
-        seconds: by stage: encode, invert, reconstruct, edit, decode; of this process, where an edit was
+        seconds: By stage: encode, invert, reconstruct, edit, decode; of this process, where an edit was
             resumed.
-        disk_bytes: temporary files.
+        disk_bytes: Temporary files.
     """
 
     frames: int
@@ -94,10 +94,10 @@ class VideoEditor:
     T (k S + 3) + K S for the first two stages, 3 (K + T) S of one U-Net for the edit.
 
     Args:
-        backbone: autoencoder, text encoder, schedule.
+        backbone: Autoencoder, text encoder, schedule.
         identity: ε1; None takes the backbone's own, untuned U-Net.
         direction: ε2; None likewise.
-        settings: see `EditSettings`.
+        settings: See `EditSettings`.
 
     Example:
         >>> editor = VideoEditor(backbone, identity, direction)              # doctest: +SKIP
@@ -132,16 +132,16 @@ class VideoEditor:
         """Edit a clip of any length; memory does not grow with it.
 
         Args:
-            frames: read once, in order; its sides must be multiples of the model's coarsest cell.
-            prompts: source and target caption.
-            sink: called with the edited frames in order, (n, 3, H, W) in [-1, 1] on the CPU.
-            reconstruction_sink: called likewise with what the frames become where nothing is edited:
+            frames: Read once, in order; its sides must be multiples of the model's coarsest cell.
+            prompts: Source and target caption.
+            sink: Called with the edited frames in order, (n, 3, H, W) in [-1, 1] on the CPU.
+            reconstruction_sink: Called likewise with what the frames become where nothing is edited:
                 the autoencoder's round trip in `latent`; else inverted and denoised again,
                 for which the frames between keyframes cost further forwards.
-            progress: called with a stage's name, units done and units to do.
+            progress: Called with a stage's name, units done and units to do.
             temporary: Where to make the folder of temporary files, which is removed at the end; None: the
                 system's place for them.
-            session: an open folder that keeps everything instead, so that a killed edit goes on where it was.
+            session: An open folder that keeps everything instead, so that a killed edit goes on where it was.
                 Decoding starts anew: a sink gets every frame.
 
         Returns:
@@ -200,7 +200,7 @@ class VideoEditor:
         return self.identity if self.settings.inversion == "identity" else self.backbone.unet
 
     def edit_frames(self, frames: Tensor, prompts: Prompts) -> tuple[Tensor, EditReport]:
-        """Edit frames that are in memory: (T, 3, H, W) in [-1, 1] → the same, edited, and the report."""
+        """Edit frames in memory: (T, 3, H, W) in [-1, 1] → the same, edited, and the report."""
         edited: list[Tensor] = []
         report = self.edit(TensorFrames(frames), prompts, edited.append)
         return torch.cat(edited), report
@@ -223,7 +223,7 @@ def _decode(clip: Clip, latents: Tensor, sink: Sink, advance: Advance) -> None:
 
 @contextmanager
 def _place(temporary: Path | None, session: Session | None) -> Iterator[tuple[MemoryMaps, Journal | None]]:
-    """Where the clip's files are, and what is known of them."""
+    """Give the folder of the clip's files, and the journal of what is done where there is one."""
     if session is not None:
         yield session.maps, session.journal
         return

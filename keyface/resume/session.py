@@ -21,13 +21,13 @@ class Session:
     """A folder that outlives the process.
 
     Attributes:
-        folder: the folder.
-        resumed: whether an earlier process has worked in it.
-        maps: its files.
-        journal: what is done.
+        folder: The folder.
+        resumed: Whether an earlier process has worked in it.
+        maps: Its files.
+        journal: What is done.
 
     Args:
-        owned: says whether the folder is still the one that this process locked. Every entry of the journal
+        owned: Says whether the folder is still the one that this process locked. Every entry of the journal
             asks first: someone may have removed the folder, and another process made a new one.
     """
 
@@ -53,9 +53,9 @@ class Session:
         is another process' by then.
 
         Args:
-            folder: nobody else's; made if need be.
-            request: everything that decides the frames, as JSON can say it.
-            restart: begin anew, whatever a stopped edit left.
+            folder: Nobody else's; made if need be.
+            request: Everything that decides the frames, as JSON can say it.
+            restart: Begin anew, whatever a stopped edit left.
 
         Raises:
             ValueError: The folder is of an edit of something else, with the difference shown, or of no edit;
