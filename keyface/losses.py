@@ -46,7 +46,7 @@ def identity_loss(
     pixel_weight: float = 1.0,
     identity_weight: float = 1.0,
 ) -> IdentityTerms:
-    """Eq. 5: ``L_id = |ŷ0 − y0|₁ + D_cos(f_arc(ŷ0), f_arc(y0))``.
+    """Compute Eq. 5: `L_id = |ŷ0 − y0|₁ + D_cos(f_arc(ŷ0), f_arc(y0))`.
 
     The pixel term is the mean over pixels and channels, so that the weights mean the same at any size.
     D_cos is 1 − cos, between 0 and 2.
@@ -65,7 +65,7 @@ def identity_loss(
 
 
 def soft_normalize(vectors: Tensor, epsilon: float) -> Tensor:
-    """Divide vectors (…, D) by ``sqrt(‖v‖² + ε²)``.
+    """Divide vectors (…, D) by `sqrt(‖v‖² + ε²)`.
 
     Unlike division by the norm this is smooth at 0, where it gives 0 with gradient 1/ε: a generated image
     that equals its source still learns which way to go, and nothing becomes NaN.
@@ -85,9 +85,9 @@ def direction_loss(
     normalize_directions: bool = True,
     epsilon: float = 1e-3,
 ) -> DirectionTerms:
-    """Eq. 6: ``L_dir = λ1 ‖f_I(y_gen) − f_I(y0)‖₂ + λ2 [1 − cos(Δ_I, Δ_T)]``.
+    """Compute Eq. 6: `L_dir = λ1 ‖f_I(y_gen) − f_I(y0)‖₂ + λ2 [1 − cos(Δ_I, Δ_T)]`.
 
-    ``Δ_I = f_I(y_gen) − f_I(y_ref)`` and ``Δ_T = f_T(p_tar) − f_T(p_ref)``. All features are unit
+    `Δ_I = f_I(y_gen) − f_I(y_ref)` and `Δ_T = f_T(p_tar) − f_T(p_ref)`. All features are unit
     vectors (B, D).
 
     Args:
@@ -99,7 +99,7 @@ def direction_loss(
         content_weight: λ1.
         direction_weight: λ2.
         normalize_directions: True: the cosine of the two directions, as in StyleGAN-NADA. False: their plain
-            inner product ``1 − Δ_I·Δ_T``, which also rewards long steps.
+            inner product `1 − Δ_I·Δ_T`, which also rewards long steps.
         epsilon: Length below which a direction counts as none; see `soft_normalize`.
     """
     generated, source, reference = generated.float(), source.float(), reference.float()

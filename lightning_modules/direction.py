@@ -1,5 +1,6 @@
 """ε2, the editing branch: a U-Net that makes localized edits (Eq. 6)."""
 
+from functools import partial
 from typing import Literal
 
 import torch
@@ -8,18 +9,14 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 
 from keyface.diffusion.backbone import Backbone
+from keyface.diffusion.guidance import Guidance
+from keyface.diffusion.sampling import ImagePath, sample
+from keyface.diffusion.schedule import even_timesteps, grid_timesteps
 from keyface.faces.regions import dilate, region_mask
 from keyface.lightning_modules.branch import Batch, BranchModule, Losses
 from keyface.lightning_modules.clip_crops import CroppedEncoder
 from keyface.lightning_modules.regional import Regional, RegionalLoss, cells_of
-from keyface.lightning_modules.sampling import (
-    Guidance,
-    NoisyInput,
-    even_timesteps,
-    grid_timesteps,
-    noisy_latents,
-    sample,
-)
+from keyface.lightning_modules.sampling import NoisyInput, noisy_latents
 from keyface.lightning_modules.targets import Edit, draw_edits, take_rows
 from keyface.lightning_modules.tuning.hyperparameters import plain
 from keyface.lightning_modules.tuning.lora import EVERYTHING, Tuning
@@ -145,17 +142,18 @@ class DirectionModule(BranchModule):
         with torch.no_grad():
             noisy, start = noisy_latents(self.noisy_input, self.backbone, batch, latents, source, generator)
         scheduler = self.backbone.scheduler
-        edited = sample(
-            self.unet,
-            scheduler,
-            noisy,
+        timesteps = (
             grid_timesteps(scheduler, start, self.noisy_input.steps)
             if self.noisy_input.source == "inverted"
-            else even_timesteps(start, self.generation_steps),
-            target,
-            guidance=Guidance(source, self.guidance_scale),
+            else even_timesteps(start, self.generation_steps)
+        )
+        guidance = Guidance.of(target, source, self.guidance_scale)
+        checkpointed = self.tuning.gradient_checkpointing
+        edited = sample(
+            partial(guidance.predict_learning, self.unet, checkpointed=checkpointed),
+            noisy,
+            ImagePath(scheduler, timesteps),
             gradient_steps=self.gradient_steps,
-            checkpointed=self.tuning.gradient_checkpointing,
         )
         return self.decode(edited)
 

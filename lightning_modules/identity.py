@@ -1,13 +1,18 @@
 """ε1, the identity branch: a U-Net that returns the same person (Eq. 5)."""
 
+from functools import partial
+
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from torch.optim import AdamW
 
 from keyface.diffusion.backbone import Backbone
+from keyface.diffusion.guidance import Guidance
+from keyface.diffusion.sampling import ImagePath, sample
+from keyface.diffusion.schedule import even_timesteps
 from keyface.lightning_modules.branch import Batch, BranchModule, Losses
-from keyface.lightning_modules.sampling import INVERTED, NoisyInput, even_timesteps, noisy_latents, sample
+from keyface.lightning_modules.sampling import INVERTED, NoisyInput, noisy_latents
 from keyface.lightning_modules.tuning.hyperparameters import plain
 from keyface.lightning_modules.tuning.lora import EVERYTHING, Tuning
 from keyface.losses import IdentityLoss
@@ -83,13 +88,11 @@ class IdentityModule(BranchModule):
         with torch.no_grad():
             text = self.backbone.encode_prompts(batch["caption"])
             noisy, timesteps = noisy_latents(self.noisy_input, self.backbone, batch, latents, text, generator)
+        checkpointed = self.tuning.gradient_checkpointing
         original = sample(
-            self.unet,
-            self.backbone.scheduler,
+            partial(Guidance(text).predict_learning, self.unet, checkpointed=checkpointed),
             noisy,
-            even_timesteps(timesteps, self.unroll_steps),
-            text,
-            checkpointed=self.tuning.gradient_checkpointing,
+            ImagePath(self.backbone.scheduler, even_timesteps(timesteps, self.unroll_steps)),
         )
         return self.decode(original)
 

@@ -6,7 +6,7 @@ predictions of one step differ by, so that is where a change outside the regions
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -15,9 +15,11 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from keyface.diffusion.backbone import Backbone
-from keyface.diffusion.inversion import invert, predict_original
+from keyface.diffusion.guidance import Guidance
+from keyface.diffusion.inversion import invert
+from keyface.diffusion.sampling import ImagePath, sample
 from keyface.diffusion.schedule import Grid
-from keyface.lightning_modules.sampling import NoisyInput, predict_at, renoise
+from keyface.lightning_modules.sampling import NoisyInput
 
 
 @dataclass(frozen=True)
@@ -111,12 +113,14 @@ class RegionalLoss:
             regions: (B, 1, h, w), 1 where the edit may change something, else 0.
             generator: On the CPU.
         """
-        prompts = torch.cat([source, target])
+        teacher = Guidance(target, source, self.scale * regions)
+        student = Guidance(target, source, self.scale)
         with torch.no_grad():
-            noisy, timesteps = self._noisy(latents, prompts, regions, generator)
-            kept, guided = self._teacher(noisy, timesteps, prompts, regions)
-        own_source, own_target = _both(unet, noisy, timesteps, prompts)
-        own_guided = own_source + self.scale * (own_target - own_source)
+            noisy, timesteps = self._noisy(latents, source, teacher, generator)
+            outputs = teacher.outputs(self.backbone.unet, noisy, timesteps)
+            kept, guided = outputs["negative"], teacher.combine(outputs)
+        own = student.outputs(unet, noisy, timesteps)
+        own_source, own_guided = own["negative"], student.combine(own)
         energy = (guided - kept).square().mean().clamp(min=1e-8)
         error = (own_guided - guided).square()
         outside = (error * (1 - regions)).mean() / energy
@@ -125,15 +129,8 @@ class RegionalLoss:
         total = self.settings.outside_weight * outside + inside + unmoved
         return RegionalTerms(total, outside, inside, unmoved)
 
-    def _teacher(
-        self, noisy: Tensor, timesteps: Tensor, prompts: Tensor, regions: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """The base's source prediction and its regionally guided one, (B, C, h, w) each."""
-        kept, towards = _both(self.backbone.unet, noisy, timesteps, prompts)
-        return kept, kept + self.scale * regions * (towards - kept)
-
     def _noisy(
-        self, latents: Tensor, prompts: Tensor, regions: Tensor, generator: torch.Generator
+        self, latents: Tensor, source: Tensor, teacher: Guidance, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """Return z_t and t at a level that an edit comes by: inverted to where it starts, edited from there.
 
@@ -144,13 +141,10 @@ class RegionalLoss:
         level = int(torch.randint(1, start + 1, (1,), generator=generator))
         edited = float(torch.rand(1, generator=generator)) < self.settings.edited_share
         way = _strides(start, level) if edited else [level]
-        noisy = self._inverted(latents, prompts[: len(latents)], way[0])
-        for above, below in pairwise(way):
-            timesteps, following = self._timesteps(above, latents), self._timesteps(below, latents)
-            _, guided = self._teacher(noisy, timesteps, prompts, regions)
-            original = predict_original(guided, noisy, timesteps, self.backbone.scheduler)
-            noisy = renoise(original, noisy, timesteps, following, self.backbone.scheduler)
-        return noisy, self._timesteps(level, latents)
+        noisy = self._inverted(latents, source, way[0])
+        *timesteps, until = (self._timesteps(each, latents) for each in way)
+        path = ImagePath(self.backbone.scheduler, timesteps, until)
+        return sample(partial(teacher.predict, self.backbone.unet), noisy, path), until
 
     def _inverted(self, latents: Tensor, source: Tensor, level: int) -> Tensor:
         """Invert latents by the base; every other level does, since nothing is to come back exactly."""
@@ -171,11 +165,3 @@ def _strides(start: int, level: int) -> list[int]:
 def cells_of(regions: Tensor, size: tuple[int, int]) -> Tensor:
     """Return which latent cells (B, 1, h, w), 0 or 1, hold any pixel of the regions (B, H, W) bool."""
     return F.adaptive_max_pool2d(regions[:, None].float(), size)
-
-
-def _both(
-    unet: UNet2DConditionModel, noisy: Tensor, timesteps: Tensor, prompts: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Predictions by source and target prompt in one forward."""
-    first, second = predict_at(unet, noisy.repeat(2, 1, 1, 1), timesteps.repeat(2), prompts).chunk(2)
-    return first, second

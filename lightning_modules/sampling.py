@@ -1,16 +1,15 @@
-"""Noisy latents to learn from, and DDIM sampling that gradients pass through."""
+"""Noisy latents to learn from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from diffusers import DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from keyface.diffusion.backbone import Backbone
-from keyface.diffusion.inversion import Grid, invert_to, predict_original
+from keyface.diffusion.inversion import invert_to
+from keyface.diffusion.schedule import Grid, alphas_at
 
 
 @dataclass(frozen=True)
@@ -97,98 +96,5 @@ def noisy_latents(
     levels = torch.randint(first, last + 1, (count,), generator=generator)
     timesteps = torch.tensor(grid.timesteps)[levels - 1].to(latents.device)
     noise = torch.randn(latents.shape, generator=generator).to(latents)
-    alphas = _broadcast(backbone.scheduler.alphas_cumprod.to(latents.device)[timesteps], latents)
+    alphas = alphas_at(backbone.scheduler, timesteps, latents)
     return alphas.sqrt() * latents + (1 - alphas).sqrt() * noise, timesteps
-
-
-def even_timesteps(start: Tensor, steps: int) -> list[Tensor]:
-    """``steps`` timesteps (B,) from ``start`` towards 0 in even strides: the way down for cached latents."""
-    return [(start * (steps - step)).div(steps, rounding_mode="floor") for step in range(steps)]
-
-
-def grid_timesteps(scheduler: DDIMScheduler, start: Tensor, steps: int) -> list[Tensor]:
-    """The grid's timesteps (B,) from ``start`` down: the way back on the grid of the inversion."""
-    below = [t for t in Grid.of(scheduler, steps).timesteps if t <= int(start[0])]
-    return [torch.full_like(start, t) for t in reversed(below)]
-
-
-@dataclass(frozen=True)
-class Guidance:
-    """Classifier-free guidance: ``output = negative + scale · (positive − negative)``.
-
-    Attributes:
-        negative: Text embeddings (B, L, D) to move away from; the source captions in keyface.
-        scale: 1 is none.
-    """
-
-    negative: Tensor
-    scale: float
-
-
-def sample(
-    unet: UNet2DConditionModel,
-    scheduler: DDIMScheduler,
-    latents: Tensor,
-    timesteps: Sequence[Tensor],
-    text: Tensor,
-    *,
-    guidance: Guidance | None = None,
-    gradient_steps: int | None = None,
-    checkpointed: bool = False,
-) -> Tensor:
-    """Deterministic DDIM from a noisy latent to a clean one; each image may have its own timesteps.
-
-    The last step goes all the way to x̂0, so one step is the one-step estimate. The negative branch of
-    guidance takes no part in the gradient: what a branch learns, it learns through its own prompt.
-
-    Args:
-        unet: The U-Net in training.
-        scheduler: Its noise levels and prediction type.
-        latents: (B, C, h, w) at ``timesteps[0]``.
-        timesteps: Descending, each (B,) int64.
-        text: (B, L, D).
-        guidance: None for none.
-        gradient_steps: Only so many last steps keep their gradient; None: all.
-        checkpointed: Recompute each step in the backward pass.
-
-    Returns:
-        x̂0, (B, C, h, w), fp32.
-    """
-    first_with_gradient = 0 if gradient_steps is None else len(timesteps) - gradient_steps
-    original = latents = latents.float()
-    for index, timestep in enumerate(timesteps):
-        keep = torch.is_grad_enabled() and index >= first_with_gradient
-        with torch.set_grad_enabled(keep):
-            if checkpointed and keep:
-                output = checkpoint(predict_at, unet, latents, timestep, text, use_reentrant=False)
-            else:
-                output = predict_at(unet, latents, timestep, text)
-            if guidance is not None and guidance.scale != 1.0:
-                with torch.no_grad():
-                    negative = predict_at(unet, latents, timestep, guidance.negative)
-                output = negative + guidance.scale * (output - negative)
-            original = predict_original(output, latents, timestep, scheduler)
-            if index + 1 < len(timesteps):
-                latents = renoise(original, latents, timestep, timesteps[index + 1], scheduler)
-    return original
-
-
-def predict_at(unet: UNet2DConditionModel, latents: Tensor, timestep: Tensor, text: Tensor) -> Tensor:
-    """The U-Net's output (B, C, h, w), fp32, where each latent has its own timestep (B,)."""
-    output: Tensor = unet(latents, timestep, encoder_hidden_states=text).sample
-    return output.float()
-
-
-def renoise(
-    original: Tensor, latents: Tensor, timestep: Tensor, following: Tensor, scheduler: DDIMScheduler
-) -> Tensor:
-    """DDIM's step (η = 0) from one timestep to the following, cleaner one, each (B,)."""
-    alphas_cumprod = scheduler.alphas_cumprod.to(latents.device)
-    alpha = _broadcast(alphas_cumprod[timestep], latents)
-    alpha_following = _broadcast(alphas_cumprod[following], latents)
-    noise = (latents - alpha.sqrt() * original) / (1 - alpha).sqrt()
-    return alpha_following.sqrt() * original + (1 - alpha_following).sqrt() * noise
-
-
-def _broadcast(values: Tensor, like: Tensor) -> Tensor:
-    return values.float().view(-1, *([1] * (like.dim() - 1)))

@@ -24,6 +24,7 @@ from keyface.weights import MissingWeightsError, Store, catalogue
 from keyface.weights.fetch import Fetcher
 
 WORDS = ["a", "photo", "of", "man", "woman", ",", "with", "without", "wearing", "glasses", "beard"]
+pytest_plugins = ["tiny_diffusion"]
 
 WORKER_BYTES = 2 * 2**30
 """Memory for one of several test processes, which take about 1.5 GB each."""

@@ -1,1 +1,1 @@
-"""Inversion, attention injection, keyframes and propagation: the editing engine."""
+"""The diffusion model: its parts and files, noise schedule, inversion, sampling, guidance."""

@@ -28,11 +28,11 @@ class Backbone:
 
     Attributes:
         vae: `AutoencoderKL` or a class with its interface.
-        unet: the untuned U-Net.
-        text_encoder: gives the last hidden state that cross-attention reads.
-        tokenizer: of the text encoder.
-        scheduler: its configuration (noise levels, prediction type, spacing) is what counts.
-        source: the folder or the file that it was read from; None where it was made otherwise.
+        unet: The untuned U-Net.
+        text_encoder: Gives the last hidden state that cross-attention reads.
+        tokenizer: Of the text encoder.
+        scheduler: Its configuration (noise levels, prediction type, spacing) is what counts.
+        source: The folder or the file that it was read from; None where it was made otherwise.
     """
 
     vae: Any
@@ -49,13 +49,13 @@ class Backbone:
         """Read a folder in diffusers' layout; weights are safetensors only.
 
         Args:
-            folder: holds `vae/ unet/ text_encoder/ tokenizer/ scheduler/`.
-            autoencoder: class of the `vae` part.
-            dtype: precision of the weights.
+            folder: Holds `vae/ unet/ text_encoder/ tokenizer/ scheduler/`.
+            autoencoder: Class of the `vae` part.
+            dtype: Precision of the weights.
 
         Raises:
             FileNotFoundError: a part is missing.
-            ValueError: the `vae` part is of another class, whose weights would be left at random, or a part's
+            ValueError: The `vae` part is of another class, whose weights would be left at random, or a part's
                 weights are not those of its network, or not finite.
         """
         folder = Path(folder)
@@ -114,7 +114,7 @@ class Backbone:
         return int(self.unet.config.sample_size) * self.downscale
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "Backbone":
-        """Move the three networks, in place; gives itself back."""
+        """Move the three networks in place, and return this object."""
         for module in (self.vae, self.unet, self.text_encoder):
             if device is not None:
                 module.to(device)
@@ -123,19 +123,19 @@ class Backbone:
         return self
 
     def encode_images(self, images: Tensor) -> Tensor:
-        """Scaled latents (B, C, h, w), fp32, of images (B, 3, H, W) in [-1, 1]: the posterior's mode."""
+        """Return scaled latents (B, C, h, w), fp32, of images (B, 3, H, W) in [-1, 1]: posterior modes."""
         posterior = self.vae.encode(images.to(self.vae.device, self.vae.dtype)).latent_dist
         latents: Tensor = posterior.mode().float() * self.vae.config.scaling_factor
         return latents
 
     def decode_latents(self, latents: Tensor) -> Tensor:
-        """Images (B, 3, H, W), about [-1, 1] and not clamped, fp32, of scaled latents; differentiable."""
+        """Decode scaled latents to images (B, 3, H, W), about [-1, 1], not clamped, fp32; differentiable."""
         scaled = latents.to(self.vae.device) / self.vae.config.scaling_factor
         images: Tensor = self.vae.decode(scaled.to(self.vae.dtype)).sample
         return images.float()
 
     def encode_prompts(self, prompts: list[str]) -> Tensor:
-        """Token embeddings (B, L, D) of prompts, padded or cut to the text encoder's length."""
+        """Return token embeddings (B, L, D) of prompts, padded or cut to the text encoder's length."""
         length = min(self.tokenizer.model_max_length, self.text_encoder.config.max_position_embeddings)
         tokens = self.tokenizer(
             prompts, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
@@ -150,14 +150,14 @@ def load_unet(folder: Path | str, base: UNet2DConditionModel | None = None) -> U
     Args:
         folder: diffusers' U-Net folder (`config.json`, safetensors), or one written by peft's
             `save_pretrained` (`adapter_config.json`, `adapter_model.safetensors`).
-        base: the network that LoRA layers belong to; stays as it is. Not needed for a whole U-Net.
+        base: The network that LoRA layers belong to; stays as it is. Not needed for a whole U-Net.
 
     Returns:
         The network in evaluation mode, on the device and in the precision of `base` where there is one.
 
     Raises:
-        FileNotFoundError: the folder lacks a file.
-        ValueError: it holds something else, or weights that do not fit or are not finite.
+        FileNotFoundError: The folder lacks a file.
+        ValueError: It holds something else, or weights that do not fit or are not finite.
     """
     folder = Path(folder)
     if (folder / "adapter_config.json").is_file():

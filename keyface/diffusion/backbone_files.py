@@ -11,7 +11,7 @@ from keyface.diffusion.single_file import Prediction, backbone_from_file
 from keyface.weights.hub import HubError, fetch_snapshot
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
-"""``OWNER/NAME`` or ``OWNER/NAME@REVISION``."""
+"""`OWNER/NAME` or `OWNER/NAME@REVISION`."""
 
 _PARTS = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
 _HUB_FILES = [
@@ -28,8 +28,8 @@ def load_backbone(place: Path | str, *, dtype: torch.dtype = torch.float32) -> B
     """Read a backbone; weights are safetensors only.
 
     Args:
-        place: A folder in diffusers' layout; a file ``PATH.safetensors``, which may end in ``:epsilon`` or
-            ``:v_prediction``; or ``OWNER/NAME[@REVISION]`` on the model hub, whose copy on this machine is
+        place: A folder in diffusers' layout; a file `PATH.safetensors`, which may end in `:epsilon` or
+            `:v_prediction`; or `OWNER/NAME[@REVISION]` on the model hub, whose copy on this machine is
             used where there is one.
         dtype: Precision of the weights.
 

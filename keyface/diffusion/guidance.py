@@ -1,47 +1,83 @@
 """Classifier-free guidance over named branches."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
-from keyface.diffusion.inversion import predict
+from keyface.diffusion.prediction import Timestep, predict
 
 
 @dataclass(frozen=True)
 class Guidance:
-    """The branches that ε2 runs in one batch, and how they are put together.
+    """The prompts that a U-Net is asked with, and how its outputs are put together.
 
     Attributes:
-        branches: names, outermost in the batch: (branch, frame) → batch. `("negative", "target")`, or
-            `("target",)` at scale 1.
-        text: (branches, L, D).
-        scale: s in ε̂ = ε_negative + s (ε_target − ε_negative).
+        target: Text (1, L, D) or (B, L, D) to move towards.
+        negative: Text to move away from, likewise; None for no guidance.
+        scale: s of `ε̂ = ε_negative + s (ε_target − ε_negative)`; a tensor that broadcasts to the latents
+            guides each place by its own.
     """
 
-    branches: tuple[str, ...]
-    text: Tensor
-    scale: float
+    target: Tensor
+    negative: Tensor | None = None
+    scale: float | Tensor = 1.0
 
     @classmethod
     def of(cls, target: Tensor, negative: Tensor, scale: float) -> "Guidance":
-        """Guidance from `negative` to `target`, each (1, L, D); one branch only where scale is 1."""
-        if scale == 1.0:
-            return cls(("target",), target, scale)
-        return cls(("negative", "target"), torch.cat([negative, target]), scale)
+        """Return the guidance from `negative` to `target`; without the negative branch where scale is 1."""
+        return cls(target) if scale == 1.0 else cls(target, negative, scale)
+
+    @property
+    def branches(self) -> tuple[str, ...]:
+        """Names of the branches, as `predict` lays them in a batch: (branch, frame) → batch."""
+        return ("target",) if self.negative is None else ("negative", "target")
 
     def unguided(self) -> "Guidance":
-        """The target branch alone."""
-        return Guidance.of(self.text[-1:], self.text[:1], 1.0)
+        """Return the target branch alone."""
+        return Guidance(self.target)
 
-    def predict(self, unet: UNet2DConditionModel, latents: Tensor, timestep: int) -> Tensor:
-        """Guided output (F, C, h, w), fp32, for latents (F, C, h, w); one forward of branches · F."""
-        frames = latents.shape[0]
-        batch = latents.repeat(len(self.branches), 1, 1, 1)
-        text = self.text.repeat_interleave(frames, dim=0)
-        outputs = predict(unet, batch, timestep, text).chunk(len(self.branches))
-        by_name = dict(zip(self.branches, outputs, strict=True))
-        if "negative" not in by_name:
-            return by_name["target"]
-        return by_name["negative"] + self.scale * (by_name["target"] - by_name["negative"])
+    def combine(self, outputs: Mapping[str, Tensor]) -> Tensor:
+        """Return `ε_negative + s (ε_target − ε_negative)` of the branches' outputs by name."""
+        if "negative" not in outputs:
+            return outputs["target"]
+        return outputs["negative"] + self.scale * (outputs["target"] - outputs["negative"])
+
+    def outputs(self, unet: UNet2DConditionModel, latents: Tensor, timestep: Timestep) -> dict[str, Tensor]:
+        """Return each branch's output (B, C, h, w), fp32, by name; one forward of branches · B latents."""
+        texts = [self.target] if self.negative is None else [self.negative, self.target]
+        batch = latents.repeat(len(texts), 1, 1, 1)
+        text = torch.cat([each.expand(len(latents), -1, -1) for each in texts])
+        if isinstance(timestep, Tensor):
+            timestep = timestep.repeat(len(texts))
+        found = predict(unet, batch, timestep, text).chunk(len(texts))
+        return dict(zip(self.branches, found, strict=True))
+
+    def predict(self, unet: UNet2DConditionModel, latents: Tensor, timestep: Timestep) -> Tensor:
+        """Return the guided output (B, C, h, w), fp32; one forward of branches · B latents."""
+        return self.combine(self.outputs(unet, latents, timestep))
+
+    def predict_learning(
+        self, unet: UNet2DConditionModel, latents: Tensor, timestep: Timestep, *, checkpointed: bool = False
+    ) -> Tensor:
+        """Return the guided output (B, C, h, w), fp32, with a gradient through the target branch alone.
+
+        What a branch learns, it learns through its own prompt. Each branch takes a forward of its own.
+
+        Args:
+            unet: The U-Net in training.
+            latents: (B, C, h, w).
+            timestep: Of the latents.
+            checkpointed: Compute the target branch again in the backward pass instead of keeping it.
+        """
+        if checkpointed and torch.is_grad_enabled():
+            found = {"target": checkpoint(predict, unet, latents, timestep, self.target, use_reentrant=False)}
+        else:
+            found = {"target": predict(unet, latents, timestep, self.target)}
+        if self.negative is not None:
+            with torch.no_grad():
+                found["negative"] = predict(unet, latents, timestep, self.negative)
+        return self.combine(found)

@@ -1,4 +1,4 @@
-"""Deterministic inversion and denoising on one shared grid; see `keyface.diffusion.schedule`."""
+"""Deterministic DDIM inversion on the grid that editing shares; see `keyface.diffusion.schedule`."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,50 +6,11 @@ import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
 
-from keyface.diffusion.schedule import Grid, original_of
-from keyface.diffusion.solvers import Solver, second_order
-
-__all__ = ["Grid", "denoise", "invert", "invert_to", "predict", "predict_original"]
+from keyface.diffusion.prediction import predict
+from keyface.diffusion.schedule import Grid
 
 FIRST_LEVEL_CORRECTIONS = 2
 """Further ones of the first level, which has the widest step and no level below to learn from."""
-
-
-def predict_original(
-    model_output: Tensor, latents: Tensor, timesteps: Tensor, scheduler: DDIMScheduler
-) -> Tensor:
-    """One-step estimate x̂0 of the clean latent, differentiable, in fp32.
-
-    Args:
-        model_output: (B, C, h, w), what the U-Net gave.
-        latents: (B, C, h, w), what it was given.
-        timesteps: (B,) or (), integers.
-        scheduler: its `prediction_type` says what the output means: epsilon, v_prediction or sample.
-
-    Returns:
-        (B, C, h, w).
-    """
-    alphas = scheduler.alphas_cumprod.to(latents.device)[timesteps.to(latents.device)]
-    alphas = alphas.float().reshape(-1, *([1] * (latents.ndim - 1)))
-    kind = str(scheduler.config.prediction_type)
-    return original_of(latents.float(), model_output.float(), alphas, kind)
-
-
-def predict(unet: UNet2DConditionModel, latents: Tensor, timestep: int, text: Tensor) -> Tensor:
-    """The U-Net's output in fp32, whatever precision it runs in.
-
-    Args:
-        unet: any `UNet2DConditionModel`.
-        latents: (B, C, h, w).
-        timestep: one for the whole batch.
-        text: (B, L, D) or (1, L, D).
-
-    Returns:
-        (B, C, h, w), fp32.
-    """
-    text = text.to(latents.device, unet.dtype).expand(latents.shape[0], -1, -1)
-    output: Tensor = unet(latents.to(unet.dtype), timestep, encoder_hidden_states=text).sample
-    return output.float()
 
 
 @torch.no_grad()
@@ -65,25 +26,23 @@ def invert(
     levels: Sequence[int] | None = None,
     before_level: Callable[[int], None] | None = None,
 ) -> Tensor:
-    """Deterministic DDIM inversion, without guidance and without gradient.
+    """Invert by deterministic DDIM, without guidance and without gradient.
 
     With k fixed-point iterations the output of each level is first extrapolated linearly from those of the
     two levels below, and corrected k times by evaluating it at the latent that it leads to. The first level,
     where there is nothing to extrapolate from, takes three evaluations more: k · until + 3 forwards a latent.
-    On the exact network for Gaussian data (20 steps) the error after inversion and reconstruction at k = 1
-    is .065 (ε) and .019 (v), at about half the forwards of the usual way, which evaluates anew before each
-    correction (.058 and .076). Plain inversion, k = 0, has .187 in both.
+    That is about half the forwards of the usual way, which evaluates anew before each correction.
 
     Args:
         unet: ε1, or the frozen base.
-        scheduler: the DDIM scheduler of the backbone; not changed.
-        latents: clean, (B, C, h, w).
-        text: source prompt, (B, L, D) or (1, L, D).
-        steps: of the whole grid.
+        scheduler: The DDIM scheduler of the backbone; not changed.
+        latents: Clean, (B, C, h, w).
+        text: Source prompt, (B, L, D) or (1, L, D).
+        steps: Of the whole grid.
         fixed_point_iterations: k.
-        until: last level wanted, 1 … steps; None is all.
-        levels: the only ones to visit, ascending, where no exact reconstruction is wanted; replaces `until`.
-        before_level: called with the level before the U-Net runs for it.
+        until: Last level wanted, 1 … steps; None is all.
+        levels: The only ones to visit, ascending, where no exact reconstruction is wanted; replaces `until`.
+        before_level: Called with the level before the U-Net runs for it.
 
     Returns:
         Trajectory (visited levels + 1, B, C, h, w), fp32; `[0]` is the input.
@@ -124,43 +83,5 @@ def invert_to(
     steps: int,
     fixed_point_iterations: int = 1,
 ) -> Tensor:
-    """Inverted latents (B, C, h, w) at `Grid.of(scheduler, steps).timesteps[timestep_index]`."""
+    """Return inverted latents (B, C, h, w) at `Grid.of(scheduler, steps).timesteps[timestep_index]`."""
     return invert(unet, scheduler, latents, text, steps, fixed_point_iterations, until=timestep_index + 1)[-1]
-
-
-def denoise(
-    unet: UNet2DConditionModel,
-    scheduler: DDIMScheduler,
-    latents: Tensor,
-    text: Tensor,
-    steps: int,
-    from_level: int | None = None,
-    solver: Solver = "ddim",
-) -> Tensor:
-    """Deterministic denoising without guidance, one forward a step; `ddim` reconstructs after `invert`.
-
-    Args:
-        unet: ε1, or the frozen base.
-        scheduler: the DDIM scheduler of the backbone; not changed.
-        latents: (B, C, h, w) at `from_level`.
-        text: (B, L, D) or (1, L, D).
-        steps: of the whole grid.
-        from_level: level of the latents; None is `steps`.
-        solver: see `EditSettings`.
-
-    Returns:
-        Clean latents (B, C, h, w), fp32.
-    """
-    grid = Grid.of(scheduler, steps)
-    latents = latents.float()
-    before: Tensor | None = None
-    for level in range(grid.steps if from_level is None else from_level, 0, -1):
-        output = predict(unet, latents, grid.timestep(level), text)
-        cleaner = grid.denoise(latents, output, level)
-        if solver == "dpmpp_2m":
-            original = grid.original(latents, output, level)
-            if before is not None:
-                cleaner = cleaner + second_order(grid, level, original, before)
-            before = original
-        latents = cleaner
-    return latents

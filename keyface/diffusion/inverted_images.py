@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from keyface.diffusion.backbone import Backbone
-from keyface.diffusion.inversion import Grid, invert
+from keyface.diffusion.inversion import invert
+from keyface.diffusion.schedule import Grid
 
 
 class InvertedImages(NamedTuple):
@@ -61,7 +62,7 @@ def invert_images(
         images: (B, 3, H, W) in [-1, 1].
         captions: B source prompts.
         steps: Steps of the inversion's grid.
-        levels: Which to keep, ascending, each from 1 to ``steps``.
+        levels: Which to keep, ascending, each from 1 to `steps`.
         fixed_point_iterations: Corrections of each inversion step.
     """
     clean = backbone.encode_images(images)

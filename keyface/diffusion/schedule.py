@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from diffusers import DDIMScheduler
 from torch import Tensor
 
@@ -27,9 +28,9 @@ class Grid:
     """The timesteps of a DDIM run and their noise levels.
 
     Attributes:
-        timesteps: ascending; `timesteps[level - 1]` belongs to `level`.
+        timesteps: Ascending; `timesteps[level - 1]` belongs to `level`.
         alphas: ᾱ of the levels 0 … steps, `alphas[0]` that of the clean latent.
-        prediction_type: what the network's output means, as in the scheduler's configuration.
+        prediction_type: What the network's output means, as in the scheduler's configuration.
     """
 
     timesteps: tuple[int, ...]
@@ -38,7 +39,7 @@ class Grid:
 
     @classmethod
     def of(cls, scheduler: DDIMScheduler, steps: int) -> "Grid":
-        """Grid of `steps` steps, spaced as the scheduler spaces it; the scheduler stays as it is."""
+        """Return the grid of `steps` steps, spaced as the scheduler spaces it, which stays as it is."""
         prediction_type = str(scheduler.config.prediction_type)
         if prediction_type not in PREDICTION_TYPES:
             raise ValueError(
@@ -60,16 +61,16 @@ class Grid:
         return len(self.timesteps)
 
     def only(self, levels: Sequence[int]) -> "Grid":
-        """The grid that visits only these levels, ascending, in wider steps."""
+        """Return the grid that visits only these levels, ascending, in wider steps."""
         alphas = (self.alphas[0], *(self.alphas[level] for level in levels))
         return Grid(tuple(self.timestep(level) for level in levels), alphas, self.prediction_type)
 
     def timestep(self, level: int) -> int:
-        """Timestep of a level from 1 to `steps`."""
+        """Return the timestep of a level from 1 to `steps`."""
         return self.timesteps[level - 1]
 
     def coefficients(self, level: int) -> tuple[float, float]:
-        """(a, b) of the step x_{level−1} = a x_level + b o, from eq. 12 of the DDIM paper at η = 0."""
+        """Return (a, b) of x_{level−1} = a x_level + b o, from eq. 12 of the DDIM paper at η = 0."""
         signal, noise = _signal_and_noise(self.alphas[level])
         signal_to, noise_to = _signal_and_noise(self.alphas[level - 1])
         if self.prediction_type == "epsilon":
@@ -79,12 +80,12 @@ class Grid:
         return noise_to / noise, signal_to - noise_to * signal / noise
 
     def denoise(self, latents: Tensor, output: Tensor, level: int) -> Tensor:
-        """Latents (B, C, h, w) one level cleaner."""
+        """Return latents (B, C, h, w) one level cleaner: eq. 12 of the DDIM paper at η = 0."""
         a, b = self.coefficients(level)
         return a * latents + b * output
 
     def invert(self, latents: Tensor, output: Tensor, level: int) -> Tensor:
-        """Exact inverse of `denoise`: from `level` − 1 to `level`, given the output at `level`."""
+        """Undo `denoise` exactly: from `level` − 1 to `level`, given the output at `level`."""
         a, b = self.coefficients(level)
         if abs(a) < 1e-6:
             raise ValueError(
@@ -94,12 +95,35 @@ class Grid:
         return (latents - b * output) / a
 
     def original(self, latents: Tensor, output: Tensor, level: int) -> Tensor:
-        """x̂0 (B, C, h, w) from the network's output at a level."""
+        """Return x̂0 (B, C, h, w) from the network's output at a level."""
         return original_of(latents, output, self.alphas[level], self.prediction_type)
 
 
+def even_timesteps(start: Tensor, steps: int) -> list[Tensor]:
+    """Return `steps` timesteps (B,) from `start` (B,) towards 0 in even strides, for latents off a grid."""
+    return [(start * (steps - step)).div(steps, rounding_mode="floor") for step in range(steps)]
+
+
+def grid_timesteps(scheduler: DDIMScheduler, start: Tensor, steps: int) -> list[Tensor]:
+    """Return the grid's timesteps (B,) from `start` (B,) down: the way back of an inversion.
+
+    Args:
+        scheduler: Spaces the grid.
+        start: The timestep of the latents, the same for all of them.
+        steps: Of the whole grid.
+    """
+    below = [t for t in Grid.of(scheduler, steps).timesteps if t <= int(start[0])]
+    return [torch.full_like(start, t) for t in reversed(below)]
+
+
+def alphas_at(scheduler: DDIMScheduler, timesteps: Tensor, like: Tensor) -> Tensor:
+    """Return ᾱ of timesteps (B,) or (), fp32, shaped to broadcast over latents (B, C, h, w)."""
+    alphas: Tensor = scheduler.alphas_cumprod.to(like.device)[timesteps.to(like.device)]
+    return alphas.float().reshape(-1, *([1] * (like.ndim - 1)))
+
+
 def original_of(latents: Tensor, output: Tensor, alpha: Any, prediction_type: str) -> Tensor:
-    """x̂0 from a network's output; `alpha` (ᾱ) is a number or broadcasts to the latents."""
+    """Return x̂0 from a network's output; `alpha` (ᾱ) is a number or broadcasts to the latents."""
     signal, noise = alpha**0.5, (1.0 - alpha) ** 0.5
     original: Tensor = output
     if prediction_type == "epsilon":

@@ -78,7 +78,7 @@ def backbone_from_file(
     """Read a whole model from one safetensors file; nothing is downloaded.
 
     Args:
-        path: Such as ``v2-1_512-ema-pruned.safetensors`` or ``v1-5-pruned-emaonly.safetensors``.
+        path: Such as `v2-1_512-ema-pruned.safetensors` or `v1-5-pruned-emaonly.safetensors`.
         prediction_type: What the U-Net predicts; None finds it in the file's metadata, by the family, or by
             the published name.
         dtype: Precision of the weights.

@@ -24,12 +24,42 @@ Solver = Literal["ddim", "dpmpp_2m"]
 """`ddim` is of first order, and the inverse of the inversion; `dpmpp_2m` is DPM-Solver++(2M)."""
 
 
-def second_order(grid: Grid, level: int, original: Tensor, before: Tensor) -> Tensor:
-    """What a step of second order from `level` adds to `Grid.denoise`; nothing in the last step.
+def looks_back(solver: Solver) -> bool:
+    """Tell whether a solver's step needs what was predicted one level before."""
+    return solver == "dpmpp_2m"
+
+
+def solver_step(
+    solver: Solver, grid: Grid, latents: Tensor, output: Tensor, level: int, before: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """Go from a level to the one below.
 
     Args:
-        grid: the grid.
-        level: where the step begins; it began at `level` + 1 before that.
+        solver: Which one.
+        grid: The grid.
+        latents: (B, C, h, w) at `level`.
+        output: The network's output there, guided or not.
+        level: Where the step begins.
+        before: x̂0 as predicted one level before; None in the first step, which is of first order.
+
+    Returns:
+        The latents at `level` − 1, and x̂0 as predicted at `level` for a solver that looks back, else None.
+    """
+    cleaner = grid.denoise(latents, output, level)
+    if not looks_back(solver):
+        return cleaner, None
+    original = grid.original(latents, output, level)
+    if before is not None:
+        cleaner = cleaner + second_order(grid, level, original, before)
+    return cleaner, original
+
+
+def second_order(grid: Grid, level: int, original: Tensor, before: Tensor) -> Tensor:
+    """Return what a step of second order adds to `Grid.denoise`; nothing in the last step.
+
+    Args:
+        grid: The grid.
+        level: Where the step begins; it began at `level` + 1 before that.
         original: D_ℓ, the x̂0 (B, C, h, w) predicted at `level`.
         before: D_{ℓ+1}, likewise at the level before.
     """
@@ -37,7 +67,7 @@ def second_order(grid: Grid, level: int, original: Tensor, before: Tensor) -> Te
 
 
 def coefficient(grid: Grid, level: int) -> float:
-    """√ᾱ_{ℓ−1} (1 − e^{−h_ℓ}) h_ℓ / 2 h_{ℓ+1}, what D_ℓ − D_{ℓ+1} counts in the step from a level.
+    """Return √ᾱ_{ℓ−1} (1 − e^{−h_ℓ}) h_ℓ / 2 h_{ℓ+1}, what D_ℓ − D_{ℓ+1} counts in the step from a level.
 
     The last step (1 → 0) is of first order, as diffusers' `euler_at_final`: h_1 is infinite where the clean
     latent has no noise at all. It is also 0 beside a level of zero SNR, whose h is infinite.
@@ -50,6 +80,6 @@ def coefficient(grid: Grid, level: int) -> float:
 
 
 def _half_log_snr(grid: Grid, level: int) -> float:
-    """λ = log(signal / noise) of a level; −∞ at zero SNR."""
+    """Return λ = log(signal / noise) of a level; −∞ at zero SNR."""
     alpha = grid.alphas[level]
     return 0.5 * (math.log(alpha) - math.log1p(-alpha)) if alpha > 0.0 else -math.inf

@@ -21,7 +21,7 @@ Processor = Callable[..., Tensor]
 
 
 def self_attention(unet: nn.Module, pattern: str) -> dict[str, Attention]:
-    """attn1 modules by name, in the network's order, whose name `pattern` is found in.
+    """Return the attn1 modules whose names match `pattern`, by name, in the network's order.
 
     The prefix that peft puts before names is dropped, so that a network with LoRA layers and one without
     name their layers alike.
@@ -54,7 +54,7 @@ def processors(unet: UNet2DConditionModel, pattern: str, make: Callable[[str], P
 
 
 def attend(attn: Attention, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Multi-head attention on projected tokens: (B, S, I), (B, S', I), (B, S', I) → (B, S, I)."""
+    """Apply multi-head attention to projected tokens: (B, S, I), (B, S', I), (B, S', I) → (B, S, I)."""
     query, key, value = (
         torch.unflatten(x, -1, (attn.heads, -1)).transpose(1, 2) for x in (query, key, value)
     )
@@ -66,7 +66,7 @@ def attend(attn: Attention, query: Tensor, key: Tensor, value: Tensor) -> Tensor
 
 
 def finish(attn: Attention, attended: Tensor) -> Tensor:
-    """The layer's output (B, S, C) from what was attended to (B, S, I)."""
+    """Return the layer's output (B, S, C) from what was attended to (B, S, I)."""
     output: Tensor = attn.to_out[1](attn.to_out[0](attended))
     return output / attn.rescale_output_factor if attn.rescale_output_factor != 1.0 else output
 
@@ -87,7 +87,7 @@ class RecordFeatures:
         self.name, self.mode, self.store = name, mode, store
 
     def __call__(self, attn: Attention, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
-        """Attend, and remember."""
+        """Attend: tokens (F, S, C) → output of the same shape; keep the features."""
         query, key, value = attn.to_q(hidden_states), attn.to_k(hidden_states), attn.to_v(hidden_states)
         output = finish(attn, attend(attn, query, key, value))
         self.store[self.name] = {
@@ -103,14 +103,14 @@ class KeyframeState:
     """What the keyframes' attention in ε2 has to know at one step.
 
     Attributes:
-        branches: names of the branches that the batch holds, outermost: (branch, frame) → batch.
-        mode: of injection.
-        joint: keyframes attend to each other.
+        branches: Names of the branches that the batch holds, outermost: (branch, frame) → batch.
+        mode: Of injection.
+        joint: Keyframes attend to each other.
         source: ε1's features of the keyframes in the batch by layer; layers not in it are left alone.
-        anchors: keys and values (branches, A · S, I) of the anchors by layer.
-        anchors_in_batch: number of frames at the head of the batch to remember as anchors.
-        outputs: the layers' outputs (branches, F, S, C), where propagation needs them.
-        keep_outputs: whether it does.
+        anchors: Keys and values (branches, A · S, I) of the anchors by layer.
+        anchors_in_batch: Number of frames at the head of the batch to remember as anchors.
+        outputs: The layers' outputs (branches, F, S, C), where propagation needs them.
+        keep_outputs: Whether it does.
     """
 
     branches: tuple[str, ...]
@@ -130,7 +130,7 @@ class KeyframeAttention:
         self.name, self.state = name, state
 
     def __call__(self, attn: Attention, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
-        """Tokens (branches · F, S, C) → output of the same shape."""
+        """Attend: tokens (branches · F, S, C) → output of the same shape."""
         state, source = self.state, self.state.source.get(self.name, Features())
         if source.output is not None:
             output = self._over_branches(source.output).flatten(0, 1)
@@ -147,22 +147,22 @@ class KeyframeAttention:
         return output
 
     def _over_branches(self, tokens: Tensor) -> Tensor:
-        """(F, S, I) → (branches, F, S, I): every branch sees the same features of ε1."""
+        """Show every branch the same features of ε1: (F, S, I) → (branches, F, S, I)."""
         return tokens.expand(len(self.state.branches), *tokens.shape)
 
     def _own_or(self, injected: Tensor | None, project: nn.Module, hidden_states: Tensor) -> Tensor:
-        """Projection (branches, F, S, I): ε1's where there is one, else ε2's own, computed only then."""
+        """Return the projection (branches, F, S, I): ε1's where there is one, else ε2's own."""
         if injected is not None:
             return self._over_branches(injected).to(hidden_states.dtype)
         own: Tensor = project(hidden_states)
         return torch.unflatten(own, 0, (len(self.state.branches), -1))
 
     def _each(self, attn: Attention, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Every frame attends to itself."""
+        """Let every frame attend to itself."""
         return attend(attn, query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1))
 
     def _joint(self, attn: Attention, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Every frame attends to all frames of the window and to the anchors (Eq. 2–3)."""
+        """Let every frame attend to all frames of the window and to the anchors (Eq. 2–3)."""
         state, tokens = self.state, query.shape[2]
         query, key, value = query.flatten(1, 2), key.flatten(1, 2), value.flatten(1, 2)
         if state.anchors_in_batch:

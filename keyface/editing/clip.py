@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from contextlib import nullcontext
 
-import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
@@ -11,134 +10,128 @@ from keyface.diffusion.backbone import Backbone
 from keyface.diffusion.checks import require_finite
 from keyface.diffusion.inversion import invert
 from keyface.editing.attention import processors
-from keyface.editing.correspondence import (
-    MATCHED_LAYERS,
-    Correspondences,
-    TokenRecorder,
-    descriptor_sizes,
-)
+from keyface.editing.clip_files import ClipShape, clip_layout
+from keyface.editing.correspondence import MATCHED_LAYERS, Correspondences, TokenRecorder
 from keyface.editing.frames import FrameStream
-from keyface.editing.keyframes import neighbours, select_keyframes
-from keyface.editing.settings import EditSettings
+from keyface.editing.keyframes import neighbours
+from keyface.editing.strategies.strategy import Strategy
 from keyface.resume.batches import Advance, Batches
 from keyface.resume.journal import Journal
-from keyface.resume.memory_maps import Layout, Scratch, layout_bytes
+from keyface.resume.memory_maps import MemoryMaps
 
 
 class Clip:
-    """Latents of a clip in memory-mapped files, and what fills them.
-
-    Nothing is made before `open`.
+    """Latents of a clip in memory-mapped files, and what fills them; `open` makes one.
 
     Attributes:
-        length: number of frames T.
-        keyframes: frame numbers.
-        others: all other frame numbers.
-        sources: frames that may serve as keyframes: the keyframes, or all with `tokenflow`, which draws new
-            ones at each step.
+        backbone: Autoencoder and schedule.
+        inverter: The U-Net that inverts.
+        strategy: How the edit reaches every frame.
+        settings: Of the edit.
+        length: Number of frames T.
+        keyframes: Frame numbers.
+        others: All other frame numbers.
+        sources: Frames whose inverted latents are kept at every level.
         clean: VAE latents (T, C, h, w).
         trajectory: (S + 1, number of sources, C, h, w), inverted latents by level, up to the start level S.
         reconstructed: (T, C, h, w), inverted and denoised again (`keyface.editing.gate`).
+        edited: (T, C, h, w), the edited latents, once they are.
         keyframe_images: (K, 3, H, W), the original keyframes.
-        correspondences: of every frame with the keyframes it follows.
-        batches: in which frames are worked on.
-        disk_bytes: what the files take.
+        correspondences: Of every frame with the keyframes it follows.
+        batches: In which frames are worked on.
+        maps: The files.
     """
 
     def __init__(
         self,
         backbone: Backbone,
         inverter: UNet2DConditionModel,
-        settings: EditSettings,
-        frames: FrameStream,
+        strategy: Strategy,
+        shape: ClipShape,
+        maps: MemoryMaps,
+        journal: Journal | None,
     ) -> None:
-        """Choose keyframes, and find out what will be needed.
-
-        Raises:
-            ValueError: Frames do not tile into whole tokens at every resolution.
-        """
-        self.backbone, self.inverter, self.settings = backbone, inverter, settings
-        self.length = len(frames)
-        self.keyframes = select_keyframes(self.length, settings.interval, settings.seed)
-        chosen = set(self.keyframes)
-        self.others = tuple(f for f in range(self.length) if f not in chosen)
-        every = settings.propagation.mode == "tokenflow"
-        self.sources = tuple(range(self.length)) if every else self.keyframes
-        self._source_row = {frame: row for row, frame in enumerate(self.sources)}
-        matched = bool(self.others) and not every
-        self._levels = settings.propagation.levels(settings.steps, settings.start_level) if matched else ()
-        self._size = self._latent_size(frames)
-        self._layout = self._files((frames.height, frames.width), self._size)
-        self.disk_bytes = layout_bytes(self._layout)
-
-    def open(self, scratch: Scratch, journal: Journal | None = None) -> None:
-        """Make the files, or take those that an earlier process left together with its journal.
-
-        Raises:
-            ValueError: The disk is too small.
-        """
-        self.scratch = scratch
-        self.batches = Batches(self.settings.chunk_size, journal, after=scratch.release)
-        files = scratch.allocate(self._layout)
+        self.backbone, self.inverter = backbone, inverter
+        self.strategy, self.settings = strategy, strategy.settings
+        self.length, self.keyframes, self.others = shape.length, shape.keyframes, shape.others
+        self.sources, self._matched_levels = shape.sources, shape.matched_levels
+        self._source_row = {frame: row for row, frame in enumerate(shape.sources)}
+        self._other_row = {frame: row for row, frame in enumerate(shape.others)}
+        self.maps = maps
+        self.batches = Batches(self.settings.chunk_size, journal, after=maps.release)
+        files = maps.allocate(clip_layout(shape, strategy))
         self.clean, self.reconstructed = files["clean"], files["reconstructed"]
-        self.trajectory, self._slots = files["trajectory"], files["current"]
+        self.trajectory, self._inverted_others = files["inverted-sources"], files.get("inverted-others")
+        self._even_levels, self._odd_levels = files["even-levels"], files["odd-levels"]
+        self._even_originals, self._odd_originals = files.get("even-originals"), files.get("odd-originals")
+        self.edited = files.get("edited", self._even_levels)
         self.keyframe_images = files["keyframes"]
-        self._originals = files.get("originals")
         locality = self.settings.propagation.locality
-        self.correspondences = Correspondences(self.keyframes, self._size, locality, files)
+        self.correspondences = Correspondences(self.keyframes, shape.latent[1:], locality, files)
 
-    def _latent_size(self, frames: FrameStream) -> tuple[int, int]:
-        cell = self.backbone.downscale
-        multiple = cell * 2 ** (len(self.inverter.config.block_out_channels) - 1)
-        if frames.height % multiple or frames.width % multiple:
-            raise ValueError(
-                f"frames are {frames.width} by {frames.height} pixels; this model needs multiples of "
-                f"{multiple}, resize or crop them"
-            )
-        return frames.height // cell, frames.width // cell
+    @classmethod
+    def open(
+        cls,
+        backbone: Backbone,
+        inverter: UNet2DConditionModel,
+        strategy: Strategy,
+        frames: FrameStream,
+        maps: MemoryMaps,
+        journal: Journal | None = None,
+    ) -> "Clip":
+        """Make the files of a clip, or take those that an earlier process left together with its journal.
 
-    def _files(self, pixels: tuple[int, int], size: tuple[int, int]) -> Layout:
-        latent, count = (self.backbone.latent_channels, *size), len(self.keyframes)
-        fp32 = torch.float32
-        files: Layout = {
-            "clean": ((self.length, *latent), fp32),
-            "current": ((2, self.length, *latent), fp32),
-            "reconstructed": ((self.length, *latent), fp32),
-            "trajectory": ((self.settings.start_level + 1, len(self.sources), *latent), fp32),
-            "keyframes": ((count, 3, *pixels), fp32),
-        }
-        sizes = descriptor_sizes(self.inverter, size, len(self._levels)) if self._levels else {}
-        if self.settings.solver == "dpmpp_2m":
-            files = {**files, "originals": ((2, self.length, *latent), fp32)}
-        return {**files, **Correspondences.layout(self.length, count, sizes)}
+        Args:
+            backbone: Autoencoder and schedule.
+            inverter: The U-Net that inverts.
+            strategy: How the edit reaches every frame.
+            frames: Of the clip.
+            maps: Where the files are.
+            journal: What an earlier process did; None for a clip that is not to survive this process.
 
-    def current(self, level: int) -> Tensor:
-        """(T, C, h, w), what is being edited, at a level.
+        Raises:
+            ValueError: The frames do not tile into whole tokens at every resolution, the disk is too small,
+                or files are missing of which the journal says that something is in them.
+        """
+        shape = ClipShape.of(backbone, inverter, strategy, frames)
+        if journal is not None and journal.begun:
+            maps.require(clip_layout(shape, strategy))
+        return cls(backbone, inverter, strategy, shape, maps, journal)
+
+    def at_level(self, level: int) -> Tensor:
+        """Return what is being edited at a level, (T, C, h, w).
 
         Neighbouring levels lie in different files, so that a step that was cut short can be done again.
-        `current(start level)` holds the sources after inversion; `current(0)` the edited clip, but for
-        `latent`, where it is `current(-1)`.
+        `at_level(start level)` holds the sources after inversion, `at_level(0)` what was denoised.
         """
-        return self._slots[level % 2]
+        return self._odd_levels if level % 2 else self._even_levels
 
     def originals(self, level: int) -> Tensor:
-        """(T, C, h, w), the clean latents as predicted at a level; kept for solvers that look back."""
-        assert self._originals is not None
-        return self._originals[level % 2]
+        """Return the clean latents (T, C, h, w) as predicted at a level, for solvers that look back."""
+        originals = self._odd_originals if level % 2 else self._even_originals
+        assert originals is not None
+        return originals
 
-    @property
-    def edited(self) -> Tensor:
-        """(T, C, h, w), the edited latents, once they are."""
-        return self.current(0 if self.settings.token_level > 0 else -1)
+    def inverted(self, frames: Sequence[int], level: int) -> Tensor:
+        """Return inverted latents (F, C, h, w) at a level, on the device.
 
-    @property
-    def waiting(self) -> Tensor:
-        """(T, C, h, w): the frames between keyframes, inverted to `token_level`, before the edit."""
-        level = self.settings.token_level
-        return self.current(level if level == self.settings.start_level else level - 1)
+        Args:
+            frames: Sources, or other frames: not both.
+            level: Any for sources; for other frames `Strategy.every_frame_from`, the only one that is kept.
+        """
+        if frames[0] in self._source_row:
+            rows = [self._source_row[frame] for frame in frames]
+            return self.trajectory[level, rows].to(self.backbone.device)
+        assert self._inverted_others is not None
+        assert level == self.strategy.every_frame_from
+        return self._inverted_others[[self._other_row[frame] for frame in frames]].to(self.backbone.device)
 
     def encode(self, frames: FrameStream, advance: Advance) -> None:
-        """Encode every frame: T encoder forwards."""
+        """Encode every frame: T encoder forwards.
+
+        Raises:
+            ValueError: The stream gives another number of frames than it promised.
+        """
         row = {frame: i for i, frame in enumerate(self.keyframes)}
         start, known = 0, self.batches.journal.count("encode")
         for images in frames.chunks(self.settings.chunk_size):
@@ -161,7 +154,7 @@ class Clip:
                 if frame in row:
                     self.keyframe_images[row[frame]] = images[frame - start].float().cpu()
             start += len(images)
-            self.scratch.release()
+            self.maps.release()
             self.batches.journal.write(encode=start)
             advance(len(images))
         if start != self.length:
@@ -171,18 +164,18 @@ class Clip:
         """Invert with the source prompt, and match tokens.
 
         With k fixed-point iterations and start level S, the sources take k · S + 3 forwards each. The other
-        frames are inverted only as far as they are needed, to the last level of matching or `token_level`.
-        Where their latents are not needed at all (token_level 0) tokens are compared in a pass of its own,
-        which visits the levels of matching alone, one forward each, in keyframes as in the frames that
-        follow them: frames that are alike have tokens that are alike.
+        frames are inverted only as far as they are needed, to the last level of matching or to
+        `Strategy.every_frame_from`. Where their latents are not needed at all (level 0), tokens are compared
+        in a pass of its own, which visits the levels of matching alone, one forward each, in keyframes as in
+        the frames that follow them: frames that are alike have tokens that are alike.
         """
-        settings, levels = self.settings, self._levels
-        exactly = settings.token_level > 0
+        settings, levels = self.settings, self._matched_levels
+        every_frame_from = self.strategy.every_frame_from
         recorder = TokenRecorder(levels)
         matching = processors(self.inverter, MATCHED_LAYERS, recorder.make) if levels else nullcontext()
 
         def run(part: Sequence[int], until: int | None = None) -> Tensor:
-            """Exactly to a level or, where none is named, plainly through those of matching alone."""
+            """Invert exactly to a level or, where none is named, plainly through those of matching alone."""
             latents = self.clean[list(part)].to(self.backbone.device)
             trajectory = invert(
                 self.inverter,
@@ -201,15 +194,16 @@ class Clip:
         def sources(part: Sequence[int]) -> None:
             trajectory = run(part, settings.start_level)
             self.trajectory[:, [self._source_row[f] for f in part]] = trajectory.cpu()
-            self.current(settings.start_level)[list(part)] = trajectory[-1].cpu()
-            if levels and not exactly:
+            self.at_level(settings.start_level)[list(part)] = trajectory[-1].cpu()
+            if levels and every_frame_from == 0:
                 run(part)
             self.correspondences.put_descriptors(part, recorder.descriptors())
 
         def others(part: Sequence[int]) -> None:
-            if exactly:
-                trajectory = run(part, max(*levels, settings.token_level))
-                self.waiting[list(part)] = trajectory[settings.token_level].cpu()
+            if self._inverted_others is not None:
+                trajectory = run(part, max(*levels, every_frame_from))
+                rows = [self._other_row[f] for f in part]
+                self._inverted_others[rows] = trajectory[every_frame_from].cpu()
             else:
                 run(part)
             pairs = [(n.before, n.after) for n in (neighbours(f, self.keyframes) for f in part)]
@@ -220,16 +214,11 @@ class Clip:
             if len(self.sources) < self.length:
                 self.batches.each(self.others, others, advance, "invert_others")
 
-    def inverted(self, frames: Sequence[int], level: int) -> Tensor:
-        """Inverted latents (F, C, h, w) of source frames at a level, on the device."""
-        rows = [self._source_row[frame] for frame in frames]
-        return self.trajectory[level, rows].to(self.backbone.device)
-
     def decode(self, latents: Tensor) -> Tensor:
-        """Frames (F, 3, H, W), clamped to [-1, 1], on the CPU.
+        """Decode latents to frames (F, 3, H, W), clamped to [-1, 1], on the CPU.
 
         Raises:
-            NotFiniteError: the autoencoder's images are not finite.
+            NotFiniteError: The autoencoder's images are not finite.
         """
         images = self.backbone.decode_latents(latents.to(self.backbone.device))
         require_finite(images, "the autoencoder's images")

@@ -32,11 +32,11 @@ class TokenRecorder:
         self._tokens: dict[tuple[int, str], Tensor] = {}
 
     def before_level(self, level: int) -> None:
-        """The U-Net is about to run at `level`; of several runs the last one counts."""
+        """Take note that the U-Net is about to run at `level`; of several runs the last one counts."""
         self.level = level
 
     def make(self, name: str) -> "_RecordTokens":
-        """Processor of the layer `name`."""
+        """Return the processor of the layer `name`."""
         return _RecordTokens(name, self)
 
     def keep(self, name: str, tokens: Tensor) -> None:
@@ -45,7 +45,7 @@ class TokenRecorder:
             self._tokens[self.level, name] = tokens
 
     def descriptors(self) -> dict[int, Tensor]:
-        """Unit-length descriptors (B, S, D) by number of tokens S, and forget.
+        """Return unit-length descriptors (B, S, D) by number of tokens S, and forget the tokens.
 
         Every layer and level counts alike: each is normalised, then all of one size are joined.
         """
@@ -57,7 +57,7 @@ class TokenRecorder:
 
 
 def descriptor_sizes(unet: UNet2DConditionModel, latent_size: tuple[int, int], levels: int) -> dict[int, int]:
-    """Length D of the descriptors that a recorder of so many levels gives, by number of tokens S.
+    """Return the length D of the descriptors of a recorder of so many levels, by number of tokens S.
 
     Known from the U-Net's configuration, so that files can be made before anything runs: the middle block
     works at the coarsest resolution and the i-th decoder block on a grid 2^i times as fine.
@@ -79,14 +79,14 @@ class _RecordTokens:
         self.name, self.recorder = name, recorder
 
     def __call__(self, attn: Any, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
-        """Remember, and attend."""
+        """Show the tokens (B, S, C) to the recorder, and attend: → output of the same shape."""
         self.recorder.keep(self.name, hidden_states)
         query, key, value = attn.to_q(hidden_states), attn.to_k(hidden_states), attn.to_v(hidden_states)
         return finish(attn, attend(attn, query, key, value))
 
 
 def nearest_tokens(tokens: Tensor, keys: Tensor, penalty: Tensor | None = None) -> Tensor:
-    """Index of the most similar key of each token: argmax over s' of ⟨token_s, key_s'⟩ − penalty_ss'.
+    """Return the most similar key of each token: argmax over s' of ⟨token_s, key_s'⟩ − penalty_ss'.
 
     Args:
         tokens: (B, S, D), unit length.
@@ -103,7 +103,7 @@ def nearest_tokens(tokens: Tensor, keys: Tensor, penalty: Tensor | None = None) 
 
 
 def displacement_penalty(grid: tuple[int, int], locality: float) -> Tensor:
-    """(S, S) cost `locality` · d² of a displacement of d image sides, tokens in row-major order."""
+    """Return the cost (S, S), `locality` · d², of a displacement of d image sides; tokens by rows."""
     height, width = grid
     rows = (torch.arange(height) / height).repeat_interleave(width)
     columns = (torch.arange(width) / width).repeat(height)
@@ -112,7 +112,7 @@ def displacement_penalty(grid: tuple[int, int], locality: float) -> Tensor:
 
 
 def token_grid(latent_size: tuple[int, int], tokens: int) -> tuple[int, int]:
-    """Height and width of a layer's token grid, from the latent's (h, w) and the number of tokens."""
+    """Return height and width of a layer's token grid, from the latent's (h, w) and the number of tokens."""
     height, width = latent_size
     scale = math.isqrt(height * width // tokens)
     if tokens * scale * scale != height * width or height % scale or width % scale:
@@ -140,13 +140,13 @@ def resize_field(indices: Tensor, grid: tuple[int, int], to: tuple[int, int]) ->
 class Correspondences:
     """For each frame, the nearest tokens in the two keyframes it follows, at every attention resolution.
 
-    Indices are kept as int16 for every frame, descriptors as fp16 for keyframes, both in scratch files.
+    Indices are kept as int16 for every frame, descriptors as fp16 for keyframes, both in memory-mapped files.
 
     Args:
-        keyframes: whose tokens are pointed to.
+        keyframes: Whose tokens are pointed to.
         latent_size: (h, w) of the latents.
-        locality: see `Propagation`.
-        files: tensors named as `layout` names them.
+        locality: See `Propagation`.
+        files: Tensors named as `layout` names them.
     """
 
     def __init__(
@@ -170,11 +170,11 @@ class Correspondences:
 
     @staticmethod
     def layout(frames: int, keyframes: int, sizes: Mapping[int, int]) -> Layout:
-        """The files that are needed for a clip.
+        """Return the files that are needed for a clip.
 
         Args:
-            frames: its length.
-            keyframes: how many of them are keyframes.
+            frames: Its length.
+            keyframes: How many of them are keyframes.
             sizes: descriptors' length by number of tokens, as `descriptor_sizes` says.
 
         Raises:
@@ -194,7 +194,7 @@ class Correspondences:
             self._descriptors[size][[self._row[k] for k in keyframes]] = tokens.to("cpu", torch.float16)
 
     def match(self, pairs: Sequence[tuple[int, int]], descriptors: dict[int, Tensor]) -> dict[int, Tensor]:
-        """Fields (F, 2, S) by S, of frames with these descriptors to their (before, after) keyframes."""
+        """Match frames with these descriptors to their (before, after) keyframes: fields (F, 2, S) by S."""
         found = {}
         for size, tokens in descriptors.items():
             keys, penalty = self._descriptors[size], self._penalty(size, tokens.device)
@@ -216,11 +216,11 @@ class Correspondences:
             self._indices[size][list(frames)] = indices.to("cpu", torch.int16)
 
     def fields(self, frames: Sequence[int], device: torch.device) -> dict[int, Tensor]:
-        """Fields (F, 2, S), int64, of `frames` by S."""
+        """Return fields (F, 2, S), int64, of `frames` by S."""
         return {size: indices[list(frames)].to(device).long() for size, indices in self._indices.items()}
 
     def at(self, fields: dict[int, Tensor], tokens: int) -> Tensor:
-        """The field (F, 2, tokens) of one resolution, derived from the finest where it was not matched."""
+        """Return the field (F, 2, tokens) of one resolution, from the finest where it was not matched."""
         if tokens in fields:
             return fields[tokens]
         finest = max(fields)

@@ -14,15 +14,18 @@ from keyface.diffusion.backbone import Backbone
 from keyface.diffusion.checks import NotFiniteError, require_finite
 from keyface.diffusion.guidance import Guidance
 from keyface.editing.clip import Clip
-from keyface.editing.denoising import Denoiser
+from keyface.editing.clip_files import ClipShape, clip_layout
 from keyface.editing.frames import FrameStream, TensorFrames
 from keyface.editing.gate import reconstruct
 from keyface.editing.settings import EditSettings, Injection, Prompts, Propagation
-from keyface.editing.tokenflow import TokenFlowDenoiser
+from keyface.editing.strategies.latent import LatentStrategy
+from keyface.editing.strategies.strategy import Networks, Strategy
+from keyface.editing.strategies.tokenflow import TokenFlowStrategy
+from keyface.editing.strategies.tokens import TokenStrategy
 from keyface.resume.batches import Advance, free_memory
 from keyface.resume.journal import Journal
-from keyface.resume.memory_maps import Scratch
-from keyface.resume.session import State
+from keyface.resume.memory_maps import MemoryMaps, layout_bytes
+from keyface.resume.session import Session
 
 __all__ = [
     "EditReport",
@@ -35,6 +38,13 @@ __all__ = [
     "VideoEditor",
 ]
 
+STRATEGIES: dict[str, type[Strategy]] = {
+    "tokens": TokenStrategy,
+    "latent": LatentStrategy,
+    "tokenflow": TokenFlowStrategy,
+}
+"""By the values of `propagation.mode`."""
+
 Sink = Callable[[Tensor], None]
 Progress = Callable[[str, int, int], None]
 
@@ -44,14 +54,14 @@ class EditReport:
     """What was done and how well the clip could be kept at best.
 
     Attributes:
-        frames: number of frames edited.
-        keyframes: their frame numbers; with keyframes drawn anew at each step, those of the gate.
+        frames: Number of frames edited.
+        keyframes: Their frame numbers; with keyframes drawn anew at each step, those of the gate.
         vae_psnr: dB on keyframes, autoencoder round trip against the original.
         reconstruction_psnr: dB on keyframes, inversion and reconstruction against the original;
             far below `vae_psnr` means that the model does not know this clip.
-        seconds: by stage: encode, invert, reconstruct, edit, decode; of this process, where an edit was
+        seconds: By stage: encode, invert, reconstruct, edit, decode; of this process, where an edit was
             resumed.
-        disk_bytes: temporary files.
+        disk_bytes: Temporary files.
     """
 
     frames: int
@@ -84,10 +94,10 @@ class VideoEditor:
     T (k S + 3) + K S for the first two stages, 3 (K + T) S of one U-Net for the edit.
 
     Args:
-        backbone: autoencoder, text encoder, schedule.
+        backbone: Autoencoder, text encoder, schedule.
         identity: ε1; None takes the backbone's own, untuned U-Net.
         direction: ε2; None likewise.
-        settings: see `EditSettings`.
+        settings: See `EditSettings`.
 
     Example:
         >>> editor = VideoEditor(backbone, identity, direction)              # doctest: +SKIP
@@ -105,6 +115,7 @@ class VideoEditor:
         self.identity = backbone.unet if identity is None else identity
         self.direction = backbone.unet if direction is None else direction
         self.settings = EditSettings() if settings is None else settings
+        self.strategy = STRATEGIES[self.settings.propagation.mode](self.settings)
 
     @torch.no_grad()
     def edit(
@@ -115,21 +126,22 @@ class VideoEditor:
         *,
         reconstruction_sink: Sink | None = None,
         progress: Progress | None = None,
-        scratch: Path | None = None,
-        state: State | None = None,
+        temporary: Path | None = None,
+        session: Session | None = None,
     ) -> EditReport:
         """Edit a clip of any length; memory does not grow with it.
 
         Args:
-            frames: read once, in order; its sides must be multiples of the model's coarsest cell.
-            prompts: source and target caption.
-            sink: called with the edited frames in order, (n, 3, H, W) in [-1, 1] on the CPU.
-            reconstruction_sink: called likewise with what the frames become where nothing is edited:
+            frames: Read once, in order; its sides must be multiples of the model's coarsest cell.
+            prompts: Source and target caption.
+            sink: Called with the edited frames in order, (n, 3, H, W) in [-1, 1] on the CPU.
+            reconstruction_sink: Called likewise with what the frames become where nothing is edited:
                 the autoencoder's round trip in `latent`; else inverted and denoised again,
                 for which the frames between keyframes cost further forwards.
-            progress: called with a stage's name, units done and units to do.
-            scratch: where to make the scratch folder, which is removed at the end; None is the system's.
-            state: an open folder that keeps everything instead, so that a killed edit goes on where it was.
+            progress: Called with a stage's name, units done and units to do.
+            temporary: Where to make the folder of temporary files, which is removed at the end; None: the
+                system's place for them.
+            session: An open folder that keeps everything instead, so that a killed edit goes on where it was.
                 Decoding starts anew: a sink gets every frame.
 
         Returns:
@@ -140,31 +152,27 @@ class VideoEditor:
                 not count it as done.
         """
         seconds: dict[str, float] = {}
-        clip = self._clip(frames)
         modules = (
-            clip.inverter,
+            self._inverter,
             self.identity,
             self.direction,
             self.backbone.vae,
             self.backbone.text_encoder,
         )
-        with evaluating(*modules), _place(scratch, state) as (folder, journal):
-            clip.open(folder, journal)
+        with evaluating(*modules), _place(temporary, session) as (maps, journal):
+            clip = Clip.open(self.backbone, self._inverter, self.strategy, frames, maps, journal)
             with _stage("encode", clip.length, seconds, progress) as advance:
                 source, target, negative = self._encode_prompts(prompts)
                 clip.encode(frames, advance)
             with _stage("invert", clip.length, seconds, progress) as advance:
                 clip.invert(source, advance)
-            every_frame = reconstruction_sink is not None and self.settings.token_level > 0
+            every_frame = reconstruction_sink is not None and self.strategy.every_frame_from > 0
             units = clip.length if every_frame else len(clip.keyframes)
             with _stage("reconstruct", units, seconds, progress) as advance:
                 vae_psnr, reconstruction_psnr = reconstruct(clip, source, every_frame, advance)
             guidance = Guidance.of(target, negative, self.settings.guidance_scale)
-            denoiser: Denoiser | TokenFlowDenoiser
-            if self.settings.propagation.mode == "tokenflow":
-                denoiser = TokenFlowDenoiser(clip, self.direction, guidance, source)
-            else:
-                denoiser = Denoiser(clip, self.identity, self.direction, guidance, source)
+            networks = Networks(self.identity, self.direction, guidance, source)
+            denoiser = self.strategy.denoiser(clip, networks)
             with _stage("edit", denoiser.work, seconds, progress) as advance:
                 denoiser.run(advance)
             sinks = 1 if reconstruction_sink is None else 2
@@ -174,19 +182,25 @@ class VideoEditor:
                     kept = clip.reconstructed if every_frame else clip.clean
                     _decode(clip, kept, reconstruction_sink, advance)
         return EditReport(
-            clip.length, clip.keyframes, vae_psnr, reconstruction_psnr, seconds, clip.disk_bytes
+            clip.length,
+            clip.keyframes,
+            vae_psnr,
+            reconstruction_psnr,
+            seconds,
+            self.temporary_bytes(frames),
         )
 
     def temporary_bytes(self, frames: FrameStream) -> int:
-        """What the temporary files of an edit take."""
-        return self._clip(frames).disk_bytes
+        """Return the bytes that the temporary files of an edit take."""
+        shape = ClipShape.of(self.backbone, self._inverter, self.strategy, frames)
+        return layout_bytes(clip_layout(shape, self.strategy))
 
-    def _clip(self, frames: FrameStream) -> Clip:
-        inverter = self.identity if self.settings.inversion == "identity" else self.backbone.unet
-        return Clip(self.backbone, inverter, self.settings, frames)
+    @property
+    def _inverter(self) -> UNet2DConditionModel:
+        return self.identity if self.settings.inversion == "identity" else self.backbone.unet
 
     def edit_frames(self, frames: Tensor, prompts: Prompts) -> tuple[Tensor, EditReport]:
-        """Edit frames that are in memory: (T, 3, H, W) in [-1, 1] → the same, edited, and the report."""
+        """Edit frames in memory: (T, 3, H, W) in [-1, 1] → the same, edited, and the report."""
         edited: list[Tensor] = []
         report = self.edit(TensorFrames(frames), prompts, edited.append)
         return torch.cat(edited), report
@@ -208,13 +222,13 @@ def _decode(clip: Clip, latents: Tensor, sink: Sink, advance: Advance) -> None:
 
 
 @contextmanager
-def _place(scratch: Path | None, state: State | None) -> Iterator[tuple[Scratch, Journal | None]]:
-    """Where the clip's files are, and what is known of them."""
-    if state is not None:
-        yield state.scratch, state.journal
+def _place(temporary: Path | None, session: Session | None) -> Iterator[tuple[MemoryMaps, Journal | None]]:
+    """Give the folder of the clip's files, and the journal of what is done where there is one."""
+    if session is not None:
+        yield session.maps, session.journal
         return
-    with Scratch.folder_in(scratch) as folder:
-        yield folder, None
+    with MemoryMaps.folder_in(temporary) as maps:
+        yield maps, None
 
 
 @contextmanager

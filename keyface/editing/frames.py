@@ -21,7 +21,7 @@ class FrameStream(Protocol):
     def __len__(self) -> int: ...
 
     def chunks(self, size: int) -> Iterator[Tensor]:
-        """Frames in order, (n, 3, H, W) in [-1, 1] with n ≤ `size`."""
+        """Yield frames in order, (n, 3, H, W) in [-1, 1] with n ≤ `size`."""
 
 
 class TensorFrames:
@@ -46,5 +46,5 @@ class TensorFrames:
         return self.frames.shape[0]
 
     def chunks(self, size: int) -> Iterator[Tensor]:
-        """Frames in order, as views."""
+        """Yield frames in order, as views."""
         yield from torch.split(self.frames, size)

@@ -1,26 +1,27 @@
 """The gate before an edit: how much of the clip survives inversion and reconstruction at all."""
 
-import math
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from keyface.diffusion.checks import require_finite
-from keyface.diffusion.inversion import denoise
+from keyface.diffusion.sampling import denoise
 from keyface.editing.clip import Clip
+from keyface.metrics.psnr import psnr_of_error
 from keyface.resume.batches import Advance
 
 
 def reconstruct(clip: Clip, text: Tensor, every_frame: bool, advance: Advance) -> tuple[float, float]:
     """Denoise keyframes again with the source prompt, and measure what editing could at best keep.
 
-    S forwards a keyframe; with `every_frame` the other frames as well, from `token_level`.
+    S forwards a keyframe; with `every_frame` the other frames as well, from `Strategy.every_frame_from`.
 
     Args:
-        clip: inverted; gets `reconstructed`.
-        text: source prompt (1, L, D).
-        every_frame: not keyframes only.
-        advance: told of each batch.
+        clip: Inverted; gets `reconstructed`.
+        text: Source prompt (1, L, D).
+        every_frame: Whether not keyframes alone.
+        advance: Told of each batch.
 
     Returns:
         Against the original keyframes, in dB: PSNR of the autoencoder alone, PSNR of inversion and
@@ -29,7 +30,6 @@ def reconstruct(clip: Clip, text: Tensor, every_frame: bool, advance: Advance) -
     settings, backbone = clip.settings, clip.backbone
 
     def run(part: Sequence[int], latents: Tensor, level: int) -> None:
-        latents = latents.to(backbone.device)
         clean = denoise(
             clip.inverter, backbone.scheduler, latents, text, settings.steps, level, settings.solver
         )
@@ -40,17 +40,20 @@ def reconstruct(clip: Clip, text: Tensor, every_frame: bool, advance: Advance) -
         run(part, clip.inverted(part, settings.start_level), settings.start_level)
 
     def others(part: Sequence[int]) -> None:
-        run(part, clip.waiting[list(part)], settings.token_level)
+        level = clip.strategy.every_frame_from
+        run(part, clip.inverted(part, level), level)
 
     clip.batches.each(clip.keyframes, keyframes, advance, "reconstruct_keyframes")
     if every_frame:
         clip.batches.each(clip.others, others, advance, "reconstruct_others")
     vae, reconstruction = clip.batches.journal.numbers("errors") or _errors(clip)
-    return _psnr(vae), _psnr(reconstruction)
+    errors = torch.tensor([vae, reconstruction], dtype=torch.float64)
+    vae_psnr, reconstruction_psnr = psnr_of_error(errors).tolist()
+    return vae_psnr, reconstruction_psnr
 
 
 def _errors(clip: Clip) -> list[float]:
-    """Mean squared errors on keyframes: of the autoencoder, and of reconstruction."""
+    """Return mean squared errors on keyframes: of the autoencoder, and of reconstruction."""
     sums = [0.0, 0.0]
 
     def measure(rows: Sequence[int]) -> None:
@@ -63,8 +66,3 @@ def _errors(clip: Clip) -> list[float]:
     errors = [error / clip.keyframe_images.numel() for error in sums]
     clip.batches.journal.write(errors=errors)
     return errors
-
-
-def _psnr(mean_squared_error: float) -> float:
-    """Peak signal-to-noise ratio in dB of images in [-1, 1]."""
-    return 10.0 * math.log10(4.0 / mean_squared_error) if mean_squared_error > 0.0 else math.inf

@@ -1,4 +1,4 @@
-"""Which frames are keyframes, which keyframes attend to each other, and which ones a frame follows."""
+"""Which frames are keyframes, which attend to each other, which ones a frame follows, in which order."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
@@ -8,12 +8,12 @@ import torch
 
 
 def select_keyframes(frames: int, interval: int, seed: int) -> tuple[int, ...]:
-    """One frame of every interval, drawn evenly; the last interval may be short.
+    """Draw one frame of every interval, evenly; the last interval may be short.
 
     Args:
-        frames: length of the clip.
-        interval: frames a keyframe stands for.
-        seed: equal seeds give equal keyframes.
+        frames: Length of the clip.
+        interval: Frames a keyframe stands for.
+        seed: Equal seeds give equal keyframes.
 
     Returns:
         ⌈frames / interval⌉ ascending frame numbers.
@@ -33,9 +33,9 @@ class Neighbours:
     """The two keyframes that a frame follows, and the share of the first.
 
     Attributes:
-        before: frame number of a keyframe.
-        after: frame number of another one, or the same.
-        weight: w₋ from 0 to 1, the share of `before`; that of `after` is 1 − w₋.
+        before: Frame number of a keyframe.
+        after: Frame number of another one, or the same.
+        weight: w₋, from 0 to 1, the share of `before`; that of `after` is 1 − w₋.
     """
 
     before: int
@@ -44,11 +44,11 @@ class Neighbours:
 
 
 def neighbours(frame: int, keyframes: Sequence[int]) -> Neighbours:
-    """The keyframes that `frame` follows and their weights (Eq. 4): w₋ = d₊ / (d₊ + d₋).
+    """Return the keyframes that `frame` follows and their weights (Eq. 4): w₋ = d₊ / (d₊ + d₋).
 
     Args:
-        frame: frame number.
-        keyframes: ascending frame numbers.
+        frame: Frame number.
+        keyframes: Ascending frame numbers.
 
     Returns:
         The last keyframe not after the frame and the first not before it; at the ends of the clip both are
@@ -67,8 +67,8 @@ class Windows:
     """Keyframes in the groups that run through ε2 together.
 
     Attributes:
-        groups: disjoint, together all keyframes; the first one begins with the anchors.
-        anchors: number of keyframes at the head of the first group whose keys and values every later
+        groups: Disjoint, together all keyframes; the first one begins with the anchors.
+        anchors: Number of keyframes at the head of the first group whose keys and values every later
             group attends to as well.
     """
 
@@ -77,7 +77,7 @@ class Windows:
 
 
 def joint_windows(keyframes: Sequence[int], window: int, anchors: int) -> Windows:
-    """Groups of at most `window` neighbouring keyframes, joined by `anchors` spread over the clip.
+    """Return groups of at most `window` neighbouring keyframes, joined by anchors spread over the clip.
 
     Anchors run once, with the first group, and are remembered there by their keys and values: every
     keyframe costs one forward a step, and attention W (W + A) instead of K². With K ≤ W + A there is one
@@ -95,5 +95,42 @@ def joint_windows(keyframes: Sequence[int], window: int, anchors: int) -> Window
 
 
 def separate_groups(keyframes: Sequence[int], size: int) -> Windows:
-    """Groups of `size` keyframes that do not attend to each other; the size is only a batch size."""
+    """Return groups of `size` keyframes that do not attend to each other; the size is only a batch size."""
     return Windows(tuple(tuple(keyframes[i : i + size]) for i in range(0, len(keyframes), size)), 0)
+
+
+@dataclass(frozen=True)
+class StepOrder:
+    """Order of work within one step, so that only the tokens of neighbouring keyframes are in memory.
+
+    Attributes:
+        windows: Keyframes in groups.
+        follows: Keyframes that each other frame follows.
+        ready: By group, the frames whose keyframes are all done after it.
+        last_use: By keyframe, the last group after which a frame needs it.
+    """
+
+    windows: Windows
+    follows: dict[int, Neighbours]
+    ready: tuple[tuple[int, ...], ...]
+    last_use: dict[int, int]
+
+    @classmethod
+    def of(cls, windows: Windows, others: Sequence[int]) -> "StepOrder":
+        """Return the order for keyframes in these groups and for the frames between them.
+
+        Args:
+            windows: All keyframes of the clip.
+            others: All other frames.
+        """
+        group_of = {keyframe: g for g, group in enumerate(windows.groups) for keyframe in group}
+        keyframes = sorted(group_of)
+        follows = {f: neighbours(f, keyframes) for f in others}
+        ready: list[list[int]] = [[] for _ in windows.groups]
+        last_use: dict[int, int] = {}
+        for frame, pair in follows.items():
+            done = max(group_of[pair.before], group_of[pair.after])
+            ready[done].append(frame)
+            for keyframe in (pair.before, pair.after):
+                last_use[keyframe] = max(last_use.get(keyframe, 0), done)
+        return cls(windows, follows, tuple(tuple(frames) for frames in ready), last_use)

@@ -16,7 +16,7 @@ class KeyframeTokens:
     """attn1 outputs of ε2 on the keyframes that are still needed at this step.
 
     Attributes:
-        keyframes: their frame numbers, in the order of the tokens.
+        keyframes: Their frame numbers, in the order of the tokens.
         outputs: (branches, K, S, C) by layer.
     """
 
@@ -48,7 +48,7 @@ class Blend:
         rows: (F, 2), rows of the (before, after) keyframes in the tokens or latents taken from.
         weights: (F,), the share w₋ of the first.
         fields: (F, 2, S), corresponding tokens by S.
-        correspondences: gives fields of other resolutions.
+        correspondences: Gives fields of other resolutions.
     """
 
     rows: Tensor
@@ -65,7 +65,7 @@ class Blend:
         correspondences: Correspondences,
         device: torch.device,
     ) -> "Blend":
-        """Blend of `frames`, each following its `follows`, from `keyframes` in the order of their rows."""
+        """Return the blend of `frames`, each following its `follows`; `keyframes` in their rows' order."""
         row = {keyframe: i for i, keyframe in enumerate(keyframes)}
         fields = correspondences.fields(frames, device)
         rows = torch.tensor([[row[n.before], row[n.after]] for n in follows], device=device)
@@ -73,7 +73,7 @@ class Blend:
         return cls(rows, weights, fields, correspondences)
 
     def tokens(self, keyframe_tokens: Tensor) -> Tensor:
-        """Eq. 4: w₋ · token of the keyframe before + w₊ · token of the one after.
+        """Blend tokens by Eq. 4: w₋ · token of the keyframe before + w₊ · token of the one after.
 
         Args:
             keyframe_tokens: (branches, K, S, C).
@@ -92,7 +92,7 @@ class Blend:
         return torch.lerp(after, before, weight)
 
     def latents(self, keyframe_latents: Tensor) -> Tensor:
-        """Eq. 4 on the cells of latents: (K, C, h, w) → (F, C, h, w)."""
+        """Blend latents cell by cell, by Eq. 4: (K, C, h, w) → (F, C, h, w)."""
         size = keyframe_latents.shape[-2:]
         cells = keyframe_latents.flatten(2).transpose(1, 2)[None]
         return self.tokens(cells)[0].transpose(1, 2).reshape(-1, keyframe_latents.shape[1], *size)
@@ -105,5 +105,5 @@ class PropagatedAttention:
         self.name, self.source, self.blend = name, tokens, blend
 
     def __call__(self, attn: Any, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
-        """Output (branches · F, S, C) of the layer."""
+        """Return the output (branches · F, S, C) of the layer."""
         return self.blend.tokens(self.source.outputs[self.name]).flatten(0, 1).to(hidden_states.dtype)

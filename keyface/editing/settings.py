@@ -130,10 +130,6 @@ class Propagation:
         """Return TokenFlow, to be compared with ours in one program; goes with `Injection.tokenflow()`."""
         return cls(mode="tokenflow")
 
-    def levels(self, steps: int, last: int) -> tuple[int, ...]:
-        """Return the levels (1 … `last`) of an inversion at which tokens are compared, ascending."""
-        return tuple(sorted({min(max(1, round(f * steps)), last) for f in self.correspondence_at}))
-
 
 @dataclass(frozen=True)
 class EditSettings:
@@ -234,15 +230,6 @@ class EditSettings:
         """Tell whether denoising step `step` (0 is the noisiest) is guided."""
         steps = self.start_level
         return self.guidance_from * steps <= step < self.guidance_until * steps
-
-    @property
-    def token_level(self) -> int:
-        """Return the level from which every frame runs through ε2: 0 (never) in `latent`, else from 1."""
-        if self.propagation.mode == "latent":
-            return 0
-        if self.propagation.mode == "tokenflow":
-            return self.start_level
-        return max(1, self.start_level - round(self.propagation.keyframes_first * self.start_level))
 
 
 def given_settings(

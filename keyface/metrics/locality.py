@@ -11,6 +11,7 @@ from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from keyface.celeba import REGIONS
 from keyface.faces.regions import region_mask
+from keyface.metrics.psnr import psnr_of_error
 
 BEHIND = ("background", "cloth", "neck", "neck_l")
 """CelebAMask-HQ classes that are neither face nor hair, with what is worn on either."""
@@ -48,7 +49,7 @@ def outside_change(edited: Tensor, reference: Tensor, region: Tensor) -> Tensor:
 def outside_psnr(edited: Tensor, reference: Tensor, region: Tensor) -> Tensor:
     """PSNR in dB outside the region; the arguments are those of `outside_change`. Infinite for no change."""
     _, squares, count = _outside_sums(edited, reference, region)
-    return (-10.0 * torch.log10(squares / count.clamp(min=1))).float()
+    return psnr_of_error(squares / count.clamp(min=1), value_range=1.0).float()
 
 
 def person_mask(labels: Tensor) -> Tensor:
@@ -106,7 +107,7 @@ class _Outside(Metric):
         count = self.count.clamp(min=1)
         return {
             "l1": (self.absolute / count).float(),
-            "psnr": (-10.0 * torch.log10(self.squares / count)).float(),
+            "psnr": psnr_of_error(self.squares / count, value_range=1.0).float(),
         }
 
     def _add(self, edited: Tensor, reference: Tensor, mask: Tensor) -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from keyface.diffusion.backbone import Backbone
-from keyface.diffusion.inversion import predict, predict_original
+from keyface.diffusion.prediction import predict, predict_original
 
 TIMESTEPS = (400, 600, 800)
 

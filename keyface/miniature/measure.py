@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -10,7 +11,10 @@ from torchmetrics.functional.classification import binary_auroc
 from tqdm import tqdm
 
 from keyface.diffusion.backbone import Backbone
-from keyface.diffusion.inversion import denoise, invert
+from keyface.diffusion.guidance import Guidance
+from keyface.diffusion.inversion import invert
+from keyface.diffusion.sampling import GridPath, denoise, sample
+from keyface.diffusion.schedule import Grid
 from keyface.faces.recognition import Recognizer
 from keyface.metrics.locality import psnr
 from keyface.miniature.networks.attributes import AttributeClassifier
@@ -115,18 +119,14 @@ def generate(
     """Sample one image a prompt with DDIM and classifier-free guidance, (B, 3, H, W) in [-1, 1]."""
     images: list[Tensor] = []
     side = backbone.unet.config.sample_size
-    backbone.scheduler.set_timesteps(steps)
+    path = GridPath(Grid.of(backbone.scheduler, steps), steps)
     generator = torch.Generator().manual_seed(seed)
     empty = backbone.encode_prompts([""])
     for start in tqdm(range(0, len(prompts), chunk), desc="sample", unit="batch"):
         part = list(prompts[start : start + chunk])
-        text = backbone.encode_prompts(part)
-        latents = torch.randn((len(part), backbone.latent_channels, side, side), generator=generator)
-        for timestep in backbone.scheduler.timesteps:
-            unconditional = backbone.unet(latents, timestep, empty.expand(len(part), -1, -1)).sample
-            conditional = backbone.unet(latents, timestep, text).sample
-            output = unconditional + guidance_scale * (conditional - unconditional)
-            latents = backbone.scheduler.step(output, timestep, latents).prev_sample
+        guidance = Guidance.of(backbone.encode_prompts(part), empty, guidance_scale)
+        noise = torch.randn((len(part), backbone.latent_channels, side, side), generator=generator)
+        latents = sample(partial(guidance.predict, backbone.unet), noise, path)
         images.append(backbone.decode_latents(latents).clamp(-1, 1))
     return torch.cat(images)
 

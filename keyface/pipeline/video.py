@@ -16,7 +16,7 @@ from keyface.files import require_space, write_text
 from keyface.pipeline.prompts import warn_of_prompts, write_prompts
 from keyface.pipeline.record import SYNTHETIC, EditRecord, describe
 from keyface.pipeline.square import Paster, SquareFrames
-from keyface.resume.session import State
+from keyface.resume.session import Session
 from keyface.video import VideoReader, VideoWriter
 
 if TYPE_CHECKING:
@@ -49,10 +49,10 @@ def edit_video(
     paster = Paster(reader, request.square)
     with ExitStack() as stack:
         decides = _decides(pipe, request, prompts, settings)
-        state = stack.enter_context(State.open(request.state, decides, restart=request.restart))
+        session = stack.enter_context(Session.open(request.state, decides, restart=request.restart))
         say(
             f"going on with the edit that was stopped: {request.state}"
-            if state.resumed
+            if session.resumed
             else f"temporary files: {temporary / 2**20:.0f} MiB in {request.state}"
         )
         metadata = {
@@ -72,7 +72,7 @@ def edit_video(
             if compare is not None:
                 compare.write(torch.cat([originals, pasted], dim=-1))
 
-        report = editor.edit(frames, prompts, sink, progress=progress, state=state)
+        report = editor.edit(frames, prompts, sink, progress=progress, session=session)
     sidecar = describe(pipe, request, prompts, settings, report, surprise)
     text = json.dumps(sidecar, indent=2, ensure_ascii=False)
     write_text(request.record, text + "\n")

@@ -19,9 +19,9 @@ class Batches:
     """A batch size that remembers having been too large.
 
     Args:
-        size: frames a batch to begin with.
-        journal: knows what an earlier process did, and in which batches.
-        after: called after each batch.
+        size: Frames a batch to begin with.
+        journal: Knows what an earlier process did, and in which batches.
+        after: Called after each batch.
     """
 
     def __init__(
@@ -41,10 +41,10 @@ class Batches:
         """Call `work` on consecutive parts of `frames`; a part that ran out of memory is done in halves.
 
         Args:
-            frames: to be worked on.
-            work: must be right again when it is repeated on the same frames.
-            advance: told the length of each part.
-            name: of the journal's entry; what it says is done is left out.
+            frames: To be worked on.
+            work: Must be right again when it is repeated on the same frames.
+            advance: Told the length of each part.
+            name: Of the journal's entry; what it says is done is left out.
         """
         start = self.journal.count(name) if name is not None else 0
         advance(start)

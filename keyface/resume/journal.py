@@ -1,4 +1,4 @@
-"""What of an edit is done, written down so that a killed edit goes on where it was."""
+"""A file that says what of an edit is done, so that a killed edit goes on where it was."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -12,8 +12,8 @@ Value = int | float | bool | Sequence[int | float | bool]
 class Journal:
     """Names and values that survive the process.
 
-    Whatever an entry says is done was written before it, and what is being done writes nothing that an
-    entry relies on: latents at one level are read, those at the next are written elsewhere.
+    Data are flushed before the entry that marks them done. Work that is not marked yet never writes into data
+    that an entry relies on: latents at one level are read, those at the next are written elsewhere.
 
     Args:
         path: The file; None forgets at the end of the process.
@@ -31,13 +31,13 @@ class Journal:
         return bool(self._entries)
 
     def count(self, name: str) -> int:
-        """How many units of `name` are done."""
+        """Return how many units of `name` are done."""
         value = self._entries.get(name, 0)
         assert isinstance(value, int)
         return value
 
     def numbers(self, name: str) -> list[float] | None:
-        """Numbers under a name, if they were written."""
+        """Return the numbers under a name, if they were written."""
         value = self._entries.get(name)
         return [float(each) for each in value] if isinstance(value, Sequence) else None
 

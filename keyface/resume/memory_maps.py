@@ -19,11 +19,11 @@ Layout = Mapping[str, tuple[Shape, torch.dtype]]
 
 
 def layout_bytes(layout: Layout) -> int:
-    """Bytes that the files take together."""
+    """Return the bytes that the files take together."""
     return sum(math.prod(shape) * dtype.itemsize for shape, dtype in layout.values())
 
 
-class Scratch:
+class MemoryMaps:
     """A folder of memory-mapped tensors; what is in it already is used as it is."""
 
     def __init__(self, folder: Path) -> None:
@@ -40,8 +40,22 @@ class Scratch:
         require_space(self.folder, layout_bytes(missing), "the edit's temporary files")
         return {name: self.tensor(name, shape, dtype) for name, (shape, dtype) in layout.items()}
 
+    def require(self, layout: Layout) -> None:
+        """Refuse to go on with files that are not all there.
+
+        Raises:
+            ValueError: A file is missing or has another size.
+        """
+        for name, each in layout.items():
+            path = self.folder / name
+            if not path.is_file() or path.stat().st_size != layout_bytes({name: each}):
+                raise ValueError(
+                    f"{self.folder}: the stopped edit cannot go on, its file {name} is missing or damaged, "
+                    "or another version of keyface began it; begin anew with --restart"
+                )
+
     def tensor(self, name: str, shape: Shape, dtype: torch.dtype = torch.float32) -> Tensor:
-        """The tensor in the file `name`, on the CPU, zeros if it is new; writing into it writes the file."""
+        """Return the tensor in the file `name`, on the CPU, zeros if new; writing into it writes the file."""
         size, path = math.prod(shape) * dtype.itemsize, self.folder / name
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
@@ -68,8 +82,8 @@ class Scratch:
 
     @classmethod
     @contextmanager
-    def folder_in(cls, parent: Path | None) -> Iterator["Scratch"]:
-        """A new folder inside `parent` (None: the system's), removed at the end with all that is in it."""
+    def folder_in(cls, parent: Path | None) -> Iterator["MemoryMaps"]:
+        """Make a folder inside `parent` (None: the system's); remove it at the end with all that is in it."""
         if parent is not None:
             parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="keyface-", dir=parent) as folder:

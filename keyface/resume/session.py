@@ -11,29 +11,29 @@ from typing import Any
 
 from keyface.files import write_text
 from keyface.resume.journal import Journal
-from keyface.resume.memory_maps import Scratch
+from keyface.resume.memory_maps import MemoryMaps
 
 _REQUEST, _JOURNAL, _LOCK = "request.json", "journal.json", "lock"
 _SHOWN = 5
 
 
-class State:
+class Session:
     """A folder that outlives the process.
 
     Attributes:
-        folder: the folder.
-        resumed: whether an earlier process has worked in it.
-        scratch: its files.
-        journal: what is done.
+        folder: The folder.
+        resumed: Whether an earlier process has worked in it.
+        maps: Its files.
+        journal: What is done.
 
     Args:
-        owned: says whether the folder is still the one that this process locked. Every entry of the journal
+        owned: Says whether the folder is still the one that this process locked. Every entry of the journal
             asks first: someone may have removed the folder, and another process made a new one.
     """
 
     def __init__(self, folder: Path, resumed: bool, owned: Callable[[], bool]) -> None:
         self.folder, self.resumed, self._owned = folder, resumed, owned
-        self.scratch = Scratch(folder)
+        self.maps = MemoryMaps(folder)
         self.journal = Journal(folder / _JOURNAL, before=self._before_entry)
 
     def _before_entry(self) -> None:
@@ -42,20 +42,20 @@ class State:
                 f"{self.folder}: was removed or replaced while this edit worked in it; the edit is stopped, "
                 "repeat the command"
             )
-        self.scratch.flush()
+        self.maps.flush()
 
     @classmethod
     @contextmanager
-    def open(cls, folder: Path, request: Mapping[str, Any], *, restart: bool = False) -> Iterator["State"]:
+    def open(cls, folder: Path, request: Mapping[str, Any], *, restart: bool = False) -> Iterator["Session"]:
         """Make the folder, or go on with what is in it.
 
         It is removed when the block ends without an error, or with one before anything was done; never if it
         is another process' by then.
 
         Args:
-            folder: nobody else's; made if need be.
-            request: everything that decides the frames, as JSON can say it.
-            restart: begin anew, whatever a stopped edit left.
+            folder: Nobody else's; made if need be.
+            request: Everything that decides the frames, as JSON can say it.
+            restart: Begin anew, whatever a stopped edit left.
 
         Raises:
             ValueError: The folder is of an edit of something else, with the difference shown, or of no edit;
@@ -71,11 +71,11 @@ class State:
             else:
                 _clear(folder)
                 write_text(known, json.dumps(wanted, indent=1))
-            state = cls(folder, resumed, owned)
+            session = cls(folder, resumed, owned)
             try:
-                yield state
+                yield session
             except BaseException:
-                if not state.journal.begun and owned():
+                if not session.journal.begun and owned():
                     _remove(folder)
                 raise
             if owned():
@@ -83,7 +83,7 @@ class State:
 
 
 def require_free(folder: Path) -> None:
-    """Refuse, before anything slow, a folder that `State.open` would refuse whatever the request.
+    """Refuse, before anything slow, a folder that `Session.open` would refuse whatever the request.
 
     Raises:
         ValueError: There is something else under the name, or another process works in it.

@@ -12,7 +12,8 @@ from keyface.cli.main import main
 from keyface.commands.shards import render
 from keyface.datamodules.shard_files.index import ShardIndex
 from keyface.datamodules.shards import ShardsDataModule
-from keyface.diffusion.inversion import Grid, invert
+from keyface.diffusion.inversion import invert
+from keyface.diffusion.schedule import Grid
 from keyface.miniature import zoo
 
 # Lightning's advice on logging intervals and data loader workers, which tiny runs do not heed.

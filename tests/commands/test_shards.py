@@ -8,7 +8,8 @@ from keyface.commands import shards
 from keyface.datamodules.shard_files import render as shard_render
 from keyface.datamodules.shard_files.index import ShardError, ShardIndex
 from keyface.datamodules.shards import ShardsDataModule
-from keyface.diffusion.inversion import Grid, invert
+from keyface.diffusion.inversion import invert
+from keyface.diffusion.schedule import Grid
 from keyface.miniature.population import captions, world
 from keyface.miniature.rendering import renderer
 

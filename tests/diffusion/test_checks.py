@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from keyface.diffusion.backbone import Backbone, load_unet
 from keyface.diffusion.checks import NotFiniteError
 from keyface.editing.editor import EditSettings, Injection, Prompts, Propagation, TensorFrames, VideoEditor
-from keyface.resume.session import State
+from keyface.resume.session import Session
 
 PROMPTS = Prompts("a face", "a face with glasses")
 SMALL = EditSettings(steps=4, interval=2, window=1, anchors=1, chunk_size=3, guidance_scale=3.0)
@@ -160,8 +160,8 @@ def test_a_window_that_is_not_finite_is_not_counted(own, make_unet, frames, tmp_
     broken = break_after(direction, len(calls) // 2)
 
     def edit():
-        with State.open(tmp_path / "state", {}) as state:
-            editor.edit(TensorFrames(frames), PROMPTS, edited.append, state=state)
+        with Session.open(tmp_path / "state", {}) as session:
+            editor.edit(TensorFrames(frames), PROMPTS, edited.append, session=session)
 
     with pytest.raises(NotFiniteError, match=r"^edit: latents of frames . to . after timestep .* NaN or inf"):
         edit()

@@ -2,7 +2,10 @@ import pytest
 import torch
 from diffusers import DDIMInverseScheduler, DDIMScheduler
 
-from keyface.diffusion.inversion import Grid, denoise, invert, invert_to, predict_original
+from keyface.diffusion.inversion import invert, invert_to
+from keyface.diffusion.prediction import predict_original
+from keyface.diffusion.sampling import denoise
+from keyface.diffusion.schedule import Grid
 
 
 class Gaussian(torch.nn.Module):
@@ -84,6 +87,29 @@ def test_inversion_then_denoising_returns_the_latent_and_fixed_point_helps(sched
         errors.append(float((back - latents).square().mean().sqrt()))
     assert errors[1] < errors[0] / 2
     assert errors[2] < errors[0] / 5
+
+
+def test_extrapolated_outputs_bring_a_correction_further(scheduler, latents):
+    """One correction of the extrapolated output, against one of the output of the level below."""
+    network, grid = Gaussian(scheduler), Grid.of(scheduler, 20)
+
+    def output(x, level):
+        return network(x, grid.timestep(level), TEXT).sample
+
+    below, held = latents, None
+    for level in range(1, 21):
+        corrections = 1 if held is not None else 3
+        held = output(below, level) if held is None else held
+        for _ in range(corrections):
+            held = output(grid.invert(below, held, level), level)
+        below = grid.invert(below, held, level)
+
+    def error(inverted):
+        back = denoise(network, scheduler, inverted, TEXT, 20)
+        return float((back - latents).square().mean().sqrt())
+
+    extrapolated = error(invert(network, scheduler, latents, TEXT, 20, 1)[-1])
+    assert extrapolated < 0.95 * error(below)
 
 
 def test_invert_to_is_a_point_of_the_trajectory(scheduler, latents):

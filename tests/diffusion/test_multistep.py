@@ -6,7 +6,8 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 
-from keyface.diffusion.inversion import denoise, predict
+from keyface.diffusion.prediction import predict
+from keyface.diffusion.sampling import denoise
 from keyface.diffusion.schedule import Grid
 from keyface.diffusion.solvers import coefficient, second_order
 from keyface.editing.settings import EditSettings

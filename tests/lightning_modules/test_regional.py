@@ -10,8 +10,8 @@ from torch import Tensor
 
 from keyface.diffusion.backbone import Backbone
 from keyface.diffusion.inversion import invert
+from keyface.diffusion.prediction import predict
 from keyface.lightning_modules.regional import Regional, RegionalLoss, _strides, cells_of
-from keyface.lightning_modules.sampling import predict_at
 from keyface.lightning_modules.tuning.lora import Lora, TunedUNet, Tuning
 
 SETTINGS = Regional(grid_steps=4, edited_share=0.0)
@@ -55,7 +55,7 @@ def test_an_untuned_network_is_wrong_outside_by_its_whole_change_there(
     )[-1]
     timesteps = torch.full((2,), loss.grid.timestep(level))
     with torch.no_grad():
-        by = [predict_at(backbone.unet, noisy, timesteps, inputs[p]) for p in ("source", "target")]
+        by = [predict(backbone.unet, noisy, timesteps, inputs[p]) for p in ("source", "target")]
     change = (3.0 * (by[1] - by[0])).square()
     outside = (change * (1 - inputs["regions"])).mean() / (change * inputs["regions"]).mean()
     assert math.isclose(terms.outside, outside, rel_tol=1e-4)

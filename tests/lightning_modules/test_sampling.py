@@ -1,18 +1,12 @@
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import torch
 
 from keyface.diffusion.backbone import Backbone
-from keyface.diffusion.inversion import Grid, denoise, invert
-from keyface.lightning_modules.sampling import (
-    Guidance,
-    NoisyInput,
-    even_timesteps,
-    grid_timesteps,
-    noisy_latents,
-    sample,
-)
+from keyface.diffusion.inversion import invert
+from keyface.diffusion.schedule import Grid
+from keyface.lightning_modules.sampling import NoisyInput, noisy_latents
 
 
 @pytest.fixture
@@ -68,77 +62,3 @@ def test_plain_noise_agrees_with_diffusers(
 def test_levels_out_of_range_are_refused() -> None:
     with pytest.raises(ValueError, match=r"lowest 0\.8, highest 0\.2"):
         NoisyInput(lowest=0.8, highest=0.2)
-
-
-def test_ways_down() -> None:
-    assert [t.tolist() for t in even_timesteps(torch.tensor([900, 10]), 3)] == [[900, 10], [600, 6], [300, 3]]
-    assert [t.tolist() for t in even_timesteps(torch.tensor([7]), 1)] == [[7]]
-
-
-def test_sampling_on_the_grid_agrees_with_the_engine_but_for_the_last_trace_of_noise(
-    backbone: Backbone, latents: torch.Tensor, text: torch.Tensor
-) -> None:
-    steps = 4
-    start = torch.full((2,), Grid.of(backbone.scheduler, steps).timesteps[-1])
-    with torch.no_grad():
-        ours = sample(
-            backbone.unet, backbone.scheduler, latents, grid_timesteps(backbone.scheduler, start, steps), text
-        )
-        engine = denoise(backbone.unet, backbone.scheduler, latents, text, steps)
-    residual = (1 - float(backbone.scheduler.final_alpha_cumprod)) ** 0.5
-    assert (ours - engine).abs().max() < 5 * residual
-    assert len(grid_timesteps(backbone.scheduler, start, steps)) == steps
-
-
-def test_each_image_may_have_its_own_timesteps(
-    backbone: Backbone, latents: torch.Tensor, text: torch.Tensor
-) -> None:
-    starts = torch.tensor([900, 300])
-    with torch.no_grad():
-        both = sample(backbone.unet, backbone.scheduler, latents, even_timesteps(starts, 3), text)
-        for row in range(2):
-            way = even_timesteps(starts[row : row + 1], 3)
-            alone = sample(
-                backbone.unet, backbone.scheduler, latents[row : row + 1], way, text[row : row + 1]
-            )
-            torch.testing.assert_close(both[row : row + 1], alone, atol=1e-5, rtol=1e-4)
-
-
-def test_guidance_of_one_and_of_the_same_prompt_change_nothing(
-    backbone: Backbone, latents: torch.Tensor, text: torch.Tensor
-) -> None:
-    way = even_timesteps(torch.tensor([900, 900]), 2)
-    with torch.no_grad():
-        plain = sample(backbone.unet, backbone.scheduler, latents, way, text)
-        same = sample(backbone.unet, backbone.scheduler, latents, way, text, guidance=Guidance(text, 7.5))
-        one = sample(backbone.unet, backbone.scheduler, latents, way, text, guidance=Guidance(-text, 1.0))
-        other = sample(backbone.unet, backbone.scheduler, latents, way, text, guidance=Guidance(-text, 7.5))
-    torch.testing.assert_close(same, plain)
-    assert torch.equal(one, plain)
-    assert not torch.allclose(other, plain, atol=1e-3)
-
-
-@pytest.mark.parametrize("checkpointed", [False, True])
-def test_only_the_last_steps_keep_their_gradient(
-    backbone: Backbone, latents: torch.Tensor, text: torch.Tensor, checkpointed: bool
-) -> None:
-    way = even_timesteps(torch.tensor([900, 900]), 3)
-    parameter = backbone.unet.conv_in.weight
-
-    def gradient(latents: torch.Tensor, gradient_steps: int, checkpointed: bool) -> torch.Tensor:
-        clean = sample(
-            backbone.unet,
-            backbone.scheduler,
-            latents,
-            way[-len(way) :],
-            text,
-            gradient_steps=gradient_steps,
-            checkpointed=checkpointed,
-        )
-        return cast(torch.Tensor, torch.autograd.grad(clean.square().mean(), parameter)[0])
-
-    last = gradient(latents, 1, checkpointed)
-    every = gradient(latents, 3, checkpointed)
-    assert last.abs().sum() > 0
-    assert not torch.allclose(last, every)
-    torch.testing.assert_close(every, gradient(latents, 3, checkpointed=False))

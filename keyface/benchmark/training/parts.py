@@ -2,15 +2,18 @@
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from keyface.diffusion.guidance import Guidance
+from keyface.diffusion.sampling import ImagePath, sample
+from keyface.diffusion.schedule import even_timesteps
 from keyface.lightning_modules.branch import Batch, BranchModule
 from keyface.lightning_modules.direction import DirectionModule
 from keyface.lightning_modules.identity import IdentityModule
-from keyface.lightning_modules.sampling import even_timesteps, sample
 from keyface.losses import DirectionTerms, IdentityTerms
 
 PARTS: tuple[str, ...] = ("unet", "decoder", "judge", "optimizer")
@@ -45,14 +48,12 @@ def parts_of(module: BranchModule, batch: Batch, precision: torch.dtype) -> dict
     def unet() -> None:
         steps, kept = _sampling(module)
         with mixed():
+            checkpointed = module.tuning.gradient_checkpointing
             original = sample(
-                module.unet,
-                backbone.scheduler,
+                partial(Guidance(text).predict_learning, module.unet, checkpointed=checkpointed),
                 batch["inverted"],
-                even_timesteps(batch["timestep"], steps),
-                text,
+                ImagePath(backbone.scheduler, even_timesteps(batch["timestep"], steps)),
                 gradient_steps=kept,
-                checkpointed=module.tuning.gradient_checkpointing,
             )
         torch.autograd.backward(original.sum())
         _forget(parameters)

@@ -12,7 +12,8 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from keyface.diffusion.backbone import Backbone
-from keyface.diffusion.inversion import denoise, invert
+from keyface.diffusion.inversion import invert
+from keyface.diffusion.sampling import denoise
 from keyface.editing.editor import TensorFrames, VideoEditor, evaluating
 from keyface.editing.settings import EditSettings, Prompts
 from keyface.evaluation.clip_sets.clip_set import ClipSet, ClipSpec, Method, file_sha256

@@ -10,7 +10,7 @@ import torch
 
 from keyface.editing.editor import EditSettings, Injection, Prompts, Propagation, TensorFrames, VideoEditor
 from keyface.resume.journal import Journal
-from keyface.resume.session import State, require_free
+from keyface.resume.session import Session, require_free
 
 PROMPTS = Prompts("a face", "a face with glasses")
 SMALL = EditSettings(steps=4, interval=2, window=1, anchors=1, chunk_size=3, guidance_scale=3.0)
@@ -48,16 +48,16 @@ class Fuse:
 
 def edit(editor, frames, folder, stop_after=None):
     edited = []
-    with State.open(folder, {"frames": len(frames)}) as state:
+    with Session.open(folder, {"frames": len(frames)}) as session:
         if stop_after is not None:
-            Fuse(state.journal, stop_after)
-        editor.edit(TensorFrames(frames), PROMPTS, edited.append, state=state)
+            Fuse(session.journal, stop_after)
+        editor.edit(TensorFrames(frames), PROMPTS, edited.append, session=session)
     return torch.cat(edited)
 
 
 def stop_early(folder, request):
-    with contextlib.suppress(StoppedError), State.open(folder, request) as state:
-        state.journal.write(encode=3)
+    with contextlib.suppress(StoppedError), Session.open(folder, request) as session:
+        session.journal.write(encode=3)
         raise StoppedError
 
 
@@ -88,50 +88,66 @@ def test_only_the_window_that_was_cut_short_is_done_again(backbone, make_unet, f
         backbone, None, direction, dataclasses.replace(SMALL, propagation=Propagation(mode="latent"))
     )
     seen = []
-    with State.open(tmp_path / "state", {}) as state:
-        write = state.journal.write
+    with Session.open(tmp_path / "state", {}) as session:
+        write = session.journal.write
 
         def stop(**entries):
             write(**entries)
             if entries.get("groups") == 3:
                 raise StoppedError
 
-        state.journal.write = stop
+        session.journal.write = stop
         with pytest.raises(StoppedError):
-            editor.edit(TensorFrames(frames), PROMPTS, seen.append, state=state)
+            editor.edit(TensorFrames(frames), PROMPTS, seen.append, session=session)
         # five keyframes, one of them an anchor: windows of 2, 1, 1 and 1
         batches = []
-        state.journal.write = write
+        session.journal.write = write
         handle = direction.register_forward_pre_hook(lambda _, inputs: batches.append(len(inputs[0])))
-        editor.edit(TensorFrames(frames), PROMPTS, seen.append, state=state)
+        editor.edit(TensorFrames(frames), PROMPTS, seen.append, session=session)
         handle.remove()
     branches, steps_left = 2, SMALL.steps - 1
     assert batches[:2] == [2 * branches, branches], "the anchors' window, then the fourth"
     assert len(batches) == 2 + 4 * steps_left
 
 
+@pytest.mark.parametrize("damage", ["missing", "short"])
+def test_a_stopped_edit_without_its_files_is_refused(backbone, frames, tmp_path, damage):
+    """As another version of keyface leaves it, whose files have other names."""
+    editor, folder = VideoEditor(backbone, settings=SMALL), tmp_path / "session"
+    with pytest.raises(StoppedError):
+        edit(editor, frames, folder, stop_after=3)
+    if damage == "missing":
+        (folder / "clean").unlink()
+    else:
+        (folder / "clean").write_bytes(b"short")
+    told = r"session: the stopped edit cannot go on, its file clean is missing or damaged, .* --restart"
+    with pytest.raises(ValueError, match=told):
+        edit(editor, frames, folder)
+    assert (folder / "journal.json").is_file()
+
+
 def test_another_request_is_refused_with_the_difference(tmp_path):
     folder = tmp_path / "state"
     stop_early(folder, {"prompts": {"target": "a"}, "seed": 0})
     told = "prompts.target was 'a' and is now 'b'; repeat the command"
-    with pytest.raises(ValueError, match=told), State.open(folder, {"prompts": {"target": "b"}, "seed": 0}):
+    with pytest.raises(ValueError, match=told), Session.open(folder, {"prompts": {"target": "b"}, "seed": 0}):
         pytest.fail("opened")
-    with State.open(folder, {"prompts": {"target": "a"}, "seed": 0}) as state:
-        assert state.resumed
-        assert state.journal.count("encode") == 3
+    with Session.open(folder, {"prompts": {"target": "a"}, "seed": 0}) as session:
+        assert session.resumed
+        assert session.journal.count("encode") == 3
 
 
 def test_one_process_at_a_time(tmp_path):
     with (
-        State.open(tmp_path / "state", {}),
+        Session.open(tmp_path / "state", {}),
         pytest.raises(ValueError, match="another process"),
-        State.open(tmp_path / "state", {}),
+        Session.open(tmp_path / "state", {}),
     ):
         pytest.fail("opened")
 
 
 def test_nothing_is_left_of_an_edit_that_did_not_begin(tmp_path):
-    with pytest.raises(StoppedError), State.open(tmp_path / "state", {}):
+    with pytest.raises(StoppedError), Session.open(tmp_path / "state", {}):
         raise StoppedError
     assert not list(tmp_path.iterdir())
 
@@ -147,7 +163,7 @@ def test_only_the_folder_of_a_stopped_edit_is_taken(tmp_path):
         for restart in (False, True):
             with (
                 pytest.raises(ValueError, match="not the folder of a stopped edit"),
-                State.open(tmp_path / name, {}, restart=restart),
+                Session.open(tmp_path / name, {}, restart=restart),
             ):
                 pytest.fail("opened")
     assert (tmp_path / "mine" / "file").read_text() == (tmp_path / "file").read_text() == "mine"
@@ -159,9 +175,9 @@ def test_beginning_anew_forgets_what_was_stopped(tmp_path):
     folder = tmp_path / "state"
     stop_early(folder, {"seed": 0})
     (folder / "clean").write_bytes(b"latents")
-    with State.open(folder, {"seed": 1}, restart=True) as state:
-        assert not state.resumed
-        assert not state.journal.begun
+    with Session.open(folder, {"seed": 1}, restart=True) as session:
+        assert not session.resumed
+        assert not session.journal.begun
         assert sorted(path.name for path in folder.iterdir()) == ["lock", "request.json"]
         assert json.loads((folder / "request.json").read_text()) == {"seed": 1}
     assert not folder.exists()
@@ -172,23 +188,23 @@ def test_a_journal_without_its_request_is_not_gone_on_with(tmp_path):
     folder = tmp_path / "state"
     stop_early(folder, {})
     (folder / "request.json").unlink()
-    with State.open(folder, {}) as state:
-        assert not state.resumed
-        assert state.journal.count("encode") == 0
+    with Session.open(folder, {}) as session:
+        assert not session.resumed
+        assert session.journal.count("encode") == 0
 
 
 def test_beginning_anew_beside_a_running_edit_is_refused(tmp_path):
     folder = tmp_path / "state"
-    with State.open(folder, {"seed": 0}) as state:
-        state.journal.write(encode=3)
+    with Session.open(folder, {"seed": 0}) as session:
+        session.journal.write(encode=3)
         with pytest.raises(ValueError, match="another process is at work"):
             require_free(folder)
         with (
             pytest.raises(ValueError, match="another process is at work"),
-            State.open(folder, {"seed": 1}, restart=True),
+            Session.open(folder, {"seed": 1}, restart=True),
         ):
             pytest.fail("opened")
-        state.journal.write(encode=4)
+        session.journal.write(encode=4)
         assert json.loads((folder / "journal.json").read_text()) == {"encode": 4}
     assert not folder.exists()
 
@@ -198,12 +214,12 @@ def test_an_edit_stops_when_its_folder_is_no_longer_its_own(tmp_path, replaced):
     folder = tmp_path / "state"
 
     def work():
-        with State.open(folder, {}) as state:
-            state.journal.write(encode=3)
+        with Session.open(folder, {}) as session:
+            session.journal.write(encode=3)
             shutil.rmtree(folder)
             if replaced:
                 stop_early(folder, {"seed": 1})
-            state.journal.write(encode=4)
+            session.journal.write(encode=4)
 
     with pytest.raises(ValueError, match="was removed or replaced"):
         work()
@@ -215,13 +231,13 @@ def test_an_edit_stops_when_its_folder_is_no_longer_its_own(tmp_path, replaced):
 @pytest.mark.parametrize("fails", [False, True])
 def test_the_folder_of_another_process_stays_at_the_end(tmp_path, fails):
     folder = tmp_path / "state"
-    with contextlib.suppress(StoppedError), State.open(folder, {}):
+    with contextlib.suppress(StoppedError), Session.open(folder, {}):
         shutil.rmtree(folder)
         stop_early(folder, {"seed": 1})
         if fails:
             raise StoppedError
-    with State.open(folder, {"seed": 1}) as state:
-        assert state.resumed
+    with Session.open(folder, {"seed": 1}) as session:
+        assert session.resumed
 
 
 def test_a_journal_is_whole_and_comes_after_what_it_speaks_of(tmp_path):

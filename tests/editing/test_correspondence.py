@@ -13,7 +13,7 @@ from keyface.editing.correspondence import (
     resize_field,
     token_grid,
 )
-from keyface.resume.memory_maps import Scratch
+from keyface.resume.memory_maps import MemoryMaps
 
 
 def unit(*shape, seed=0):
@@ -78,7 +78,7 @@ def test_recorder_gives_unit_descriptors_of_chosen_levels(make_unet):
 def test_stored_fields_are_the_matched_ones(tmp_path):
     keys = unit(1, 64, 16).expand(2, -1, -1)
     shifted = keys.view(2, 8, 8, 16).roll(1, dims=2).flatten(1, 2)
-    files = Scratch(tmp_path).allocate(Correspondences.layout(5, 2, {64: 16}))
+    files = MemoryMaps(tmp_path).allocate(Correspondences.layout(5, 2, {64: 16}))
     store = Correspondences([0, 4], (8, 8), 0.0, files)
     store.put_descriptors([0, 4], {64: torch.stack([keys[0], shifted[0]])})
     pairs = [(0, 4), (0, 4)]

@@ -3,7 +3,6 @@ import dataclasses
 import pytest
 import torch
 
-from keyface.editing import denoising
 from keyface.editing.editor import (
     EditSettings,
     Injection,
@@ -12,6 +11,7 @@ from keyface.editing.editor import (
     TensorFrames,
     VideoEditor,
 )
+from keyface.editing.strategies import denoising
 from keyface.resume.batches import Batches
 
 PROMPTS = Prompts("a face", "a face with glasses")
@@ -164,7 +164,7 @@ def test_only_neighbouring_keyframes_are_remembered(backbone, direction, frames,
     assert most == 2
 
 
-def test_reconstructions_progress_and_scratch(backbone, direction, frames, tmp_path):
+def test_reconstructions_progress_and_temporary_files(backbone, direction, frames, tmp_path):
     for settings in (SMALL, changed(propagation=LATENT)):
         edited, kept, seen = [], [], {}
 
@@ -178,7 +178,7 @@ def test_reconstructions_progress_and_scratch(backbone, direction, frames, tmp_p
             edited.append,
             reconstruction_sink=kept.append,
             progress=progress,
-            scratch=tmp_path,
+            temporary=tmp_path,
         )
         assert torch.cat(kept).shape == torch.cat(edited).shape == frames.shape
         assert all(done == total for done, total in seen.values())
@@ -194,13 +194,13 @@ def test_networks_are_left_as_they_were(backbone, make_unet, frames):
     assert {name: id(p) for name, p in direction.attn_processors.items()} == before
 
 
-def test_scratch_is_removed_after_an_error(backbone, frames, tmp_path):
+def test_temporary_files_are_removed_after_an_error(backbone, frames, tmp_path):
     class Short(TensorFrames):
         def __len__(self):
             return 12
 
     with pytest.raises(ValueError, match="gave 10 frames instead of the 12"):
-        VideoEditor(backbone, settings=SMALL).edit(Short(frames), PROMPTS, print, scratch=tmp_path)
+        VideoEditor(backbone, settings=SMALL).edit(Short(frames), PROMPTS, print, temporary=tmp_path)
     assert not list(tmp_path.iterdir())
 
 

@@ -1,15 +1,14 @@
-"""Denoising with ε2: keyframes jointly with ε1's attention, then every frame after them."""
+"""Denoising of keyframes with ε2, jointly and with ε1's attention (Eq. 2–3)."""
 
 import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
 
 import torch
-from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from keyface.diffusion.guidance import Guidance
-from keyface.diffusion.inversion import predict
+from keyface.diffusion.prediction import predict
 from keyface.editing.attention import (
     Features,
     KeyframeAttention,
@@ -20,20 +19,21 @@ from keyface.editing.attention import (
     replaced_outputs,
 )
 from keyface.editing.clip import Clip
-from keyface.editing.plan import Plan
-from keyface.editing.propagation import Blend, KeyframeTokens, PropagatedAttention
+from keyface.editing.keyframes import StepOrder, joint_windows, separate_groups
+from keyface.editing.propagation import Blend, KeyframeTokens
 from keyface.editing.settings import SELF_ATTENTION
-from keyface.editing.stepping import Stepper
+from keyface.editing.strategies.stepping import Stepper
+from keyface.editing.strategies.strategy import Networks
 from keyface.resume.batches import Advance, free_memory, ran_out_of_memory
 
 _log = logging.getLogger(__name__)
 
 
-class Denoiser:
-    """Turns the inverted latents of a clip into edited ones, `clip.edited`.
+class KeyframeDenoiser:
+    """Denoises keyframes; strategies add what happens to the frames between them.
 
     Forwards, with S steps, K keyframes, T frames, b branches (2, or 1 at guidance scale 1), and r the last
-    steps in which every frame runs (`token_level`): ε1 K · S · injection.until,
+    steps in which every frame runs (`Strategy.every_frame_from`): ε1 K · S · injection.until,
     ε2 b · (K · S + (T − K) · r). ε1 never runs on anything but keyframes here.
 
     The journal counts steps, and within a step windows, so that a killed run loses one window. A window that
@@ -41,53 +41,64 @@ class Denoiser:
     what a run with that `window` from the start does in these steps.
 
     Args:
-        clip: inverted and, for r = 0, reconstructed.
-        identity: ε1.
-        direction: ε2.
-        guidance: named branches.
-        source: source prompt (1, L, D), for ε1.
+        clip: Inverted and, for r = 0, reconstructed.
+        networks: ε1, ε2 and their prompts.
     """
 
-    def __init__(
-        self,
-        clip: Clip,
-        identity: UNet2DConditionModel,
-        direction: UNet2DConditionModel,
-        guidance: Guidance,
-        source: Tensor,
-    ) -> None:
-        self.clip, self.identity, self.direction = clip, identity, direction
-        self.guidance, self.source = guidance, source
+    def __init__(self, clip: Clip, networks: Networks) -> None:
+        self.clip, self.identity, self.direction = clip, networks.identity, networks.direction
+        self.guidance, self.source_text = networks.guidance, networks.source_text
         self.settings, self.journal = clip.settings, clip.batches.journal
         self.stepper = Stepper(clip)
         self.grid = self.stepper.grid
         group = self.settings.window if self.settings.joint_attention else clip.batches.size
         self.window = self.journal.count("window") or group
-        self.plan = Plan.of(clip, self.window)
+        self.order = self._order()
 
     @property
     def work(self) -> int:
-        """Units that `run` reports: frame-steps of ε2."""
+        """Units that `run` reports: frames times steps of ε2."""
         clip, settings = self.clip, self.settings
-        return len(clip.keyframes) * settings.start_level + len(clip.others) * settings.token_level
+        return len(clip.keyframes) * settings.start_level + len(clip.others) * clip.strategy.every_frame_from
 
     def run(self, advance: Advance) -> None:
         """Denoise from the start level to the clean latents of every frame."""
-        start, tokens_from = self.settings.start_level, self.settings.token_level
+        start, every_frame_from = self.settings.start_level, self.clip.strategy.every_frame_from
         known = self.journal.count("steps")
         keyframes, others = len(self.clip.keyframes), len(self.clip.others)
-        advance(known * keyframes + max(0, known - start + tokens_from) * others)
+        advance(known * keyframes + max(0, known - start + every_frame_from) * others)
         for step in range(known, start):
             level = start - step
-            if level == tokens_from and level < start:
-                self._begin_others(level)
-            self._whole_step(step, level, with_others=level <= tokens_from, advance=advance)
+            self._before_step(level)
+            self._whole_step(step, level, with_others=level <= every_frame_from, advance=advance)
             self.journal.write(steps=step + 1, groups=0)
-        if tokens_from == 0:
-            self._move_edit_to_every_frame()
+        self._after_steps()
+
+    def _before_step(self, level: int) -> None:
+        """Get the frames between keyframes ready for the step from `level`."""
+
+    def _denoise_others(
+        self,
+        frames: Sequence[int],
+        level: int,
+        tokens: KeyframeTokens,
+        guidance: Guidance,
+        advance: Advance,
+    ) -> None:
+        """Take one step of frames between keyframes, whose keyframes have just taken theirs."""
+
+    def _after_steps(self) -> None:
+        """Finish the edit when all keyframes are clean."""
+
+    def _order(self) -> StepOrder:
+        """Order of work with at most `self.window` keyframes in a group besides the anchors."""
+        keyframes, anchors = self.clip.keyframes, self.settings.anchors
+        if self.settings.joint_attention:
+            return StepOrder.of(joint_windows(keyframes, self.window, anchors), self.clip.others)
+        return StepOrder.of(separate_groups(keyframes, self.window), self.clip.others)
 
     def _whole_step(self, step: int, level: int, *, with_others: bool, advance: Advance) -> None:
-        """One step, with smaller windows if need be: it writes nothing that it reads, and can be repeated."""
+        """Take one step, with smaller windows if need be: a step writes nothing that it reads."""
         while True:
             done = 0
 
@@ -106,23 +117,23 @@ class Denoiser:
             free_memory()  # outside `except`, where the failed step's tensors are still referenced
             advance(-done)
             self.window = max(1, self.window // 2)
-            self.plan = Plan.of(self.clip, self.window)
+            self.order = self._order()
             self.journal.write(window=self.window, groups=0)
             _log.warning("out of memory: going on with windows of %d keyframes", self.window)
 
     def _step(self, step: int, level: int, *, with_others: bool, advance: Advance) -> None:
-        """One step of all keyframes, group by group, and of the other frames as soon as they can.
+        """Take one step of all keyframes, group by group, and of the other frames as soon as they can.
 
         Groups that the journal knows are done run again only where later ones need what they remember.
         """
-        windows, last_use = self.plan.windows, self.plan.last_use
+        windows, last_use = self.order.windows, self.order.last_use
         known, tokens = self.journal.count("groups"), KeyframeTokens()
         guidance = self.guidance if self.settings.guided(step) else self.guidance.unguided()
         state = KeyframeState(
             guidance.branches,
             self.settings.injection.mode,
             self.settings.joint_attention,
-            keep_outputs=with_others and bool(self.plan.follows),
+            keep_outputs=with_others and bool(self.order.follows),
         )
         for number, group in enumerate(windows.groups):
             done = number < known
@@ -136,23 +147,23 @@ class Denoiser:
                     tokens.add(group, state.outputs)
                     state.outputs = {}
             if done:
-                advance(len(group) + len(self.plan.ready[number]) * state.keep_outputs)
+                advance(len(group) + len(self.order.ready[number]) * state.keep_outputs)
             else:
                 advance(len(group))
                 if state.keep_outputs:
-                    self._denoise_others(self.plan.ready[number], level, tokens, guidance, advance)
-                self.clip.scratch.release()
+                    self._denoise_others(self.order.ready[number], level, tokens, guidance, advance)
+                self.clip.maps.release()
                 self.journal.write(groups=number + 1)
             tokens.keep({k for k, last in last_use.items() if last > number})
 
     def _denoise_keyframes(
         self, group: Sequence[int], step: int, level: int, state: KeyframeState, guidance: Guidance
     ) -> None:
-        """One step of a group of keyframes; ε1 runs first where its features are injected."""
+        """Take one step of a group of keyframes; ε1 runs first where its features are injected."""
         injection, steps = self.settings.injection, self.settings.start_level
         residuals: dict[str, Tensor] = {}
         state.source = self._identity_features(group, step, level, residuals)
-        latents = self.clip.current(level)[list(group)].to(self.clip.backbone.device)
+        latents = self.clip.at_level(level)[list(group)].to(self.clip.backbone.device)
         with ExitStack() as stack:
             stack.enter_context(
                 processors(self.direction, SELF_ATTENTION, lambda name: KeyframeAttention(name, state))
@@ -165,7 +176,7 @@ class Denoiser:
     def _identity_features(
         self, group: Sequence[int], step: int, level: int, residuals: dict[str, Tensor]
     ) -> dict[str, Features]:
-        """ε1's attn1 features on the inverted latents of the group; fills `residuals` where wanted."""
+        """Return ε1's attn1 features on the inverted latents of the group; fills `residuals` where wanted."""
         injection, steps = self.settings.injection, self.settings.start_level
         features: dict[str, Features] = {}
         attention = injection.attention_active(step, steps)
@@ -184,67 +195,14 @@ class Denoiser:
                 )
             if residual:
                 stack.enter_context(recorded_outputs(identity, injection.residual_layers, residuals))
-            predict(identity, self.clip.inverted(group, level), self.grid.timestep(level), self.source)
+            predict(identity, self.clip.inverted(group, level), self.grid.timestep(level), self.source_text)
         return features
 
-    def _denoise_others(
-        self,
-        frames: Sequence[int],
-        level: int,
-        tokens: KeyframeTokens,
-        guidance: Guidance,
-        advance: Advance,
-    ) -> None:
-        """One step of other frames: ε2 with attn1 replaced by the keyframes' tokens (Eq. 4)."""
-
-        def work(part: Sequence[int]) -> None:
-            blend = self._blend(part, tokens.keyframes)
-            latents = self.clip.current(level)[list(part)].to(self.clip.backbone.device)
-            with processors(
-                self.direction, SELF_ATTENTION, lambda name: PropagatedAttention(name, tokens, blend)
-            ):
-                output = guidance.predict(self.direction, latents, self.grid.timestep(level))
-            self.stepper.step(part, latents, output, level, begun=self.settings.token_level)
-
-        self.clip.batches.each(frames, work, advance)
-
-    def _begin_others(self, level: int) -> None:
-        """Put the keyframes' edit so far, edited minus inverted latent, onto the other frames' latents."""
-
-        def work(part: Sequence[int]) -> None:
-            used = self._followed(part)
-            device = self.clip.backbone.device
-            edits = self.clip.current(level)[used].to(device) - self.clip.inverted(used, level)
-            begun = self.clip.waiting[list(part)] + self._blend(part, used).latents(edits).cpu()
-            self.clip.current(level)[list(part)] = begun
-
-        # Named, since the step that follows writes where these frames were waiting.
-        self.clip.batches.each(self.clip.others, work, name="begin_others")
-
-    def _move_edit_to_every_frame(self) -> None:
-        """Edited minus reconstructed latent of the keyframes, moved onto every frame's own VAE latent.
-
-        The keyframes' share of inversion error cancels, in them as in the frames that follow them.
-        """
-        clip, device = self.clip, self.clip.backbone.device
-
-        def others(part: Sequence[int]) -> None:
-            used = self._followed(part)
-            edits = (clip.current(0)[used] - clip.reconstructed[used]).to(device)
-            clip.edited[list(part)] = clip.clean[list(part)] + self._blend(part, used).latents(edits).cpu()
-
-        def keyframes(part: Sequence[int]) -> None:
-            frames = list(part)
-            clip.edited[frames] = clip.current(0)[frames] + clip.clean[frames] - clip.reconstructed[frames]
-
-        clip.batches.each(clip.others, others)
-        clip.batches.each(clip.keyframes, keyframes)
-
     def _followed(self, frames: Sequence[int]) -> list[int]:
-        pairs = (self.plan.follows[f] for f in frames)
+        pairs = (self.order.follows[f] for f in frames)
         return sorted({k for pair in pairs for k in (pair.before, pair.after)})
 
     def _blend(self, frames: Sequence[int], keyframes: Sequence[int]) -> Blend:
-        follows = [self.plan.follows[f] for f in frames]
+        follows = [self.order.follows[f] for f in frames]
         device = torch.device(self.clip.backbone.device)
         return Blend.of(frames, follows, keyframes, self.clip.correspondences, device)

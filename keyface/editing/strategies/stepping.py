@@ -6,12 +6,12 @@ from torch import Tensor
 
 from keyface.diffusion.checks import require_finite
 from keyface.diffusion.schedule import Grid
-from keyface.diffusion.solvers import second_order
+from keyface.diffusion.solvers import looks_back, solver_step
 from keyface.editing.clip import Clip
 
 
 class Stepper:
-    """Writes frames one level cleaner, in any order and any batches.
+    """Takes frames one level down, in any order and any batches.
 
     What a frame's next step needs of this one is in the clip's files, and each level reads and writes
     different ones: a step that was cut short can be done again, also by another process.
@@ -25,23 +25,22 @@ class Stepper:
         """Write the frames' latents at `level` − 1.
 
         Args:
-            frames: their numbers.
+            frames: Their numbers.
             latents: (F, C, h, w), theirs at `level`.
             output: (F, C, h, w), the network's, guided.
-            level: where they are.
-            begun: the level of their first step, which is of first order with any solver.
+            level: Where they are.
+            begun: The level of their first step, which is of first order with any solver.
 
         Raises:
-            NotFiniteError: the new latents are not finite; they are not written.
+            NotFiniteError: The new latents are not finite; they are not written.
         """
         rows = list(frames)
-        cleaner = self.grid.denoise(latents, output, level)
-        if self.clip.settings.solver == "dpmpp_2m":
-            original = self.grid.original(latents, output, level)
-            if level < begun:
-                before = self.clip.originals(level + 1)[rows].to(original.device)
-                cleaner += second_order(self.grid, level, original, before)
+        solver, before = self.clip.settings.solver, None
+        if looks_back(solver) and level < begun:
+            before = self.clip.originals(level + 1)[rows].to(latents.device)
+        cleaner, original = solver_step(solver, self.grid, latents, output, level, before)
+        if original is not None:
             self.clip.originals(level)[rows] = original.cpu()
         timestep = self.grid.timestep(level)
         require_finite(cleaner, f"latents of frames {rows[0]} to {rows[-1]} after timestep {timestep}")
-        self.clip.current(level - 1)[rows] = cleaner.cpu()
+        self.clip.at_level(level - 1)[rows] = cleaner.cpu()

@@ -6,19 +6,22 @@ engine's, which has tests of its own.
 """
 
 import copy
+import dataclasses
 from collections import defaultdict
 
 import pytest
 import torch
 import torch.nn.functional as F
+from diffusers import DPMSolverMultistepScheduler
 
-from keyface.diffusion.inversion import denoise, invert
+from keyface.diffusion.inversion import invert
+from keyface.diffusion.sampling import denoise
 from keyface.editing.attention import self_attention
 from keyface.editing.editor import EditSettings, Injection, Prompts, Propagation, VideoEditor
 
 PROMPTS = Prompts("a face", "a face with glasses")
 MATCHED = r"(mid_block|up_blocks).*attn1$"
-STEPS, SCALE, LOCALITY = 4, 3.0, 2.0
+SCALE, LOCALITY = 3.0, 2.0
 TOKENS = Propagation(keyframes_first=0.5, correspondence_at=(0.5,), locality=LOCALITY)
 LATENT = Propagation(mode="latent", correspondence_at=(0.5,), locality=LOCALITY)
 
@@ -101,11 +104,43 @@ def nearest(token, keys, index, side):
     return best
 
 
+class FirstOrder:
+    """DDIM's steps, diffusers' own."""
+
+    def __init__(self, scheduler, steps):
+        self.scheduler = copy.deepcopy(scheduler)
+        self.scheduler.set_timesteps(steps)
+
+    def __call__(self, output, timestep, x):
+        return self.scheduler.step(output, timestep, x).prev_sample
+
+
+class SecondOrder:
+    """DPM-Solver++(2M), diffusers' own, for frames that take all steps from a timestep on together."""
+
+    def __init__(self, scheduler, timesteps):
+        self.solver = DPMSolverMultistepScheduler.from_config(
+            scheduler.config,
+            final_sigmas_type="zero" if scheduler.config.set_alpha_to_one else "sigma_min",
+            euler_at_final=True,
+        )
+        self.solver.set_timesteps(timesteps=timesteps)
+
+    def __call__(self, output, timestep, x):
+        return self.solver.step(output, timestep, x).prev_sample
+
+
 def by_hand(backbone, identity, direction, settings, frames, keyframes, seen):
     """The edited frames (T, 3, H, W); `seen` says by rows which keyframes each keyframe attends to."""
+    steps = settings.steps
     scheduler = copy.deepcopy(backbone.scheduler)
-    scheduler.set_timesteps(STEPS)
+    scheduler.set_timesteps(steps)
     timesteps = scheduler.timesteps.tolist()  # noisiest first
+    if settings.solver == "ddim":
+        step_keyframes = step_others = FirstOrder(scheduler, steps)
+    else:
+        step_keyframes = SecondOrder(scheduler, timesteps)
+        step_others = SecondOrder(scheduler, timesteps[steps // 2 :])
     source, target = (backbone.encode_prompts([p]) for p in (PROMPTS.source, PROMPTS.target))
     latents = backbone.encode_images(frames)
     count, others = len(keyframes), [f for f in range(len(frames)) if f not in keyframes]
@@ -116,18 +151,18 @@ def by_hand(backbone, identity, direction, settings, frames, keyframes, seen):
 
     def walk(given):
         level = [0]
-        at_two = {}
+        at_level = {}
 
         def before(now):
-            if level[0] == 2:
-                at_two.update(given)  # of several runs of level 2 the last one counts
+            if level[0] == steps // 2:
+                at_level.update(given)  # of several runs of a level the last one counts
             level[0] = now
 
-        exactly[0] = invert(backbone.unet, scheduler, latents, source, STEPS, before_level=before)
+        exactly[0] = invert(backbone.unet, scheduler, latents, source, steps, before_level=before)
         if in_latents:
-            invert(backbone.unet, scheduler, latents, source, STEPS, 0, levels=[2])
-            at_two.update(given)
-        return at_two
+            invert(backbone.unet, scheduler, latents, source, steps, 0, levels=[steps // 2])
+            at_level.update(given)
+        return at_level
 
     matched = descriptors(backbone.unet, walk)
     inverted = exactly[0]
@@ -170,17 +205,17 @@ def by_hand(backbone, identity, direction, settings, frames, keyframes, seen):
     first, second = Plain(identity), Plain(direction)
     first.seen = [[i] for i in range(count)]
     keys = list(keyframes)
-    at = {f: inverted[STEPS][f] for f in range(len(frames))}
+    at = {f: inverted[steps][f] for f in range(len(frames))}
     wanted = {"qk": ("to_q", "to_k"), "kv": ("to_k", "to_v"), "output": ("output",)}[settings.injection.mode]
     for step, timestep in enumerate(timesteps):
-        level = STEPS - step
-        on = settings.guidance_from <= step / STEPS < settings.guidance_until
-        with_others = not in_latents and step >= STEPS // 2
-        if with_others and step == STEPS // 2:
+        level = steps - step
+        on = settings.guidance_from <= step / steps < settings.guidance_until
+        with_others = not in_latents and step >= steps // 2
+        if with_others and step == steps // 2:
             edits = {k: at[k] - inverted[level][k] for k in keys}
             at |= {f: inverted[level][f] + moved(edits, f) for f in others}
         second.injected = {}
-        if step < STEPS // 2:
+        if step < steps // 2:
             identity(inverted[level][keys], timestep, encoder_hidden_states=source.expand(count, -1, -1))
             second.injected = {
                 name: {which: kept[which] for which in wanted}
@@ -190,24 +225,34 @@ def by_hand(backbone, identity, direction, settings, frames, keyframes, seen):
         second.seen, second.blend = seen, None
         stepped = {}
         x = torch.stack([at[k] for k in keys])
-        for k, cleaner in zip(
-            keys, scheduler.step(guided(x, timestep, on), timestep, x).prev_sample, strict=True
-        ):
-            stepped[k] = cleaner
+        stepped |= dict(zip(keys, step_keyframes(guided(x, timestep, on), timestep, x), strict=True))
         if with_others:
             outputs = {n: kept["output"].unflatten(0, (2, -1)) for n, kept in second.projections.items()}
             second.blend = lambda name, outputs=outputs: torch.stack(
                 [blended({k: outputs[name][:, i] for i, k in enumerate(keys)}, f) for f in others], dim=1
             )
             x = torch.stack([at[f] for f in others])
-            cleaner = scheduler.step(guided(x, timestep, on), timestep, x).prev_sample
-            stepped |= dict(zip(others, cleaner, strict=True))
+            stepped |= dict(zip(others, step_others(guided(x, timestep, on), timestep, x), strict=True))
         at |= stepped
     if in_latents:
-        kept = denoise(backbone.unet, scheduler, inverted[STEPS][keys], source, STEPS)
+        kept = denoise(backbone.unet, scheduler, inverted[steps][keys], source, steps)
         edits = {k: at[k] - kept[i] for i, k in enumerate(keys)}
         at = {f: latents[f] + (edits[f] if f in edits else moved(edits, f)) for f in range(len(frames))}
     return backbone.decode_latents(torch.stack([at[f] for f in range(len(frames))])).clamp(-1, 1)
+
+
+@torch.no_grad()
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers on NumPy 2
+@pytest.mark.parametrize("solver", ["ddim", "dpmpp_2m"])
+def test_steps_of_both_orders(backbone, make_unet, frames, epsilon_scheduler, solver):
+    """Six steps of ε-prediction, of which keyframes take all and the other frames the last three."""
+    base = dataclasses.replace(backbone, unet=choosy(make_unet(0)), scheduler=epsilon_scheduler)
+    identity, direction = choosy(make_unet(2)), choosy(make_unet(1))
+    settings = EditSettings(steps=6, solver=solver, guidance_scale=SCALE, interval=3, propagation=TOKENS)
+    frames = frames[:8]
+    found, report = VideoEditor(base, identity, direction, settings).edit_frames(frames, PROMPTS)
+    expected = by_hand(base, identity, direction, settings, frames, report.keyframes, [[0, 1, 2]] * 3)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=3e-4)
 
 
 @torch.no_grad()
@@ -228,12 +273,11 @@ def test_edited_frames(backbone, make_unet, frames, propagation, mode, windows):
     base.unet = choosy(make_unet(0))
     identity, direction = choosy(make_unet(2)), choosy(make_unet(1))
     settings = EditSettings(
-        steps=STEPS,
         guidance_scale=SCALE,
         interval=3,
         injection=Injection(mode=mode),
         propagation=propagation,
-        **windows,
+        **{"steps": 4, **windows},
     )
     frames = frames[:8]
     found, report = VideoEditor(base, identity, direction, settings).edit_frames(frames, PROMPTS)

@@ -24,20 +24,31 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers import UNet2DConditionModel
 from torch import Tensor
 
-from keyface.diffusion.guidance import Guidance
-from keyface.diffusion.inversion import predict
+from keyface.diffusion.prediction import predict
 from keyface.editing.attention import attend, finish, processors, self_attention, shared_outputs
 from keyface.editing.clip import Clip
 from keyface.editing.keyframes import select_keyframes
 from keyface.editing.settings import SELF_ATTENTION
-from keyface.editing.stepping import Stepper
+from keyface.editing.strategies.stepping import Stepper
+from keyface.editing.strategies.strategy import Denoiser, Networks, Strategy
 from keyface.resume.batches import Advance
 
-BRANCHES = 3
-"""Source, negative and target, outermost in every batch."""
+BRANCHES = ("source", "negative", "target")
+"""Branches of every batch, outermost: (branch, frame) → batch. All but the source are edited."""
+
+_EDITED = len(BRANCHES) - 1
+
+
+def of_source(tokens: Tensor) -> Tensor:
+    """Return the source branch (F, …) of all branches (branches, F, …)."""
+    return tokens[BRANCHES.index("source")]
+
+
+def of_edited(tokens: Tensor) -> Tensor:
+    """Return the edited branches (branches − 1, F, …) of all branches (branches, F, …)."""
+    return tokens[-_EDITED:]
 
 
 @dataclass
@@ -45,8 +56,8 @@ class Pivots:
     """What the keyframes' pass leaves for the pass of every frame, by layer.
 
     Attributes:
-        tokens: the source branch's inputs of attn1 (K, S, C).
-        outputs: attn1's outputs (branches, K, S, C).
+        tokens: The source branch's inputs of attn1 (K, S, C).
+        outputs: Of attn1 (branches, K, S, C).
     """
 
     tokens: dict[str, Tensor] = field(default_factory=dict)
@@ -60,17 +71,17 @@ class PivotAttention:
         self.name, self.pivots, self.inject = name, pivots, inject
 
     def __call__(self, attn: Any, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
-        """Tokens (3 · K, S, C) → output of the same shape."""
-        tokens = torch.unflatten(hidden_states, 0, (BRANCHES, -1))
+        """Attend: tokens (branches · K, S, C) → output of the same shape."""
+        tokens = torch.unflatten(hidden_states, 0, (len(BRANCHES), -1))
         query, key, value = attn.to_q(tokens), attn.to_k(tokens), attn.to_v(tokens)
         if self.inject:
-            query, key = query[:1].expand_as(query), key[:1].expand_as(key)
-        source = attend(attn, query[0], key[0], value[0])[None]
-        edited = attend(attn, *(x[1:].flatten(1, 2) for x in (query, key, value)))
-        attended = torch.cat([source, edited.view(BRANCHES - 1, *source.shape[1:])])
+            query, key = (of_source(x)[None].expand_as(x) for x in (query, key))
+        source = attend(attn, *(of_source(x) for x in (query, key, value)))[None]
+        edited = attend(attn, *(of_edited(x).flatten(1, 2) for x in (query, key, value)))
+        attended = torch.cat([source, edited.view(_EDITED, *source.shape[1:])])
         output = finish(attn, attended.flatten(0, 1))
-        self.pivots.tokens[self.name] = tokens[0]
-        self.pivots.outputs[self.name] = torch.unflatten(output, 0, (BRANCHES, -1))
+        self.pivots.tokens[self.name] = of_source(tokens)
+        self.pivots.outputs[self.name] = torch.unflatten(output, 0, (len(BRANCHES), -1))
         return output
 
 
@@ -78,9 +89,9 @@ class FlowAttention:
     """attn1 in the pass of every frame: the keyframes' outputs where their source tokens look alike.
 
     Args:
-        name: of the layer.
-        pivots: of this step.
-        number: of the interval.
+        name: Of the layer.
+        pivots: Of this step.
+        number: Of the interval.
         weights: (F,), the share of the interval's own keyframe; the one before has the rest.
     """
 
@@ -88,8 +99,8 @@ class FlowAttention:
         self.name, self.pivots, self.number, self.weights = name, pivots, number, weights
 
     def __call__(self, attn: Any, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
-        """Tokens (3 · F, S, C) → output of the same shape."""
-        source = hidden_states[: hidden_states.shape[0] // BRANCHES]
+        """Put the keyframes' outputs together: tokens (branches · F, S, C) → output of the same shape."""
+        source = of_source(torch.unflatten(hidden_states, 0, (len(BRANCHES), -1)))
         own = self._from(self.number, source)
         if self.number > 0:
             weights = self.weights.to(own.dtype)[None, :, None, None]
@@ -97,41 +108,58 @@ class FlowAttention:
         return own.flatten(0, 1)
 
     def _from(self, keyframe: int, source: Tensor) -> Tensor:
-        """(3, F, S, C): for each token the output at the most similar one of a keyframe, by cosine."""
+        """Return for each token the output at a keyframe's most similar one, (branches, F, S, C)."""
         tokens = F.normalize(source.flatten(0, 1), dim=-1)
         keys = F.normalize(self.pivots.tokens[self.name][keyframe], dim=-1)
         nearest = (tokens @ keys.T).argmax(dim=-1)
         outputs = self.pivots.outputs[self.name][:, keyframe]
-        return outputs[:, nearest].view(BRANCHES, *source.shape[:-1], outputs.shape[-1])
+        return outputs[:, nearest].view(len(BRANCHES), *source.shape[:-1], outputs.shape[-1])
 
 
 def own_share(frame: int, interval: int) -> float:
-    """Sigmoid of d₋ / (d₊ + d₋), distances to the middles of the frame's interval and of the one before."""
+    """Return the sigmoid of d₋ / (d₊ + d₋), distances to the middles of a frame's interval and the last."""
     middle = frame // interval * interval + interval // 2
     to_own, to_before = abs(frame - middle), abs(frame - (middle - interval))
     return 1.0 / (1.0 + math.exp(-to_before / (to_own + to_before)))
 
 
+class TokenFlowStrategy(Strategy):
+    """Every frame may become a keyframe, which are drawn anew at each step, and runs at each step."""
+
+    def source_frames(self, length: int, keyframes: Sequence[int]) -> tuple[int, ...]:
+        """Return all frames."""
+        return tuple(range(length))
+
+    @property
+    def every_frame_from(self) -> int:
+        """Level that editing starts from."""
+        return self.settings.start_level
+
+    def denoiser(self, clip: Clip, networks: Networks) -> Denoiser:
+        """Return TokenFlow's own."""
+        return TokenFlowDenoiser(clip, networks)
+
+
 class TokenFlowDenoiser:
-    """Turns a clip's inverted latents into edited ones; the interface is `Denoiser`'s.
+    """Denoises all frames of a clip in three branches.
 
     Args:
-        clip: inverted to the start level, every frame of it.
-        unet: runs all three branches.
-        guidance: with a negative and a target branch.
-        source: source prompt (1, L, D).
+        clip: Inverted to the start level, every frame of it.
+        networks: ε2, which runs all three branches, with its prompts; ε1 is not used.
     """
 
-    def __init__(self, clip: Clip, unet: UNet2DConditionModel, guidance: Guidance, source: Tensor) -> None:
-        self.clip, self.unet, self.guidance = clip, unet, guidance
+    def __init__(self, clip: Clip, networks: Networks) -> None:
+        self.clip, self.unet, self.guidance = clip, networks.direction, networks.guidance
         self.settings, self.journal = clip.settings, clip.batches.journal
-        self.text = torch.cat([source, guidance.text[:1], guidance.text[-1:]])
+        target = self.guidance.target
+        negative = target if self.guidance.negative is None else self.guidance.negative
+        self.text = torch.cat([networks.source_text, negative, target])
         self.stepper = Stepper(clip)
         self.grid = self.stepper.grid
 
     @property
     def work(self) -> int:
-        """Units that `run` reports: frame-steps."""
+        """Units that `run` reports: frames times steps."""
         return self.clip.length * self.settings.start_level
 
     def run(self, advance: Advance) -> None:
@@ -147,11 +175,11 @@ class TokenFlowDenoiser:
                 frames = range(first, min(first + interval, self.clip.length))
                 self._denoise(frames, number, step, level, pivots)
                 advance(len(frames))
-            self.clip.scratch.release()
+            self.clip.maps.release()
             self.journal.write(steps=step + 1)
 
     def _pivots(self, keyframes: Sequence[int], step: int, level: int) -> Pivots:
-        """The keyframes' pass; what it predicts is not used."""
+        """Run the keyframes' pass; what it predicts is not used."""
         injection, pivots = self.settings.injection, Pivots()
         active = injection.enabled and step < int(injection.until * self.settings.start_level)
         injected = set(self_attention(self.unet, injection.layers)) if active else set()
@@ -162,7 +190,7 @@ class TokenFlowDenoiser:
         return pivots
 
     def _denoise(self, frames: Sequence[int], number: int, step: int, level: int, pivots: Pivots) -> None:
-        """The pass of every frame of an interval, and their step."""
+        """Run the pass of every frame of an interval, and take their step."""
         device = self.clip.backbone.device
         weights = torch.tensor([own_share(f, self.settings.interval) for f in frames], device=device)
         with processors(self.unet, SELF_ATTENTION, lambda name: FlowAttention(name, pivots, number, weights)):
@@ -170,13 +198,15 @@ class TokenFlowDenoiser:
         self.stepper.step(frames, latents, output, level, begun=self.settings.start_level)
 
     def _predict(self, frames: Sequence[int], step: int, level: int) -> tuple[Tensor, Tensor]:
-        """Latents (F, C, h, w) at a level, and the guided output of three branches in one batch."""
+        """Return latents (F, C, h, w) at a level, and their guided output; all branches in one batch."""
         injection, start = self.settings.injection, self.settings.start_level
-        latents = self.clip.current(level)[list(frames)].to(self.clip.backbone.device)
+        latents = self.clip.at_level(level)[list(frames)].to(self.clip.backbone.device)
         batch = torch.cat([self.clip.inverted(frames, level), latents, latents])
         text = self.text.repeat_interleave(len(frames), dim=0)
         with ExitStack() as stack:
             if injection.enabled and step < int(injection.residual_until * start):
-                stack.enter_context(shared_outputs(self.unet, injection.residual_layers, BRANCHES))
-            _, negative, target = predict(self.unet, batch, self.grid.timestep(level), text).chunk(BRANCHES)
-        return latents, negative + self.guidance.scale * (target - negative)
+                stack.enter_context(shared_outputs(self.unet, injection.residual_layers, len(BRANCHES)))
+            outputs = predict(self.unet, batch, self.grid.timestep(level), text).chunk(len(BRANCHES))
+        by_name = dict(zip(BRANCHES, outputs, strict=True))
+        del by_name["source"]
+        return latents, self.guidance.combine(by_name)

@@ -6,11 +6,11 @@ import re
 import pytest
 import torch
 
-from keyface.editing import tokenflow
 from keyface.editing.attention import self_attention, shared_outputs
 from keyface.editing.editor import EditSettings, Injection, Prompts, Propagation, VideoEditor
 from keyface.editing.settings import SELF_ATTENTION
-from keyface.editing.tokenflow import FlowAttention, PivotAttention, Pivots, own_share
+from keyface.editing.strategies import tokenflow
+from keyface.editing.strategies.tokenflow import FlowAttention, PivotAttention, Pivots, own_share
 
 SETTINGS = EditSettings(
     steps=4,

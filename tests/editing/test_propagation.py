@@ -5,11 +5,11 @@ from keyface.editing.correspondence import Correspondences
 from keyface.editing.keyframes import Neighbours
 from keyface.editing.propagation import Blend, KeyframeTokens
 from keyface.editing.settings import EditSettings, Injection, Propagation
-from keyface.resume.memory_maps import Scratch
+from keyface.resume.memory_maps import MemoryMaps
 
 
 def blend_of(tmp_path, field, follows, keyframes):
-    files = Scratch(tmp_path).allocate(Correspondences.layout(10, len(keyframes), {16: 1}))
+    files = MemoryMaps(tmp_path).allocate(Correspondences.layout(10, len(keyframes), {16: 1}))
     store = Correspondences(keyframes, (4, 4), 0.0, files)
     store.put_fields(list(range(10)), {16: field.expand(10, 2, 16)})
     return Blend.of(range(1, 1 + len(follows)), follows, keyframes, store, torch.device("cpu"))
@@ -63,15 +63,8 @@ def test_settings_say_what_is_wrong():
         EditSettings(strength=2)
 
 
-def test_levels_and_active_steps():
-    assert Propagation().levels(20, 20) == (4,)
-    assert Propagation(correspondence_at=(0.3, 0.1, 0.2)).levels(20, 20) == (2, 4, 6)
-    assert Propagation(correspondence_at=(0.1, 0.2, 0.3)).levels(20, 3) == (2, 3)
+def test_active_steps():
     injection = Injection(until=0.5)
     assert [injection.attention_active(step, 4) for step in range(4)] == [True, True, False, False]
     assert not Injection(enabled=False).attention_active(0, 4)
     assert EditSettings(steps=20, strength=0.5).start_level == 10
-    assert EditSettings(steps=20, propagation=Propagation(keyframes_first=0.85)).token_level == 3
-    assert EditSettings(steps=20, propagation=Propagation(mode="latent")).token_level == 0
-    assert EditSettings(steps=20, propagation=Propagation(keyframes_first=1.0)).token_level == 1
-    assert EditSettings(steps=20, propagation=Propagation.tokenflow()).token_level == 20

@@ -1,4 +1,4 @@
-"""A tiny random model with Stable Diffusion's classes: 4 × 8 × 8 latents of 16 × 16 images."""
+"""Fixtures with Stable Diffusion's classes at 4 × 8 × 8 latents of 16 × 16 images."""
 
 import json
 

@@ -1,0 +1,65 @@
+"""`tokens`: every frame runs through ε2 with the keyframes' tokens in place of attention (Eq. 4)."""
+
+from collections.abc import Sequence
+
+from keyface.diffusion.guidance import Guidance
+from keyface.editing.attention import processors
+from keyface.editing.clip import Clip
+from keyface.editing.propagation import KeyframeTokens, PropagatedAttention
+from keyface.editing.settings import SELF_ATTENTION
+from keyface.editing.strategies.denoising import KeyframeDenoiser
+from keyface.editing.strategies.strategy import Denoiser, Networks, Strategy
+from keyface.resume.batches import Advance
+
+
+class TokenStrategy(Strategy):
+    """Keyframes first; then every frame, in the steps that `keyframes_first` leaves."""
+
+    @property
+    def every_frame_from(self) -> int:
+        """Level that is left after the steps of keyframes alone, at least 1."""
+        start = self.settings.start_level
+        return max(1, start - round(self.settings.propagation.keyframes_first * start))
+
+    def denoiser(self, clip: Clip, networks: Networks) -> Denoiser:
+        """Return what edits keyframes and the frames between them."""
+        return TokenDenoiser(clip, networks)
+
+
+class TokenDenoiser(KeyframeDenoiser):
+    """Denoises keyframes, and the frames between them as soon as their keyframes are done."""
+
+    def _before_step(self, level: int) -> None:
+        """Put the keyframes' edit so far, edited minus inverted latent, onto the other frames' latents."""
+        if level != self.clip.strategy.every_frame_from:
+            return
+
+        def work(part: Sequence[int]) -> None:
+            used = self._followed(part)
+            device = self.clip.backbone.device
+            edits = self.clip.at_level(level)[used].to(device) - self.clip.inverted(used, level)
+            begun = self.clip.inverted(part, level).cpu() + self._blend(part, used).latents(edits).cpu()
+            self.clip.at_level(level)[list(part)] = begun
+
+        self.clip.batches.each(self.clip.others, work, name="begin_others")
+
+    def _denoise_others(
+        self,
+        frames: Sequence[int],
+        level: int,
+        tokens: KeyframeTokens,
+        guidance: Guidance,
+        advance: Advance,
+    ) -> None:
+        """Take one step of other frames: ε2 with attn1 replaced by the keyframes' tokens (Eq. 4)."""
+
+        def work(part: Sequence[int]) -> None:
+            blend = self._blend(part, tokens.keyframes)
+            latents = self.clip.at_level(level)[list(part)].to(self.clip.backbone.device)
+            with processors(
+                self.direction, SELF_ATTENTION, lambda name: PropagatedAttention(name, tokens, blend)
+            ):
+                output = guidance.predict(self.direction, latents, self.grid.timestep(level))
+            self.stepper.step(part, latents, output, level, begun=self.clip.strategy.every_frame_from)
+
+        self.clip.batches.each(frames, work, advance)
