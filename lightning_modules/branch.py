@@ -140,7 +140,7 @@ class BranchModule(ExportedModule, ResumableModule):
         }
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
-        """Return the loss of one batch; None skips the step where there is nothing (finite) to learn from."""
+        """Return the loss of one batch; the step is left out if there is nothing (finite) to learn from."""
         # What was seen, unlike the batch's number, goes on where it stood when a run is resumed.
         draw = self.seed * 1_000_003 + self.samples_seen * 4_099 + self.global_rank
         with seeded(draw, self.device):
@@ -148,11 +148,11 @@ class BranchModule(ExportedModule, ResumableModule):
         self.samples_seen += len(batch["image"]) * self.trainer.world_size
         # Every process takes part in both decisions, or the others would wait for its gradients forever.
         if not self.on_all_processes(losses is not None):
-            return None
+            return self.skip_step(None if losses is None else losses.values["loss"])
         assert losses is not None
         loss = losses.values["loss"]
         if not self.can_step(loss):
-            return None
+            return self.skip_step(loss)
         logged = {f"train/{name}": value.detach() for name, value in losses.values.items()}
         self.log_dict(logged, prog_bar=True, batch_size=losses.images)
         return loss

@@ -9,6 +9,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 from torch.distributed.tensor import DTensor
+from torch.optim import Optimizer
 from torch.utils._pytree import tree_leaves
 
 from keyface.lightning_modules.tuning.base import TunedModule
@@ -19,6 +20,7 @@ class FiniteModule(TunedModule):
     """Skips steps whose loss is not finite, stops after too many of them, and saves finite weights alone."""
 
     _nonfinite_in_a_row = 0
+    _drops_gradients = False
 
     def can_step(self, loss: Tensor) -> bool:
         """Say whether the loss (a scalar) is finite on every process; each must ask.
@@ -36,6 +38,28 @@ class FiniteModule(TunedModule):
                 f"{self.global_step}; {self._way_out()}"
             )
         return False
+
+    def skip_step(self, loss: Tensor | None = None) -> Tensor | None:
+        """Return what `training_step` returns to leave a step out; every process must.
+
+        Of several processes Lightning takes no None: they return a loss whose gradients are dropped before
+        the optimizer sees them.
+
+        Args:
+            loss: This process' scalar, which need not be finite; None: it has none.
+        """
+        if self.trainer.world_size == 1:
+            return None
+        self._drops_gradients = True
+        if loss is not None:
+            return loss
+        return 0 * torch.stack([parameter.sum() for parameter in self.trained_parameters()]).sum()
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Drop the gradients of a step that is left out."""
+        if self._drops_gradients:
+            optimizer.zero_grad(set_to_none=True)
+            self._drops_gradients = False
 
     def on_train_start(self) -> None:
         """Begin counting, from weights and optimizer state that are finite.

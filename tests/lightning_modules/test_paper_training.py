@@ -11,6 +11,7 @@ import torch
 
 from keyface.datamodules.shard_files.render import RenderSettings, render_shards
 from keyface.diffusion.backbone import Backbone, load_unet
+from keyface.lightning_modules.tuning.divergence import nonfinite_parts
 
 CONFIGS = files("keyface.configs")
 HERE = Path(__file__).parent
@@ -43,7 +44,7 @@ sys.exit(max(main(words) for words in json.loads(sys.argv[1])))
 """
 
 
-def test_two_processes_train_each_branch_by_the_papers_configs_and_export(
+def test_two_processes_train_each_branch_by_the_papers_configs_export_and_say_it_if_they_diverge(
     folder_backbone: Backbone, recognizer_file: Path, tiny_clip: str, tmp_path: Path
 ) -> None:
     for part in ("vae", "unet", "text_encoder", "tokenizer", "scheduler"):
@@ -63,6 +64,11 @@ def test_two_processes_train_each_branch_by_the_papers_configs_and_export(
     for branch, network in networks.items():
         configs = [word for name in ("base", branch) for word in ("-c", str(CONFIGS / f"{name}.yaml"))]
         runs.append(["fit", *configs, *TINY, *network])
+    # Infinite weights after the first step: the three losses that follow are not finite.
+    decay = "--model.init_args.optimizer.init_args.weight_decay=1e60"
+    runs.append(
+        [*runs[0], decay, "--experiment=diverged", "--trainer.max_steps=8", "--trainer.limit_val_batches=0"]
+    )
     environment = {
         **os.environ, "PYTHONPATH": str(HERE), "KEYFACE_TRUST": "tiny_open_clip", "OMP_NUM_THREADS": "1"
     }  # fmt: skip
@@ -70,7 +76,10 @@ def test_two_processes_train_each_branch_by_the_papers_configs_and_export(
         [sys.executable, "-c", PROGRAM, json.dumps(runs)],
         capture_output=True, text=True, timeout=300, cwd=tmp_path, env=environment,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.returncode == 1
+    assert "3 losses in a row were not finite" in done.stderr, done.stderr[-2000:]
+    for saved in (tmp_path / "runs" / "diverged").rglob("*.ckpt"):
+        assert nonfinite_parts(torch.load(saved, weights_only=True)) == []
     before = folder_backbone.unet.state_dict()
     for branch in networks:
         (run,) = (tmp_path / "runs" / branch).iterdir()
