@@ -58,7 +58,7 @@ def benchmark(
     Raises:
         ValueError: The request does not fit together, or a measurement failed.
     """
-    from keyface.benchmark.cells import Plan, measure
+    from keyface.benchmark.comparison import Plan, measure
     from keyface.commands.console import table, write_json
 
     plan = Plan.of(

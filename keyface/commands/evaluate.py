@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from keyface.pipeline.record import say
 
 if TYPE_CHECKING:
-    from keyface.evaluation.report.writer import Report
+    from keyface.evaluation.report.report import Report
 
 
 def evaluate(
@@ -76,7 +76,7 @@ def evaluate(
         judges: package.module:function that gives judges of your own; see keyface.models.judges.
         raft: Weights of torchvision's raft_large; without it flow that is not exact is OpenCV's DIS.
         benchmark: JSON table of speeds to show, a list of objects.
-        reference: JSON list of published figures to show as other data; see keyface.evaluation.report.paper.
+        reference: JSON list of published figures to show as other data; see keyface.evaluation.report.published.
         show: How many clips to show side by side in the report.
         json: File for the rows, a list with one object a method.
         output: Folder for the report, the clip set, our edits and the cache.
@@ -91,7 +91,7 @@ def evaluate(
     from keyface.commands.console import write_json
     from keyface.evaluation.clip_sets.clip_set import Method
     from keyface.evaluation.clip_sets.protocols import Options, is_rendered, next_step, open_clips
-    from keyface.evaluation.report.paper import references
+    from keyface.evaluation.report.published import references
     from keyface.evaluation.report.speed import read_benchmark
     from keyface.evaluation.setup import (
         choose_judges,

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from keyface.evaluation.clip_sets.clip_set import ClipSet, Method
-    from keyface.evaluation.report.writer import Report
-    from keyface.evaluation.rows.candidates import Candidate, Kind
+    from keyface.evaluation.report.report import Report
+    from keyface.evaluation.rows.candidate import Candidate, Kind
     from keyface.evaluation.rows.ours import Model
     from keyface.evaluation.rows.variants import Variant
     from keyface.evaluation.scoring.scorer import Scorer
@@ -125,7 +125,7 @@ def gather_rows(
         model: What edits; None leaves out the controls that need one.
         output: Gets the folders `controls`, `methods` and `sweep`.
     """
-    from keyface.evaluation.rows.candidates import Candidate, another_person, perfect, refuse_twins, source
+    from keyface.evaluation.rows.candidate import Candidate, another_person, perfect, refuse_twins, source
     from keyface.evaluation.rows.ours import control_clips, edit_clips
 
     others = [Candidate(method.name, "method", clips, method) for method in methods]
@@ -148,9 +148,9 @@ def judge_rows(
     clips: ClipSet, rows: Sequence[Candidate], judges: Judges, cache: Path
 ) -> tuple[list[RowScores], Scorer]:
     """Score every clip of every row, and look each up in the gallery."""
-    from keyface.evaluation.scoring.measures import INVERSION
+    from keyface.evaluation.scoring.cache import Store
+    from keyface.evaluation.scoring.metrics import INVERSION
     from keyface.evaluation.scoring.scorer import Scorer
-    from keyface.evaluation.scoring.store import Store
     from keyface.evaluation.scoring.summary import Gallery, score_rows
 
     reference = next((row for row in rows if row.name == INVERSION), None)
@@ -172,12 +172,12 @@ def write_up(
     show: int,
 ) -> Report:
     """Put everything that was found into a report."""
+    from keyface.evaluation.report.frontier import frontier
+    from keyface.evaluation.report.report import Report, about, clip_records
     from keyface.evaluation.report.showcase import middle_frames, side_by_side
     from keyface.evaluation.report.speed import measured_speed
-    from keyface.evaluation.report.sweep import frontier
-    from keyface.evaluation.report.writer import Report, about, clip_records
     from keyface.evaluation.scoring.calibration import calibrate
-    from keyface.evaluation.scoring.measures import INVERSION
+    from keyface.evaluation.scoring.metrics import INVERSION
     from keyface.evaluation.scoring.summary import summarize
 
     rows = [summarize(row, seed) for row in scored]

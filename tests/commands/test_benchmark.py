@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from keyface.benchmark.cells import Plan
+from keyface.benchmark.comparison import Plan
 from keyface.cli.main import main
 from keyface.evaluation.report.speed import read_benchmark
 from keyface.plugins import edits

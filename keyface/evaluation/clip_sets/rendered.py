@@ -11,8 +11,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from keyface.evaluation.clip_sets.clip_set import ClipSet, ClipSpec, file_sha256
-from keyface.evaluation.clip_sets.truth import Truth, truth_path, write_truth
-from keyface.evaluation.rows.candidates import PERFECT
+from keyface.evaluation.clip_sets.ground_truth import Truth, truth_path, write_truth
+from keyface.evaluation.rows.candidate import PERFECT
 from keyface.files import write_text
 from keyface.metrics.locality import person_mask
 from keyface.miniature.population.captions import write_captions

@@ -8,8 +8,8 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from keyface.evaluation.report.sweep import DISTANCE, success_name
-from keyface.evaluation.scoring.measures import MEASURES, Measure
+from keyface.evaluation.report.frontier import DISTANCE, success_name
+from keyface.evaluation.scoring.metrics import MEASURES, Measure
 
 _COLOURS = {"method": "#1f5fa8", "control": "#8a8a8a", "sweep": "#d0762b"}
 
@@ -35,7 +35,7 @@ def frontier(points: Sequence[Mapping[str, Any]]) -> str:
     """Identity against edit success, with the Pareto front drawn through the points that nothing beats.
 
     Args:
-        points: Of `keyface.evaluation.report.sweep.frontier`.
+        points: Of `keyface.evaluation.report.frontier.frontier`.
     """
     success = success_name(points)
     distances = [point[DISTANCE] for point in points]

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from PIL.Image import Image
 
 from keyface.evaluation.clip_sets.clip_set import ClipSet, ClipSpec
-from keyface.evaluation.rows.candidates import Candidate
-from keyface.pictures import draw_sheet
+from keyface.evaluation.rows.candidate import Candidate
+from keyface.pictures import sheet
 from keyface.video import write_clip
 
 _LARGEST = 256

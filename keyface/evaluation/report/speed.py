@@ -7,7 +7,7 @@ from typing import Any
 
 from keyface.evaluation.clip_sets.clip_set import ClipSpec
 from keyface.evaluation.files import read_json
-from keyface.evaluation.rows.candidates import Candidate
+from keyface.evaluation.rows.candidate import Candidate
 
 _MAX_BYTES = 2**22
 

@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from keyface.evaluation.scoring.measures import MEASURES, Measure
+from keyface.evaluation.scoring.metrics import MEASURES, Measure
 
 COLUMNS = ("method", "kind", "category", "recognizer", "metric", "n", "value", "low", "high")
 

@@ -17,11 +17,11 @@ from keyface.diffusion.sampling import denoise
 from keyface.editing.editor import TensorFrames, VideoEditor, evaluating
 from keyface.editing.settings import EditSettings, Prompts
 from keyface.evaluation.clip_sets.clip_set import ClipSet, ClipSpec, Method, file_sha256
-from keyface.evaluation.rows.candidates import Candidate, Kind
+from keyface.evaluation.rows.candidate import Candidate, Kind
 from keyface.evaluation.rows.variants import Variant
-from keyface.evaluation.scoring.measures import AUTOENCODER, INVERSION
+from keyface.evaluation.scoring.cache import digest
+from keyface.evaluation.scoring.metrics import AUTOENCODER, INVERSION
 from keyface.evaluation.scoring.scores import categories_of
-from keyface.evaluation.scoring.store import digest
 from keyface.files import write_text
 from keyface.video import write_clip
 

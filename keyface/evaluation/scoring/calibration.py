@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from keyface.evaluation.scoring.measures import MEASURES, UNEDITED, Measure
+from keyface.evaluation.scoring.metrics import MEASURES, UNEDITED, Measure
 from keyface.evaluation.scoring.summary import RowScores, interval
 
 ENOUGH = 10

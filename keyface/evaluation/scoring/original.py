@@ -6,8 +6,8 @@ from typing import NamedTuple
 from torch import Tensor
 
 from keyface.evaluation.clip_sets.clip_set import ClipSet, ClipSpec, file_sha256
-from keyface.evaluation.clip_sets.truth import Truth, read_truth, truth_path
-from keyface.evaluation.rows.candidates import Candidate, perfect
+from keyface.evaluation.clip_sets.ground_truth import Truth, read_truth, truth_path
+from keyface.evaluation.rows.candidate import Candidate, perfect
 from keyface.metrics.flow import clip_flow
 from keyface.models.judges import Judges
 

@@ -7,10 +7,10 @@ from typing import Any
 from torch import Tensor
 
 from keyface.evaluation.clip_sets.clip_set import ClipSet, ClipSpec, file_sha256
-from keyface.evaluation.rows.candidates import Candidate, source
+from keyface.evaluation.rows.candidate import Candidate, source
 from keyface.evaluation.scoring import scores
+from keyface.evaluation.scoring.cache import Store
 from keyface.evaluation.scoring.original import Original
-from keyface.evaluation.scoring.store import Store
 from keyface.metrics.identity import clip_embedding
 from keyface.models.judges import Judges
 

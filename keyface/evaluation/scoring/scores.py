@@ -1,6 +1,6 @@
 """The numbers of one clip: flat records whose keys are a metric's name, or "name/recognizer".
 
-`keyface.evaluation.scoring.measures` says what they mean. What cannot be measured is absent: locality without
+`keyface.evaluation.scoring.metrics` says what they mean. What cannot be measured is absent: locality without
 regions, temporal loss of one frame, edit success of a category that the classifier has no label for.
 """
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from keyface.evaluation.clip_sets.clip_set import ClipSpec
-from keyface.evaluation.rows.candidates import Candidate
-from keyface.evaluation.scoring.measures import Measure, present, split
+from keyface.evaluation.rows.candidate import Candidate
+from keyface.evaluation.scoring.metrics import Measure, present, split
 from keyface.evaluation.scoring.scorer import Scorer
 from keyface.metrics.identity import clip_embedding, retrieve
 from keyface.metrics.intervals import bootstrap_interval

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from keyface.evaluation.clip_sets.clip_set import ClipSet, Method
+from keyface.evaluation.clip_sets.ground_truth import Truth, read_truth
 from keyface.evaluation.clip_sets.rendered import Recipe, rendered
-from keyface.evaluation.clip_sets.truth import Truth, read_truth
-from keyface.evaluation.rows.candidates import PERFECT
+from keyface.evaluation.rows.candidate import PERFECT
 from keyface.metrics.locality import background_drift, outside_change
 from keyface.metrics.temporal import temporal_loss
 from keyface.miniature.trials import FIRST_PERSON, render_trial

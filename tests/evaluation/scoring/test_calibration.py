@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from keyface.evaluation.clip_sets.clip_set import ClipSet, ClipSpec
-from keyface.evaluation.rows.candidates import Candidate
+from keyface.evaluation.rows.candidate import Candidate
 from keyface.evaluation.scoring.calibration import Verdict, calibrate
-from keyface.evaluation.scoring.measures import ANOTHER, AUTOENCODER, INVERSION, SOURCE
+from keyface.evaluation.scoring.metrics import ANOTHER, AUTOENCODER, INVERSION, SOURCE
 from keyface.evaluation.scoring.summary import ClipScores, RowScores, summarize
 
 Rows = Callable[[Mapping[str, Sequence[Mapping[str, float]]]], list[RowScores]]

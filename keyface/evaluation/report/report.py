@@ -14,9 +14,9 @@ from PIL.Image import Image
 import keyface
 from keyface.evaluation.report import plots, tables
 from keyface.evaluation.report.showcase import Shown
-from keyface.evaluation.rows.candidates import Candidate
+from keyface.evaluation.rows.candidate import Candidate
 from keyface.evaluation.scoring.calibration import Verdict
-from keyface.evaluation.scoring.measures import CONTROLS, MEASURES
+from keyface.evaluation.scoring.metrics import CONTROLS, MEASURES
 from keyface.evaluation.scoring.scorer import Scorer
 from keyface.evaluation.scoring.summary import RowScores
 from keyface.files import write_text

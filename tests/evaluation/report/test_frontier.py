@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from keyface.evaluation.report.sweep import frontier, pareto, success_name
+from keyface.evaluation.report.frontier import frontier, pareto, success_name
 
 
 def test_the_front_of_five_points_by_hand() -> None:

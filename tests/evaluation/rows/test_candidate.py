@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from keyface.evaluation.clip_sets.clip_set import ClipSet, ClipSpec, Method
-from keyface.evaluation.rows.candidates import Candidate, another_person, perfect, refuse_twins, source
+from keyface.evaluation.rows.candidate import Candidate, another_person, perfect, refuse_twins, source
 
 Spec = Callable[..., ClipSpec]
 

@@ -8,7 +8,7 @@ import pytest
 
 from keyface.evaluation.clip_sets.clip_set import ClipSet, ClipSpec, Method
 from keyface.evaluation.report.speed import measured_speed, read_benchmark
-from keyface.evaluation.rows.candidates import Candidate, source
+from keyface.evaluation.rows.candidate import Candidate, source
 
 
 def test_seconds_a_frame_over_all_clips(tmp_path: Path, spec: Callable[..., ClipSpec]) -> None:

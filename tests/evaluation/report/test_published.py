@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from keyface.evaluation.report.paper import PUBLISHED, references
+from keyface.evaluation.report.published import PUBLISHED, references
 
 
 def test_every_published_figure_says_where_it_stands_and_what_it_is_of() -> None:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from keyface.evaluation.clip_sets.clip_set import ClipSet, ClipSpec, Method
-from keyface.evaluation.scoring.measures import ANOTHER, RENDERED, SOURCE
+from keyface.evaluation.scoring.metrics import ANOTHER, RENDERED, SOURCE
 
 Kind = Literal["method", "control", "sweep"]
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from keyface.evaluation.clip_sets.clip_set import ClipSet, ClipSpec
-from keyface.evaluation.clip_sets.truth import Truth, write_truth
-from keyface.evaluation.rows.candidates import PERFECT
+from keyface.evaluation.clip_sets.ground_truth import Truth, write_truth
+from keyface.evaluation.rows.candidate import PERFECT
 from keyface.evaluation.scoring import scores
 from keyface.evaluation.scoring.original import Motion, Original
 from keyface.models.judges import Judges, edit_success

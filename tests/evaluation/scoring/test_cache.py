@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from keyface.evaluation.scoring.store import Store, digest
+from keyface.evaluation.scoring.cache import Store, digest
 
 
 class Counter:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from keyface.evaluation.report.report import Report
 from keyface.evaluation.report.showcase import Shown
-from keyface.evaluation.report.writer import Report
 from keyface.evaluation.scoring.calibration import Verdict
 
 HOSTILE = "<script>alert(1)</script>"

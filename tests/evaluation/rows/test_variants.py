@@ -12,7 +12,7 @@ from keyface.evaluation.rows.ours import Model
 from keyface.evaluation.rows.variants import Variant, grid, parse_settings, read_variants, with_value
 from keyface.plugins import edits
 
-CONFIGS = Path(__file__).parents[2] / "configs" / "evaluate"
+CONFIGS = Path(__file__).parents[3] / "configs" / "evaluate"
 
 
 def test_settings_are_set_by_dotted_names_and_in_their_own_types() -> None:

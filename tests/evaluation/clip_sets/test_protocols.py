@@ -18,7 +18,7 @@ from keyface.evaluation.clip_sets.protocols import (
 from keyface.evaluation.clip_sets.rendered import Recipe
 from keyface.video import VideoReader, write_clip
 
-CONFIGS = Path(__file__).parents[2] / "configs" / "evaluate"
+CONFIGS = Path(__file__).parents[3] / "configs" / "evaluate"
 NOTHING = Options(None, None, None, None, False, 0)
 
 

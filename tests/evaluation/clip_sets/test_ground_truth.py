@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from keyface.evaluation.clip_sets.clip_set import ClipSpec
-from keyface.evaluation.clip_sets.truth import Truth, read_truth, truth_path, write_truth
+from keyface.evaluation.clip_sets.ground_truth import Truth, read_truth, truth_path, write_truth
 
 
 def truth(frames: int = 3, size: int = 4) -> Truth:
