@@ -65,7 +65,7 @@ def measure(request: Request) -> dict[str, Any]:
 
 
 def networks(request: Request) -> tuple[Backbone, UNet2DConditionModel, UNet2DConditionModel]:
-    """Backbone, ε1 and ε2, as the request wants them to run."""
+    """Return backbone, ε1 and ε2, as the request wants them to run."""
     if request.scale == "sd21":
         backbone = build_backbone(request.device, shrunk=request.shrunk)
         with torch.device(request.device):
@@ -84,7 +84,7 @@ def networks(request: Request) -> tuple[Backbone, UNet2DConditionModel, UNet2DCo
 
 
 def stream(request: Request, length: int) -> FrameStream:
-    """The first `length` frames of the clip."""
+    """Return the first `length` frames of the clip."""
     if request.clip is None:
         return Pattern(length, request.size)
     return RawFrames(request.clip, length, request.size)

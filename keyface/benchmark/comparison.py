@@ -1,23 +1,25 @@
-"""What `keyface benchmark` is asked to do, as cells of a table, and how they are filled."""
+"""What `keyface benchmark` compares: ways to edit, each at several lengths of the clip."""
 
 from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from keyface.benchmark.request import MODES, Precision, Request, Scale, settings_of
+import torch
+
+from keyface.benchmark.request import Precision, Request, Scale
 from keyface.benchmark.runner import Cell, run_interleaved
 from keyface.editing.settings import EditSettings, Prompts
-from keyface.evaluation.rows.variants import parse_settings, with_value
+from keyface.evaluation.rows.variants import Variant, read_variants
 from keyface.pipeline.pipeline import defaults_of
+from keyface.plugins import edits as registry
 
 if TYPE_CHECKING:
     from keyface.benchmark.quality import RenderedClip
-    from keyface.plugins import Category
 
 TABLE_2_FRAMES = (300, 600, 900, 1200)
 """30, 60, 90 and 120 seconds at 10 frames a second (the paper's Table 2)."""
@@ -28,68 +30,76 @@ _PROMPTS = Prompts("a photo of a woman", "a photo of a woman with glasses")
 
 
 @dataclass(frozen=True)
-class Plan:
+class Comparison:
     """Everything that is to be measured.
 
     Attributes:
-        lengths: of the clips, in frames.
-        modes: names as they were given, with the settings that each stands for.
-        repeats: of each.
-        request: what all cells share; `frames`, `settings`, `clip` and `edited` are each cell's own.
-        edits: names of the categories.
-        seed: of the clip.
+        lengths: Of the clips, in frames.
+        ways: Name of a way to edit → its settings.
+        repeats: Of each.
+        request: What all measurements share; `frames`, `settings`, `clip` and `edited` are each one's own.
+        edits: Names of the categories.
     """
 
     lengths: tuple[int, ...]
-    modes: dict[str, EditSettings]
+    ways: Mapping[str, EditSettings]
     repeats: int
     request: Request
     edits: tuple[str, ...]
-    seed: int
 
     @classmethod
     def of(
         cls,
-        frames: str | None,
-        modes: str,
-        repeats: int,
-        scale: Scale,
-        edits: str,
-        steps: int | None,
-        size: int | None,
-        guidance: float | None,
-        dtype: Precision,
-        compiled: bool,
-        channels_last: bool,
-        dry_run: bool,
-        seed: int,
-        device: str | None,
-    ) -> Plan:
-        """Reads the command's options.
+        *,
+        frames: str | None = None,
+        modes: str | None = None,
+        variants: Path | str | None = None,
+        settings: Mapping[str, Any],
+        repeats: int = 3,
+        scale: Scale = "miniature",
+        edits: str = "glasses",
+        size: int | None = None,
+        dtype: Precision = "fp32",
+        compiled: bool = False,
+        channels_last: bool = False,
+        dry_run: bool = False,
+        device: str | None = None,
+    ) -> Comparison:
+        """Read the command's options.
+
+        Args:
+            frames: Lengths of the clips, separated by commas; None takes those of the scale.
+            modes: Names of `known_modes`, separated by commas.
+            variants: File of named ways to edit; where neither it nor `modes` is given, all modes.
+            settings: Values of `EditSettings` that all ways share, nested.
+            repeats: Measurements of each way and length.
+            scale: Which networks.
+            edits: Names of categories, separated by commas.
+            size: Rows and columns; None takes those of the networks.
+            dtype: Precision of the U-Nets.
+            compiled: Whether the U-Nets' parts are compiled.
+            channels_last: Whether tensors have their channels innermost.
+            dry_run: Shrunk shapes, few frames, 2 steps, once.
+            device: Where to edit; None takes a GPU where there is one.
 
         Raises:
             ValueError: One of them is of no use.
+            FileNotFoundError: There is no such file of variants.
         """
-        import torch
-
         if repeats < 1:
             raise ValueError(f"--repeats {repeats}: at least 1, please")
         place = device or ("cuda" if torch.cuda.is_available() else "cpu")
         if torch.device(place).type == "cuda" and not torch.cuda.is_available():
             raise ValueError(f"--device {place}: there is no CUDA device here")
         chosen = tuple(name.strip() for name in edits.split(",") if name.strip())
-        miniature = scale == "miniature"
+        if not chosen:
+            raise ValueError("--edits is empty; see `keyface plugins list`")
         shared = EditSettings()
-        if miniature:
+        if scale == "miniature":
             from keyface.miniature import zoo
 
-            shared = defaults_of(zoo.WEIGHTS / "base").for_categories(_categories(chosen))
-        shared = replace(
-            shared,
-            seed=seed,
-            steps=_DRY_STEPS if dry_run else steps if steps is not None else shared.steps,
-            guidance_scale=guidance if guidance is not None else shared.guidance_scale,
-        )
+            shared = defaults_of(zoo.WEIGHTS / "base").for_categories(registry.select(list(chosen)))
+        shared = shared.with_values({**settings, **({"steps": _DRY_STEPS} if dry_run else {})}, "--settings")
         request = Request(
             scale=scale,
             shrunk=scale == "sd21" and dry_run,
@@ -104,58 +114,58 @@ class Plan:
             compile=compiled,
             channels_last=channels_last,
         )
-        return cls(
-            _lengths(frames, scale, dry_run),
-            _modes(modes, shared),
-            1 if dry_run else repeats,
-            request,
-            chosen,
-            seed,
-        )
+        ways = {way.name: way.apply(shared) for way in _ways(modes, variants)}
+        return cls(_lengths(frames, scale, dry_run), ways, 1 if dry_run else repeats, request, chosen)
 
 
-def measure(plan: Plan) -> list[dict[str, Any]]:
-    """Fills the table, length by length within mode as it was asked for."""
+def measure(comparison: Comparison) -> list[dict[str, Any]]:
+    """Fill the table, length by length, way by way as they were asked for."""
     with tempfile.TemporaryDirectory(prefix="keyface-benchmark-") as name:
         folder = Path(name)
-        clips = _clips(plan, folder)
+        clips = _render_clips(comparison, folder)
         cells = [
-            Cell(mode, _asked(plan, length, clips, folder, number, settings))
-            for length in plan.lengths
-            for number, (mode, settings) in enumerate(plan.modes.items())
+            Cell(way, _asked(comparison, length, clips, folder / f"edited-{number}-{length}", settings))
+            for length in comparison.lengths
+            for number, (way, settings) in enumerate(comparison.ways.items())
         ]
-        rows = []
         first = {cell.request.frames: cell for cell in reversed(cells)}
-        for cell in run_interleaved(cells, plan.repeats, folder, _say):
-            rows.append(cell.row(_quality(cell, first[cell.request.frames], clips)))
-    return rows
+        return [
+            cell.row(_quality(cell, first[cell.request.frames], clips))
+            for cell in run_interleaved(cells, comparison.repeats, folder, _say)
+        ]
 
 
-def _clips(plan: Plan, folder: Path) -> dict[int, RenderedClip]:
-    """The miniature's clips by length; none for shapes with random weights, which know nothing."""
-    if plan.request.scale == "sd21":
+def _render_clips(comparison: Comparison, folder: Path) -> dict[int, RenderedClip]:
+    """Render the miniature's clips by length; none for shapes with random weights, which know nothing."""
+    request = comparison.request
+    if request.scale == "sd21":
         return {}
     from keyface.benchmark.quality import render_clip
 
-    categories = _categories(plan.edits)
+    categories = registry.select(list(comparison.edits))
     return {
-        length: render_clip(categories, folder / f"clip-{length}", length, plan.request.size, plan.seed)
-        for length in plan.lengths
+        length: render_clip(
+            categories, folder / f"clip-{length}", length, request.size, request.settings.seed
+        )
+        for length in comparison.lengths
     }
 
 
 def _asked(
-    plan: Plan, length: int, clips: dict[int, RenderedClip], folder: Path, number: int, settings: EditSettings
+    comparison: Comparison,
+    length: int,
+    clips: Mapping[int, RenderedClip],
+    edited: Path,
+    settings: EditSettings,
 ) -> Request:
-    asked = replace(plan.request, frames=length, settings=settings)
+    asked = replace(comparison.request, frames=length, settings=settings)
     clip = clips.get(length)
     if clip is None:
         return asked
-    edited = folder / f"edited-{number}-{length}"
-    return replace(asked, clip=clip.path, edited=edited, prompts=clip.truth.prompts)
+    return replace(asked, clip=clip.path, edited=edited, prompts=clip.trial.prompts)
 
 
-def _quality(cell: Cell, first: Cell, clips: dict[int, RenderedClip]) -> dict[str, float | None]:
+def _quality(cell: Cell, first: Cell, clips: Mapping[int, RenderedClip]) -> dict[str, float | None]:
     clip, edited = clips.get(cell.request.frames), cell.request.edited
     if clip is None or edited is None or first.request.edited is None:
         return dict.fromkeys(_QUALITY)
@@ -178,21 +188,30 @@ def _lengths(frames: str | None, scale: Scale, dry_run: bool) -> tuple[int, ...]
     return _DRY_FRAMES[: len(found)] if dry_run else found
 
 
-def _modes(modes: str, shared: EditSettings) -> dict[str, EditSettings]:
-    """Mode by name; "latent:steps=10" changes settings of one mode."""
-    found: dict[str, EditSettings] = {}
-    for name in filter(None, (part.strip() for part in modes.split(","))):
-        mode, _, changes = name.partition(":")
-        if mode not in MODES:
-            raise ValueError(f"--modes {name}: unknown mode {mode!r}; choose from {', '.join(MODES)}")
-        settings = settings_of(mode, shared)
-        for setting, value in parse_settings(changes.replace(":", ",")).items():
-            settings = with_value(settings, setting, value)
-        if name in found:
-            raise ValueError(f"--modes {modes}: {name} is given twice")
-        found[name] = settings
+def known_modes() -> dict[str, Variant]:
+    """Return the modes by name: frame by frame, and the rows of configs/evaluate/propagation.yaml."""
+    frame = Variant("frame", {"interval": 1, "joint_attention": False})
+    return {each.name: each for each in (frame, *read_variants("propagation"))}
+
+
+def _ways(modes: str | None, variants: Path | str | None) -> Sequence[Variant]:
+    """Return the ways to edit that are asked for; all modes where neither option is given."""
+    known = known_modes()
+    found = list(known.values()) if modes is None and variants is None else []
+    for name in (part.strip() for part in (modes or "").split(",") if part.strip()):
+        if name not in known:
+            raise ValueError(f"--modes {modes}: unknown mode {name!r}; choose from {', '.join(known)}")
+        found.append(known[name])
+    found += read_variants(variants) if variants is not None else []
+    names = [each.name for each in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{name} is given twice by --modes and --variants; leave one of the two out")
     if not found:
-        raise ValueError(f"--modes is empty; choose from {', '.join(MODES)}")
+        raise ValueError(f"--modes is empty; choose from {', '.join(known)}")
+    for each in found:
+        if "base" in each.branches.values():
+            raise ValueError(f"--variants {variants}: {each.name}: the benchmark has tuned networks only")
     return found
 
 
@@ -206,14 +225,6 @@ def _side(scale: Scale, size: int | None, dry_run: bool) -> int:
     from keyface.benchmark.sd21 import PIXELS
 
     return _DRY_SIZE if dry_run else PIXELS
-
-
-def _categories(edits: Sequence[str]) -> list[Category]:
-    from keyface.plugins.registry import edits as registry
-
-    if not edits:
-        raise ValueError("--edits is empty; see `keyface plugins list`")
-    return list(registry.select(list(edits)))
 
 
 def _say(text: str) -> None:

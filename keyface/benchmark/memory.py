@@ -18,7 +18,7 @@ def reset_peak() -> bool:
 
 
 def peak_bytes() -> int:
-    """Largest resident memory since `reset_peak`, with weights, libraries and mapped pages of files.
+    """Return the largest resident memory in bytes since `reset_peak`, with mapped pages of files.
 
     The high-water mark of this process' own memory map (VmHWM), since `getrusage` also counts what the
     parent held when it started the process.

@@ -1,4 +1,4 @@
-"""What an edit is worth, against the exact truth of the miniature's clip, by the project's own measures."""
+"""What an edit is worth, against the ground truth of the miniature's clip, by the metrics of the project."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,19 +20,19 @@ class RenderedClip:
     """One held-out person's clip in a file, with what is true of it.
 
     Attributes:
-        path: raw frames, as all modes read them.
-        truth: the trial that it was rendered from.
-        size: rows and columns.
+        path: Raw frames, as all ways to edit read them.
+        trial: What it was rendered from, with the ground truth.
+        size: Rows and columns.
     """
 
     path: Path
-    truth: Trial
+    trial: Trial
     size: int
 
     @property
     def length(self) -> int:
-        """Number of frames."""
-        return len(self.truth.frames)
+        """Return the number of frames."""
+        return len(self.trial.frames)
 
 
 def render_clip(
@@ -67,12 +67,12 @@ def score(clip: RenderedClip, edited: Path, judges: Judges) -> dict[str, float]:
         raise ValueError("edit success needs judges with a classifier")
     return {
         "identity_distance": float(torch.stack(distances).mean()),
-        "edit_success": edit_success(judges.classifier, frames, *clip.truth.categories),
-        "temporal_loss": float(temporal_loss(frames, clip.truth.flow, clip.truth.valid)),
+        "edit_success": edit_success(judges.classifier, frames, *clip.trial.categories),
+        "temporal_loss": float(temporal_loss(frames, clip.trial.flow, clip.trial.valid)),
     }
 
 
 def agreement(clip: RenderedClip, edited: Path, reference: Path) -> float:
-    """PSNR in dB between two edits of one clip, at most 100; says how alike they are, not how good."""
+    """Return the PSNR in dB between two edits of one clip, at most 100: how alike they are, not how good."""
     first, second = (RawFrames(path, clip.length, clip.size).read() for path in (edited, reference))
     return float(psnr(first, second).clamp(max=100.0))

@@ -29,7 +29,7 @@ class RawFrames:
         return self.length
 
     def chunks(self, size: int) -> Iterator[Tensor]:
-        """Frames in order, (n, 3, H, W) in [-1, 1] with n ≤ `size`."""
+        """Yield frames in order, (n, 3, H, W) in [-1, 1] with n ≤ `size`."""
         values = 3 * self.height * self.width
         for start in range(0, self.length, size):
             count = min(size, self.length - start)
@@ -38,12 +38,12 @@ class RawFrames:
             yield from_uint8(frames)
 
     def read(self) -> Tensor:
-        """All frames, for scoring."""
+        """Return all frames, for scoring."""
         return torch.cat(list(self.chunks(64)))
 
 
 class RawSink:
-    """Writes frames in [-1, 1] to a file; a context manager.
+    """Write frames in [-1, 1] to a file; a context manager.
 
     Args:
         path: The file; None drops the frames.
@@ -83,7 +83,7 @@ class Pattern:
         return self.length
 
     def chunks(self, size: int) -> Iterator[Tensor]:
-        """Frames in order, (n, 3, H, W) in [-1, 1] with n ≤ `size`."""
+        """Yield frames in order, (n, 3, H, W) in [-1, 1] with n ≤ `size`."""
         along = torch.linspace(0.0, 12.0, self.width)
         for start in range(0, self.length, size):
             moved = 0.1 * torch.arange(start, min(start + size, self.length))[:, None, None]

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from keyface.benchmark.request import Request
-from keyface.evaluation.files import file_sha256
-from keyface.files import write_text
+from keyface.files import sha256, write_text
 
 STAGES = ("encode", "invert", "reconstruct", "edit", "decode")
 
@@ -20,13 +19,13 @@ _TAIL = 5
 
 @dataclass
 class Cell:
-    """One row of the table: a mode at a length.
+    """One row of the table: a way to edit at a length.
 
     Attributes:
-        name: of the mode.
-        request: what each repeat is asked.
-        runs: what the repeats measured.
-        digests: hashes of the edited frames; equal requests must give equal frames.
+        name: Of the way to edit.
+        request: What each repeat is asked.
+        runs: What the repeats measured.
+        digests: Hashes of the edited frames; equal requests must give equal frames.
     """
 
     name: str
@@ -35,12 +34,12 @@ class Cell:
     digests: set[str] = field(default_factory=set)
 
     def median(self, key: str) -> float | None:
-        """Median of what the repeats measured; None where nothing was."""
+        """Return the median of what the repeats measured; None where nothing was."""
         values = [run[key] for run in self.runs if run[key] is not None]
         return float(statistics.median(values)) if values else None
 
     def row(self, quality: Mapping[str, float | None]) -> dict[str, Any]:
-        """The cell as a flat object for the JSON file.
+        """Return the cell as a flat object for the JSON file.
 
         Args:
             quality: `identity_distance`, `edit_success` and `temporal_loss`; None where there is no truth.
@@ -84,7 +83,7 @@ def run_interleaved(
                 f"{result['seconds_wall']:.1f} s, {result['peak_mb']:.0f} MB"
             )
             if cell.request.edited is not None:
-                cell.digests.add(file_sha256(cell.request.edited))
+                cell.digests.add(sha256(cell.request.edited))
             if len(cell.digests) > 1 and cell.request.device == "cpu":
                 raise ValueError(
                     f"{cell.name}, {cell.request.frames} frames: two runs of one edit gave different frames"

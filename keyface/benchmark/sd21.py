@@ -18,12 +18,12 @@ _VOCABULARY = 49408
 
 
 class HashTokenizer:
-    """Numbers words by their hash: CLIP's vocabulary is no part of its shapes."""
+    """Number words by their hash: CLIP's vocabulary is no part of its shapes."""
 
     model_max_length = _LENGTH
 
     def __call__(self, texts: Sequence[str], **_: object) -> SimpleNamespace:
-        """Token ids (B, 77) between begin and end marks."""
+        """Return token ids (B, 77) between begin and end marks."""
         rows = []
         for text in texts:
             words = [
@@ -37,7 +37,7 @@ class HashTokenizer:
 
 
 def build_unet(shrunk: bool = False) -> UNet2DConditionModel:
-    """SD 2.1-base's U-Net, 866 M parameters, on the current default device; `shrunk` has its blocks only."""
+    """Build SD 2.1-base's U-Net, 866 M parameters, on the default device; `shrunk` has its blocks only."""
     channels = (32, 64, 64, 64) if shrunk else (320, 640, 1280, 1280)
     heads = (2, 4, 4, 4) if shrunk else (5, 10, 20, 20)
     return UNet2DConditionModel(
@@ -50,7 +50,7 @@ def build_unet(shrunk: bool = False) -> UNet2DConditionModel:
 
 
 def build_vae(shrunk: bool = False) -> AutoencoderKL:
-    """SD 2.1-base's autoencoder, 84 M parameters."""
+    """Build SD 2.1-base's autoencoder, 84 M parameters."""
     return AutoencoderKL(
         block_out_channels=(32, 32, 32, 32) if shrunk else (128, 256, 512, 512),
         down_block_types=("DownEncoderBlock2D",) * 4,
@@ -62,7 +62,7 @@ def build_vae(shrunk: bool = False) -> AutoencoderKL:
 
 
 def build_text_encoder(shrunk: bool = False) -> CLIPTextModel:
-    """SD 2.1-base's text encoder: OpenCLIP ViT-H's, without its last layer."""
+    """Build SD 2.1-base's text encoder: OpenCLIP ViT-H's, without its last layer."""
     config = CLIPTextConfig(
         vocab_size=_VOCABULARY,
         hidden_size=32 if shrunk else 1024,
@@ -76,7 +76,7 @@ def build_text_encoder(shrunk: bool = False) -> CLIPTextModel:
 
 
 def build_backbone(device: str, *, shrunk: bool = False, seed: int = 0) -> Backbone:
-    """The whole model, drawn at random on the device.
+    """Build the whole model, drawn at random on the device.
 
     Args:
         device: Where the weights are drawn, and stay.

@@ -36,59 +36,58 @@ def ablate(
     steps: int = 20,
     guidance: float | None = None,
     strength: float | None = None,
-    json: Path | None = None,
-    out: Path = Path("runs/ablate"),
+    json: bool = False,
+    output: Path = Path("runs/ablate"),
     seed: int = 0,
     device: str | None = None,
 ) -> None:
     """Measure what each part of the method contributes, on the miniature.
 
-    A short form of keyface evaluate --protocol miniature --variants ablation, whose report it leaves too.
+    A short form of keyface evaluate --protocol miniature --variants ablation, whose report it writes too.
 
     Args:
         identities: Held-out people, one edited clip each.
         frames: Frames of each clip.
         distractors: Further held-out people in the gallery of originals.
         edits: Categories separated by commas, given to people in rotation; the default is those of evaluate.
-        steps: DDIM steps.
-        guidance: Classifier-free guidance scale; the default is that of `keyface edit`.
+        steps: Denoising steps of the whole schedule.
+        guidance: Scale of classifier-free guidance; the default is that of `keyface edit`.
         strength: Fraction of the inversion that is undone; the default is that of `keyface edit`.
-        json: File for the rows, a list with one object a variant.
-        out: Folder for the report, the clips and the picture of the edits.
+        json: Print the rows as JSON, a list with one object a variant, and nothing else on stdout.
+        output: Folder for the rows (ablation.json), the report, the clips and the picture of the edits.
         seed: Of the clips and of the edits.
         device: Where to edit, such as cuda or cpu.
     """
-    from keyface.commands.console import table, write_json
-    from keyface.evaluation.clip_sets.protocols import Options, open_clips
-    from keyface.evaluation.setup import (
-        choose_judges,
-        chosen_variants,
-        gather_rows,
-        judge_rows,
-        load_model,
-        write_up,
-    )
+    from keyface.commands.console import table
+    from keyface.editing.settings import given_settings
+    from keyface.evaluation.clip_sets.protocols import MINIATURE, open_clips
+    from keyface.evaluation.files import json_text
+    from keyface.evaluation.rows.variants import choose_ways
+    from keyface.evaluation.run import run
+    from keyface.evaluation.scoring.judges import choose_judges
+    from keyface.files import write_text
+    from keyface.pipeline.pipeline import FaceEditPipeline
+    from keyface.pipeline.record import say
 
-    given = {"steps": steps, "guidance": guidance, "strength": strength}
-    settings = ",".join(f"{name}={value}" for name, value in given.items() if value is not None)
-    control, ways, _ = chosen_variants(False, settings, Path("ablation"), None)
+    base = given_settings(None, steps=steps, guidance=guidance, strength=strength, seed=seed)
+    ways = choose_ways(False, base, "ablation")
     judges, notes = choose_judges(None, None)
-    clips, _ = open_clips(
-        "miniature", None, None, Options(edits, identities, distractors, frames, False, seed), out
-    )
-    model = load_model(None, None, None, device, seed)
-    scored, scorer = judge_rows(
-        clips, gather_rows(clips, [], control, ways, [], model, out), judges, out / "cache"
-    )
-    report = write_up(scored, scorer, model, notes, [], [], seed, show=5)
-    files = report.write(out)
-    target = json if json is not None else out / "ablation.json"
-    write_json(target, [as_variant(row) for row in report.rows if row["kind"] == "method"])
-    compared = [row for row in report.rows if row["kind"] == "method" or row["method"] in CONTROLS]
-    print(f"\n{table([as_variant(row) for row in compared])}\n\n{READING}")
-    print(f"written: {', '.join(map(str, [target, *files]))}")
+    options: dict[str, Any] = {"edited": identities, "gallery": distractors, "frames": frames, "seed": seed}
+    options |= {} if edits is None else {"edits": edits}
+    clips, _ = open_clips(MINIATURE, None, None, options, output)
+    pipe = FaceEditPipeline.from_pretrained(device=device)
+    report = run(clips, ways, pipe, judges, output, seed=seed, notes=notes)
+    rows = [as_variant(row) for row in report.rows if row["kind"] == "method"]
+    written = [output / "ablation.json", *report.write(output)]
+    write_text(written[0], json_text(rows))
+    if json:
+        print(json_text(rows), end="")
+    else:
+        compared = [row for row in report.rows if row["kind"] == "method" or row["method"] in CONTROLS]
+        print(f"\n{table([as_variant(row) for row in compared])}\n\n{READING}")
+    say(f"written: {', '.join(map(str, written))}")
 
 
 def as_variant(row: Mapping[str, Any]) -> dict[str, Any]:
-    """One of `keyface evaluate`'s rows with the ablation's keys."""
+    """Return one of `keyface evaluate`'s rows with the ablation's keys."""
     return {key: row[name] for key, name in COLUMNS.items()}

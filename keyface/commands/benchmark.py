@@ -1,7 +1,13 @@
-"""`keyface benchmark`: speed, memory and quality of the editing modes, side by side."""
+"""`keyface benchmark`: speed, memory and quality of ways to edit, side by side."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
+
+from keyface.editing.settings import EditSettings, given_settings
 
 READING = """\
 seconds, memory and disk: medians of the repeats, of one edit from frames to frames, without loading
@@ -14,21 +20,25 @@ psnr_to_first: how much the frames are those of the first mode, in dB; 100 where
 
 def benchmark(
     frames: str | None = None,
-    modes: str = "frame,tokenflow,tokens,latent",
+    modes: str | None = None,
+    variants: Path | None = None,
+    settings: Annotated[Mapping[str, Any], EditSettings] = MappingProxyType({}),
+    steps: int | None = None,
+    guidance: float | None = None,
+    strength: float | None = None,
+    seed: int | None = None,
     repeats: int = 3,
-    json: Path | None = None,
-    plot: Path | None = None,
     scale: Literal["miniature", "sd21"] = "miniature",
     edits: str = "glasses",
-    steps: int | None = None,
     size: int | None = None,
-    guidance: float | None = None,
     dtype: Literal["fp32", "bf16"] = "fp32",
     compile: bool = False,
     channels_last: bool = False,
     dry_run: bool = False,
-    seed: int = 0,
     device: str | None = None,
+    json: bool = False,
+    output: Path | None = None,
+    plot: Path | None = None,
 ) -> None:
     """Measure editing frame by frame, TokenFlow's way, and keyface's two ways, in one program.
 
@@ -38,42 +48,66 @@ def benchmark(
 
     Args:
         frames: Lengths of the clips, separated by commas; 32,128, or those of Table 2 with sd21.
-        modes: Ways to edit, separated by commas: frame, tokenflow, tokens, latent; settings may follow, as in
-            latent:steps=10:guidance=2 or tokens:solver=dpmpp_2m:steps=20.
-        repeats: Measurements of each mode and length.
-        json: Also write the rows here, one object a mode and length.
-        plot: Also draw time and memory against length, as PNG; beside --json if not given.
+        modes: Ways to edit, separated by commas: frame, tokens, latent, tokenflow; all of them if neither
+            this nor --variants is given.
+        variants: YAML file with one named way to edit a row, as of keyface evaluate; solver ships with
+            keyface (configs/evaluate).
+        settings: How all of them edit; what is not given is as the weights' edit.yaml and the categories ask
+            for.
+        steps: Short for --settings.steps: denoising steps of the whole schedule.
+        guidance: Short for --settings.guidance_scale: scale of classifier-free guidance.
+        strength: Short for --settings.strength: fraction of the inversion that is undone; less changes less.
+        seed: Short for --settings.seed; it also draws the clip.
+        repeats: Measurements of each way and length.
         scale: The miniature's trained networks, or Stable Diffusion 2.1's shapes.
         edits: Edit categories separated by commas, all at once; only with the miniature.
-        steps: DDIM steps, the same for all modes; 25, with sd21 50.
         size: Rows and columns; that of the networks if not given.
-        guidance: Classifier-free guidance scale; what the edits ask for if not given, with sd21 7.5.
         dtype: Precision of the U-Nets; latents are fp32 in any case.
         compile: Compile the U-Nets' parts.
         channels_last: Lay tensors out with channels innermost.
         dry_run: Try the whole command in a minute: shrunk shapes, few frames, 2 steps, once.
-        seed: Of the clip, the weights and the edits.
         device: Where to edit, such as cuda or cpu.
+        json: Print the rows as JSON, one object a way and length, and nothing else on stdout.
+        output: Also write these rows to this file.
+        plot: Also draw time and memory against length, as PNG; beside --output if not given.
 
     Raises:
         ValueError: The request does not fit together, or a measurement failed.
+        FileNotFoundError: There is no such file of variants.
     """
-    from keyface.benchmark.comparison import Plan, measure
-    from keyface.commands.console import table, write_json
+    from keyface.benchmark.comparison import Comparison, measure
+    from keyface.commands.console import table
+    from keyface.evaluation.files import json_text
+    from keyface.files import write_text
+    from keyface.pipeline.record import say
 
-    plan = Plan.of(
-        frames, modes, repeats, scale, edits, steps, size, guidance, dtype, compile, channels_last, dry_run,
-        seed, device,
-    )  # fmt: skip
-    rows = measure(plan)
-    shown = [{key: value for key, value in row.items() if value is not None} for row in rows]
-    print(f"\n{table(shown)}\n\n{READING}")
-    drawing = plot if plot is not None else json.with_suffix(".png") if json is not None else None
-    if json is not None:
-        write_json(json, rows)
-        print(json)
+    comparison = Comparison.of(
+        frames=frames,
+        modes=modes,
+        variants=variants,
+        settings=given_settings(settings, steps=steps, guidance=guidance, strength=strength, seed=seed),
+        repeats=repeats,
+        scale=scale,
+        edits=edits,
+        size=size,
+        dtype=dtype,
+        compiled=compile,
+        channels_last=channels_last,
+        dry_run=dry_run,
+        device=device,
+    )
+    rows = measure(comparison)
+    if json:
+        print(json_text(rows), end="")
+    else:
+        shown = [{key: value for key, value in row.items() if value is not None} for row in rows]
+        print(f"\n{table(shown)}\n\n{READING}")
+    if output is not None:
+        write_text(output, json_text(rows))
+        say(f"written: {output}")
+    drawing = plot if plot is not None else output.with_suffix(".png") if output is not None else None
     if drawing is not None:
         from keyface.benchmark.plot import plot as draw
 
         draw(rows, drawing)
-        print(drawing)
+        say(f"written: {drawing}")

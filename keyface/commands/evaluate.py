@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any
 
+from keyface.editing.settings import EditSettings, given_settings
 from keyface.pipeline.record import say
 
 if TYPE_CHECKING:
@@ -15,9 +18,13 @@ def evaluate(
     protocol: str = "miniature",
     method: list[str] | None = None,
     ours: bool = False,
-    edit: str | None = None,
     variants: Path | None = None,
-    sweep: str | None = None,
+    sweep: dict[str, Any] | None = None,
+    settings: Annotated[Mapping[str, Any], EditSettings] = MappingProxyType({}),
+    steps: int | None = None,
+    guidance: float | None = None,
+    strength: float | None = None,
+    seed: int = 0,
     videos: Path | None = None,
     annotations: Path | None = None,
     edits: str | None = None,
@@ -26,7 +33,7 @@ def evaluate(
     frames: int | None = None,
     long_clips: bool = False,
     limit: int | None = None,
-    weights: Path | None = None,
+    weights: str | None = None,
     identity: Path | None = None,
     direction: Path | None = None,
     judges: str | None = None,
@@ -34,10 +41,9 @@ def evaluate(
     benchmark: Path | None = None,
     reference: Path | None = None,
     show: int = 5,
-    json: Path | None = None,
+    json: bool = False,
     output: Path = Path("runs/evaluate"),
     cache: Path | None = None,
-    seed: int = 0,
     device: str | None = None,
 ) -> None:
     """Score edited videos against their originals, whoever made them, and write a report.
@@ -57,11 +63,16 @@ def evaluate(
             options; goals and multi_edit ship with keyface (configs/evaluate).
         method: Outputs to score, as NAME=DIR with DIR/KEY.mp4 for each clip; may be given several times.
         ours: Edit the clips with keyface, too.
-        edit: How ours edit, such as steps=25,guidance=4,injection.until=0.5.
         variants: YAML file with one row a way to edit; ablation, guidance, propagation, shapes and solver
             ship with keyface (configs/evaluate).
-        sweep: Settings to draw the frontier of identity against edit success over, such as
-            injection.until,guidance,strength or strength=0.5:0.75:1.
+        sweep: Settings and their values, over whose combinations the frontier of identity against edit
+            success is drawn, such as '{guidance_scale: [2, 3.5, 5], injection.enabled: [false, true]}'.
+        settings: How ours, variants and sweep edit; what is not given is as the weights' edit.yaml and the
+            categories ask for.
+        steps: Short for --settings.steps: denoising steps of the whole schedule.
+        guidance: Short for --settings.guidance_scale: scale of classifier-free guidance.
+        strength: Short for --settings.strength: fraction of the inversion that is undone; less changes less.
+        seed: Of the choice of clips, of our edits and of the intervals.
         videos: Folder of the videos: CelebV-HQ's to make its clip set, or where a clip set's are.
         annotations: CelebV-HQ's celebvhq_info.json, with which its clip set knows who has what already.
         edits: Categories that a new clip set gives its clips, separated by commas; glasses+beard is both.
@@ -70,82 +81,86 @@ def evaluate(
         frames: Frames a clip of a new clip set.
         long_clips: With celebv-hq, the paper's Table 3: 20 clips of ten seconds.
         limit: Score only the first so many edited clips; the others stay in the gallery.
-        weights: Folder of a backbone in diffusers' layout, for ours and for the calibration rows.
-        identity: Folder of ε1, the identity branch: a U-Net or LoRA weights.
-        direction: Folder of ε2, the editing branch: a U-Net or LoRA weights.
+        weights: A backbone, as of keyface edit, for ours and for the calibration rows.
+        identity: Folder of ε1, the identity branch: of an export, a run, or an experiment.
+        direction: Folder of ε2, the editing branch, likewise.
         judges: package.module:function that gives judges of your own; see keyface.models.judges.
         raft: Weights of torchvision's raft_large; without it flow that is not exact is OpenCV's DIS.
         benchmark: JSON table of speeds to show, a list of objects.
-        reference: JSON list of published figures to show as other data; see keyface.evaluation.report.published.
+        reference: JSON list of published figures to show as other data, each with method, measure, value,
+            where and data.
         show: How many clips to show side by side in the report.
-        json: File for the rows, a list with one object a method.
+        json: Print the rows as JSON, a list with one object a method, and nothing else on stdout.
         output: Folder for the report, the clip set, our edits and the cache.
         cache: Folder for what was computed, in place of OUTPUT/cache.
-        seed: Of the choice of clips, of our edits and of the intervals.
         device: Where to edit, such as cuda or cpu.
 
     Raises:
         ValueError: The request does not fit together, or a video cannot be used.
         FileNotFoundError: An input does not exist.
     """
-    from keyface.commands.console import write_json
-    from keyface.evaluation.clip_sets.clip_set import Method
-    from keyface.evaluation.clip_sets.protocols import Options, is_rendered, next_step, open_clips
-    from keyface.evaluation.report.published import references
+    from keyface.evaluation.clip_sets.protocols import is_rendered, next_step, open_clips
+    from keyface.evaluation.files import json_text
+    from keyface.evaluation.report.published import read_published
     from keyface.evaluation.report.speed import read_benchmark
-    from keyface.evaluation.setup import (
-        choose_judges,
-        chosen_variants,
-        gather_rows,
-        judge_rows,
-        limited,
-        load_model,
-        write_up,
-    )
+    from keyface.evaluation.rows.method import Method
+    from keyface.evaluation.rows.variants import choose_ways
+    from keyface.evaluation.run import run
+    from keyface.evaluation.scoring.judges import choose_judges
+    from keyface.models.backbones import MINIATURE
+    from keyface.pipeline.pipeline import FaceEditPipeline
 
     # Whatever can be wrong with the request is found before anything is rendered or edited.
-    control, ways, points = chosen_variants(ours, edit, variants, sweep)
+    base = given_settings(settings, steps=steps, guidance=guidance, strength=strength)
+    ways = choose_ways(ours, {"seed": seed, **base}, variants, sweep)
+    if base and not ways:
+        raise ValueError("--settings say how --ours, --variants or --sweep edit; add one of them")
     methods = [Method.parse(text) for text in method or ()]
-    published = references(reference)
+    published = read_published(reference)
     speeds = read_benchmark(benchmark) if benchmark is not None else []
     judging, notes = choose_judges(judges, raft)
-    options = Options(edits, clips, gallery, frames, long_clips, seed)
-    clip_set, path = open_clips(protocol, videos, annotations, options, output)
-    if path is not None and not methods and not ways and not points:
+    options = {
+        "edits": edits, "edited": clips, "gallery": gallery, "frames": frames,
+        "long_clips": long_clips or None, "seed": seed,
+    }  # fmt: skip
+    given = {name: value for name, value in options.items() if value is not None}
+    clip_set, path = open_clips(protocol, videos, annotations, given, output)
+    if path is not None and not methods and not ways:
         say(next_step(path, clip_set))
         return
-    clip_set = limited(clip_set, limit)
-    model = None
-    if ways or points or weights is not None or is_rendered(clip_set):
-        model = load_model(weights, identity, direction, device, seed)
+    clip_set = clip_set.limited(limit)
+    pipe = None
+    if ways or weights is not None or is_rendered(clip_set):
+        pipe = FaceEditPipeline.from_pretrained(weights or MINIATURE, identity, direction, device, say=say)
     else:
         notes.append("No model was given (--weights), so the rows (autoencoder) and (inversion) are missing.")
-    rows = gather_rows(clip_set, methods, control, ways, points, model, output)
-    scored, scorer = judge_rows(clip_set, rows, judging, cache or output / "cache")
-    report = write_up(scored, scorer, model, notes, speeds, published, seed, show)
+    report = run(
+        clip_set, ways, pipe, judging, output,
+        methods=methods, cache=cache, seed=seed, show=show, notes=notes, speeds=speeds, published=published,
+    )  # fmt: skip
     files = report.write(output)
-    if json is not None:
-        write_json(json, report.rows)
-        files.append(json)
-    conclude(report)
-    print(f"written: {', '.join(map(str, files))}")
+    if json:
+        print(json_text(report.rows), end="")
+    conclude(report, table_too=not json)
+    say(f"written: {', '.join(map(str, files))}")
 
 
-def conclude(report: Report) -> None:
-    """Print the table, what is unfit and what is missing."""
+def conclude(report: Report, *, table_too: bool = True) -> None:
+    """Print the table, and say what is unfit and what is missing."""
     from keyface.commands.console import table
     from keyface.evaluation.report.tables import measured
 
     rows = [row for row in report.rows if row["n"]]
     everywhere = [each.name for each in measured(rows) if all(each.name in row for row in rows)]
-    print(f"\n{report.caption()}\n")
-    print(table([{name: row[name] for name in ("method", "n", *everywhere)} for row in rows]))
-    print()
+    if table_too:
+        print(f"\n{report.caption()}\n")
+        print(table([{name: row[name] for name in ("method", "n", *everywhere)} for row in rows]))
+        print()
     for note in report.notes:
         say(f"note: {note}")
     for verdict in report.verdicts:
         if verdict.fit is False:
-            say(f"unfit: {verdict.measure}: {verdict.reason}")
+            say(f"unfit: {verdict.metric}: {verdict.reason}")
     for row in report.rows:
         if row["missing"]:
             say(f"missing: {row['method']} lacks {len(row['missing'])} clips: {', '.join(row['missing'])}")

@@ -1,16 +1,10 @@
-"""Files: reading what anybody may have written, and hashing."""
+"""Files of an evaluation: JSON that anybody may have written, JSON of ours, and configs that ship."""
 
 import hashlib
 import json
-from importlib import import_module
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
-
-
-def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_json(path: Path, what: str, missing: str, limit: int | None = None) -> Any:
@@ -37,21 +31,27 @@ def read_json(path: Path, what: str, missing: str, limit: int | None = None) -> 
         raise ValueError(f"{path}: not a JSON file: {error}") from error
 
 
-def read_yaml(path: Path, missing: str = "no such file") -> Any:
-    """Read a YAML file of plain values.
+def json_text(content: object, *, allow_nan: bool = False) -> str:
+    """Return content as JSON for a file; what JSON does not know is written as text.
 
     Args:
-        path: The file.
-        missing: What the error says where there is no file.
+        content: What to write.
+        allow_nan: Whether NaN and infinity may be in it, which not every program reads.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is no YAML, or holds more than plain values.
+        ValueError: There is a NaN or an infinity that may not be.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: {missing}")
-    yaml: Any = import_module("yaml")  # it has no types
-    try:
-        return yaml.safe_load(path.read_bytes())
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
+    return json.dumps(content, indent=1, ensure_ascii=False, default=str, allow_nan=allow_nan) + "\n"
+
+
+def digest(content: object) -> str:
+    """Return the SHA-256, in hex, of anything that JSON takes; the order of keys does not count."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def find_config(name: Path | str) -> Path:
+    """Return a file, or the one of that name that ships with keyface, as `ablation` in configs/evaluate."""
+    path = Path(name)
+    shipped = Path(str(files("keyface.configs.evaluate"))) / f"{path.name}.yaml"
+    return shipped if len(path.parts) == 1 and not path.exists() and shipped.is_file() else path

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from keyface.evaluation.clip_sets.clip_set import ClipSpec
+from keyface.evaluation.clip_sets.spec import ClipSpec
 from keyface.video import write_clip
 
 MakeVideo = Callable[..., Path]

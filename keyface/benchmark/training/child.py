@@ -28,20 +28,20 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def now() -> Moment:
-    """The moment at which everything that was asked of the device is done."""
+    """Return the moment at which everything that was asked of the device is done."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.process_time(), time.perf_counter()
 
 
 class StepClock(Callback):
-    """Notes when each step begins, and when the last one ends, with everything that Lightning does."""
+    """Note when each step begins, and when the last one ends, with everything that Lightning does."""
 
     def __init__(self) -> None:
         self.moments: list[Moment] = []
 
     def on_train_batch_start(self, *_: Any) -> None:
-        """A step begins; memory counts from the second one on, when nothing is done for the first time."""
+        """Note that a step begins; memory counts from the second one on, as the first allocates for all."""
         if len(self.moments) == 1:
             reset_peak()
             if torch.cuda.is_available():
@@ -49,11 +49,11 @@ class StepClock(Callback):
         self.moments.append(now())
 
     def on_train_end(self, *_: Any) -> None:
-        """The last step has ended."""
+        """Note that the last step has ended."""
         self.moments.append(now())
 
     def seconds(self) -> tuple[float, float]:
-        """Median over the steps but the first: of the process' threads, on the wall."""
+        """Return the median over the steps but the first: of the process' threads, on the wall."""
         pairs = list(zip(self.moments[1:], self.moments[2:], strict=False))
         return (
             statistics.median(end[0] - start[0] for start, end in pairs),
@@ -107,7 +107,7 @@ def measure(request: TrainRequest) -> dict[str, Any]:
 
 
 def repeated(part: Callable[[], object], times: int, *, wall: bool) -> float:
-    """Median seconds of a part, on the wall or of the process' threads, after once for nothing."""
+    """Return the median seconds of a part, on the wall or of the process' threads, after once for nothing."""
     part()
     found = []
     for _ in range(times):

@@ -17,7 +17,7 @@ _BYTES, _ADAM = 4, 8
 
 
 def estimate(request: TrainRequest) -> dict[str, Any]:
-    """Parameters, and memory in GB (10⁹ bytes), all in fp32.
+    """Return parameters, and memory in GB (10⁹ bytes), all in fp32.
 
     Activations are what autograd keeps of the U-Net, the decoder and the judge: together without gradient
     checkpointing, else at most the largest of the three. bf16 about halves them. What libraries need for
@@ -57,7 +57,7 @@ def estimate(request: TrainRequest) -> dict[str, Any]:
 
 
 def saved_bytes(part: Callable[[], object], module: torch.nn.Module) -> int:
-    """Bytes that autograd keeps for the backward pass of a part, without the weights."""
+    """Count the bytes that autograd keeps for the backward pass of a part, without the weights."""
     weights = [parameter.untyped_storage() for parameter in module.parameters()]
     known = {id(storage) for storage in weights}
     kept: dict[int, torch.UntypedStorage] = {}

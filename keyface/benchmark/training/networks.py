@@ -51,7 +51,7 @@ class IResNet100(nn.Module):
 
 
 def build_module(request: TrainRequest) -> BranchModule:
-    """The branch's module on the current default device, with the optimizer of its shipped config."""
+    """Build the branch's module on the current default device, with the optimizer of its shipped config."""
     miniature = request.scale == "miniature"
     backbone = zoo.backbone() if miniature else build_backbone(request.device, seed=request.seed)
     lora = Lora() if request.tuning == "lora" else None
@@ -75,7 +75,7 @@ def build_module(request: TrainRequest) -> BranchModule:
 
 
 def build_batch(request: TrainRequest, backbone: Backbone) -> Batch:
-    """Images of noise, on the CPU, with all that shards hold: speed does not depend on what they show."""
+    """Make images of noise, on the CPU, with all that shards hold: speed does not depend on it."""
     generator = torch.Generator().manual_seed(request.seed)
     count, size = request.batch_size, request.size
     cells = size // backbone.downscale

@@ -27,7 +27,7 @@ _TARGET = "a photo of a young woman with blond hair"
 
 
 def parts_of(module: BranchModule, batch: Batch, precision: torch.dtype) -> dict[str, Callable[[], object]]:
-    """What to call to run each of `PARTS` once.
+    """Return what to call to run each of `PARTS` once.
 
     Args:
         module: A module that has been trained, on its device.
@@ -83,7 +83,7 @@ def parts_of(module: BranchModule, batch: Batch, precision: torch.dtype) -> dict
 
 
 def _sampling(module: BranchModule) -> tuple[int, int | None]:
-    """Steps from z_t to the clean latent, and how many of the last ones keep their gradient."""
+    """Return the steps from z_t to the clean latent, and how many of the last ones keep their gradient."""
     if isinstance(module, DirectionModule):
         return module.generation_steps, module.gradient_steps
     assert isinstance(module, IdentityModule)

@@ -17,17 +17,17 @@ class TrainRequest:
     """One branch in training.
 
     Attributes:
-        branch: of `BRANCHES`.
-        tuning: of `TUNINGS`.
+        branch: Of `BRANCHES`.
+        tuning: Of `TUNINGS`.
         scale: `miniature` with its trained networks; `sd21` with Stable Diffusion 2.1's shapes, and those of
             a 100-layer ArcFace and of CLIP's ViT-B/32, at random.
-        batch_size: images a step.
-        size: rows and columns of the images.
-        steps: steps that are measured, after one that is not.
-        device: such as cuda or cpu.
+        batch_size: Images a step.
+        size: Rows and columns of the images.
+        steps: Steps that are measured, after one that is not.
+        device: Such as cuda or cpu.
         dtype: bf16 is Lightning's bf16-mixed.
-        gradient_checkpointing: recompute activations in the backward pass.
-        seed: of weights and batch.
+        gradient_checkpointing: Recompute activations in the backward pass.
+        seed: Of weights and batch.
     """
 
     branch: str
@@ -42,7 +42,7 @@ class TrainRequest:
     seed: int = 0
 
     def to_json(self) -> str:
-        """As text that `from_json` reads."""
+        """Return text that `from_json` reads."""
         return json.dumps(asdict(self))
 
     @classmethod

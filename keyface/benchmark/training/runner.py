@@ -40,7 +40,7 @@ def measure_all(
 
 
 def row_of(request: TrainRequest, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """One row: medians over the repeats; `step_over_parts` is the step by the sum of its parts."""
+    """Return one row: medians over the repeats; `step_over_parts` is the step by the sum of its parts."""
     measured = ("seconds_cpu", "seconds_wall", "peak_mb", "peak_gpu_mb", *_PARTS)
     median = {name: _median([run[name] for run in runs]) for name in measured}
     # Without a GPU others on the machine slow the wall's clock, so parts are compared by the process' own.

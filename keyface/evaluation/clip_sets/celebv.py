@@ -9,14 +9,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from keyface.evaluation.clip_sets.celebv_choice import Choice
-from keyface.evaluation.clip_sets.clip_set import ClipSet, file_sha256
+from keyface.evaluation.clip_sets.clip_set import ClipSet
+from keyface.files import sha256
 
 NAME = "celebv-hq"
 """The protocol's name."""
 
 
 @dataclass(frozen=True)
-class Recipe:
+class CelebvProtocol:
     """What decides a set of CelebV-HQ clips; the defaults are those of the paper's Table 1.
 
     Attributes:
@@ -47,21 +48,21 @@ class Recipe:
             )
 
 
-TABLE_1 = Recipe()
+TABLE_1 = CelebvProtocol()
 """50 clips of 4 s at 10 fps and 512², 25 of them edited, the rest of the folder as the gallery."""
 
-TABLE_3 = Recipe(chosen=20, edited=20, seconds=10.0, rest=False)
+TABLE_3 = CelebvProtocol(chosen=20, edited=20, seconds=10.0, rest=False)
 """Temporal consistency: 20 clips of ten seconds."""
 
 
-def celebv_hq(
-    videos: Path, recipe: Recipe = TABLE_1, info: Path | None = None
+def choose_celebv_hq(
+    videos: Path, protocol: CelebvProtocol = TABLE_1, info: Path | None = None
 ) -> tuple[ClipSet, tuple[str, ...]]:
     """Choose clips from a folder; write the set wherever it suits, its videos stay where they are.
 
     Args:
         videos: CelebV-HQ's clips, as its tools cut them; sub-folders are searched too.
-        recipe: What to choose.
+        protocol: What to choose.
         info: `celebvhq_info.json`; with it captions say more, and nobody is to get what he already has.
 
     Returns:
@@ -72,16 +73,16 @@ def celebv_hq(
         LookupError: A category is unknown, or too few clips are long enough and lack what is asked for.
         ValueError: A number is out of range, or the annotations are not CelebV-HQ's.
     """
-    frames = round(recipe.seconds * recipe.fps)
-    choice = Choice(videos, info, recipe.seed, frames, recipe.fps, recipe.size)
-    queries = choice.queries(recipe.edits, recipe.edited)
-    gallery = choice.take(recipe.chosen - recipe.edited)
-    if recipe.rest:
+    frames = round(protocol.seconds * protocol.fps)
+    choice = Choice(videos, info, protocol.seed, frames, protocol.fps, protocol.size)
+    queries = choice.queries(protocol.edits, protocol.edited)
+    gallery = choice.take(protocol.chosen - protocol.edited)
+    if protocol.rest:
         gallery = (*gallery, *choice.rest())
-    annotations = "none" if info is None else f"sha256:{file_sha256(info)[:16]}"
-    options = " ".join(f"{name}={value}" for name, value in asdict(recipe).items())
+    annotations = "none" if info is None else f"sha256:{sha256(info)[:16]}"
+    options = " ".join(f"{name}={value}" for name, value in asdict(protocol).items())
     made_by = (
-        f"keyface.evaluation.clip_sets.celebv {options} videos={choice.found} left_out={len(choice.notes)} "
+        f"keyface.evaluation.celebv {options} videos={choice.found} left_out={len(choice.notes)} "
         f"annotations={annotations}"
     )
-    return ClipSet(NAME, recipe.seed, made_by, queries, gallery, videos), tuple(choice.notes)
+    return ClipSet(NAME, protocol.seed, made_by, queries, gallery, videos), tuple(choice.notes)

@@ -7,11 +7,11 @@ from dataclasses import replace
 from itertools import cycle, islice
 from pathlib import Path
 
-from tqdm import tqdm
-
-from keyface.evaluation.clip_sets.celebv_info import Labels, caption, read_info
-from keyface.evaluation.clip_sets.clip_set import ClipSpec, file_sha256
+from keyface.evaluation.clip_sets.celebv_info import Labels, read_info, write_caption
 from keyface.evaluation.clip_sets.sampling import declared_seconds, is_long_enough
+from keyface.evaluation.clip_sets.spec import ClipSpec
+from keyface.evaluation.progress import bar
+from keyface.files import sha256
 from keyface.plugins import Category, edits
 from keyface.plugins.compose import compose
 
@@ -63,11 +63,11 @@ class Choice:
         """
         groups = [edits.select([name.strip() for name in part.split("+")]) for part in wanted.split(",")]
         taken = []
-        for group in tqdm(islice(cycle(groups), number), total=number, desc="choose clips", unit="clip"):
+        for group in bar(islice(cycle(groups), number), "choose clips", number):
             clip = self._next(group)
             labels = {} if self._labels is None else self._labels.get(clip.key, {})
             # Without annotations the categories' own phrases say more than "a person" would.
-            prompts = compose(caption(labels) if labels else "", group)
+            prompts = compose(write_caption(labels) if labels else "", group)
             name = "+".join(category.name for category in group)
             taken.append(replace(clip, category=name, source=prompts.source, target=prompts.target))
         return tuple(taken)
@@ -78,15 +78,15 @@ class Choice:
         Raises:
             LookupError: Too few are long enough.
         """
-        return tuple(self._next(()) for _ in tqdm(range(number), desc="choose originals", unit="clip"))
+        return tuple(self._next(()) for _ in bar(range(number), "choose originals"))
 
     def rest(self) -> tuple[ClipSpec, ...]:
-        """All that is left and readable, in the order of their keys, as long as they are.
+        """Take all that is left and readable, in the order of their keys, as long as they are.
 
         Only headers are read and nothing is hashed: the whole of CelebV-HQ would take hours.
         """
         clips = []
-        for key in tqdm(sorted(self._left), desc="gallery", unit="clip"):
+        for key in bar(sorted(self._left), "gallery"):
             clip = self._left[key]
             if _source(key) in self._sources:
                 self.notes.append(f"{clip.video}: of the same YouTube video as a chosen clip")
@@ -104,7 +104,7 @@ class Choice:
         return tuple(clips)
 
     def _next(self, group: Sequence[Category]) -> ClipSpec:
-        """The next clip of full length and a new YouTube video, to which all categories apply."""
+        """Take the next clip of full length and a new YouTube video, to which all categories apply."""
         for clip in list(self._left.values()):
             if _source(clip.key) in self._sources or clip.key in self._short or not self._fits(clip, group):
                 continue
@@ -119,7 +119,7 @@ class Choice:
                 continue
             del self._left[clip.key]
             self._sources.add(_source(clip.key))
-            return replace(clip, sha256=file_sha256(self._videos / clip.video))
+            return replace(clip, sha256=sha256(self._videos / clip.video))
         what = f" and can be edited with {' and '.join(each.name for each in group)}" if group else ""
         raise LookupError(
             f"{self._videos}: after {len(self._sources)} clips no other is long enough{what}; "
@@ -133,7 +133,7 @@ class Choice:
         return all(category.applies_to(labels) for category in group)
 
     def _specs(self, frames: int, fps: float, size: int) -> Iterator[ClipSpec]:
-        """A clip of full length of every video in the folder, whether or not it is that long."""
+        """Yield a clip of full length of every video in the folder, whether or not it is that long."""
         found = sorted(path for path in self._videos.rglob("*") if path.suffix.lower() in SUFFIXES)
         if not found:
             raise FileNotFoundError(f"{self._videos}: no videos in it ({', '.join(SUFFIXES)})")
@@ -153,6 +153,6 @@ class Choice:
 
 
 def _source(key: str) -> str:
-    """The YouTube video that a clip is from; for other names, the clip itself."""
+    """Return the YouTube video that a clip is from; for other names, the clip itself."""
     match = _YOUTUBE.fullmatch(key)
     return key if match is None else match.group(1)

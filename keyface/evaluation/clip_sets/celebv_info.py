@@ -42,11 +42,11 @@ def read_info(path: Path) -> dict[str, Labels]:
         raise ValueError(f"{path}: not CelebV-HQ's annotations: {error!r:.160}") from error
 
 
-def caption(labels: Labels) -> str:
-    """A caption that says age, sex and hair colour as far as they are known.
+def write_caption(labels: Labels) -> str:
+    """Write a caption that says age, sex and hair colour as far as they are known.
 
     Example:
-        >>> caption({"Male": False, "Young": True, "Blond_Hair": True})
+        >>> write_caption({"Male": False, "Young": True, "Blond_Hair": True})
         'a photo of a young woman with blond hair'
     """
     noun = "person" if "Male" not in labels else "man" if labels["Male"] else "woman"

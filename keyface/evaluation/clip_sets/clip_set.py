@@ -1,13 +1,13 @@
-"""Clip sets: which clips are edited, which are only looked up, and where a method's outputs of them are.
+"""Clip sets: which clips are edited, and which are only looked up.
 
 A clip set is a JSON file, `protocol.json`, so that another lab can score the same frames of the same videos.
 It may come from anybody: names never become paths outside its folder, and every value is checked.
 """
 
-import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 from typing import Any, Self
@@ -16,11 +16,10 @@ from torch import Tensor
 
 from keyface.evaluation.clip_sets.sampling import sampled_frames
 from keyface.evaluation.clip_sets.spec import ClipSpec
-from keyface.evaluation.files import file_sha256, read_json
-from keyface.evaluation.rows.method import SUFFIXES, Method
-from keyface.files import write_text
-
-__all__ = ["SCHEMA", "SUFFIXES", "ClipSet", "ClipSpec", "Method", "file_sha256"]
+from keyface.evaluation.files import digest, read_json
+from keyface.evaluation.progress import bar
+from keyface.files import sha256, write_text
+from keyface.video import write_clip
 
 SCHEMA = "keyface-clips/1"
 _MAX_BYTES = 512 * 2**20
@@ -71,7 +70,7 @@ class ClipSet:
 
     @property
     def clips(self) -> tuple[ClipSpec, ...]:
-        """All clips whose originals are in the gallery: the edited ones first."""
+        """Return all clips whose originals are in the gallery: the edited ones first."""
         return (*self.edited, *self.gallery)
 
     @classmethod
@@ -100,13 +99,12 @@ class ClipSet:
         write_text(path, ",\n".join([head, *lists]) + "\n}\n")
 
     def digest(self) -> str:
-        """SHA-256, in hex, of all that the file says; the folder does not count."""
-        content = self._head() | {name: [clip.to_json() for clip in clips] for name, clips in self._lists()}
-        text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-        return hashlib.sha256(text.encode()).hexdigest()
+        """Return the SHA-256, in hex, of all that the file says; the folder does not count."""
+        lists = {name: [clip.to_json() for clip in clips] for name, clips in self._lists()}
+        return digest(self._head() | lists)
 
     def video_of(self, clip: ClipSpec) -> Path:
-        """The video that a clip is taken from.
+        """Return the video that a clip is taken from.
 
         Raises:
             FileNotFoundError: It is not there.
@@ -119,19 +117,50 @@ class ClipSet:
         return path
 
     def frames_of(self, clip: ClipSpec) -> Tensor:
-        """The frames of the original, (T, 3, S, S) in [-1, 1].
+        """Return the frames of the original, (T, 3, S, S) in [-1, 1].
 
         Raises:
             FileNotFoundError: The video is missing.
             ValueError: It is damaged, too short, or not the file whose hash the set names.
         """
         path = self.video_of(clip)
-        if clip.sha256 is not None and file_sha256(path) != clip.sha256:
+        if clip.sha256 is not None and sha256(path) != clip.sha256:
             raise ValueError(
                 f"{path}: not the video that the clip set was made with (SHA-256 differs); "
                 "get that version, or make a clip set of yours"
             )
         return sampled_frames(path, clip)
+
+    def limited(self, limit: int | None) -> Self:
+        """Return the clip set with its first edited clips alone to score; the others stay in the gallery.
+
+        Args:
+            limit: How many; None leaves all.
+
+        Raises:
+            ValueError: It is below 1.
+        """
+        if limit is None:
+            return self
+        if limit < 1:
+            raise ValueError(f"--limit {limit}: at least one clip must be scored")
+        return replace(self, edited=self.edited[:limit], gallery=(*self.edited[limit:], *self.gallery))
+
+    def write_originals(self, folder: Path) -> None:
+        """Write every edited clip's original as KEY.mp4, sampled, cropped and resized as it is scored.
+
+        A method whose outputs of these files are named after them can be scored with `--method NAME=DIR`.
+
+        Args:
+            folder: Where to; made if need be.
+
+        Raises:
+            FileNotFoundError: A video is missing.
+            ValueError: A video is damaged, or not the one that the set names.
+        """
+        for clip in bar(self.edited, "write originals"):
+            rate = Fraction(clip.fps).limit_denominator(1001)
+            write_clip(folder / f"{clip.key}.mp4", self.frames_of(clip), rate)
 
     @classmethod
     def _from_json(cls, content: object, folder: Path) -> Self:
@@ -156,6 +185,6 @@ class ClipSet:
 
 
 def _lines(clips: Iterable[ClipSpec]) -> str:
-    """A JSON list with one clip a line, so that two versions of a set can be compared with diff."""
+    """Return a JSON list with one clip a line, so that two versions of a set can be compared with diff."""
     lines = (json.dumps(clip.to_json(), ensure_ascii=False, allow_nan=False) for clip in clips)
     return "[" + ",".join(chain.from_iterable(("\n  " + line,) for line in lines)) + "\n ]"

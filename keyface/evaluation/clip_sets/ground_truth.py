@@ -1,6 +1,7 @@
-"""What a renderer knows of a clip: exact flow, where it holds, and which pixels may change.
+"""Ground truth of a rendered clip: exact flow, where it holds, and which pixels may change.
 
-Kept beside the videos as `truth/<key>.safetensors`; clips of real people have none.
+Kept below the clip set's folder as `truth/<key>.safetensors`, and the ground-truth edit as
+`rendered/<key>.mp4`; clips of real people have none.
 """
 
 from dataclasses import dataclass
@@ -14,10 +15,13 @@ from torch import Tensor
 from keyface.evaluation.clip_sets.spec import ClipSpec
 from keyface.files import replacing
 
+EDITS = "rendered"
+"""Folder of the ground-truth edits, below that of the clip set."""
+
 
 @dataclass(frozen=True)
-class Truth:
-    """The exact truth of one clip of T frames of S × S pixels.
+class GroundTruth:
+    """What the renderer knows of one clip of T frames of S × S pixels.
 
     Attributes:
         flow: (T - 1, 2, S, S) float, in pixels (x, y) from each frame to the next.
@@ -32,25 +36,25 @@ class Truth:
     person: Tensor | None = None
 
 
-def truth_path(folder: Path, clip: ClipSpec) -> Path:
-    """Where a clip's truth is, if there is any, below the folder of the clip set."""
+def ground_truth_path(folder: Path, clip: ClipSpec) -> Path:
+    """Return where a clip's ground truth is, if there is any, below the folder of the clip set."""
     return folder / "truth" / f"{clip.key}.safetensors"
 
 
-def read_truth(folder: Path, clip: ClipSpec) -> Truth | None:
-    """Read a clip's truth.
+def read_ground_truth(folder: Path, clip: ClipSpec) -> GroundTruth | None:
+    """Read a clip's ground truth.
 
     Args:
         folder: The clip set's.
-        clip: Whose shapes the truth must have.
+        clip: Whose shapes the ground truth must have.
 
     Returns:
-        The truth, or None where there is no such file.
+        The ground truth, or None where there is no such file.
 
     Raises:
         ValueError: The file is damaged, or of another clip.
     """
-    path = truth_path(folder, clip)
+    path = ground_truth_path(folder, clip)
     if not path.is_file():
         return None
     try:
@@ -71,7 +75,7 @@ def read_truth(folder: Path, clip: ClipSpec) -> Truth | None:
             found = tuple(content[name].shape) if name in content else "missing"
             raise ValueError(f"{path}: {name} is {found}, clip {clip.key} needs {shape}; render it again")
     person = content.get("person")
-    return Truth(
+    return GroundTruth(
         content["flow"].float(),
         content["valid"].bool(),
         content["region"].bool(),
@@ -79,9 +83,9 @@ def read_truth(folder: Path, clip: ClipSpec) -> Truth | None:
     )
 
 
-def write_truth(folder: Path, clip: ClipSpec, truth: Truth) -> None:
-    """Write a clip's truth, whole or not at all; flow in half precision, masks as bytes."""
-    path = truth_path(folder, clip)
+def write_ground_truth(folder: Path, clip: ClipSpec, truth: GroundTruth) -> None:
+    """Write a clip's ground truth, whole or not at all; flow in half precision, masks as bytes."""
+    path = ground_truth_path(folder, clip)
     masks = {"valid": truth.valid, "region": truth.region, "person": truth.person}
     content = {name: mask.to(torch.uint8).contiguous() for name, mask in masks.items() if mask is not None}
     with replacing(path) as temporary:

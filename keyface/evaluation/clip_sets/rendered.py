@@ -1,4 +1,4 @@
-"""The evaluation's clips on the miniature: held-out people, what each lacks, and the exact truth."""
+"""The evaluation's clips on the miniature: held-out people, what each lacks, and the ground truth."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -8,12 +8,17 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from keyface.evaluation.clip_sets.clip_set import ClipSet, ClipSpec, file_sha256
-from keyface.evaluation.clip_sets.ground_truth import Truth, truth_path, write_truth
-from keyface.evaluation.rows.candidate import PERFECT
-from keyface.files import write_text
+from keyface.evaluation.clip_sets.clip_set import ClipSet
+from keyface.evaluation.clip_sets.ground_truth import (
+    EDITS,
+    GroundTruth,
+    ground_truth_path,
+    write_ground_truth,
+)
+from keyface.evaluation.clip_sets.spec import ClipSpec
+from keyface.evaluation.progress import bar
+from keyface.files import sha256, write_text
 from keyface.metrics.locality import person_mask
 from keyface.miniature.population.captions import write_captions
 from keyface.miniature.population.clips import draw_clip
@@ -36,7 +41,7 @@ _COMMENT = "A face that does not exist, rendered by keyface's miniature."
 
 
 @dataclass(frozen=True)
-class Recipe:
+class RenderedProtocol:
     """What decides a rendered clip set.
 
     Attributes:
@@ -73,44 +78,42 @@ class Recipe:
             )
 
     def groups(self) -> list[list[Category]]:
-        """The edits that are asked for at once, one list a turn of the rotation."""
+        """Return the edits that are asked for at once, one list a turn of the rotation."""
         names = [[name.strip() for name in group.split("+")] for group in self.edits.split(",")]
         return [list(edits.select(group)) for group in names]
 
 
-def rendered(folder: Path, recipe: Recipe | None = None) -> ClipSet:
-    """Render a clip set with its truth and write its `protocol.json`.
+def render_clip_set(folder: Path, protocol: RenderedProtocol | None = None) -> ClipSet:
+    """Render a clip set with its ground truth and write its `protocol.json`.
 
     The folder then holds `clips/<key>.mp4`, for edited clips also `truth/<key>.safetensors` and
-    `rendered/<key>.mp4`, and `protocol.json`. Called again with the same recipe after it was stopped, it goes
-    on where it was.
+    `rendered/<key>.mp4`, and `protocol.json`. Called again with the same protocol after it was stopped, it
+    goes on where it was.
 
     Args:
         folder: Where to; made if need be.
-        recipe: What to render.
+        protocol: What to render.
 
     Raises:
-        ValueError: The folder holds a set of another recipe.
+        ValueError: The folder holds a set of another protocol.
         LookupError: A category is unknown, or too few people lack what is asked for.
     """
-    recipe = recipe or Recipe()
-    groups = recipe.groups()
-    _claim(folder, recipe)
-    people = tqdm(_people(groups, recipe), total=recipe.edited, desc="render edited clips", unit="clip")
-    queries = tuple(_edited(folder, recipe, group, identity) for group, identity in people)
-    others = range(FIRST_PERSON - recipe.gallery, FIRST_PERSON)
-    gallery = tuple(
-        _further(folder, recipe, identity) for identity in tqdm(others, desc="render gallery", unit="clip")
-    )
-    options = " ".join(f"{name}={value}" for name, value in asdict(recipe).items())
-    clips = ClipSet(NAME, recipe.seed, f"keyface.evaluation.rendered {options}", queries, gallery, folder)
+    protocol = protocol or RenderedProtocol()
+    groups = protocol.groups()
+    _claim(folder, protocol)
+    people = bar(_people(groups, protocol), "render edited clips", protocol.edited)
+    queries = tuple(_edited(folder, protocol, group, identity) for group, identity in people)
+    others = range(FIRST_PERSON - protocol.gallery, FIRST_PERSON)
+    gallery = tuple(_further(folder, protocol, identity) for identity in bar(others, "render gallery"))
+    options = " ".join(f"{name}={value}" for name, value in asdict(protocol).items())
+    clips = ClipSet(NAME, protocol.seed, f"keyface.evaluation.rendered {options}", queries, gallery, folder)
     clips.write(folder / "protocol.json")
     return clips
 
 
-def _claim(folder: Path, recipe: Recipe) -> None:
-    """Say in the folder what it is for, so that two recipes never share files."""
-    path, wanted = folder / "recipe.json", asdict(recipe)
+def _claim(folder: Path, protocol: RenderedProtocol) -> None:
+    """Say in the folder what it is for, so that two protocols never share files."""
+    path, wanted = folder / "recipe.json", asdict(protocol)
     if not path.is_file():
         write_text(path, json.dumps(wanted, indent=1) + "\n")
         return
@@ -123,56 +126,60 @@ def _claim(folder: Path, recipe: Recipe) -> None:
     odd = [name for name in wanted if found.get(name) != wanted[name]]
     if odd:
         told = ", ".join(f"{name} is {found.get(name)!r} and not {wanted[name]!r}" for name in odd)
-        raise ValueError(f"{folder}: holds clips of another recipe: {told}; choose another folder")
+        raise ValueError(f"{folder}: holds clips of another protocol: {told}; choose another folder")
 
 
-def _people(groups: Sequence[list[Category]], recipe: Recipe) -> Iterator[tuple[list[Category], int]]:
+def _people(
+    groups: Sequence[list[Category]], protocol: RenderedProtocol
+) -> Iterator[tuple[list[Category], int]]:
     identity = FIRST_PERSON - 1
-    for group in islice(cycle(groups), recipe.edited):
-        identity = find_person(group, identity + 1, recipe.seed)
+    for group in islice(cycle(groups), protocol.edited):
+        identity = next_person(group, identity + 1, protocol.seed)
         yield group, identity
 
 
-def _edited(folder: Path, recipe: Recipe, group: list[Category], identity: int) -> ClipSpec:
+def _edited(folder: Path, protocol: RenderedProtocol, group: list[Category], identity: int) -> ClipSpec:
     names = [category.name for category in group]
-    prompts = compose(write_captions(draw_clip(identity, recipe.seed, 1, recipe.fps))[0], group)
+    prompts = compose(full_caption(clip_of(identity, protocol.seed, 1, protocol.fps))[0], group)
     clip = replace(
-        _spec(recipe, f"{'-'.join(names)}-{identity - FIRST_PERSON:04d}", identity, recipe.frames),
+        _spec(protocol, f"{'-'.join(names)}-{identity - FIRST_PERSON:04d}", identity, protocol.frames),
         category="+".join(names),
         source=prompts.source,
         target=prompts.target,
     )
-    original, answer = folder / clip.video, folder / PERFECT / f"{clip.key}.mp4"
-    if not all(path.is_file() for path in (original, answer, truth_path(folder, clip))):
-        truth = render_trial(identity, group, recipe.frames, recipe.size, recipe.seed, recipe.fps)
-        faces = draw_clip(identity, recipe.seed, recipe.frames, recipe.fps)
-        labels = torch.cat([render(part, recipe.size).mask for part in _parts(faces)])
-        write_truth(folder, clip, Truth(truth.flow, truth.valid, truth.region, person_mask(labels)))
-        _write(answer, [truth.ground_truth], recipe)
-        _write(original, [truth.frames], recipe)
-    return replace(clip, sha256=file_sha256(original))
+    original, edit = folder / clip.video, folder / EDITS / f"{clip.key}.mp4"
+    if not all(path.is_file() for path in (original, edit, ground_truth_path(folder, clip))):
+        truth = trial(identity, group, protocol.frames, protocol.size, protocol.seed, protocol.fps)
+        faces = clip_of(identity, protocol.seed, protocol.frames, protocol.fps)
+        labels = torch.cat([render(part, protocol.size).mask for part in _parts(faces)])
+        write_ground_truth(
+            folder, clip, GroundTruth(truth.flow, truth.valid, truth.region, person_mask(labels))
+        )
+        _write(edit, [truth.target], protocol)
+        _write(original, [truth.frames], protocol)
+    return replace(clip, sha256=sha256(original))
 
 
-def _further(folder: Path, recipe: Recipe, identity: int) -> ClipSpec:
-    frames = recipe.frames if recipe.gallery_frames is None else recipe.gallery_frames
-    clip = _spec(recipe, f"gallery-{FIRST_PERSON - identity:05d}", identity, frames)
+def _further(folder: Path, protocol: RenderedProtocol, identity: int) -> ClipSpec:
+    frames = protocol.frames if protocol.gallery_frames is None else protocol.gallery_frames
+    clip = _spec(protocol, f"gallery-{FIRST_PERSON - identity:05d}", identity, frames)
     path = folder / clip.video
     if not path.is_file():
-        faces = draw_clip(identity, recipe.seed, frames, recipe.fps)
-        _write(path, (render_images(part, recipe.size) for part in _parts(faces)), recipe)
-    return replace(clip, sha256=file_sha256(path))
+        faces = clip_of(identity, protocol.seed, frames, protocol.fps)
+        _write(path, (render_images(part, protocol.size) for part in _parts(faces)), protocol)
+    return replace(clip, sha256=sha256(path))
 
 
-def _spec(recipe: Recipe, key: str, identity: int, frames: int) -> ClipSpec:
-    """A clip that is only looked up, its file not yet hashed."""
+def _spec(protocol: RenderedProtocol, key: str, identity: int, frames: int) -> ClipSpec:
+    """Return a clip that is only looked up, its file not yet hashed."""
     return ClipSpec(
         key=key,
         video=f"clips/{key}.mp4",
         sha256=None,
         start=0.0,
         frames=frames,
-        fps=recipe.fps,
-        size=recipe.size,
+        fps=protocol.fps,
+        size=protocol.size,
         category=None,
         source=None,
         target=None,
@@ -184,7 +191,7 @@ def _parts(faces: Faces) -> Iterator[Faces]:
     return (faces[start : start + _CHUNK] for start in range(0, len(faces), _CHUNK))
 
 
-def _write(path: Path, chunks: Iterable[Tensor], recipe: Recipe) -> None:
-    with VideoWriter(path, fps=recipe.fps, crf=_QUALITY, metadata={"comment": _COMMENT}) as writer:
+def _write(path: Path, chunks: Iterable[Tensor], protocol: RenderedProtocol) -> None:
+    with VideoWriter(path, fps=protocol.fps, crf=_QUALITY, metadata={"comment": _COMMENT}) as writer:
         for chunk in chunks:
             writer.write(chunk)

@@ -18,7 +18,7 @@ _TOLERANCE_SECONDS = 1e-3
 
 
 def sampled_frames(path: Path, clip: ClipSpec) -> Tensor:
-    """The frames that a clip takes from its video.
+    """Return the frames that a clip takes from its video.
 
     Frame i of the clip is the one that a player shows at `start + i / fps` seconds after the video's first,
     so a video of another or a varying rate is sampled and never interpolated.
@@ -52,7 +52,7 @@ def sampled_frames(path: Path, clip: ClipSpec) -> Tensor:
 
 
 def is_long_enough(path: Path, clip: ClipSpec) -> bool:
-    """Whether a video holds all frames of a clip; decodes it up to there.
+    """Tell whether a video holds all frames of a clip; decodes it up to there.
 
     Raises:
         ValueError: The video is damaged.
@@ -63,7 +63,7 @@ def is_long_enough(path: Path, clip: ClipSpec) -> bool:
 
 
 def declared_seconds(path: Path) -> float:
-    """How long a video says it is; nothing is decoded.
+    """Return how long a video says it is; nothing is decoded.
 
     Raises:
         ValueError: It is no video, or does not say.
@@ -78,7 +78,7 @@ def declared_seconds(path: Path) -> float:
 
 
 def whole_video(path: Path, clip: ClipSpec) -> Tensor:
-    """A method's output for a clip, frame by frame as the file has them.
+    """Return a method's output for a clip, frame by frame as the file has them.
 
     Returns:
         (T, 3, size, size) in [-1, 1].
@@ -101,18 +101,18 @@ def whole_video(path: Path, clip: ClipSpec) -> Tensor:
 
 
 def _times(clip: ClipSpec) -> list[float]:
-    """When each frame of a clip is, in seconds from the video's first."""
+    """Return when each frame of a clip is, in seconds from the video's first."""
     return [clip.start + index / clip.fps for index in range(clip.frames)]
 
 
 def _end(reader: VideoReader) -> float:
-    """When the last frame ends, in seconds from the first."""
+    """Return when the last frame ends, in seconds from the first."""
     first, last = reader.timings[0], reader.timings[-1]
     return float((last.pts + last.duration - first.pts) * reader.time_base)
 
 
 def _shown_at(times: Sequence[float], reader: VideoReader, clip: ClipSpec) -> list[int]:
-    """The index of the frame that is shown at each time."""
+    """Return the index of the frame that is shown at each time."""
     timings = reader.timings
     scale, origin = float(reader.time_base), timings[0].pts
     begins = torch.tensor([(timing.pts - origin) * scale for timing in timings], dtype=torch.float64)
@@ -128,7 +128,7 @@ def _shown_at(times: Sequence[float], reader: VideoReader, clip: ClipSpec) -> li
 
 
 def _square(reader: VideoReader, clip: ClipSpec) -> tuple[int, int, int]:
-    """Left, top and side of the square that is used: the middle of the box, or of the frame."""
+    """Return left, top and side of the square that is used: the middle of the box, or of the frame."""
     whole: Box = (0.0, 0.0, float(reader.width), float(reader.height))
     left, top, right, bottom = (round(value) for value in clip.box or whole)
     if right > reader.width or bottom > reader.height:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 from pathlib import PureWindowsPath
 from typing import Any, Self
 
+from keyface.plugins import Category, edits
+
 MAX_FRAMES = 100_000
 MAX_SIZE = 8192
 MAX_FPS = 240.0
@@ -70,12 +72,17 @@ class ClipSpec:
 
     @property
     def categories(self) -> tuple[str, ...]:
-        """The names of all edits that are asked for at once."""
+        """Return the names of all edits that are asked for at once."""
         return tuple(self.category.split("+")) if self.category is not None else ()
+
+    def known_categories(self) -> list[Category] | None:
+        """Return the categories of all edits that are asked for at once; None if one is unknown here."""
+        names = self.categories
+        return edits.select(names) if names and all(name in edits for name in names) else None
 
     @property
     def seconds(self) -> float:
-        """How long the clip lasts."""
+        """Return how long the clip lasts."""
         return self.frames / self.fps
 
     @classmethod
@@ -99,7 +106,7 @@ class ClipSpec:
         return cls(**values)
 
     def to_json(self) -> Mapping[str, object]:
-        """The fields as JSON takes them."""
+        """Return the fields as JSON takes them."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def _check_texts(self) -> None:

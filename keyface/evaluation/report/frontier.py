@@ -9,7 +9,7 @@ FALLBACK = "direction_similarity"
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> list[bool]:
-    """Which points no other point beats.
+    """Tell which points no other point beats.
 
     Args:
         points: (cost, gain) each: the first is better lower, the second higher.
@@ -27,7 +27,7 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[bool]:
 
 
 def frontier(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The points of identity against edit success, one a row that has both.
+    """Return the points of identity against edit success, one a row that has both.
 
     Args:
         rows: Of `keyface.evaluation.scoring.summary.summarize`; controls are left out, for they are no edits.
@@ -46,5 +46,5 @@ def frontier(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def success_name(points: Sequence[Mapping[str, Any]]) -> str:
-    """The metric that `frontier` took for edit success."""
+    """Return the metric that `frontier` took for edit success."""
     return SUCCESS if not points or SUCCESS in points[0] else FALLBACK

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from keyface.evaluation.report.frontier import DISTANCE, success_name
-from keyface.evaluation.scoring.metrics import MEASURES, Measure
+from keyface.evaluation.scoring.metrics import METRICS, Metric
 
 _COLOURS = {"method": "#1f5fa8", "control": "#8a8a8a", "sweep": "#d0762b"}
 
@@ -17,22 +17,22 @@ _NAMED = 12
 """Where there are more points, those that another beats go without a name."""
 
 
-def intervals(rows: Sequence[Mapping[str, Any]], measures: Sequence[Measure]) -> str:
-    """One small plot a metric: every row's mean with its 95 % interval, methods and controls by colour."""
-    columns = min(4, len(measures))
-    lines = -(-len(measures) // columns)
+def intervals(rows: Sequence[Mapping[str, Any]], metrics: Sequence[Metric]) -> str:
+    """Draw one small plot a metric: every row's mean with its 95 % interval, kinds of rows by colour."""
+    columns = min(4, len(metrics))
+    lines = -(-len(metrics) // columns)
     figure = Figure(figsize=(3.1 * columns + 1.2, (0.28 * len(rows) + 0.9) * lines), layout="constrained")
     grid = figure.subplots(lines, columns, squeeze=False, sharey=True)
     cells = [cell for line in grid for cell in line]
-    for cell, measure in zip(cells, measures, strict=False):
-        _dots(cell, rows, measure)
-    for cell in cells[len(measures) :]:
+    for cell, metric in zip(cells, metrics, strict=False):
+        _dots(cell, rows, metric)
+    for cell in cells[len(metrics) :]:
         cell.set_visible(False)
     return _svg(figure)
 
 
 def frontier(points: Sequence[Mapping[str, Any]]) -> str:
-    """Identity against edit success, with the Pareto front drawn through the points that nothing beats.
+    """Draw identity against edit success, with the Pareto front drawn through the points that nothing beats.
 
     Args:
         points: Of `keyface.evaluation.report.frontier.frontier`.
@@ -60,17 +60,17 @@ def frontier(points: Sequence[Mapping[str, Any]]) -> str:
             )  # fmt: skip
     front = sorted((point[DISTANCE], point[success]) for point in points if point["on_front"])
     axes.plot([x for x, _ in front], [y for _, y in front], color="#555555", linewidth=0.8, zorder=0)
-    axes.set_xlabel(f"{MEASURES[DISTANCE].title}: {MEASURES[DISTANCE].meaning} (lower is better)")
-    axes.set_ylabel(f"{MEASURES[success].title} (higher is better)")
+    axes.set_xlabel(f"{METRICS[DISTANCE].title}: {METRICS[DISTANCE].meaning} (lower is better)")
+    axes.set_ylabel(f"{METRICS[success].title} (higher is better)")
     return _svg(figure)
 
 
-def _dots(axes: Axes, rows: Sequence[Mapping[str, Any]], measure: Measure) -> None:
+def _dots(axes: Axes, rows: Sequence[Mapping[str, Any]], metric: Metric) -> None:
     for place, row in enumerate(rows):
-        if measure.name not in row:
+        if metric.name not in row:
             continue
-        value = row[measure.name]
-        low, high = row["intervals"].get(measure.name, (value, value))
+        value = row[metric.name]
+        low, high = row["intervals"].get(metric.name, (value, value))
         colour = _COLOURS[row["kind"]]
         axes.plot([low, high], [place, place], color=colour, linewidth=2, alpha=0.5)
         axes.plot(value, place, "o", color=colour, markersize=4)
@@ -78,12 +78,12 @@ def _dots(axes: Axes, rows: Sequence[Mapping[str, Any]], measure: Measure) -> No
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.tick_params(axis="x", labelsize=7)
     axes.locator_params(axis="x", nbins=4)
-    axes.set_title(f"{measure.title} ({'higher' if measure.higher else 'lower'} is better)", fontsize=8)
+    axes.set_title(f"{metric.title} ({'higher' if metric.higher else 'lower'} is better)", fontsize=8)
     axes.grid(axis="x", linewidth=0.3)
 
 
 def _svg(figure: Figure) -> str:
-    """The figure as an SVG element; the same figure gives the same text."""
+    """Return the figure as an SVG element; the same figure gives the same text."""
     text = io.StringIO()
     # Text stays text, so that it can be searched and needs no font of ours.
     with matplotlib.rc_context({"svg.hashsalt": "keyface", "svg.fonttype": "none"}):

@@ -5,11 +5,11 @@ its abstract but not its tables, so Tables 1 to 3 are left out rather than guess
 add them with `--reference FILE`, a JSON list of objects with the fields of `Published`.
 """
 
-import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from keyface.configuration import parse
 from keyface.evaluation.files import read_json
 
 _MAX_BYTES = 2**20
@@ -34,13 +34,9 @@ class Published:
     data: str
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name == "value" and isinstance(value, int | float) and not isinstance(value, bool):
-                if not math.isfinite(value):
-                    raise ValueError(f"value is {value!r}; it must be finite")
-            elif not isinstance(value, str) or not value.strip():
-                raise ValueError(f"{field.name} is {value!r:.80}; it must be text")
+        for name, value in asdict(self).items():
+            if isinstance(value, str) and not value.strip():
+                raise ValueError(f"{name} is {value!r}; it must be text")
 
 
 PUBLISHED: tuple[Published, ...] = (
@@ -55,8 +51,8 @@ PUBLISHED: tuple[Published, ...] = (
 """Figures of the paper that were read in it."""
 
 
-def references(path: Path | None) -> list[dict[str, Any]]:
-    """The published figures, and those of a file of the user's.
+def read_published(path: Path | None) -> list[dict[str, Any]]:
+    """Return the published figures, and those of a file of the user's.
 
     Args:
         path: A JSON list of objects with the fields of `Published`; None adds nothing.
@@ -70,12 +66,6 @@ def references(path: Path | None) -> list[dict[str, Any]]:
 
 def _read(path: Path) -> list[Published]:
     content = read_json(path, "list of figures", "no such file of published figures", _MAX_BYTES)
-    names = {field.name for field in fields(Published)}
-    if not isinstance(content, list) or not all(
-        isinstance(each, dict) and each.keys() == names for each in content
-    ):
-        raise ValueError(f"{path}: a list of objects with {', '.join(sorted(names))} is needed")
-    try:
-        return [Published(**each) for each in content]
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    if not isinstance(content, list) or not all(isinstance(each, dict) for each in content):
+        raise ValueError(f"{path}: a list of objects, one a figure, is needed")
+    return [parse(Published, each, f"{path}: figure {number}") for number, each in enumerate(content, 1)]

@@ -1,6 +1,5 @@
 """The report of an evaluation: one HTML file that needs nothing beside it, JSON, CSV and LaTeX."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -12,13 +11,15 @@ from markupsafe import Markup
 from PIL.Image import Image
 
 import keyface
+from keyface.evaluation.files import json_text
 from keyface.evaluation.report import plots, tables
 from keyface.evaluation.report.showcase import Shown
 from keyface.evaluation.rows.candidate import Candidate
+from keyface.evaluation.rows.controls import CONTROLS
 from keyface.evaluation.scoring.calibration import Verdict
-from keyface.evaluation.scoring.metrics import CONTROLS, MEASURES
+from keyface.evaluation.scoring.metrics import METRICS
+from keyface.evaluation.scoring.row_scores import RowScores
 from keyface.evaluation.scoring.scorer import Scorer
-from keyface.evaluation.scoring.summary import RowScores
 from keyface.files import write_text
 from keyface.metrics.intervals import CONFIDENCE, RESAMPLES
 from keyface.pictures import save_png
@@ -54,8 +55,8 @@ class Report:
 
     @property
     def unfit(self) -> tuple[str, ...]:
-        """The metrics that did not order the controls."""
-        return tuple(verdict.measure for verdict in self.verdicts if verdict.fit is False)
+        """Return the metrics that did not order the controls."""
+        return tuple(verdict.metric for verdict in self.verdicts if verdict.fit is False)
 
     def write(self, folder: Path) -> list[Path]:
         """Write report.html, results.json, results.csv, table.tex, frontier.svg and sheet.png.
@@ -82,7 +83,7 @@ class Report:
         return files if self.sheet is None else [*files, save_png(self.sheet, folder / "sheet.png")]
 
     def caption(self) -> str:
-        """What the tables show, in a line."""
+        """Say what the tables show, in a line."""
         clips = self.about["clips"]
         return (
             f"{clips['name']}: {clips['edited']} edited clips, gallery of {clips['gallery']}, "
@@ -90,7 +91,7 @@ class Report:
         )
 
     def json(self) -> str:
-        """All of it but the videos, as JSON."""
+        """Write all of it but the videos as JSON."""
         content = {
             "about": self.about,
             "rows": self.rows,
@@ -101,10 +102,10 @@ class Report:
             "notes": self.notes,
             "clips": self.clips,
         }
-        return json.dumps(content, indent=1, ensure_ascii=False, default=str, allow_nan=False) + "\n"
+        return json_text(content)
 
     def html(self) -> str:
-        """All of it as one page: plots as SVG, videos as data URIs, no script, nothing from elsewhere."""
+        """Write all of it as one page: plots as SVG, videos as data URIs, no script, no other file."""
         environment = Environment(
             loader=PackageLoader("keyface.evaluation.report"),
             autoescape=True,
@@ -125,22 +126,24 @@ class Report:
             categories=sorted({name for row in rows for name in row["by_category"]}),
             recognizers=sorted({name for row in rows for name in row["by_recognizer"]}),
             controls=CONTROLS,
-            measures=MEASURES,
-            settings=json.dumps(self.about, indent=1, ensure_ascii=False, default=str),
+            metrics=METRICS,
+            settings=json_text(self.about),
         )
 
     @cached_property
     def _frontier(self) -> str | None:
-        """The frontier as an SVG element, drawn once for the page and for its own file."""
+        """Return the frontier as an SVG element, drawn once for the page and for its own file."""
         return plots.frontier(self.points) if self.points else None
 
     def _shown_rows(self) -> list[Mapping[str, Any]]:
-        """The rows of the main table: a sweep's points have a table and a plot of their own."""
+        """Return the rows of the main table: a sweep's points have a table and a plot of their own."""
         return [row for row in self.rows if row["kind"] != "sweep"]
 
 
-def about(scorer: Scorer, rows: Sequence[Candidate], weights: Mapping[str, str], seed: int) -> dict[str, Any]:
-    """What was scored, by whom, with which seeds and hashes: enough to score it again.
+def describe_run(
+    scorer: Scorer, rows: Sequence[Candidate], weights: Mapping[str, str], seed: int
+) -> dict[str, Any]:
+    """Say what was scored, by whom, with which seeds and hashes: enough to score it again.
 
     Args:
         scorer: Has the clip set and the judges.
@@ -176,7 +179,7 @@ def about(scorer: Scorer, rows: Sequence[Candidate], weights: Mapping[str, str],
 
 
 def clip_records(rows: Sequence[RowScores]) -> list[dict[str, Any]]:
-    """One record a clip of a row, with the keys that `keyface.evaluation.scoring.scores` gives them."""
+    """Return a record a clip of a row, with the keys that `keyface.evaluation.scoring.scores` gives."""
     return [
         {
             "method": row.candidate.name,

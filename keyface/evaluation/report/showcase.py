@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from PIL.Image import Image
 
-from keyface.evaluation.clip_sets.clip_set import ClipSet, ClipSpec
+from keyface.evaluation.clip_sets.clip_set import ClipSet
+from keyface.evaluation.clip_sets.spec import ClipSpec
 from keyface.evaluation.rows.candidate import Candidate
 from keyface.pictures import sheet
 from keyface.video import write_clip
@@ -35,7 +36,7 @@ class Shown(NamedTuple):
 
 
 def side_by_side(clips: ClipSet, rows: Sequence[Candidate], number: int) -> list[Shown]:
-    """Videos of the first clips, one of each category before a second of any.
+    """Make videos of the first clips, one of each category before a second of any.
 
     Args:
         clips: The clip set.
@@ -46,7 +47,7 @@ def side_by_side(clips: ClipSet, rows: Sequence[Candidate], number: int) -> list
 
 
 def middle_frames(clips: ClipSet, rows: Sequence[Candidate], number: int) -> Image:
-    """The middle frame of the first clips in one picture: sources above, a row a row below.
+    """Draw the middle frame of the first clips in one picture: sources above, a row a row below.
 
     Args:
         clips: The clip set.
@@ -62,6 +63,7 @@ def middle_frames(clips: ClipSet, rows: Sequence[Candidate], number: int) -> Ima
 
 
 def _varied(edited: Sequence[ClipSpec]) -> list[ClipSpec]:
+    """Return the clips with the first of each category before the second of any."""
     seen: dict[str | None, int] = {}
     turns = []
     for position, clip in enumerate(edited):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from keyface.evaluation.clip_sets.clip_set import ClipSpec
+from keyface.evaluation.clip_sets.spec import ClipSpec
 from keyface.evaluation.files import read_json
 from keyface.evaluation.rows.candidate import Candidate
 
@@ -13,7 +13,7 @@ _MAX_BYTES = 2**22
 
 
 def measured_speed(rows: Sequence[Candidate]) -> list[dict[str, Any]]:
-    """Seconds of every row whose outputs say them, as those of `--ours` do.
+    """Return the seconds of every row whose outputs say them, as those of `--ours` do.
 
     Args:
         rows: All rows.
@@ -56,7 +56,7 @@ def read_benchmark(path: Path) -> list[dict[str, Any]]:
 
 
 def _seconds(row: Candidate, clip: ClipSpec) -> float:
-    """What editing the clip took, without encoding the mp4; 0 where nobody wrote it down."""
+    """Return what editing the clip took, without encoding the mp4; 0 where nobody wrote it down."""
     video = row.video_of(clip) if row.method is not None else None
     sidecar = video.with_suffix(".json") if video is not None else None
     if sidecar is None or not sidecar.is_file():

@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from keyface.evaluation.scoring.metrics import MEASURES, Measure
+from keyface.evaluation.scoring.metrics import METRICS, Metric
 
 COLUMNS = ("method", "kind", "category", "recognizer", "metric", "n", "value", "low", "high")
 
@@ -15,14 +15,14 @@ _LATEX = {
 }  # fmt: skip
 
 
-def measured(rows: Iterable[Mapping[str, Any]]) -> list[Measure]:
-    """The measures that any row has, in the order of the report."""
+def measured(rows: Iterable[Mapping[str, Any]]) -> list[Metric]:
+    """Return the metrics that any row has, in the order of the report."""
     keys = {key for row in rows for key in row}
-    return [measure for name, measure in MEASURES.items() if name in keys]
+    return [metric for name, metric in METRICS.items() if name in keys]
 
 
 def number(value: float | None) -> str:
-    """A figure for people: three decimals, four where it is small, one where it is large; a dash for none.
+    """Write a figure for people: 3 decimals, 4 where it is small, 1 where it is large; a dash for none.
 
     Example:
         >>> number(0.01234), number(0.5), number(32.04), number(None)
@@ -35,17 +35,17 @@ def number(value: float | None) -> str:
 
 
 def long_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Every figure in a line of its own, with the columns `COLUMNS`; empty where it is over all."""
+    """Write every figure in a line of its own, with the columns `COLUMNS`; empty where it is over all."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     for row in rows:
         head = (_harmless(row["method"]), row["kind"])
         for category, part in (("", row), *row["by_category"].items()):
-            for measure in measured([row]):
-                low, high = part["intervals"].get(measure.name, ("", ""))
-                if measure.name in part:
-                    here = (_harmless(category), "", measure.name, part["n"], part[measure.name], low, high)
+            for metric in measured([row]):
+                low, high = part["intervals"].get(metric.name, ("", ""))
+                if metric.name in part:
+                    here = (_harmless(category), "", metric.name, part["n"], part[metric.name], low, high)
                     writer.writerow((*head, *here))
             for recognizer, values in part["by_recognizer"].items():
                 for name, value in values.items():
@@ -56,7 +56,7 @@ def long_csv(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def latex(rows: Sequence[Mapping[str, Any]], unfit: Iterable[str], caption: str) -> str:
-    """The main table for a paper, with intervals; needs the packages booktabs and graphicx.
+    """Write the main table for a paper, with intervals; needs the packages booktabs and graphicx.
 
     Args:
         rows: One a method.
@@ -98,5 +98,5 @@ def _escaped(text: str) -> str:
 
 
 def _harmless(text: str) -> str:
-    """Text that no spreadsheet takes for a formula."""
+    """Return text that no spreadsheet takes for a formula."""
     return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text

@@ -16,6 +16,15 @@ SUFFIXES = (".mp4", ".mov", ".mkv", ".webm")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,59}")
 
 
+def check_name(name: str) -> None:
+    """Raise ValueError unless this can name a row, and the folder of its outputs."""
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            f"method name {name!r:.80}: begin with a letter or digit, then letters, digits, "
+            "spaces, '.', '_', '+', '-'; at most 60"
+        )
+
+
 @dataclass(frozen=True)
 class Method:
     """A method's outputs, one video a clip: what `--method NAME=DIR` names.
@@ -33,11 +42,7 @@ class Method:
     folder: Path
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
-            raise ValueError(
-                f"method name {self.name!r:.80}: begin with a letter or digit, then letters, digits, "
-                "spaces, '.', '_', '+', '-'; at most 60"
-            )
+        check_name(self.name)
         if not self.folder.is_dir():
             raise NotADirectoryError(f"--method {self.name}={self.folder}: no such folder")
 
@@ -50,7 +55,7 @@ class Method:
         return cls(name.strip(), Path(folder))
 
     def video_of(self, clip: ClipSpec) -> Path | None:
-        """The method's output for a clip; None where there is none.
+        """Return the method's output for a clip; None where there is none.
 
         Raises:
             ValueError: There are two, and which one counts is not clear.
@@ -62,7 +67,7 @@ class Method:
         return found[0] if found else None
 
     def frames_of(self, clip: ClipSpec) -> Tensor:
-        """The edited frames, (T, 3, S, S) in [-1, 1].
+        """Return the edited frames, (T, 3, S, S) in [-1, 1].
 
         Raises:
             FileNotFoundError: The method has no output for the clip.

@@ -1,32 +1,27 @@
-"""Ways to edit, in words and in YAML: settings by name, the rows of an ablation, the points of a sweep."""
+"""Ways to edit: rows of a table from YAML, and the points of a sweep."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal
 
-from keyface.configuration import did_you_mean
+from keyface.configuration import given, read_yaml
 from keyface.editing.settings import EditSettings
-from keyface.evaluation.files import read_yaml
-from keyface.evaluation.rows.method import Method
+from keyface.evaluation.files import find_config
+from keyface.evaluation.rows.method import check_name
 
-ALIASES: Mapping[str, str] = {"guidance": "guidance_scale"}
-"""What `keyface edit` calls a setting → its name in `EditSettings`."""
+Weights = Literal["tuned", "base"]
 
-BRANCHES: Mapping[str, str] = {"identity": "ε1", "direction": "ε2"}
-"""Settings that choose a network: `tuned`, or `base` for the untuned U-Net."""
 
-SWEPT: Mapping[str, tuple[float, ...]] = {
-    "injection.until": (0.0, 0.5, 1.0),
-    "guidance_scale": (1.0, 4.0, 7.5),
-    "strength": (0.5, 0.75, 1.0),
-    "steps": (10, 25, 50),
-    "interval": (1, 8, 16),
-}
-"""Values that `--sweep NAME` tries where it names none."""
+@dataclass(frozen=True)
+class VariantSettings(EditSettings):
+    """What a variant may say: how to edit, and with which networks."""
 
-_Settings = TypeVar("_Settings")
+    identity: Weights = "tuned"
+    """ε1: the fine-tuned network, or the untuned U-Net in its place."""
+    direction: Weights = "tuned"
+    """ε2, likewise."""
 
 
 @dataclass(frozen=True)
@@ -35,182 +30,146 @@ class Variant:
 
     Attributes:
         name: Its row's name and its folder's.
-        settings: Name → value, of `EditSettings` with dots ("injection.until") or of `BRANCHES`; what is not
-            named stays as it is.
+        settings: Values of `EditSettings`, nested; what is not among them stays as it is.
+        identity: Whether ε1 is fine-tuned.
+        direction: Whether ε2 is fine-tuned.
     """
 
     name: str
     settings: Mapping[str, Any] = field(default_factory=dict)
+    identity: Weights = "tuned"
+    direction: Weights = "tuned"
 
-    def __post_init__(self) -> None:
-        Method(self.name, Path())  # for its rules about names, since a row's name becomes a folder's
-        for name in BRANCHES:
-            if self.settings.get(name, "tuned") not in ("tuned", "base"):
-                raise ValueError(f"{self.name}: {name} is {self.settings[name]!r}; choose tuned or base")
-        self.apply(EditSettings())
+    @classmethod
+    def of(cls, name: str, values: Mapping[str, Any], base: Mapping[str, Any], where: str) -> "Variant":
+        """Make a variant from what people write.
 
-    def apply(self, settings: EditSettings) -> EditSettings:
-        """The settings with this variant's values in their place.
+        Args:
+            name: Its name.
+            values: Fields of `VariantSettings`, nested or by dotted names.
+            base: Settings of every variant, nested, which `values` override.
+            where: File or option that it comes from.
 
         Raises:
-            ValueError: A name is unknown or a value does not fit.
+            ValueError: The name is none for a row, a setting is unknown, or a value does not fit.
         """
-        for name, value in self.settings.items():
-            if name not in BRANCHES:
-                settings = with_value(settings, name, value)
-        return settings
+        check_name(name)
+        found = _over(base, given(VariantSettings, values, where))
+        networks = {branch: found.pop(branch) for branch in ("identity", "direction") if branch in found}
+        return cls(name, found, **networks)
 
-    def tuned(self, branch: str) -> bool:
-        """Whether `identity` (ε1) or `direction` (ε2) is the fine-tuned network."""
-        return str(self.settings.get(branch, "tuned")) == "tuned"
+    @property
+    def branches(self) -> dict[str, Weights]:
+        """Return which networks are used, by branch."""
+        return {"identity": self.identity, "direction": self.direction}
+
+    def apply(self, settings: EditSettings) -> EditSettings:
+        """Return settings with this variant's values in place of their own."""
+        return settings.with_values(self.settings, self.name)
 
 
-def with_value(settings: _Settings, name: str, value: Any) -> _Settings:
-    """Settings with one value changed.
+@dataclass(frozen=True)
+class Ways:
+    """How keyface edits in one evaluation.
+
+    Attributes:
+        control: How controls are inverted.
+        rows: Rows of the table.
+        points: Points of the sweep.
+    """
+
+    control: Variant
+    rows: tuple[Variant, ...] = ()
+    points: tuple[Variant, ...] = ()
+
+    def __bool__(self) -> bool:
+        """Tell whether keyface edits at all."""
+        return bool(self.rows or self.points)
+
+
+def choose_ways(
+    ours: bool,
+    base: Mapping[str, Any],
+    variants: Path | str | None = None,
+    sweep: Mapping[str, Any] | None = None,
+) -> Ways:
+    """Return how keyface edits.
 
     Args:
-        settings: `EditSettings`, or a part of it.
-        name: The setting; parts are separated by dots.
-        value: Of the type that the setting has, or text that says one.
-
-    Raises:
-        ValueError: The name is unknown or the value does not fit.
-    """
-    head, _, rest = name.partition(".")
-    head = ALIASES.get(head, head)
-    assert is_dataclass(settings)
-    assert not isinstance(settings, type)
-    known = tuple(each.name for each in fields(settings))
-    if head not in known:
-        raise ValueError(
-            f"unknown setting {name!r}{did_you_mean(head, known)}; known here: {', '.join(known)}"
-        )
-    current = getattr(settings, head)
-    new = with_value(current, rest, value) if rest else _converted(name, value, current)
-    changed: _Settings = replace(settings, **{head: new})
-    return changed
-
-
-def _converted(name: str, value: Any, like: Any) -> Any:
-    """The value in the type of the one that it replaces."""
-    if isinstance(like, bool):
-        words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-        if str(value).lower() in words:
-            return words[str(value).lower()]
-        raise ValueError(f"{name} is {value!r}; it must be true or false")
-    if isinstance(like, int | float):
-        try:
-            number = type(like)(value) if not isinstance(value, bool) else None
-        except (TypeError, ValueError):
-            number = None
-        if number is None or (isinstance(like, int) and float(number) != float(value)):
-            raise ValueError(f"{name} is {value!r}; it must be a {'whole ' * isinstance(like, int)}number")
-        return number
-    if isinstance(like, str) and isinstance(value, str):
-        return value
-    raise ValueError(f"{name} cannot be set to {value!r} here")
-
-
-def parse_settings(text: str) -> dict[str, str]:
-    """Read "steps=10,injection.until=0.5".
-
-    Raises:
-        ValueError: A part is not NAME=VALUE, or a name comes twice.
-    """
-    found: dict[str, str] = {}
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        name, equals, value = part.partition("=")
-        name = _unaliased(name.strip())
-        if not equals or not name or not value.strip():
-            raise ValueError(f"--edit {part!r}: give NAME=VALUE, such as steps=10 or injection.until=0.5")
-        if name in found:
-            raise ValueError(f"--edit: {name} is given twice")
-        found[name] = value.strip()
-    return found
-
-
-def read_variants(path: Path, base: Mapping[str, Any]) -> list[Variant]:
-    """Read the rows of an ablation: a YAML mapping from each row's name to its settings.
-
-    Args:
-        path: For example `configs/evaluate/ablation.yaml`, which ships with keyface.
-        base: Settings of every row, which the file's override.
+        ours: Whether there is a row `ours`, with the base settings alone.
+        base: Settings of every row and point, nested.
+        variants: YAML file of rows, or the name of one that ships with keyface.
+        sweep: As of `grid`.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is not such a mapping, or a setting is unknown.
+        ValueError: A setting is unknown or does not fit.
     """
-    content = read_yaml(path, "no such file of variants")
-    if not isinstance(content, dict) or not content:
-        raise ValueError(f"{path}: a mapping from names to settings is needed, as in 'full: {{}}'")
-    found = []
-    for name, settings in content.items():
-        if settings is not None and not isinstance(settings, dict):
-            raise ValueError(f"{path}: {name}: its settings must be a mapping, not {settings!r:.60}")
-        try:
-            found.append(Variant(str(name), {**base, **_flat(settings or {})}))
-        except ValueError as error:
-            raise ValueError(f"{path}: {name}: {error}") from error
-    return found
+    rows = [Variant("ours", base)] if ours else []
+    if variants is not None:
+        rows += read_variants(variants, base)
+    return Ways(Variant("controls", base), tuple(rows), tuple(grid(sweep, base) if sweep is not None else ()))
 
 
-def _flat(settings: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by dotted names."""
-    found: dict[str, Any] = {}
-    for key, value in settings.items():
-        name = f"{prefix}{key}"
-        found |= _flat(value, f"{name}.") if isinstance(value, dict) else {_unaliased(name): value}
-    return found
-
-
-def grid(text: str, base: Mapping[str, Any]) -> list[Variant]:
-    """The points of a sweep.
+def read_variants(file: Path | str, base: Mapping[str, Any] | None = None) -> list[Variant]:
+    """Read rows of a table: a YAML mapping from each row's name to its settings.
 
     Args:
-        text: Settings separated by commas, each with values if not those of `SWEPT`:
-            "injection.until,strength=0.5:0.75:1", "injection.enabled=false:true".
-        base: Settings of every point.
+        file: For example `ablation`, which ships with keyface in `configs/evaluate`.
+        base: Settings of every row, nested, which the file's override.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is not such a mapping, or a setting is unknown or does not fit.
+    """
+    path = find_config(file)
+    rows = read_yaml(path)
+    if not rows:
+        raise ValueError(f"{path}: a mapping from names to settings is needed, as in 'full: {{}}'")
+    return [
+        Variant.of(str(name), values if values is not None else {}, base or {}, f"{path}: {name}")
+        for name, values in rows.items()
+    ]
+
+
+def grid(axes: Mapping[str, Any], base: Mapping[str, Any]) -> list[Variant]:
+    """Return the points of a sweep.
+
+    Args:
+        axes: Setting by dotted name → list of values, such as
+            `{injection.enabled: [false, true], strength: [0.5, 1]}`.
+        base: Settings of every point, nested.
 
     Returns:
         One variant for each combination of values.
 
     Raises:
-        ValueError: A setting is unknown, has no values, or a value does not fit.
+        ValueError: A setting is unknown, has no list of values, or a value does not fit.
     """
-    axes: dict[str, Sequence[Any]] = {}
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        name, equals, values = part.partition("=")
-        name = _unaliased(name.strip())
-        chosen: Sequence[Any] = values.split(":") if equals else SWEPT.get(name, ())
-        if not chosen or not all(str(value).strip() for value in chosen):
-            raise ValueError(f"--sweep {part}: say which values, as in {name}=1:2:4")
-        if name in axes:
-            raise ValueError(f"--sweep: {name} is given twice")
-        axes[name] = [_point(name, value) for value in chosen]
-    if not axes:
-        raise ValueError("--sweep is empty; name settings, such as injection.until,guidance,strength")
+    for name, values in axes.items():
+        if not isinstance(values, list) or not values:
+            raise ValueError(f"--sweep: say which values, as in '{{{name}: [1, 2, 4]}}'")
+    points = [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
     return [
-        Variant(
-            " ".join(f"{name} {_shown(value)}" for name, value in zip(axes, point, strict=True)),
-            {**base, **dict(zip(axes, point, strict=True))},
+        Variant.of(
+            " ".join(f"{name} {_shown(value)}" for name, value in point.items()), point, base, "--sweep"
         )
-        for point in product(*axes.values())
+        for point in points
     ]
 
 
-def _point(name: str, value: Any) -> float | str:
-    if value in ("true", "false"):
-        return str(value)  # `with_value` reads it
-    try:
-        return float(value)
-    except ValueError:
-        raise ValueError(f"--sweep {name}: {value!r} is neither a number nor true or false") from None
+def _over(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested values with others in place of their own."""
+    return {
+        **base,
+        **{
+            name: _over(base.get(name, {}), value) if isinstance(value, Mapping) else value
+            for name, value in values.items()
+        },
+    }
 
 
-def _shown(value: float | str) -> str:
-    return value if isinstance(value, str) else f"{value:g}"
-
-
-def _unaliased(name: str) -> str:
-    head, dot, rest = name.partition(".")
-    return f"{ALIASES.get(head, head)}{dot}{rest}"
+def _shown(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, int | float) else str(value)

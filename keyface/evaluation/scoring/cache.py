@@ -1,6 +1,5 @@
 """What was computed before, on disk, so that an interrupted evaluation goes on where it was."""
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,14 +9,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from keyface.evaluation.files import digest
 from keyface.files import write_bytes
 
 VERSION = 1
 """Raised when scores are computed differently, so that old ones are not taken for new ones."""
 
 
-class Store:
-    """Numbers and tensors by what they were made from.
+class ScoreCache:
+    """Keep numbers and tensors by what they were made from.
 
     Args:
         folder: Made when something is first kept; None keeps nothing.
@@ -27,7 +27,7 @@ class Store:
         self.folder = folder
 
     def numbers(self, made_from: Mapping[str, Any], make: Callable[[], dict[str, float]]) -> dict[str, float]:
-        """The numbers kept for this, or newly made and kept.
+        """Return the numbers kept for this, or newly made and kept.
 
         Args:
             made_from: All that they depend on, as JSON takes it.
@@ -51,7 +51,7 @@ class Store:
     def tensors(
         self, made_from: Mapping[str, Any], make: Callable[[], dict[str, Tensor]]
     ) -> dict[str, Tensor]:
-        """The tensors kept for this, or newly made and kept; the arguments are those of `numbers`."""
+        """Return the tensors kept for this, or newly made and kept; the arguments are those of `numbers`."""
         path = self._path(made_from, ".safetensors")
         if path is not None and path.is_file():
             try:
@@ -68,9 +68,3 @@ class Store:
             return None
         name = digest({"version": VERSION, **made_from})
         return self.folder / name[:2] / f"{name}{suffix}"
-
-
-def digest(content: object) -> str:
-    """SHA-256, in hex, of anything that JSON takes; the order of keys does not count."""
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), default=str)
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -9,8 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from keyface.evaluation.scoring.metrics import MEASURES, UNEDITED, Measure
-from keyface.evaluation.scoring.summary import RowScores, interval
+from keyface.evaluation.rows.controls import UNEDITED
+from keyface.evaluation.scoring.metrics import METRICS, Metric
+from keyface.evaluation.scoring.row_scores import RowScores
+from keyface.evaluation.scoring.summary import interval
 
 ENOUGH = 10
 """With fewer clips a metric that points the right way is not called unfit for want of certainty."""
@@ -24,12 +26,12 @@ class Verdict:
     """Whether a metric ordered the controls.
 
     Attributes:
-        measure: The metric's name.
+        metric: Its name.
         fit: Whether it did; None where too few controls were scored to tell.
         reason: What it did wrong, or why nobody can tell; empty where it is fit.
     """
 
-    measure: str
+    metric: str
     fit: bool | None
     reason: str = ""
 
@@ -42,63 +44,63 @@ def calibrate(rows: Sequence[RowScores], seed: int) -> list[Verdict]:
         seed: Of the bootstrap.
     """
     controls = {row.candidate.name: row for row in rows if row.candidate.kind == "control"}
-    measured = [each for each in MEASURES.values() if any(row.values(each.name) for row in rows)]
-    return [_judge(measure, controls, seed) for measure in measured]
+    measured = [each for each in METRICS.values() if any(row.values(each.name) for row in rows)]
+    return [_verdict(metric, controls, seed) for metric in measured]
 
 
-def _judge(measure: Measure, controls: Mapping[str, RowScores], seed: int) -> Verdict:
-    verdict = _below_ceiling(measure, controls)
+def _verdict(metric: Metric, controls: Mapping[str, RowScores], seed: int) -> Verdict:
+    verdict = _below_ceiling(metric, controls)
     if verdict is not None and verdict.fit is not True:
         return verdict
-    order = [name for name in measure.order if name in controls and controls[name].values(measure.name)]
-    if len(order) < 2 or (measure.ends_differ and order[-1] != measure.order[-1]):
-        return verdict or Verdict(measure.name, None, "too few controls were scored to tell")
+    order = [name for name in metric.order if name in controls and controls[name].values(metric.name)]
+    if len(order) < 2 or (metric.ends_differ and order[-1] != metric.order[-1]):
+        return verdict or Verdict(metric.name, None, "too few controls were scored to tell")
     for better, worse in pairwise(order):
-        low, high, mean = _gain(measure, controls[better], controls[worse], seed)
+        low, high, mean = _gain(metric, controls[better], controls[worse], seed)
         if high < -_ROUNDING:
             return Verdict(
-                measure.name,
+                metric.name,
                 False,
                 f"{worse} scores better than {better} by {-mean:.3g} [{-high:.3g}, {-low:.3g}]",
             )
-    if measure.ends_differ:
-        low, high, mean = _gain(measure, controls[order[0]], controls[order[-1]], seed)
+    if metric.ends_differ:
+        low, high, mean = _gain(metric, controls[order[0]], controls[order[-1]], seed)
         if low <= _ROUNDING:
-            clips = min(len(controls[name].values(measure.name)) for name in (order[0], order[-1]))
+            clips = min(len(controls[name].values(metric.name)) for name in (order[0], order[-1]))
             told = f"{order[0]} is not clearly better than {order[-1]}: by {mean:.3g} [{low:.3g}, {high:.3g}]"
             if mean > _ROUNDING and clips < ENOUGH:
-                return Verdict(measure.name, None, f"{told}, and {clips} clips are too few to tell")
-            return Verdict(measure.name, False, told)
-    return Verdict(measure.name, True)
+                return Verdict(metric.name, None, f"{told}, and {clips} clips are too few to tell")
+            return Verdict(metric.name, False, told)
+    return Verdict(metric.name, True)
 
 
-def _below_ceiling(measure: Measure, controls: Mapping[str, RowScores]) -> Verdict | None:
-    """What edits nothing may not look edited; somebody else may look like anything."""
-    if measure.ceiling is None:
+def _below_ceiling(metric: Metric, controls: Mapping[str, RowScores]) -> Verdict | None:
+    """Check that what edits nothing does not look edited; somebody else may look like anything."""
+    if metric.ceiling is None:
         return None
     found = {
         name: values
         for name in UNEDITED
-        if name in controls and (values := controls[name].values(measure.name))
+        if name in controls and (values := controls[name].values(metric.name))
     }
     if not found:
-        return Verdict(measure.name, None, "no control was scored")
+        return Verdict(metric.name, None, "no control was scored")
     for name, values in found.items():
         mean = sum(values) / len(values)
-        if mean > measure.ceiling:
+        if mean > metric.ceiling:
             return Verdict(
-                measure.name, False, f"{name} edits nothing and scores {mean:.3g}, above {measure.ceiling:g}"
+                metric.name, False, f"{name} edits nothing and scores {mean:.3g}, above {metric.ceiling:g}"
             )
-    return Verdict(measure.name, True)
+    return Verdict(metric.name, True)
 
 
-def _gain(measure: Measure, better: RowScores, worse: RowScores, seed: int) -> tuple[float, float, float]:
-    """By how much one row beats another on the clips of both: the interval's ends and the mean."""
+def _gain(metric: Metric, better: RowScores, worse: RowScores, seed: int) -> tuple[float, float, float]:
+    """Return by how much one row beats another on the clips of both: the interval's ends and the mean."""
     first, second = (
-        {each.clip.key: value for each in row.clips if (value := each.value(measure.name)) is not None}
+        {each.clip.key: value for each in row.clips if (value := each.value(metric.name)) is not None}
         for row in (better, worse)
     )
-    sign = 1.0 if measure.higher else -1.0
+    sign = 1.0 if metric.higher else -1.0
     gains = [sign * (first[key] - second[key]) for key in first if key in second]
     if not gains:
         return 0.0, 0.0, 0.0

@@ -1,7 +1,7 @@
-"""What is measured: each metric's name, its meaning, which way is better, and how the controls must order it.
+"""The metrics: each one's name, its meaning, which way is better, and how the controls must order it.
 
 The controls are rows with known answers: the source clip itself, what the autoencoder and the inversion alone
-make of it, somebody else's clip and, where there is one, the perfect edit. A metric that does not put them
+make of it, somebody else's clip and, where there is one, the ground truth. A metric that does not put them
 into the order given here cannot be trusted to order methods either, and is reported as unfit
 (`keyface.evaluation.scoring.calibration`).
 """
@@ -9,29 +9,19 @@ into the order given here cannot be trusted to order methods either, and is repo
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-SOURCE = "(source)"
-AUTOENCODER = "(autoencoder)"
-INVERSION = "(inversion)"
-RENDERED = "(rendered)"
-ANOTHER = "(another person)"
-
-CONTROLS: Mapping[str, str] = {
-    SOURCE: "the original clip, scored as if it were an edit",
-    AUTOENCODER: "the original through the model's autoencoder and back",
-    INVERSION: "inverted and denoised again with the source prompt: no edit",
-    RENDERED: "the renderer's own edit, on the miniature: the answer without fault",
-    ANOTHER: "the original of the next clip with somebody else in it",
-}
-"""The calibration rows, and what each is."""
-
-UNEDITED = (SOURCE, AUTOENCODER, INVERSION)
-"""Those that edit nothing."""
+from keyface.evaluation.rows.controls import (
+    ANOTHER,
+    AUTOENCODER,
+    GROUND_TRUTH,
+    INVERSION,
+    SOURCE,
+)
 
 _SAME_PERSON = (SOURCE, AUTOENCODER, INVERSION, ANOTHER)
 
 
 @dataclass(frozen=True)
-class Measure:
+class Metric:
     """One metric.
 
     Attributes:
@@ -57,66 +47,66 @@ class Measure:
     by_recognizer: bool = False
 
 
-MEASURES: Mapping[str, Measure] = {
-    measure.name: measure
-    for measure in (
-        Measure(
+METRICS: Mapping[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric(
             "r_at_1", "R@1", "share of clips whose nearest clip of the gallery is the same person", True,
             _SAME_PERSON, by_recognizer=True,
         ),
-        Measure(
+        Metric(
             "mrr", "MRR", "mean of 1 / rank of the same person's clip in the gallery", True,
             _SAME_PERSON, by_recognizer=True,
         ),
-        Measure(
+        Metric(
             "cosine_distance", "cos. distance", "1 - cosine to the own original, 0 to 2", False,
             _SAME_PERSON, by_recognizer=True,
         ),
-        Measure(
+        Metric(
             "tl_id", "TL-ID", "likeness of neighbouring frames over the source's (STIT); 1: as steady", True,
             (SOURCE, AUTOENCODER, INVERSION), ends_differ=False, by_recognizer=True,
         ),
-        Measure(
+        Metric(
             "tg_id", "TG-ID", "likeness of all pairs of frames over the source's (STIT); 1: as steady", True,
             (SOURCE, AUTOENCODER, INVERSION), ends_differ=False, by_recognizer=True,
         ),
-        Measure(
+        Metric(
             "temporal_loss", "temporal", "Eq. 7 over T - 1 pairs, source's flow, pixels in [0, 1]", False,
             (SOURCE, AUTOENCODER, INVERSION, ANOTHER),
         ),
-        Measure(
+        Metric(
             "temporal_loss_frames", "temporal, 1/T", "Eq. 7 with the paper's 1 / T, source's flow", False,
             (SOURCE, AUTOENCODER, INVERSION, ANOTHER),
         ),
-        Measure(
+        Metric(
             "temporal_loss_masked", "temporal, masked", "Eq. 7 but for hidden pixels, source's flow", False,
             (SOURCE, AUTOENCODER, INVERSION, ANOTHER),
         ),
-        Measure(
+        Metric(
             "temporal_loss_own", "temporal, own flow", "Eq. 7 over T - 1 pairs, the clip's own flow", False,
             (SOURCE, AUTOENCODER, INVERSION), ends_differ=False,
         ),
-        Measure(
+        Metric(
             "edit_success", "edit success", "share of frames that show all that was asked for", True,
-            (RENDERED, SOURCE), ceiling=0.5,
+            (GROUND_TRUTH, SOURCE), ceiling=0.5,
         ),
-        Measure(
+        Metric(
             "direction_similarity", "CLIP direction", "cosine of image and text change, -1 to 1", True,
-            (RENDERED, SOURCE), ceiling=0.2,
+            (GROUND_TRUTH, SOURCE), ceiling=0.2,
         ),
-        Measure(
+        Metric(
             "outside_l1", "outside L1", "change outside the edit's regions, intensities in [0, 1]", False,
             (INVERSION, AUTOENCODER, SOURCE, ANOTHER),
         ),
-        Measure(
+        Metric(
             "outside_psnr", "outside PSNR", "the same as PSNR in dB, at most 100", True,
             (INVERSION, AUTOENCODER, SOURCE, ANOTHER),
         ),
-        Measure(
+        Metric(
             "inside_l1", "inside L1", "distance to the renderer's edit inside the regions, in [0, 1]", False,
-            (RENDERED, SOURCE, ANOTHER),
+            (GROUND_TRUTH, SOURCE, ANOTHER),
         ),
-        Measure(
+        Metric(
             "background_drift", "background", "change of the background, intensities in [0, 1]", False,
             (INVERSION, AUTOENCODER, SOURCE, ANOTHER),
         ),
@@ -126,12 +116,12 @@ MEASURES: Mapping[str, Measure] = {
 
 
 def split(key: str) -> tuple[str, str | None]:
-    """A score's key as metric and recognizer: "mrr/recognizer_vgg" is ("mrr", "recognizer_vgg")."""
+    """Split a score's key into metric and recognizer: "mrr/recognizer_vgg" is ("mrr", "recognizer_vgg")."""
     name, _, recognizer = key.partition("/")
     return name, recognizer or None
 
 
-def present(keys: Iterable[str]) -> list[Measure]:
-    """The measures that occur among scores' keys, in the order of the report."""
+def present(keys: Iterable[str]) -> list[Metric]:
+    """Return the metrics that occur among scores' keys, in the order of the report."""
     found = {split(key)[0] for key in keys}
-    return [measure for name, measure in MEASURES.items() if name in found]
+    return [metric for name, metric in METRICS.items() if name in found]

@@ -5,9 +5,12 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from keyface.evaluation.clip_sets.clip_set import ClipSet, ClipSpec, file_sha256
-from keyface.evaluation.clip_sets.ground_truth import Truth, read_truth, truth_path
-from keyface.evaluation.rows.candidate import Candidate, perfect
+from keyface.evaluation.clip_sets.clip_set import ClipSet
+from keyface.evaluation.clip_sets.ground_truth import GroundTruth, ground_truth_path, read_ground_truth
+from keyface.evaluation.clip_sets.spec import ClipSpec
+from keyface.evaluation.rows.candidate import Candidate
+from keyface.evaluation.rows.control_rows import ground_truth
+from keyface.files import sha256
 from keyface.metrics.flow import clip_flow
 from keyface.models.judges import Judges
 
@@ -40,44 +43,42 @@ class Original:
 
     @cached_property
     def frames(self) -> Tensor:
-        """(T, 3, S, S) in [-1, 1]."""
+        """Return the frames, (T, 3, S, S) in [-1, 1]."""
         return self.clips.frames_of(self.clip)
 
     @cached_property
-    def truth(self) -> Truth | None:
-        """What the renderer knows of the clip; None where nobody rendered it."""
-        return read_truth(self.clips.folder, self.clip)
+    def ground_truth(self) -> GroundTruth | None:
+        """Return flow and masks of the clip; None where nobody rendered it."""
+        return read_ground_truth(self.clips.folder, self.clip)
 
     @cached_property
-    def truth_sha256(self) -> str | None:
-        """Hash of what the renderer knows."""
-        path = truth_path(self.clips.folder, self.clip)
-        return file_sha256(path) if path.is_file() else None
+    def ground_truth_edit(self) -> Tensor | None:
+        """Return the renderer's own edit, (T, 3, S, S) in [-1, 1]; None where nobody rendered it."""
+        row = self._ground_truth_row
+        return None if row is None or row.video_of(self.clip) is None else row.frames_of(self.clip)
 
     @cached_property
-    def answer(self) -> Tensor | None:
-        """The renderer's own edit, (T, 3, S, S) in [-1, 1]; None where nobody rendered it."""
-        return None if self._rendered is None else self._rendered.frames_of(self.clip)
+    def ground_truth_hashes(self) -> dict[str, str | None]:
+        """Return the SHA-256 of both files of ground truth, None for one that is not there."""
+        row = self._ground_truth_row
+        masks = ground_truth_path(self.clips.folder, self.clip)
+        edit = None if row is None else row.video_of(self.clip)
+        return {
+            "truth": sha256(masks) if masks.is_file() else None,
+            "answer": None if edit is None else sha256(edit),
+        }
 
     @cached_property
-    def answer_sha256(self) -> str | None:
-        """Hash of the renderer's own edit."""
-        path = None if self._rendered is None else self._rendered.video_of(self.clip)
-        return None if path is None else file_sha256(path)
-
-    @cached_property
-    def _rendered(self) -> Candidate | None:
-        """The control that holds the renderer's edit; None where it lacks this clip."""
-        rendered = perfect(self.clips)
-        return rendered if rendered is not None and rendered.video_of(self.clip) is not None else None
+    def _ground_truth_row(self) -> Candidate | None:
+        return ground_truth(self.clips)
 
     @cached_property
     def motion(self) -> Motion | None:
-        """How the original moves; None for one frame, or where nothing knows or estimates it."""
+        """Return how the original moves; None for one frame, or where nothing knows or estimates it."""
         if self.clip.frames < 2:
             return None
-        if self.truth is not None:
-            return Motion(self.truth.flow, self.truth.valid, exact=True)
+        if self.ground_truth is not None:
+            return Motion(self.ground_truth.flow, self.ground_truth.valid, exact=True)
         if self.judges.flow is None:
             return None
         return Motion(*clip_flow(self.judges.flow, self.frames), exact=False)

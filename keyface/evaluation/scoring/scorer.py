@@ -6,40 +6,43 @@ from typing import Any
 
 from torch import Tensor
 
-from keyface.evaluation.clip_sets.clip_set import ClipSet, ClipSpec, file_sha256
-from keyface.evaluation.rows.candidate import Candidate, source
+from keyface.evaluation.clip_sets.clip_set import ClipSet
+from keyface.evaluation.clip_sets.spec import ClipSpec
+from keyface.evaluation.rows.candidate import Candidate
+from keyface.evaluation.rows.control_rows import source
 from keyface.evaluation.scoring import scores
-from keyface.evaluation.scoring.cache import Store
+from keyface.evaluation.scoring.cache import ScoreCache
 from keyface.evaluation.scoring.original import Original
+from keyface.files import sha256
 from keyface.metrics.identity import clip_embedding
 from keyface.models.judges import Judges
 
 
 class Scorer:
-    """Scores rows of one clip set with the same judges.
+    """Score rows of one clip set with the same judges.
 
     Args:
         clips: The clip set.
         judges: Who judges.
-        store: Where embeddings and scores are kept.
+        cache: Where embeddings and scores are kept.
         reference: The row that shows the clip without an edit, usually the inversion: change outside the
             regions is measured against it, so that what the model loses anyway is not counted as the edit's.
             None takes the source clip.
     """
 
     def __init__(
-        self, clips: ClipSet, judges: Judges, store: Store, reference: Candidate | None = None
+        self, clips: ClipSet, judges: Judges, cache: ScoreCache, reference: Candidate | None = None
     ) -> None:
-        self.clips, self.judges, self.store, self.reference = clips, judges, store, reference
+        self.clips, self.judges, self.cache, self.reference = clips, judges, cache, reference
         self._source = source(clips)
         self._hashes: dict[Path, str] = {}
 
     def original(self, clip: ClipSpec) -> Original:
-        """What all rows need of an edited clip's original: ask once a clip and hand it to `score`."""
+        """Return what all rows need of an edited clip's original: ask once a clip and hand it to `score`."""
         return Original(self.clips, clip, self.judges)
 
     def score(self, candidate: Candidate, original: Original) -> dict[str, float]:
-        """Every number of one clip of one row; the keys are those of `keyface.evaluation.scoring.scores`.
+        """Return every number of one clip of one row, with the keys of `keyface.evaluation.scoring.scores`.
 
         Args:
             candidate: The row; it must have the clip.
@@ -56,8 +59,7 @@ class Scorer:
             "candidate": self._file(candidate, clip),
             "original": self._file(self._source, clip),
             "reference": None if reference is None else self._file(reference, clip),
-            "truth": original.truth_sha256,
-            "answer": original.answer_sha256,
+            **original.ground_truth_hashes,
             "judges": dict(self.judges.versions),
         }
 
@@ -70,12 +72,12 @@ class Scorer:
             unedited = original.frames if reference is None else reference.frames_of(clip)
             return found | scores.locality(frames, unedited, original)
 
-        return self.store.numbers(made_from, make)
+        return self.cache.numbers(made_from, make)
 
     def embeddings(
         self, candidate: Candidate, clip: ClipSpec, frames: Callable[[], Tensor] | None = None
     ) -> scores.Embeddings:
-        """Each recognizer's embeddings (T, D) of a row's frames.
+        """Return each recognizer's embeddings (T, D) of a row's frames.
 
         Args:
             candidate: The row.
@@ -84,30 +86,30 @@ class Scorer:
         """
         made_from = {"kind": "frames", "size": clip.size} | self._judged(self._file(candidate, clip))
         read = frames if frames is not None else lambda: candidate.frames_of(clip)
-        return self.store.tensors(made_from, lambda: scores.embed(self.judges.recognizers, read()))
+        return self.cache.tensors(made_from, lambda: scores.embed(self.judges.recognizers, read()))
 
     def gallery_embedding(self, clip: ClipSpec) -> scores.Embeddings:
-        """Each recognizer's embedding (D,) of an original."""
+        """Return each recognizer's embedding (D,) of an original."""
         file = {"sha256": self._hash(self.clips.video_of(clip)), "drawn_from": clip.to_json()}
 
         def make() -> scores.Embeddings:
             frames = scores.embed(self.judges.recognizers, self.clips.frames_of(clip))
             return {name: clip_embedding(each) for name, each in frames.items()}
 
-        return self.store.tensors({"kind": "gallery"} | self._judged(file), make)
+        return self.cache.tensors({"kind": "gallery"} | self._judged(file), make)
 
     def _judged(self, file: dict[str, Any]) -> dict[str, Any]:
         versions = {name: self.judges.versions.get(name) for name in self.judges.recognizers}
         return {"file": file, "recognizers": versions}
 
     def _file(self, candidate: Candidate, clip: ClipSpec) -> dict[str, Any]:
-        """What a row's frames of a clip are: the file's hash and, for originals, the part of it."""
+        """Say what a row's frames of a clip are: the file's hash and, for originals, the part of it."""
         drawn = candidate.drawn_from(clip)
         part = None if drawn is None else drawn.to_json()
         return {"sha256": self.sha256(candidate, clip), "drawn_from": part}
 
     def sha256(self, candidate: Candidate, clip: ClipSpec) -> str:
-        """Hash of the file that a row's frames of a clip come from.
+        """Return the hash of the file that a row's frames of a clip come from.
 
         Raises:
             FileNotFoundError: The row lacks the clip.
@@ -119,5 +121,5 @@ class Scorer:
 
     def _hash(self, path: Path) -> str:
         if path not in self._hashes:
-            self._hashes[path] = file_sha256(path)
+            self._hashes[path] = sha256(path)
         return self._hashes[path]

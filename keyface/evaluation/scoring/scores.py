@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from keyface.evaluation.clip_sets.clip_set import ClipSpec
+from keyface.evaluation.clip_sets.spec import ClipSpec
 from keyface.evaluation.scoring.original import Motion, Original
 from keyface.faces.recognition import Recognizer
 from keyface.losses import ImageTextEncoder
@@ -26,7 +26,6 @@ from keyface.metrics.identity import (
 from keyface.metrics.locality import background_drift, outside_change, outside_psnr
 from keyface.metrics.temporal import temporal_loss
 from keyface.models.judges import Judges, edit_success
-from keyface.plugins import Category, edits
 
 BEST_PSNR = 100.0
 """dB, in place of the infinite PSNR of no change: JSON and means take no infinity."""
@@ -38,12 +37,12 @@ Embeddings = dict[str, Tensor]
 
 
 def embed(recognizers: Mapping[str, Recognizer], frames: Tensor) -> Embeddings:
-    """Each recognizer's embeddings (T, D) of frames (T, 3, H, W) in [-1, 1]."""
+    """Return each recognizer's embeddings (T, D) of frames (T, 3, H, W) in [-1, 1]."""
     return {name: embed_frames(each, frames).float() for name, each in recognizers.items()}
 
 
 def identity(edited: Embeddings, own: Embeddings) -> dict[str, float]:
-    """Likeness to the own original, by recognizer.
+    """Return the likeness to the own original, by recognizer.
 
     Args:
         edited: Embeddings (T, D) of the scored frames.
@@ -60,7 +59,7 @@ def identity(edited: Embeddings, own: Embeddings) -> dict[str, float]:
 
 
 def temporal(frames: Tensor, motion: Motion | None, flow: FlowEstimator | None) -> dict[str, float]:
-    """Eq. 7 in its variants; intensities in [0, 1].
+    """Return Eq. 7 in its variants; intensities in [0, 1].
 
     Args:
         frames: (T, 3, S, S) in [-1, 1].
@@ -78,7 +77,7 @@ def temporal(frames: Tensor, motion: Motion | None, flow: FlowEstimator | None) 
 
 
 def success(frames: Tensor, original: Tensor, clip: ClipSpec, judges: Judges) -> dict[str, float]:
-    """Whether the edit is there, by the classifier and by CLIP.
+    """Tell whether the edit is there, by the classifier and by CLIP.
 
     Args:
         frames: (T, 3, S, S) in [-1, 1].
@@ -87,7 +86,7 @@ def success(frames: Tensor, original: Tensor, clip: ClipSpec, judges: Judges) ->
         judges: Who judges.
     """
     found: dict[str, float] = {}
-    wanted = categories_of(clip)
+    wanted = clip.known_categories()
     if judges.classifier is not None and wanted is not None:
         labels = judges.classifier.predict(frames[:1])
         if all(category.attribute in labels for category in wanted):
@@ -100,20 +99,20 @@ def success(frames: Tensor, original: Tensor, clip: ClipSpec, judges: Judges) ->
 
 
 @torch.inference_mode()
-def direction(clip: ImageTextEncoder, frames: Tensor, original: Tensor, source: str, target: str) -> float:
-    """Directional similarity of a clip's frames, averaged, in [-1, 1]; the original itself scores 0."""
-    texts = clip.encode_text([target, source])
+def direction(encoder: ImageTextEncoder, frames: Tensor, original: Tensor, source: str, target: str) -> float:
+    """Return the directional similarity of a clip's frames, averaged, in [-1, 1]; the original scores 0."""
+    texts = encoder.encode_text([target, source])
     each = [
-        direction_similarity(clip.encode_image(part), clip.encode_image(before), texts[:1], texts[1:])
+        direction_similarity(encoder.encode_image(part), encoder.encode_image(before), texts[:1], texts[1:])
         for part, before in zip(torch.split(frames, _CHUNK), torch.split(original, _CHUNK), strict=True)
     ]
     return float(torch.cat(each).mean())
 
 
 def locality(frames: Tensor, unedited: Tensor, original: Original) -> dict[str, float]:
-    """What changed where nothing had to, against the clip without an edit; empty without regions.
+    """Return what changed where nothing had to, against the clip without an edit; empty without regions.
 
-    Where the renderer knows the answer, also how far from it the edit is inside the regions: a classifier
+    Where there is ground truth, also how far from it the edit is inside the regions: a classifier
     takes a yellow beard for a beard, too.
 
     Args:
@@ -121,7 +120,7 @@ def locality(frames: Tensor, unedited: Tensor, original: Original) -> dict[str, 
         unedited: The reference row's frames, or the original's.
         original: Knows the regions.
     """
-    truth = original.truth
+    truth = original.ground_truth
     if truth is None:
         return {}
     psnr = float(outside_psnr(frames, unedited, truth.region))
@@ -130,12 +129,6 @@ def locality(frames: Tensor, unedited: Tensor, original: Original) -> dict[str, 
         "outside_psnr": min(psnr, BEST_PSNR),
         "background_drift": float(background_drift(frames, unedited, truth.person, truth.region)),
     }
-    if original.answer is not None:
-        found["inside_l1"] = float(outside_change(frames, original.answer, ~truth.region))
+    if original.ground_truth_edit is not None:
+        found["inside_l1"] = float(outside_change(frames, original.ground_truth_edit, ~truth.region))
     return found
-
-
-def categories_of(clip: ClipSpec) -> list[Category] | None:
-    """The categories that a clip asks for at once; None if one of them is unknown here."""
-    names = clip.categories
-    return edits.select(names) if names and all(name in edits for name in names) else None

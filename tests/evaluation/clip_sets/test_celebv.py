@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from keyface.evaluation.clip_sets.celebv import TABLE_1, TABLE_3, Recipe, celebv_hq
-from keyface.evaluation.clip_sets.celebv_info import caption, read_info
-from keyface.evaluation.clip_sets.clip_set import ClipSet, Method, file_sha256
-from keyface.evaluation.clip_sets.inputs import write_inputs
+from keyface.evaluation.clip_sets.celebv import TABLE_1, TABLE_3, CelebvProtocol, choose_celebv_hq
+from keyface.evaluation.clip_sets.celebv_info import read_info, write_caption
+from keyface.evaluation.clip_sets.clip_set import ClipSet
+from keyface.evaluation.rows.method import Method
+from keyface.files import sha256
 
 MakeVideo = Callable[..., Path]
-RECIPE = Recipe(edits="glasses,old", chosen=4, edited=3, seconds=0.5, fps=10.0, size=32)
+RECIPE = CelebvProtocol(edits="glasses,old", chosen=4, edited=3, seconds=0.5, fps=10.0, size=32)
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def test_the_papers_numbers() -> None:
 
 
 def test_a_set_is_chosen_and_can_be_scored_elsewhere(folder: Path, tmp_path: Path) -> None:
-    clips, notes = celebv_hq(folder, RECIPE)
+    clips, notes = choose_celebv_hq(folder, RECIPE)
     assert notes == ()
     assert [clip.category for clip in clips.edited] == ["glasses", "old", "glasses"]
     assert len(clips.clips) == 9
@@ -62,8 +63,8 @@ def test_a_set_is_chosen_and_can_be_scored_elsewhere(folder: Path, tmp_path: Pat
 
 
 def test_the_seed_decides_and_nothing_else(folder: Path) -> None:
-    def keys(recipe: Recipe) -> list[str]:
-        return [clip.key for clip in celebv_hq(folder, recipe)[0].edited]
+    def keys(recipe: CelebvProtocol) -> list[str]:
+        return [clip.key for clip in choose_celebv_hq(folder, recipe)[0].edited]
 
     first = keys(RECIPE)
     assert keys(RECIPE) == first
@@ -75,10 +76,10 @@ def test_the_seed_decides_and_nothing_else(folder: Path) -> None:
 
 
 def test_clips_of_one_youtube_video_never_meet(folder: Path, make_video: MakeVideo) -> None:
-    chosen = celebv_hq(folder, RECIPE)[0].clips[:4]
+    chosen = choose_celebv_hq(folder, RECIPE)[0].clips[:4]
     for clip in chosen:
         make_video(folder / f"{clip.key[:-2]}_7_1.mp4", frames=6)
-    clips, notes = celebv_hq(folder, RECIPE)
+    clips, notes = choose_celebv_hq(folder, RECIPE)
     assert len({clip.key[:11] for clip in clips.clips[:4]}) == 4
     assert sum("same YouTube video as a chosen clip" in note for note in notes) == 4
     assert len(clips.clips) == 9
@@ -87,15 +88,15 @@ def test_clips_of_one_youtube_video_never_meet(folder: Path, make_video: MakeVid
 def test_annotations_choose_who_gets_what(folder: Path, tmp_path: Path) -> None:
     """a and b wear glasses, the others are not annotated: only c can get them."""
     info = annotations(tmp_path / "info.json", a=[1, 1, 1], b=[0, 0, 1], c=[0, 1, 0])
-    clips, _ = celebv_hq(folder, replace(RECIPE, edits="glasses", edited=1), info)
+    clips, _ = choose_celebv_hq(folder, replace(RECIPE, edits="glasses", edited=1), info)
     assert clips.edited[0].key == "ccccccccccc_0"
     assert clips.edited[0].source == "a photo of a young woman"
     assert clips.edited[0].target == "a photo of a young woman, wearing glasses"
-    assert file_sha256(info)[:16] in clips.made_by
+    assert sha256(info)[:16] in clips.made_by
     with pytest.raises(
         LookupError, match="after 1 clips no other is long enough and can be edited with glasses"
     ):
-        celebv_hq(folder, replace(RECIPE, edits="glasses", edited=2), info)
+        choose_celebv_hq(folder, replace(RECIPE, edits="glasses", edited=2), info)
 
 
 def test_annotations_are_read_by_celebas_names(tmp_path: Path) -> None:
@@ -104,9 +105,10 @@ def test_annotations_are_read_by_celebas_names(tmp_path: Path) -> None:
         "Blurry": False, "Male": True, "Young": False, "Eyeglasses": True, "Smiling": True,
     }  # fmt: skip
     assert (
-        caption({"Male": True, "Young": False, "Gray_Hair": True}) == "a photo of an old man with gray hair"
+        write_caption({"Male": True, "Young": False, "Gray_Hair": True})
+        == "a photo of an old man with gray hair"
     )
-    assert caption({}) == "a photo of a person"
+    assert write_caption({}) == "a photo of a person"
     content = json.loads(info.read_text())
     content["meta_info"]["appearance_mapping"] = ["no_beard", "goatee", "mustache", "5_o_clock_shadow"]
     for values, beard in ([0, 0, 0, 0], True), ([1, 0, 0, 0], False), ([0, 1, 0, 0], False):
@@ -134,29 +136,29 @@ def test_what_is_no_usable_video_is_left_out_and_said(folder: Path, make_video: 
     (folder / "damaged.mp4").write_bytes(b"no video at all")
     make_video(folder / "two words.mp4")
     make_video(folder / "again" / "short.mp4", frames=3)
-    clips, notes = celebv_hq(folder, replace(RECIPE, chosen=8))
+    clips, notes = choose_celebv_hq(folder, replace(RECIPE, chosen=8))
     assert len(clips.clips) == 9
     told = "\n".join(notes)
     for said in ("damaged.mp4: not a video", "'two words'", "another video has this name"):
         assert said in told
     with pytest.raises(LookupError, match=r"after 8 clips no other is long enough; 1 are too short"):
-        celebv_hq(folder, replace(RECIPE, chosen=9))
+        choose_celebv_hq(folder, replace(RECIPE, chosen=9))
 
 
 def test_bad_requests(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no videos in it"):
-        celebv_hq(tmp_path / "none", RECIPE)
+        choose_celebv_hq(tmp_path / "none", RECIPE)
     with pytest.raises((ValueError, LookupError), match="glases"):
-        celebv_hq(folder, replace(RECIPE, edits="glases"))
+        choose_celebv_hq(folder, replace(RECIPE, edits="glases"))
     with pytest.raises(ValueError, match="at most all"):
         replace(RECIPE, edited=5)
     with pytest.raises(ValueError, match="frames is 0"):
-        celebv_hq(folder, replace(RECIPE, seconds=0.01))
+        choose_celebv_hq(folder, replace(RECIPE, seconds=0.01))
 
 
 def test_inputs_are_what_a_method_is_run_on(folder: Path, tmp_path: Path) -> None:
-    clips, _ = celebv_hq(folder, RECIPE)
-    write_inputs(clips, tmp_path / "inputs")
+    clips, _ = choose_celebv_hq(folder, RECIPE)
+    clips.write_originals(tmp_path / "inputs")
     copies = Method("copies", tmp_path / "inputs")
     for clip in clips.edited:
         assert (copies.frames_of(clip) - clips.frames_of(clip)).abs().mean() < 0.05

@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from keyface.evaluation.clip_sets.clip_set import ClipSet, ClipSpec, Method, file_sha256
+from keyface.evaluation.clip_sets.clip_set import ClipSet
+from keyface.evaluation.clip_sets.spec import ClipSpec
+from keyface.evaluation.rows.method import Method
+from keyface.files import sha256
 
 Spec = Callable[..., ClipSpec]
 
@@ -163,7 +166,7 @@ def test_the_right_video_is_asked_for(tmp_path: Path, spec: Spec, make_video: Ca
     with pytest.raises(FileNotFoundError, match=r"the video of clip a is missing"):
         clip_set(tmp_path, spec()).frames_of(spec())
     video = make_video(tmp_path / "a.mp4")
-    right = spec(sha256=file_sha256(video))
+    right = spec(sha256=sha256(video))
     assert len(clip_set(tmp_path, right).frames_of(right)) == 4
     with pytest.raises(ValueError, match="SHA-256 differs"):
         clip_set(tmp_path, right).frames_of(spec(sha256="0" * 64))

@@ -4,27 +4,27 @@ from pathlib import Path
 import pytest
 import torch
 
-from keyface.evaluation.clip_sets.clip_set import ClipSet, Method
-from keyface.evaluation.clip_sets.ground_truth import Truth, read_truth
-from keyface.evaluation.clip_sets.rendered import Recipe, rendered
-from keyface.evaluation.rows.candidate import PERFECT
+from keyface.evaluation.clip_sets.clip_set import ClipSet
+from keyface.evaluation.clip_sets.ground_truth import EDITS, GroundTruth, read_ground_truth
+from keyface.evaluation.clip_sets.rendered import RenderedProtocol, render_clip_set
+from keyface.evaluation.rows.method import Method
 from keyface.metrics.locality import background_drift, outside_change
 from keyface.metrics.temporal import temporal_loss
 from keyface.miniature.trials import FIRST_PERSON, render_trial
 from keyface.plugins import edits
 
-RECIPE = Recipe(
+RECIPE = RenderedProtocol(
     edits="glasses, beard+smile", edited=3, gallery=2, frames=3, gallery_frames=2, size=64, fps=2, seed=4
 )
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> ClipSet:
-    return rendered(tmp_path_factory.mktemp("rendered"), RECIPE)
+    return render_clip_set(tmp_path_factory.mktemp("rendered"), RECIPE)
 
 
-def truth_of(made: ClipSet, index: int) -> Truth:
-    truth = read_truth(made.folder, made.edited[index])
+def truth_of(made: ClipSet, index: int) -> GroundTruth:
+    truth = read_ground_truth(made.folder, made.edited[index])
     assert truth is not None
     return truth
 
@@ -59,7 +59,7 @@ def test_the_flow_explains_the_file(made: ClipSet) -> None:
 
 
 def test_the_perfect_answer_is_a_methods_folder(made: ClipSet) -> None:
-    perfect = Method("rendered", made.folder / PERFECT)
+    perfect = Method("rendered", made.folder / EDITS)
     for index, clip in enumerate(made.edited):
         frames, answer, truth = made.frames_of(clip), perfect.frames_of(clip), truth_of(made, index)
         assert truth.person is not None
@@ -74,7 +74,7 @@ def test_a_stopped_run_goes_on_where_it_was(made: ClipSet) -> None:
     before = kept.stat().st_mtime_ns
     lost.unlink()
     (made.folder / "truth" / f"{made.edited[0].key}.safetensors").unlink()
-    assert rendered(made.folder, RECIPE) == made
+    assert render_clip_set(made.folder, RECIPE) == made
     assert kept.stat().st_mtime_ns == before
     assert lost.is_file()
     truth_of(made, 0)
@@ -82,14 +82,14 @@ def test_a_stopped_run_goes_on_where_it_was(made: ClipSet) -> None:
 
 def test_two_recipes_never_share_a_folder(made: ClipSet) -> None:
     with pytest.raises(ValueError, match="seed is 4 and not 5; choose another folder"):
-        rendered(made.folder, replace(RECIPE, seed=5))
+        render_clip_set(made.folder, replace(RECIPE, seed=5))
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     for text in ("{", "3", "[1]"):
         (tmp_path / "recipe.json").write_text(text)
         with pytest.raises(ValueError, match="choose another folder"):
-            rendered(tmp_path, RECIPE)
+            render_clip_set(tmp_path, RECIPE)
     assert [path.name for path in tmp_path.iterdir()] == ["recipe.json"]
 
 
@@ -98,7 +98,7 @@ def test_what_cannot_be_rendered_is_said_first(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="please"):
             replace(RECIPE, **{name: value})
     with pytest.raises((ValueError, LookupError), match="glases"):
-        rendered(tmp_path / "set", Recipe(edits="glases"))
+        render_clip_set(tmp_path / "set", RenderedProtocol(edits="glases"))
     with pytest.raises(ValueError, match="conflict"):
-        rendered(tmp_path / "set", Recipe(edits="young+old"))
+        render_clip_set(tmp_path / "set", RenderedProtocol(edits="young+old"))
     assert not (tmp_path / "set").exists()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from keyface.evaluation.report.published import PUBLISHED, references
+from keyface.evaluation.report.published import PUBLISHED, read_published
 
 
 def test_every_published_figure_says_where_it_stands_and_what_it_is_of() -> None:
@@ -19,8 +19,8 @@ def test_a_users_figures_are_added(tmp_path: Path) -> None:
     path = tmp_path / "table1.json"
     figure = {"method": "A", "measure": "R@1", "value": 0.5, "where": "Table 1", "data": "CelebV-HQ"}
     path.write_text(json.dumps([figure]))
-    assert references(path)[-1] == figure
-    assert len(references(path)) == len(references(None)) + 1
+    assert read_published(path)[-1] == figure
+    assert len(read_published(path)) == len(read_published(None)) + 1
 
 
 @pytest.mark.parametrize(
@@ -32,4 +32,4 @@ def test_wrong_files_are_refused_by_name(tmp_path: Path, content: str) -> None:
     path = tmp_path / "table1.json"
     path.write_text(content)
     with pytest.raises(ValueError, match=r"table1\.json"):
-        references(path)
+        read_published(path)

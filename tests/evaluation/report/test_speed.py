@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from keyface.evaluation.clip_sets.clip_set import ClipSet, ClipSpec, Method
+from keyface.evaluation.clip_sets.clip_set import ClipSet
+from keyface.evaluation.clip_sets.spec import ClipSpec
 from keyface.evaluation.report.speed import measured_speed, read_benchmark
-from keyface.evaluation.rows.candidate import Candidate, source
+from keyface.evaluation.rows.candidate import Candidate
+from keyface.evaluation.rows.control_rows import source
+from keyface.evaluation.rows.method import Method
 
 
 def test_seconds_a_frame_over_all_clips(tmp_path: Path, spec: Callable[..., ClipSpec]) -> None:

@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from keyface.evaluation.clip_sets.clip_set import ClipSet, ClipSpec, Method
-from keyface.evaluation.rows.candidate import Candidate, another_person, perfect, refuse_twins, source
+from keyface.evaluation.clip_sets.clip_set import ClipSet
+from keyface.evaluation.clip_sets.spec import ClipSpec
+from keyface.evaluation.rows.candidate import Candidate, refuse_twins
+from keyface.evaluation.rows.control_rows import another_person, ground_truth, source
+from keyface.evaluation.rows.method import Method
 
 Spec = Callable[..., ClipSpec]
 
@@ -58,9 +61,9 @@ def test_a_methods_row_reads_its_own_files(
 
 def test_perfect_edits_are_there_for_rendered_clips_only(tmp_path: Path, spec: Spec) -> None:
     clips = clip_set(tmp_path, [spec()], [])
-    assert perfect(clips) is None
+    assert ground_truth(clips) is None
     (tmp_path / "rendered").mkdir()
-    row = perfect(clips)
+    row = ground_truth(clips)
     assert row is not None
     assert (row.name, row.kind) == ("(rendered)", "control")
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from keyface.editing.settings import EditSettings, Injection, Propagation
-from keyface.evaluation.clip_sets.clip_set import ClipSpec
+from keyface.evaluation.clip_sets.spec import ClipSpec
 from keyface.evaluation.rows.ours import Model
 from keyface.evaluation.rows.variants import Variant, grid, parse_settings, read_variants, with_value
 from keyface.plugins import edits

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import torch
 
-from keyface.evaluation.scoring.cache import Store, digest
+from keyface.evaluation.files import digest
+from keyface.evaluation.scoring.cache import ScoreCache
 
 
 class Counter:
@@ -22,35 +23,37 @@ class Counter:
 
 def test_numbers_are_kept_by_what_they_were_made_from(tmp_path: Path) -> None:
     counter = Counter()
-    assert Store(tmp_path).numbers({"x": 1, "y": 2}, counter.numbers) == {"a": 0.5}
-    assert Store(tmp_path).numbers({"y": 2, "x": 1}, counter.numbers) == {"a": 0.5}, "kept in another process"
-    assert Store(tmp_path).numbers({"x": 1, "y": 3}, counter.numbers) == {"a": 1.0}
+    assert ScoreCache(tmp_path).numbers({"x": 1, "y": 2}, counter.numbers) == {"a": 0.5}
+    assert ScoreCache(tmp_path).numbers({"y": 2, "x": 1}, counter.numbers) == {"a": 0.5}, (
+        "kept in another process"
+    )
+    assert ScoreCache(tmp_path).numbers({"x": 1, "y": 3}, counter.numbers) == {"a": 1.0}
     assert counter.made == 2
 
 
 def test_tensors_come_back_as_they_were(tmp_path: Path) -> None:
     counter = Counter()
-    made = Store(tmp_path).tensors({"x": 1}, counter.tensors)
-    kept = Store(tmp_path).tensors({"x": 1}, counter.tensors)
+    made = ScoreCache(tmp_path).tensors({"x": 1}, counter.tensors)
+    kept = ScoreCache(tmp_path).tensors({"x": 1}, counter.tensors)
     assert counter.made == 1
     assert torch.equal(made["a"], kept["a"])
 
 
 def test_damaged_files_are_made_anew(tmp_path: Path) -> None:
     counter = Counter()
-    Store(tmp_path).numbers({"x": 1}, counter.numbers)
-    Store(tmp_path).tensors({"x": 1}, counter.tensors)
+    ScoreCache(tmp_path).numbers({"x": 1}, counter.numbers)
+    ScoreCache(tmp_path).tensors({"x": 1}, counter.tensors)
     for file in tmp_path.rglob("*.*"):
         file.write_bytes(file.read_bytes()[:7])
-    assert Store(tmp_path).numbers({"x": 1}, counter.numbers) == {"a": 1.5}
-    assert Store(tmp_path).tensors({"x": 1}, counter.tensors)["a"].max() == 4
+    assert ScoreCache(tmp_path).numbers({"x": 1}, counter.numbers) == {"a": 1.5}
+    assert ScoreCache(tmp_path).tensors({"x": 1}, counter.tensors)["a"].max() == 4
     assert not list(tmp_path.rglob("*.part"))
 
 
 def test_without_a_folder_nothing_is_kept() -> None:
     counter = Counter()
-    Store(None).numbers({"x": 1}, counter.numbers)
-    Store(None).numbers({"x": 1}, counter.numbers)
+    ScoreCache(None).numbers({"x": 1}, counter.numbers)
+    ScoreCache(None).numbers({"x": 1}, counter.numbers)
     assert counter.made == 2
 
 

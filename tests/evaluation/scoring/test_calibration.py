@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from keyface.evaluation.clip_sets.clip_set import ClipSet, ClipSpec
+from keyface.evaluation.clip_sets.clip_set import ClipSet
+from keyface.evaluation.clip_sets.spec import ClipSpec
 from keyface.evaluation.rows.candidate import Candidate
+from keyface.evaluation.rows.controls import ANOTHER, AUTOENCODER, INVERSION, SOURCE
 from keyface.evaluation.scoring.calibration import Verdict, calibrate
-from keyface.evaluation.scoring.metrics import ANOTHER, AUTOENCODER, INVERSION, SOURCE
-from keyface.evaluation.scoring.summary import ClipScores, RowScores, summarize
+from keyface.evaluation.scoring.row_scores import ClipScores, RowScores
+from keyface.evaluation.scoring.summary import summarize
 
 Rows = Callable[[Mapping[str, Sequence[Mapping[str, float]]]], list[RowScores]]
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from keyface.evaluation.clip_sets.clip_set import ClipSet, ClipSpec
-from keyface.evaluation.clip_sets.ground_truth import Truth, write_truth
-from keyface.evaluation.rows.candidate import PERFECT
+from keyface.evaluation.clip_sets.clip_set import ClipSet
+from keyface.evaluation.clip_sets.ground_truth import EDITS, GroundTruth, write_ground_truth
+from keyface.evaluation.clip_sets.spec import ClipSpec
 from keyface.evaluation.scoring import scores
 from keyface.evaluation.scoring.original import Motion, Original
 from keyface.models.judges import Judges, edit_success
@@ -60,7 +60,7 @@ def known(folder: Path, clip: ClipSpec, motion: Motion, person: Tensor | None = 
     """The original of a clip whose edit may change rows and columns 4 to 11."""
     region = torch.zeros(clip.frames, SIZE, SIZE, dtype=torch.bool)
     region[:, 4:12, 4:12] = True
-    write_truth(folder, clip, Truth(motion.flow, motion.valid, region, person))
+    write_ground_truth(folder, clip, GroundTruth(motion.flow, motion.valid, region, person))
     return Original(ClipSet("made up", 0, "a test", (clip,), (), folder), clip, JUDGES)
 
 
@@ -195,8 +195,8 @@ def test_the_distance_to_the_renderers_edit_counts_inside_the_region_alone(
     frames, motion = moving
     clip = spec(frames=4, size=SIZE)
     original = known(tmp_path, clip, motion)
-    (tmp_path / PERFECT).mkdir()
-    write_clip(tmp_path / PERFECT / f"{clip.key}.mp4", torch.zeros(4, 3, SIZE, SIZE), fps=clip.fps)
+    (tmp_path / EDITS).mkdir()
+    write_clip(tmp_path / EDITS / f"{clip.key}.mp4", torch.zeros(4, 3, SIZE, SIZE), fps=clip.fps)
     answer = original.answer
     assert answer is not None
     edited = answer.clone()

@@ -1,0 +1,73 @@
+"""Folders of what keyface itself made of clips: each video with a sidecar that says what it was made from."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from keyface.editing.settings import EditSettings
+from keyface.evaluation.clip_sets.clip_set import ClipSet
+from keyface.evaluation.clip_sets.spec import ClipSpec
+from keyface.evaluation.files import digest, json_text
+from keyface.evaluation.rows.variants import Variant
+from keyface.files import sha256, write_text
+from keyface.pipeline.pipeline import FaceEditPipeline
+from keyface.pipeline.record import SYNTHETIC
+from keyface.video import write_clip
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """A folder of KEY.mp4 and KEY.json; a clip that is there already, made from the same, is kept.
+
+    Attributes:
+        folder: Made when the first clip is written.
+    """
+
+    folder: Path
+
+    def has(self, clip: ClipSpec, made_from: Mapping[str, Any]) -> bool:
+        """Tell whether the folder has the clip's output, made from the same."""
+        video, sidecar = self.folder / f"{clip.key}.mp4", self.folder / f"{clip.key}.json"
+        if not video.is_file() or not sidecar.is_file():
+            return False
+        try:
+            found = json.loads(sidecar.read_bytes())
+        except (json.JSONDecodeError, UnicodeDecodeError):
+            return False
+        return isinstance(found, dict) and found.get("digest") == digest(made_from)
+
+    def write(
+        self, clip: ClipSpec, frames: Tensor, made_from: Mapping[str, Any], report: Mapping[str, Any]
+    ) -> None:
+        """Write the video, then its sidecar: without the second, the first counts as not made.
+
+        Args:
+            clip: Which clip.
+            frames: (T, 3, S, S) in [-1, 1].
+            made_from: All that they depend on, as JSON takes it.
+            report: What else the sidecar says.
+        """
+        sidecar = self.folder / f"{clip.key}.json"
+        sidecar.unlink(missing_ok=True)
+        rate = Fraction(clip.fps).limit_denominator(1001)
+        write_clip(self.folder / f"{clip.key}.mp4", frames, rate, metadata={"comment": SYNTHETIC})
+        content = {"statement": SYNTHETIC, "digest": digest(made_from), "made_from": made_from, **report}
+        write_text(sidecar, json_text(content, allow_nan=True))
+
+
+def ingredients(
+    clips: ClipSet, clip: ClipSpec, pipe: FaceEditPipeline, settings: EditSettings, variant: Variant
+) -> dict[str, Any]:
+    """Return all that an output depends on, as JSON takes it."""
+    return {
+        "clip": clip.to_json(),
+        "original": sha256(clips.video_of(clip)),
+        "settings": asdict(settings),
+        "branches": variant.branches,
+        "weights": dict(pipe.versions),
+    }
