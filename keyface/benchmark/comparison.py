@@ -191,7 +191,8 @@ def _lengths(frames: str | None, scale: Scale, dry_run: bool) -> tuple[int, ...]
 def known_modes() -> dict[str, Variant]:
     """Return the modes by name: frame by frame, and the rows of configs/evaluate/propagation.yaml."""
     frame = Variant("frame", {"interval": 1, "joint_attention": False})
-    return {each.name: each for each in (frame, *read_variants("propagation"))}
+    ours = {each.name: each for each in read_variants("propagation")}
+    return {"frame": frame, "tokenflow": ours.pop("tokenflow"), **ours}
 
 
 def _ways(modes: str | None, variants: Path | str | None) -> Sequence[Variant]:

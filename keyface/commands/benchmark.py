@@ -48,7 +48,7 @@ def benchmark(
 
     Args:
         frames: Lengths of the clips, separated by commas; 32,128, or those of Table 2 with sd21.
-        modes: Ways to edit, separated by commas: frame, tokens, latent, tokenflow; all of them if neither
+        modes: Ways to edit, separated by commas: frame, tokenflow, tokens, latent; all of them if neither
             this nor --variants is given.
         variants: YAML file with one named way to edit a row, as of keyface evaluate; solver ships with
             keyface (configs/evaluate).

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from keyface.benchmark.comparison import known_modes
 from keyface.benchmark.memory import peak_bytes, reset_peak
 from keyface.benchmark.plot import plot
 from keyface.benchmark.raw import Pattern, RawFrames, RawSink
-from keyface.benchmark.request import MODES, Request, settings_of
+from keyface.benchmark.request import Request
 from keyface.benchmark.runner import STAGES, Cell, run_once
 from keyface.benchmark.sd21 import build_text_encoder, build_unet, build_vae
 from keyface.editing.settings import EditSettings, Prompts
@@ -28,21 +29,10 @@ REQUEST = Request(
 )
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_requests_survive_their_way_to_the_process(mode: str) -> None:
-    request = replace(REQUEST, settings=settings_of(mode, REQUEST.settings))
-    assert Request.from_json(request.to_json()) == request
-
-
-def test_modes_differ_in_what_makes_them() -> None:
-    base = EditSettings(steps=7, guidance_scale=2.0)
-    settings = {mode: settings_of(mode, base) for mode in MODES}
-    assert {each.steps for each in settings.values()} == {7}
-    assert settings["frame"].interval == 1
-    assert not settings["frame"].joint_attention
-    assert [settings[mode].propagation.mode for mode in MODES[1:]] == list(MODES[1:])
-    with pytest.raises(ValueError, match="unknown mode 'token'"):
-        settings_of("token", base)
+def test_requests_survive_their_way_to_the_process() -> None:
+    for mode in known_modes().values():
+        request = replace(REQUEST, settings=mode.apply(REQUEST.settings))
+        assert Request.from_json(request.to_json()) == request
 
 
 def test_shapes_are_stable_diffusions() -> None:

@@ -17,12 +17,12 @@ KEYS = [
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("ablate")
     words = "ablate --identities 2 --frames 2 --distractors 1 --steps 2 --edits glasses,beard"
-    assert main([*words.split(), "--out", str(out), "--json", str(out / "rows.json")]) == 0
+    assert main([*words.split(), "-o", str(out)]) == 0
     return out
 
 
 def test_one_row_a_variant_with_the_issues_keys(folder: Path) -> None:
-    rows = json.loads((folder / "rows.json").read_text())
+    rows = json.loads((folder / "ablation.json").read_text())
     assert [row["variant"] for row in rows][:2] == ["full", "without identity guidance"]
     assert {"untuned direction", "frame by frame", "untuned"} <= {row["variant"] for row in rows}
     for row in rows:
@@ -33,7 +33,7 @@ def test_one_row_a_variant_with_the_issues_keys(folder: Path) -> None:
 
 
 def test_its_figures_are_those_of_the_report(folder: Path) -> None:
-    rows = json.loads((folder / "rows.json").read_text())
+    rows = json.loads((folder / "ablation.json").read_text())
     found = {row["method"]: row for row in json.loads((folder / "results.json").read_text())["rows"]}
     full = found["full"]
     assert rows[0]["temporal_loss"] == full["temporal_loss_masked"]

@@ -53,7 +53,10 @@ class Variant:
         Raises:
             ValueError: The name is none for a row, a setting is unknown, or a value does not fit.
         """
-        check_name(name)
+        try:
+            check_name(name)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
         found = _over(base, given(VariantSettings, values, where))
         networks = {branch: found.pop(branch) for branch in ("identity", "direction") if branch in found}
         return cls(name, found, **networks)
@@ -146,6 +149,8 @@ def grid(axes: Mapping[str, Any], base: Mapping[str, Any]) -> list[Variant]:
     Raises:
         ValueError: A setting is unknown, has no list of values, or a value does not fit.
     """
+    if not axes:
+        raise ValueError("--sweep is empty; name settings, as in '{strength: [0.5, 1]}'")
     for name, values in axes.items():
         if not isinstance(values, list) or not values:
             raise ValueError(f"--sweep: say which values, as in '{{{name}: [1, 2, 4]}}'")

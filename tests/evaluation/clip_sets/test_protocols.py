@@ -1,4 +1,4 @@
-"""Clip sets for `keyface evaluate`: shipped recipes, and CelebV-HQ's from a folder of little videos."""
+"""Clip sets for `keyface evaluate`: shipped protocols, and CelebV-HQ's from a folder of little videos."""
 
 from pathlib import Path
 
@@ -6,20 +6,11 @@ import pytest
 import torch
 
 from keyface.cli.main import main
+from keyface.configuration import merged
 from keyface.evaluation.clip_sets.clip_set import ClipSet
-from keyface.evaluation.clip_sets.protocols import (
-    Options,
-    changed,
-    found_config,
-    next_step,
-    open_clips,
-    read_recipe,
-)
-from keyface.evaluation.clip_sets.rendered import Recipe
+from keyface.evaluation.clip_sets.protocols import next_step, open_clips, read_protocol
+from keyface.evaluation.clip_sets.rendered import RenderedProtocol
 from keyface.video import VideoReader, write_clip
-
-CONFIGS = Path(__file__).parents[3] / "configs" / "evaluate"
-NOTHING = Options(None, None, None, None, False, 0)
 
 
 @pytest.fixture
@@ -33,31 +24,21 @@ def celebv(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", ["multi_edit.yaml", "goals.yaml"])
-def test_shipped_recipes_fit_the_miniature(name: str) -> None:
-    protocol, wanted = read_recipe(CONFIGS / name)
-    assert protocol == "miniature"
-    recipe = changed(Recipe(), protocol, wanted)
-    assert recipe.edited // len(recipe.groups()) >= 25
-    assert recipe.gallery >= 1000
+@pytest.mark.parametrize("name", ["multi_edit", "goals"])
+def test_shipped_protocols_fit_the_miniature(name: str) -> None:
+    named, options = read_protocol(name)
+    assert named == "miniature"
+    protocol = merged(RenderedProtocol(), options, name)
+    assert protocol.edited // len(protocol.groups()) >= 25
+    assert protocol.gallery >= 1000
 
 
-def test_shipped_files_are_found_by_name_and_ones_own_come_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert found_config(Path("ablation")).read_text() == (CONFIGS / "ablation.yaml").read_text()
-    (tmp_path / "ablation").write_text("mine: {}")
-    assert found_config(Path("ablation")) == Path("ablation")
-    assert found_config(Path("elsewhere/goals")) == Path("elsewhere/goals")
-    assert found_config(Path("nothing")) == Path("nothing")
-
-
-def test_options_win_over_the_recipe() -> None:
-    given = Options("beard", 3, None, None, False, 7).given()
-    assert given == {"edits": "beard", "edited": 3, "seed": 7}
-    recipe = changed(Recipe(), "miniature", {"edited": 5, "frames": 2, **given})
-    assert (recipe.edits, recipe.edited, recipe.frames, recipe.seed) == ("beard", 3, 2, 7)
+def test_options_win_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("protocol: miniature\nedits: glasses\nedited: 5\nframes: 2\nsize: 32\ngallery: 0\nfps: 2")
+    clips, _ = open_clips(str(file), None, None, {"edits": "old", "edited": 1, "seed": 7}, tmp_path / "out")
+    assert [(clip.category, clip.frames, clip.size) for clip in clips.edited] == [("old", 2, 32)]
+    assert clips.seed == 7
 
 
 def test_a_clip_set_of_celebv_hq_is_made_and_read_again(
@@ -85,32 +66,33 @@ def test_the_long_clips_of_table_3(tmp_path: Path, celebv: Path, capsys: pytest.
     assert "clips" in capsys.readouterr().err, "none of them lasts ten seconds"
 
 
-def test_a_protocol_that_is_there_takes_no_options_for_making_one(tmp_path: Path, celebv: Path) -> None:
-    options = Options("beard", None, None, None, False, 0)
+def test_a_protocol_that_is_there_takes_no_options_for_making_one(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is a clip set already: leave out edits"):
-        open_clips(str(tmp_path / "protocol.json"), None, None, options, tmp_path)
+        open_clips(str(tmp_path / "protocol.json"), None, None, {"edits": "beard", "seed": 0}, tmp_path)
     with pytest.raises(FileNotFoundError, match="no such clip set"):
-        open_clips(str(tmp_path / "protocol.json"), None, None, NOTHING, tmp_path)
+        open_clips(str(tmp_path / "protocol.json"), None, None, {"seed": 0}, tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("wanted", "said"),
+    ("options", "said"),
     [
-        ({"edited": True}, "edited is True"),
+        ({"edited": True}, "--protocol miniature: edited is True; it must be a whole number"),
         ({"edited": 2.5}, "edited is 2.5"),
         ({"edits": ["beard"]}, "edits is"),
-        ({"people": 3}, "no option 'people'; it has edits, edited"),
+        ({"people": 3}, "unknown name 'people'"),
+        ({"long_clips": True}, "unknown name 'long_clips'"),
     ],
 )
-def test_options_that_do_not_fit_are_named(wanted: dict[str, object], said: str) -> None:
+def test_options_that_do_not_fit_are_named(tmp_path: Path, options: dict[str, object], said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        changed(Recipe(), "miniature", wanted)
+        open_clips("miniature", None, None, options, tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_next_step_names_the_files_to_edit(tmp_path: Path, celebv: Path) -> None:
     recipe = tmp_path / "short.yaml"
     recipe.write_text("protocol: celebv-hq\nchosen: 1\nedited: 1\nseconds: 0.5\nsize: 32\nrest: false\n")
-    clips, path = open_clips(str(recipe), celebv, None, NOTHING, tmp_path)
+    clips, path = open_clips(str(recipe), celebv, None, {}, tmp_path)
     assert path is not None
     told = next_step(path, clips)
     assert str(path.parent / "inputs") in told

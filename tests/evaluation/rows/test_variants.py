@@ -1,87 +1,56 @@
-"""Settings by name, the rows of an ablation, the points of a sweep."""
+"""Ways to edit: the rows of an ablation, the points of a sweep."""
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
 
+from keyface.configuration import read_yaml
+from keyface.diffusion.backbone import Backbone
 from keyface.editing.settings import EditSettings, Injection, Propagation
 from keyface.evaluation.clip_sets.spec import ClipSpec
-from keyface.evaluation.rows.ours import Model
-from keyface.evaluation.rows.variants import Variant, grid, parse_settings, read_variants, with_value
+from keyface.evaluation.files import find_config
+from keyface.evaluation.rows.ours import describe, settings_for
+from keyface.evaluation.rows.variants import Variant, choose_ways, grid, read_variants
+from keyface.pipeline.pipeline import FaceEditPipeline
 from keyface.plugins import edits
 
-CONFIGS = Path(__file__).parents[3] / "configs" / "evaluate"
 
-
-def test_settings_are_set_by_dotted_names_and_in_their_own_types() -> None:
-    settings = EditSettings()
-    assert with_value(settings, "injection.until", "0.25").injection.until == 0.25
-    assert with_value(settings, "guidance", "2").guidance_scale == 2.0
-    assert with_value(settings, "steps", "10").steps == 10
-    assert with_value(settings, "steps", 10.0).steps == 10
-    assert with_value(settings, "joint_attention", "false").joint_attention is False
-    assert with_value(settings, "propagation.mode", "latent").propagation.mode == "latent"
-    assert settings == EditSettings(), "the settings themselves stay as they were"
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "said"),
-    [
-        ("stepz", 3, "did you mean 'steps'"),
-        ("injection.untill", 1, "did you mean 'until'"),
-        ("steps", "2.5", "whole number"),
-        ("steps", True, "whole number"),
-        ("strength", "much", "must be a number"),
-        ("strength", 2, "fraction from 0 to 1"),
-        ("joint_attention", "maybe", "true or false"),
-        ("propagation.correspondence_at", "0.1", "cannot be set"),
-        ("injection", 3, "cannot be set"),
-    ],
-)
-def test_wrong_settings_say_what_is_wrong(name: str, value: object, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
-        with_value(EditSettings(), name, value)
-
-
-def test_settings_in_words() -> None:
-    assert parse_settings("steps=10, guidance=2,") == {"steps": "10", "guidance_scale": "2"}
-    for wrong in ("steps", "steps=", "=3", "guidance=1,guidance_scale=2"):
-        with pytest.raises(ValueError, match="--edit"):
-            parse_settings(wrong)
+def shipped(name: str) -> dict[str, Variant]:
+    return {each.name: each for each in read_variants(name)}
 
 
 def test_shipped_solvers_are_compared_at_equal_steps() -> None:
-    applied = [each.apply(EditSettings()) for each in read_variants(CONFIGS / "solver.yaml", {})]
+    applied = [each.apply(EditSettings()) for each in read_variants("solver")]
     steps = {name: {each.steps for each in applied if each.solver == name} for name in ("ddim", "dpmpp_2m")}
     assert steps == {"ddim": {50, 25, 20, 10}, "dpmpp_2m": {20, 10}}
 
 
 def test_the_shipped_peer_is_tokenflow() -> None:
-    rows = {each.name: each for each in read_variants(CONFIGS / "propagation.yaml", {})}
     reshaping = EditSettings(injection=Injection(mode="kv", until=0.3))
-    peer = rows["tokenflow"].apply(reshaping)
+    peer = shipped("propagation")["tokenflow"].apply(reshaping)
     assert (peer.propagation, peer.injection) == (Propagation.tokenflow(), Injection.tokenflow())
 
 
-@pytest.mark.parametrize("name", ["ablation.yaml", "guidance.yaml", "propagation.yaml", "shapes.yaml"])
+@pytest.mark.parametrize("name", ["ablation", "guidance", "propagation", "shapes"])
 def test_shipped_variants_can_be_read_and_differ(name: str) -> None:
-    found = read_variants(CONFIGS / name, {"steps": "4"})
-    assert len({(str(each.apply(EditSettings())), str(each.settings)) for each in found}) == len(found)
+    found = read_variants(name, {"steps": 4})
+    assert len(found) == len(read_yaml(find_config(name)))
+    different = {str((each.apply(EditSettings()), each.branches, each.settings)) for each in found}
+    assert len(different) == len(found)
     assert all(each.apply(EditSettings()).steps == 4 for each in found)
 
 
 def test_the_ablation_leaves_out_one_part_a_row() -> None:
-    rows = {each.name: each for each in read_variants(CONFIGS / "ablation.yaml", {})}
+    rows = shipped("ablation")
     full = rows["full"].apply(EditSettings())
     assert full == EditSettings()
     without = rows["without identity guidance"].apply(EditSettings())
     assert full.injection.enabled
     assert not without.injection.enabled
-    assert rows["full"].tuned("direction")
-    assert not rows["untuned direction"].tuned("direction")
-    assert rows["untuned direction"].tuned("identity")
+    assert rows["full"].branches == {"identity": "tuned", "direction": "tuned"}
+    assert rows["untuned direction"].branches == {"identity": "tuned", "direction": "base"}
+    assert rows["untuned"].branches == {"identity": "base", "direction": "base"}
     single = rows["frame by frame"].apply(EditSettings())
     assert (single.interval, single.joint_attention) == (1, False)
 
@@ -90,53 +59,74 @@ def test_the_ablation_leaves_out_one_part_a_row() -> None:
     ("content", "said"),
     [
         ("- full", "a mapping"),
-        ("full: 3", "its settings must be a mapping"),
-        ("full: {stepz: 3}", "full: unknown setting 'stepz'"),
-        ("full: {direction: mine}", "choose tuned or base"),
+        ("{}", "a mapping from names to settings is needed"),
+        ("full: 3", "rows.yaml: full: .* must be a mapping"),
+        ("full: {stepz: 3}", "rows.yaml: full: unknown name 'stepz' .did you mean 'steps'"),
+        ("full: {injection: {untill: 1}}", "did you mean 'until'"),
+        ("full: {injection.until: 2}", "fraction from 0 to 1"),
+        ("full: {steps: true}", "whole number"),
+        ("full: {direction: mine}", "one of tuned, base"),
         ("../../up: {}", "method name '../../up'"),
         ("(source): {}", "method name"),
         ("full: !!python/object/apply:os.system [touch canary]", "cannot be read as YAML"),
         ("full: [", "cannot be read as YAML"),
+        ("full: {}\nfull: {steps: 2}", "'full' is given twice"),
     ],
 )
 def test_wrong_variants_name_file_and_row(tmp_path: Path, content: str, said: str) -> None:
     path = tmp_path / "rows.yaml"
     path.write_text(content)
     with pytest.raises(ValueError, match=said) as error:
-        read_variants(path, {})
+        read_variants(path)
     assert "rows.yaml" in str(error.value)
 
 
+def test_a_row_keeps_what_the_base_says_beside_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "rows.yaml"
+    path.write_text("mine: {injection: {mode: kv}, guidance_scale: 2}")
+    (row,) = read_variants(path, {"injection": {"until": 0.25, "mode": "qk"}, "steps": 5})
+    assert row.settings == {"injection": {"until": 0.25, "mode": "kv"}, "steps": 5, "guidance_scale": 2.0}
+
+
 def test_a_sweep_is_every_combination() -> None:
-    points = grid("injection.until=0:1,strength=0.5:0.75:1,guidance", {"steps": "3"})
+    axes = {"injection.until": [0, 1], "strength": [0.5, 0.75, 1], "guidance_scale": [1, 4, 7.5]}
+    points = grid(axes, {"steps": 3})
     assert len(points) == 2 * 3 * 3
     assert len({point.name for point in points}) == len(points)
     settings = points[0].apply(EditSettings())
     assert (settings.injection.until, settings.strength, settings.guidance_scale) == (0.0, 0.5, 1.0)
     assert settings.steps == 3
     assert points[0].name == "injection.until 0 strength 0.5 guidance_scale 1"
-    off, on = grid("injection.enabled=false:true", {})
-    assert (off.name, on.name) == ("injection.enabled false", "injection.enabled true")
+    off, on = grid({"injection.enabled": [False, True], "injection.mode": ["kv"]}, {})
+    assert off.name == "injection.enabled false injection.mode kv"
     assert [point.apply(EditSettings()).injection.enabled for point in (off, on)] == [False, True]
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("axes", "said"),
     [
-        ("", "is empty"),
-        ("seed", "say which values"),
-        ("strength=", "say which values"),
-        ("strength=high", "neither a number nor true or false"),
-        ("strength=true", "strength is 'true'; it must be a number"),
-        ("injection.enabled=2", "true or false"),
-        ("strength=3", "fraction from 0 to 1"),
-        ("guidance,guidance_scale", "given twice"),
-        ("nonsense=1:2", "unknown setting"),
+        ({"strength": []}, "say which values"),
+        ({"strength": None}, "say which values"),
+        ({"strength": 0.5}, "say which values"),
+        ({"strength": ["high"]}, "strength is 'high'; it must be a number"),
+        ({"strength": [True]}, "strength is True; it must be a number"),
+        ({"injection.enabled": [2]}, "true or false"),
+        ({"strength": [3]}, "fraction from 0 to 1"),
+        ({"nonsense": [1, 2]}, "--sweep: unknown name 'nonsense'"),
+        ({}, "--sweep is empty"),
     ],
 )
-def test_wrong_sweeps_say_what_is_wrong(text: str, said: str) -> None:
+def test_wrong_sweeps_say_what_is_wrong(axes: dict[str, object], said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        grid(text, {})
+        grid(axes, {})
+
+
+def test_ways_are_rows_and_points_over_one_base() -> None:
+    ways = choose_ways(True, {"steps": 7}, "guidance", {"strength": [0.5]})
+    assert [each.name for each in ways.rows] == ["ours", *shipped("guidance")]
+    assert [each.name for each in ways.points] == ["strength 0.5"]
+    assert {each.settings["steps"] for each in (ways.control, *ways.rows, *ways.points)} == {7}
+    assert not choose_ways(False, {"steps": 7})
 
 
 def test_a_variant_keeps_what_it_does_not_name() -> None:
@@ -145,10 +135,12 @@ def test_a_variant_keeps_what_it_does_not_name() -> None:
     assert Variant("x", {"interval": 1}).apply(base) == EditSettings(steps=7, interval=1)
 
 
-def test_what_a_variant_does_not_name_is_as_the_categories_ask(spec: Callable[..., ClipSpec]) -> None:
-    whole = EditSettings(injection=Injection(until=1.0))
-    model = Model(cast(Any, None), settings=whole, strength=0.7)
-    named = Variant("named", {"injection.until": 0.9, "strength": 0.2})
+def test_what_a_variant_does_not_name_is_as_the_categories_ask(
+    spec: Callable[..., ClipSpec], tiny_backbone: Backbone
+) -> None:
+    defaults = EditSettings(strength=0.7, injection=Injection(until=1.0))
+    pipe = FaceEditPipeline(tiny_backbone, defaults=defaults)
+    named = Variant.of("named", {"injection.until": 0.9, "strength": 0.2}, {}, "a test")
     old, beard = edits["old"], edits["beard"]
     for category, strength, guidance, until in (
         ("old", old.strength, old.guidance, 1.0),
@@ -161,9 +153,26 @@ def test_what_a_variant_does_not_name_is_as_the_categories_ask(spec: Callable[..
         ),
     ):
         clip = spec(category=category)
-        asked = model.settings_for(clip, Variant("ours"))
+        asked = settings_for(pipe, clip, Variant("ours"))
         assert (asked.strength, asked.injection.until) == (pytest.approx(0.7 * strength), until)
         assert asked.guidance_scale == pytest.approx(7.5 * guidance)
         assert asked.injection.mode == ("kv" if "beard" in category else "qk")
-        assert model.settings_for(clip, named).strength == 0.2
-        assert model.settings_for(clip, named).injection.until == 0.9
+        assert settings_for(pipe, clip, named).strength == 0.2
+        assert settings_for(pipe, clip, named).injection.until == 0.9
+    described = describe(pipe, Variant("ours"))
+    assert described["strength"] == "the category's x 0.7"
+    assert described["guidance_scale"] == "the category's x 7.5"
+    assert described["injection"]["until"] == "the category's x 1"
+    assert (describe(pipe, named)["strength"], described["identity"]) == (0.2, "tuned")
+
+
+def test_shipped_files_are_found_by_name_and_ones_own_come_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    configs = Path(__file__).parents[3] / "configs" / "evaluate"
+    assert find_config("ablation").read_text() == (configs / "ablation.yaml").read_text()
+    (tmp_path / "ablation").write_text("mine: {}")
+    assert find_config(Path("ablation")) == Path("ablation")
+    assert find_config(Path("elsewhere/goals")) == Path("elsewhere/goals")
+    assert find_config("nothing") == Path("nothing")

@@ -43,8 +43,8 @@ def distances(*values: float) -> list[dict[str, float]]:
     return [{"cosine_distance/a": value, "cosine_distance/b": value} for value in values]
 
 
-def verdict(rows: list[RowScores], measure: str) -> Verdict:
-    return next(each for each in calibrate(rows, seed=0) if each.measure == measure)
+def verdict(rows: list[RowScores], metric: str) -> Verdict:
+    return next(each for each in calibrate(rows, seed=0) if each.metric == metric)
 
 
 def test_controls_in_order_make_a_metric_fit(rows: Rows) -> None:

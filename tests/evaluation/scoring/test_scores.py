@@ -197,18 +197,18 @@ def test_the_distance_to_the_renderers_edit_counts_inside_the_region_alone(
     original = known(tmp_path, clip, motion)
     (tmp_path / EDITS).mkdir()
     write_clip(tmp_path / EDITS / f"{clip.key}.mp4", torch.zeros(4, 3, SIZE, SIZE), fps=clip.fps)
-    answer = original.answer
-    assert answer is not None
-    edited = answer.clone()
+    ground_truth = original.ground_truth_edit
+    assert ground_truth is not None
+    edited = ground_truth.clone()
     edited[:, :, 4:12, 4:8] += 0.5
     edited[:, :, 20:] = 1.0
     assert scores.locality(edited, frames, original)["inside_l1"] == pytest.approx(0.125, abs=1e-6)
-    assert scores.locality(answer, frames, original)["inside_l1"] == 0
+    assert scores.locality(ground_truth, frames, original)["inside_l1"] == 0
 
 
 def test_without_truth_there_is_no_locality(tmp_path: Path, spec: Callable[..., ClipSpec]) -> None:
     clip = spec()
     original = Original(ClipSet("made up", 0, "a test", (clip,), (), tmp_path), clip, JUDGES)
     assert scores.locality(torch.zeros(4, 3, 8, 8), torch.zeros(4, 3, 8, 8), original) == {}
-    assert original.truth_sha256 is None
+    assert original.ground_truth_hashes == {"truth": None, "answer": None}
     assert original.motion is None, "and no estimator is among the judges"
