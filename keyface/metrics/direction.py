@@ -52,5 +52,5 @@ class DirectionSimilarity(Metric):
         self.images += len(scores)
 
     def compute(self) -> Tensor:
-        """The mean over images, a scalar."""
+        """Return the mean over images, a scalar."""
         return (self.total / self.images).float()

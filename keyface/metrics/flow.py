@@ -22,7 +22,7 @@ class FlowEstimator(Protocol):
 
     @property
     def name(self) -> str:
-        """Which estimator and which weights, for the report."""
+        """Name which estimator and which weights, for the report."""
         ...
 
     def __call__(self, first: Tensor, second: Tensor) -> Tensor:
@@ -87,7 +87,7 @@ def flow_estimator(
     architecture: RaftArchitecture = "raft_large",
     device: torch.device | str = "cpu",
 ) -> FlowEstimator:
-    """RAFT where its weights are at hand, DIS where not; the result's `name` says which.
+    """Load RAFT where its weights are at hand, DIS where not; the result's `name` says which.
 
     Args:
         raft_weights: The state of torchvision's RAFT; keyface downloads nothing.
@@ -98,7 +98,7 @@ def flow_estimator(
 
 
 def occlusion(forward: Tensor, backward: Tensor, relative: float = 0.01, absolute: float = 0.5) -> Tensor:
-    """Pixels whose flow there and back does not lead home: hidden at t + 1, outside of it, or mistaken.
+    """Find pixels whose flow there and back does not lead home: hidden at t + 1, outside of it, or mistaken.
 
     The test of Sundaram, Brox and Keutzer [2010]: |f + b(p + f)|² > relative · (|f|² + |b|²) + absolute.
 
@@ -118,7 +118,7 @@ def occlusion(forward: Tensor, backward: Tensor, relative: float = 0.01, absolut
 
 
 def clip_flow(estimator: FlowEstimator, frames: Tensor, chunk: int = 4) -> tuple[Tensor, Tensor]:
-    """The flow between neighbouring frames of a source clip, and where it holds.
+    """Return the flow between neighbouring frames of a source clip, and where it holds.
 
     Args:
         estimator: Which flow.

@@ -12,35 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import Metric
 
-from keyface.metrics.retrieval import (
-    Ranking,
-    Retrieval,
-    RetrievalIdentity,
-    retrieval_scores,
-    retrieve,
-    same_person_ranks,
-)
-
-__all__ = [
-    "Ranking",
-    "Retrieval",
-    "RetrievalIdentity",
-    "TemporalIdentity",
-    "clip_embedding",
-    "cosine_distance",
-    "embed_clip",
-    "embed_frames",
-    "global_similarity",
-    "local_similarity",
-    "retrieval_scores",
-    "retrieve",
-    "same_person_ranks",
-    "temporal_identity",
-]
-
 
 def clip_embedding(frame_embeddings: Tensor) -> Tensor:
-    """The embedding of a clip from those of its frames.
+    """Return the embedding of a clip from those of its frames.
 
     Args:
         frame_embeddings: (T, D) of any length; normalised here.
@@ -58,7 +32,7 @@ def embed_frames(
     landmarks: Tensor | None = None,
     chunk_size: int = 32,
 ) -> Tensor:
-    """The embeddings of a clip's frames, some frames at a time.
+    """Return the embeddings of a clip's frames, some frames at a time.
 
     Args:
         recognizer: (images (B, 3, H, W), landmarks (B, 5, 2) or None) → (B, D).
@@ -83,7 +57,7 @@ def embed_clip(
     landmarks: Tensor | None = None,
     chunk_size: int = 32,
 ) -> Tensor:
-    """The embedding (D,) of a clip, of unit length; the arguments are those of `embed_frames`."""
+    """Return the embedding (D,) of a clip, of unit length; the arguments are those of `embed_frames`."""
     return clip_embedding(embed_frames(recognizer, frames, landmarks, chunk_size))
 
 
@@ -93,7 +67,7 @@ def cosine_distance(first: Tensor, second: Tensor) -> Tensor:
 
 
 def local_similarity(frame_embeddings: Tensor) -> Tensor:
-    """Mean cosine similarity of neighbouring frames.
+    """Return the mean cosine similarity of neighbouring frames.
 
     Args:
         frame_embeddings: (T, D) of any length, T ≥ 2.
@@ -106,7 +80,7 @@ def local_similarity(frame_embeddings: Tensor) -> Tensor:
 
 
 def global_similarity(frame_embeddings: Tensor) -> Tensor:
-    """Mean cosine similarity of all pairs of different frames, in time linear in T.
+    """Return the mean cosine similarity of all pairs of different frames, in time linear in T.
 
     Args:
         frame_embeddings: (T, D) of any length, T ≥ 2.
@@ -121,7 +95,7 @@ def global_similarity(frame_embeddings: Tensor) -> Tensor:
 
 
 def temporal_identity(edited: Tensor, original: Tensor) -> dict[str, Tensor]:
-    """TL-ID and TG-ID of one clip as STIT defines them [Tzaban et al. 2022].
+    """Return TL-ID and TG-ID of one clip as STIT defines them [Tzaban et al. 2022].
 
     Both divide the edited clip's similarity by the original's own, so that 1 means as steady as the original.
 

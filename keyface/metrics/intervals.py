@@ -38,7 +38,7 @@ class Interval:
 def bootstrap_interval(
     values: Sequence[float], seed: int, confidence: float = CONFIDENCE, resamples: int = RESAMPLES
 ) -> Interval:
-    """The mean of one score a clip and its percentile bootstrap interval, clips drawn with replacement.
+    """Return the mean of one score a clip and its percentile bootstrap interval; clips are drawn again.
 
     R@1 is the mean of `rank == 1`, so its interval is that of these zeros and ones. For two methods on the
     same clips give the differences clip by clip: their interval is narrower than the two intervals suggest.

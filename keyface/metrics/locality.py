@@ -20,19 +20,19 @@ _PIXEL_RANGE = 2.0  # images are in [-1, 1]
 
 
 def psnr(images: Tensor, reference: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB over all pixels of images (..., H, W) in [-1, 1], clamped to it."""
+    """Return the peak signal-to-noise ratio in dB of images (..., H, W), clamped to [-1, 1]."""
     return peak_signal_noise_ratio(images.clamp(-1, 1), reference.clamp(-1, 1), data_range=(-1.0, 1.0))
 
 
 def _outside_sums(edited: Tensor, reference: Tensor, region: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Over values in [0, 1] outside `region`: the sums of |difference| and difference², and their number."""
+    """Return sums of |difference| and difference² of values in [0, 1] outside `region`, and their number."""
     outside = ~region.bool().reshape(len(region), 1, *region.shape[-2:])
     difference = (edited.clamp(-1, 1) - reference.clamp(-1, 1)).double() / _PIXEL_RANGE * outside
     return difference.abs().sum(), difference.square().sum(), outside.sum() * edited.shape[1]
 
 
 def outside_change(edited: Tensor, reference: Tensor, region: Tensor) -> Tensor:
-    """Mean absolute change outside the region that the edit may change.
+    """Return the mean absolute change outside the region that the edit may change.
 
     Args:
         edited: (B, C, H, W) in [-1, 1].
@@ -47,20 +47,20 @@ def outside_change(edited: Tensor, reference: Tensor, region: Tensor) -> Tensor:
 
 
 def outside_psnr(edited: Tensor, reference: Tensor, region: Tensor) -> Tensor:
-    """PSNR in dB outside the region; the arguments are those of `outside_change`. Infinite for no change."""
+    """Return the PSNR in dB outside the region, infinite for no change; arguments as of `outside_change`."""
     _, squares, count = _outside_sums(edited, reference, region)
     return psnr_of_error(squares / count.clamp(min=1), value_range=1.0).float()
 
 
 def person_mask(labels: Tensor) -> Tensor:
-    """Face and hair, with glasses, hat and ear-rings: (B, H, W) bool from class labels (B, H, W)."""
-    return region_mask(labels, [name for name in REGIONS if name not in BEHIND])
+    """Return face and hair, with glasses, hat and ear-rings: (B, H, W) bool from class labels (B, H, W)."""
+    return region_mask(labels, [name for name in CLASSES if name not in BEHIND])
 
 
 def background_drift(
     edited: Tensor, reference: Tensor, person: Tensor | None = None, region: Tensor | None = None
 ) -> Tensor:
-    """Mean absolute change of what is behind the person and not to be edited.
+    """Return the mean absolute change of what is behind the person and not to be edited.
 
     Args:
         edited: (B, C, H, W) in [-1, 1].
@@ -103,7 +103,7 @@ class _Outside(Metric):
         self.add_state("count", default=torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
     def compute(self) -> dict[str, Tensor]:
-        """`l1`, the mean absolute change in [0, 1], and `psnr` in dB."""
+        """Return `l1`, the mean absolute change in [0, 1], and `psnr` in dB."""
         count = self.count.clamp(min=1)
         return {
             "l1": (self.absolute / count).float(),

@@ -34,7 +34,7 @@ class Retrieval(NamedTuple):
 
 
 def same_person_ranks(similarities: Tensor, same: Tensor) -> Tensor:
-    """The rank, from 1, of each query's best gallery clip of the same person.
+    """Return the rank, from 1, of each query's best gallery clip of the same person.
 
     A tie counts against the query, so that a recognizer that gives every face the same embedding scores as
     badly as it should. (torchmetrics' `retrieval_reciprocal_rank` breaks ties by position and, unless the
@@ -105,7 +105,7 @@ def retrieval_scores(
     ranking: Ranking = "cosine",
     chunk: int = CHUNK,
 ) -> dict[str, Tensor]:
-    """The scores of `retrieve`, whose arguments these are.
+    """Return the scores of `retrieve`, whose arguments these are.
 
     Returns:
         Three scalars. `r_at_1`: the share of queries whose nearest gallery clip is the same person. `mrr`:
@@ -168,7 +168,7 @@ class RetrievalIdentity(Metric):
         self.gallery_identities.append(original_identities)
 
     def compute(self) -> dict[str, Tensor]:
-        """The scores of `retrieval_scores` over all clips seen."""
+        """Return the scores of `retrieval_scores` over all clips seen."""
         return retrieval_scores(
             dim_zero_cat(self.queries),
             dim_zero_cat(self.gallery),
@@ -180,7 +180,7 @@ class RetrievalIdentity(Metric):
 
 
 def _similarities(queries: Tensor, clips: Tensor, ranking: Ranking) -> Tensor:
-    """(Q, chunk) of unit vectors, larger is nearer."""
+    """Return similarities (Q, chunk) of unit vectors, larger is nearer."""
     if ranking == "cosine":
         return queries @ clips.T
     # The fast form takes the root of a difference of large numbers, and loses the digits that rank.
@@ -188,5 +188,5 @@ def _similarities(queries: Tensor, clips: Tensor, ranking: Ranking) -> Tensor:
 
 
 def _ahead(similarities: Tensor, best: Tensor, same: Tensor) -> Tensor:
-    """How many clips of other people are as near as the best of the same person, (Q,)."""
+    """Count how many clips of other people are as near as the best of the same person, (Q,)."""
     return ((similarities >= best - _TIE) & ~same).sum(dim=1)

@@ -33,7 +33,7 @@ def warp(images: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def pair_errors(frames: Tensor, flow: Tensor, valid: Tensor | None = None) -> Tensor:
-    """Mean |x_t - warp(x_{t+1})| of each pair of neighbouring frames over its valid pixels.
+    """Return the mean |x_t - warp(x_{t+1})| of each pair of neighbouring frames over its valid pixels.
 
     Args:
         frames: (T, C, H, W) in [-1, 1].
@@ -56,7 +56,7 @@ def pair_errors(frames: Tensor, flow: Tensor, valid: Tensor | None = None) -> Te
 def temporal_loss(
     frames: Tensor, flow: Tensor, valid: Tensor | None = None, normalization: Normalization = "pairs"
 ) -> Tensor:
-    """The temporal loss of one clip (Eq. 7): sum over t of |x_t - warp(x_{t+1})|, divided.
+    """Return the temporal loss of one clip (Eq. 7): sum over t of |x_t - warp(x_{t+1})|, divided.
 
     Args:
         frames: (T, C, H, W) in [-1, 1].
@@ -100,5 +100,5 @@ class TemporalLoss(Metric):
         self.clips += 1
 
     def compute(self) -> Tensor:
-        """The mean over clips, a scalar."""
+        """Return the mean over clips, a scalar."""
         return (self.total / self.clips).float()

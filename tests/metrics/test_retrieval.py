@@ -88,7 +88,8 @@ def test_the_papers_gallery() -> None:
 
 RANK = """
 import sys, torch
-from keyface.metrics.identity import RetrievalIdentity, TemporalIdentity
+from keyface.metrics.identity import TemporalIdentity
+from keyface.metrics.retrieval import RetrievalIdentity
 rank, meeting = int(sys.argv[1]), sys.argv[2]
 torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
 gallery = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])

@@ -15,7 +15,8 @@ from keyface.evaluation.rows.controls import INVERSION
 from keyface.evaluation.scoring.cache import ScoreCache
 from keyface.evaluation.scoring.metrics import split
 from keyface.evaluation.scoring.scorer import Scorer
-from keyface.metrics.identity import clip_embedding, retrieve
+from keyface.metrics.identity import clip_embedding
+from keyface.metrics.retrieval import retrieve
 from keyface.models.judges import Judges
 
 
