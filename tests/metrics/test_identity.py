@@ -2,13 +2,8 @@ import pytest
 import torch
 from torchmetrics.functional.retrieval import retrieval_hit_rate, retrieval_reciprocal_rank
 
-from keyface.metrics.identity import (
-    RetrievalIdentity,
-    clip_embedding,
-    cosine_distance,
-    retrieval_scores,
-    same_person_ranks,
-)
+from keyface.metrics.identity import clip_embedding, cosine_distance
+from keyface.metrics.retrieval import RetrievalIdentity, retrieval_scores, same_person_ranks
 
 # A gallery of four people on the unit circle and two queries. By hand:
 #   query of person 0 = (0.8, 0.6): cos to the gallery 0.8, 0.6, -0.8, -0.6 → rank 1, distance 0.2
