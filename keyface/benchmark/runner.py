@@ -33,11 +33,6 @@ class Cell:
     runs: list[dict[str, Any]] = field(default_factory=list)
     digests: set[str] = field(default_factory=set)
 
-    def median(self, key: str) -> float | None:
-        """Return the median of what the repeats measured; None where nothing was."""
-        values = [run[key] for run in self.runs if run[key] is not None]
-        return float(statistics.median(values)) if values else None
-
     def row(self, quality: Mapping[str, float | None]) -> dict[str, Any]:
         """Return the cell as a flat object for the JSON file.
 
@@ -49,9 +44,9 @@ class Cell:
         return {
             "mode": self.name,
             "frames": self.request.frames,
-            **{key: self.median(key) for key in measured},
+            **{key: median(self.runs, key) for key in measured},
             **quality,
-            **{key: self.median(key) for key in further},
+            **{key: median(self.runs, key) for key in further},
             "repeats": len(self.runs),
             "device": self.runs[0]["device"],
         }
@@ -60,7 +55,7 @@ class Cell:
 def run_interleaved(
     cells: Sequence[Cell], repeats: int, folder: Path, tell: Callable[[str], None]
 ) -> Iterator[Cell]:
-    """Measure every cell once, then every cell again, so that what slows the machine slows them all alike.
+    """Measure every cell once, then every cell again.
 
     Args:
         cells: Filled with what is measured.
@@ -74,31 +69,47 @@ def run_interleaved(
     Raises:
         ValueError: A measurement failed, or equal requests gave different frames.
     """
-    for repeat in range(repeats):
-        for number, cell in enumerate(cells):
-            result = run_once(cell.request, folder / f"{number}-{repeat}")
-            cell.runs.append(result)
-            tell(
-                f"[{repeat + 1}/{repeats}] {cell.name}, {cell.request.frames} frames: "
-                f"{result['seconds_wall']:.1f} s, {result['peak_mb']:.0f} MB"
+    requests = [cell.request.to_json() for cell in cells]
+    for number, result in interleave("keyface.benchmark.child", requests, repeats, folder):
+        cell = cells[number]
+        cell.runs.append(result)
+        tell(
+            f"[{len(cell.runs)}/{repeats}] {cell.name}, {cell.request.frames} frames: "
+            f"{result['seconds_wall']:.1f} s, {result['peak_mb']:.0f} MB"
+        )
+        if cell.request.edited is not None:
+            cell.digests.add(sha256(cell.request.edited))
+        if len(cell.digests) > 1 and cell.request.device == "cpu":
+            raise ValueError(
+                f"{cell.name}, {cell.request.frames} frames: two runs of one edit gave different frames"
             )
-            if cell.request.edited is not None:
-                cell.digests.add(sha256(cell.request.edited))
-            if len(cell.digests) > 1 and cell.request.device == "cpu":
-                raise ValueError(
-                    f"{cell.name}, {cell.request.frames} frames: two runs of one edit gave different frames"
-                )
-            if repeat == repeats - 1:
-                yield cell
+        if len(cell.runs) == repeats:
+            yield cell
 
 
-def run_once(request: Request, stem: Path) -> dict[str, Any]:
-    """Measure an edit in a fresh process.
+def interleave(
+    module: str, requests: Sequence[str], repeats: int, folder: Path
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Measure every request once, then every one again, so that what slows the machine slows them alike.
 
-    Raises:
-        ValueError: It failed; the message ends with what it said last.
+    Args:
+        module: What measures, as of `run_child`.
+        requests: As text.
+        repeats: How often each.
+        folder: For requests and results.
+
+    Yields:
+        The number of a request and what was measured.
     """
-    return run_child("keyface.benchmark.child", request.to_json(), stem)
+    for repeat in range(repeats):
+        for number, request in enumerate(requests):
+            yield number, run_child(module, request, folder / f"{number}-{repeat}")
+
+
+def median(runs: Sequence[Mapping[str, Any]], key: str) -> float | None:
+    """Return the median of what repeats measured; None where nothing was."""
+    values = [run[key] for run in runs if run[key] is not None]
+    return float(statistics.median(values)) if values else None
 
 
 def run_child(module: str, request: str, stem: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from keyface.benchmark.memory import peak_bytes, reset_peak
 from keyface.benchmark.plot import plot
 from keyface.benchmark.raw import Pattern, RawFrames, RawSink
 from keyface.benchmark.request import Request
-from keyface.benchmark.runner import STAGES, Cell, run_once
+from keyface.benchmark.runner import STAGES, Cell, run_child
 from keyface.benchmark.sd21 import build_text_encoder, build_unet, build_vae
 from keyface.editing.settings import EditSettings, Prompts
 
@@ -96,4 +96,4 @@ def test_rows_hold_medians_and_a_plot_is_drawn(tmp_path: Path) -> None:
 def test_a_measurement_that_fails_says_why(tmp_path: Path) -> None:
     request = replace(REQUEST, clip=tmp_path / "missing")
     with pytest.raises(ValueError, match=r"ended with status 1: .*missing"):
-        run_once(request, tmp_path / "run")
+        run_child("keyface.benchmark.child", request.to_json(), tmp_path / "run")
