@@ -197,3 +197,14 @@ def test_method_names(tmp_path: Path) -> None:
             Method.parse(text)
     with pytest.raises(NotADirectoryError, match="no such folder"):
         Method.parse(f"dva={tmp_path / 'none'}")
+
+
+def test_a_limit_leaves_the_gallery_as_large(tmp_path: Path, spec: Spec) -> None:
+    edited = tuple(spec(key=key) for key in "abc")
+    clips = ClipSet("made up", 0, "a test", edited, (spec(key="d", category=None),), tmp_path)
+    limited = clips.limited(1)
+    assert [clip.key for clip in limited.edited] == ["a"]
+    assert [clip.key for clip in limited.gallery] == ["b", "c", "d"]
+    assert clips.limited(None) == clips
+    with pytest.raises(ValueError, match="--limit 0"):
+        clips.limited(0)
