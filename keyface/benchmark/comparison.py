@@ -94,12 +94,16 @@ class Comparison:
         chosen = tuple(name.strip() for name in edits.split(",") if name.strip())
         if not chosen:
             raise ValueError("--edits is empty; see `keyface plugins list`")
+        lengths, named = _lengths(frames, scale, dry_run), _ways(modes, variants)
         shared = EditSettings()
         if scale == "miniature":
             from keyface.miniature import zoo
 
             shared = defaults_of(zoo.WEIGHTS / "base").for_categories(registry.select(list(chosen)))
-        shared = shared.with_values({**settings, **({"steps": _DRY_STEPS} if dry_run else {})}, "--settings")
+        shared = shared.with_values(settings, "--settings")
+        ways = {way.name: way.apply(shared) for way in named}
+        if dry_run:
+            ways = {name: replace(way, steps=_DRY_STEPS) for name, way in ways.items()}
         request = Request(
             scale=scale,
             shrunk=scale == "sd21" and dry_run,
@@ -114,8 +118,7 @@ class Comparison:
             compile=compiled,
             channels_last=channels_last,
         )
-        ways = {way.name: way.apply(shared) for way in _ways(modes, variants)}
-        return cls(_lengths(frames, scale, dry_run), ways, 1 if dry_run else repeats, request, chosen)
+        return cls(lengths, ways, 1 if dry_run else repeats, request, chosen)
 
 
 def measure(comparison: Comparison) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ def evaluate(
     method: list[str] | None = None,
     ours: bool = False,
     variants: Path | None = None,
-    sweep: dict[str, Any] | None = None,
+    sweep: dict[str, Any] | str | None = None,
     settings: Annotated[Mapping[str, Any], EditSettings] = MappingProxyType({}),
     steps: int | None = None,
     guidance: float | None = None,

@@ -43,6 +43,8 @@ def test_named_settings_take_the_place_of_the_modes_or_join_them(tmp_path: Path)
 
 
 def test_a_dry_run_takes_two_steps_once_whatever_is_asked_for() -> None:
-    dry = Comparison.of(settings={"steps": 7}, repeats=5, frames="300", dry_run=True, device="cpu")
+    dry = Comparison.of(
+        settings={"steps": 7}, repeats=5, frames="300", variants="solver", dry_run=True, device="cpu"
+    )
     assert (dry.lengths, dry.repeats) == ((4,), 1)
     assert {each.steps for each in dry.ways.values()} == {2}

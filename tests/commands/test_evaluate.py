@@ -177,6 +177,7 @@ def test_several_outputs_share_what_was_computed(run: Run) -> None:
         (["--steps", "3"], "add one of them"),
         (["--ours", "--settings.strength", "2"], "fraction from 0 to 1"),
         (["--ours", "--steps", "3", "--settings.steps", "2"], "say the same"),
+        (["--sweep", "strength=0.5"], "--sweep strength=0.5: name settings and their values"),
         (["--sweep", "{nonsense: [1]}"], "unknown name 'nonsense'"),
         (["--variants", "missing.yaml"], "missing.yaml"),
         (["--ours", "--videos", "."], "--videos has no meaning"),

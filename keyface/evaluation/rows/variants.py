@@ -94,7 +94,7 @@ def choose_ways(
     ours: bool,
     base: Mapping[str, Any],
     variants: Path | str | None = None,
-    sweep: Mapping[str, Any] | None = None,
+    sweep: Mapping[str, Any] | str | None = None,
 ) -> Ways:
     """Return how keyface edits.
 
@@ -135,12 +135,12 @@ def read_variants(file: Path | str, base: Mapping[str, Any] | None = None) -> li
     ]
 
 
-def grid(axes: Mapping[str, Any], base: Mapping[str, Any]) -> list[Variant]:
+def grid(axes: Mapping[str, Any] | str, base: Mapping[str, Any]) -> list[Variant]:
     """Return the points of a sweep.
 
     Args:
         axes: Setting by dotted name → list of values, such as
-            `{injection.enabled: [false, true], strength: [0.5, 1]}`.
+            `{injection.enabled: [false, true], strength: [0.5, 1]}`; text is what could not be read so.
         base: Settings of every point, nested.
 
     Returns:
@@ -149,8 +149,8 @@ def grid(axes: Mapping[str, Any], base: Mapping[str, Any]) -> list[Variant]:
     Raises:
         ValueError: A setting is unknown, has no list of values, or a value does not fit.
     """
-    if not axes:
-        raise ValueError("--sweep is empty; name settings, as in '{strength: [0.5, 1]}'")
+    if isinstance(axes, str) or not axes:
+        raise ValueError(f"--sweep {axes}: name settings and their values, as in '{{strength: [0.5, 1]}}'")
     for name, values in axes.items():
         if not isinstance(values, list) or not values:
             raise ValueError(f"--sweep: say which values, as in '{{{name}: [1, 2, 4]}}'")

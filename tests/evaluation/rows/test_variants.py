@@ -113,10 +113,11 @@ def test_a_sweep_is_every_combination() -> None:
         ({"injection.enabled": [2]}, "true or false"),
         ({"strength": [3]}, "fraction from 0 to 1"),
         ({"nonsense": [1, 2]}, "--sweep: unknown name 'nonsense'"),
-        ({}, "--sweep is empty"),
+        ({}, "name settings and their values"),
+        ("strength=0.5", "--sweep strength=0.5: name settings"),
     ],
 )
-def test_wrong_sweeps_say_what_is_wrong(axes: dict[str, object], said: str) -> None:
+def test_wrong_sweeps_say_what_is_wrong(axes: dict[str, object] | str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         grid(axes, {})
 
