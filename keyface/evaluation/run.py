@@ -12,6 +12,7 @@ from keyface.evaluation.report.speed import measured_speed
 from keyface.evaluation.rows.controls import INVERSION
 from keyface.evaluation.rows.gather import gather_rows
 from keyface.evaluation.rows.method import Method
+from keyface.evaluation.rows.outputs import weights_hashes
 from keyface.evaluation.rows.variants import Ways
 from keyface.evaluation.scoring.calibration import calibrate
 from keyface.evaluation.scoring.row_scores import score_rows
@@ -64,7 +65,7 @@ def run(
     shown = [row for row in scored if row.candidate.kind == "method" or row.candidate.name == INVERSION]
     whole = [row.candidate for row in shown if not row.missing]
     return Report(
-        describe_run(scorer, candidates, {} if pipe is None else pipe.versions, seed),
+        describe_run(scorer, candidates, {} if pipe is None else weights_hashes(pipe), seed),
         rows,
         calibrate(scored, seed),
         frontier(rows),

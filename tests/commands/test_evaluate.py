@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from keyface.cli.main import main
+from keyface.miniature import zoo
 from keyface.miniature.zoo import RECOGNIZERS
+from keyface.models.judges import folder_sha256
 from keyface.video import VideoReader
 
 RECIPE = """\
@@ -102,7 +104,10 @@ def test_the_record_holds_seeds_hashes_and_every_clip(run: Run) -> None:
     assert about["clips"]["gallery"] == 3
     assert re.fullmatch("[0-9a-f]{64}", about["clips"]["digest"])
     assert set(about["judges"]) == {*RECOGNIZERS, "attributes", "clip", "flow"}
-    assert {name.split("/")[0] for name in about["weights"]} == {"weights", "identity", "direction"}
+    assert about["weights"] == {
+        role: folder_sha256(zoo.WEIGHTS / folder)
+        for role, folder in {"weights": "base", "identity": "identity", "direction": "direction"}.items()
+    }
     assert len(about["sha256"]["ours"]) == 2
     assert len(results["clips"]) == 8 * 2 - 1
     assert {verdict["metric"] for verdict in results["calibration"]} >= {"r_at_1", "edit_success"}

@@ -1,5 +1,6 @@
 """Folders of what keyface itself made of clips: each video with a sidecar that says what it was made from."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -69,5 +70,17 @@ def ingredients(
         "original": sha256(clips.video_of(clip)),
         "settings": asdict(settings),
         "branches": variant.branches,
-        "weights": dict(pipe.versions),
+        "weights": weights_hashes(pipe),
     }
+
+
+def weights_hashes(pipe: FaceEditPipeline) -> dict[str, str]:
+    """Return a hash of all files of each network, by `weights`, `identity` and `direction`.
+
+    They are those of `keyface.models.judges.folder_sha256`, made of the hashes that the pipeline has.
+    """
+    totals: dict[str, Any] = {}
+    for name, sha256_of_file in pipe.versions.items():
+        role, _, inside = name.partition("/")
+        totals.setdefault(role, hashlib.sha256()).update(f"{inside} {sha256_of_file}\n".encode())
+    return {role: total.hexdigest() for role, total in totals.items()}
