@@ -54,7 +54,7 @@ def outside_psnr(edited: Tensor, reference: Tensor, region: Tensor) -> Tensor:
 
 def person_mask(labels: Tensor) -> Tensor:
     """Return face and hair, with glasses, hat and ear-rings: (B, H, W) bool from class labels (B, H, W)."""
-    return region_mask(labels, [name for name in CLASSES if name not in BEHIND])
+    return region_mask(labels, [name for name in REGIONS if name not in BEHIND])
 
 
 def background_drift(

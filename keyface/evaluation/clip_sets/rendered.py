@@ -134,13 +134,13 @@ def _people(
 ) -> Iterator[tuple[list[Category], int]]:
     identity = FIRST_PERSON - 1
     for group in islice(cycle(groups), protocol.edited):
-        identity = next_person(group, identity + 1, protocol.seed)
+        identity = find_person(group, identity + 1, protocol.seed)
         yield group, identity
 
 
 def _edited(folder: Path, protocol: RenderedProtocol, group: list[Category], identity: int) -> ClipSpec:
     names = [category.name for category in group]
-    prompts = compose(full_caption(clip_of(identity, protocol.seed, 1, protocol.fps))[0], group)
+    prompts = compose(write_captions(draw_clip(identity, protocol.seed, 1, protocol.fps))[0], group)
     clip = replace(
         _spec(protocol, f"{'-'.join(names)}-{identity - FIRST_PERSON:04d}", identity, protocol.frames),
         category="+".join(names),
@@ -149,13 +149,13 @@ def _edited(folder: Path, protocol: RenderedProtocol, group: list[Category], ide
     )
     original, edit = folder / clip.video, folder / EDITS / f"{clip.key}.mp4"
     if not all(path.is_file() for path in (original, edit, ground_truth_path(folder, clip))):
-        truth = trial(identity, group, protocol.frames, protocol.size, protocol.seed, protocol.fps)
-        faces = clip_of(identity, protocol.seed, protocol.frames, protocol.fps)
+        truth = render_trial(identity, group, protocol.frames, protocol.size, protocol.seed, protocol.fps)
+        faces = draw_clip(identity, protocol.seed, protocol.frames, protocol.fps)
         labels = torch.cat([render(part, protocol.size).mask for part in _parts(faces)])
         write_ground_truth(
             folder, clip, GroundTruth(truth.flow, truth.valid, truth.region, person_mask(labels))
         )
-        _write(edit, [truth.target], protocol)
+        _write(edit, [truth.ground_truth], protocol)
         _write(original, [truth.frames], protocol)
     return replace(clip, sha256=sha256(original))
 
@@ -165,7 +165,7 @@ def _further(folder: Path, protocol: RenderedProtocol, identity: int) -> ClipSpe
     clip = _spec(protocol, f"gallery-{FIRST_PERSON - identity:05d}", identity, frames)
     path = folder / clip.video
     if not path.is_file():
-        faces = clip_of(identity, protocol.seed, frames, protocol.fps)
+        faces = draw_clip(identity, protocol.seed, frames, protocol.fps)
         _write(path, (render_images(part, protocol.size) for part in _parts(faces)), protocol)
     return replace(clip, sha256=sha256(path))
 

@@ -14,7 +14,7 @@ from PIL.Image import Image
 from keyface.evaluation.clip_sets.clip_set import ClipSet
 from keyface.evaluation.clip_sets.spec import ClipSpec
 from keyface.evaluation.rows.candidate import Candidate
-from keyface.pictures import sheet
+from keyface.pictures import draw_sheet
 from keyface.video import write_clip
 
 _LARGEST = 256

@@ -5,7 +5,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from keyface.diffusion.inversion import denoise, invert
+from keyface.diffusion.inversion import invert
+from keyface.diffusion.sampling import denoise
 from keyface.editing.editor import evaluating
 from keyface.editing.settings import EditSettings
 from keyface.evaluation.clip_sets.clip_set import ClipSet
