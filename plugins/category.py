@@ -3,8 +3,9 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from statistics import fmean
+
+from keyface.configuration import did_you_mean
 
 CELEBA_ATTRIBUTES: tuple[str, ...] = (
     "5_o_Clock_Shadow",
@@ -83,15 +84,6 @@ PLACES: tuple[str, ...] = ("clause", "adjective", "noun")
 
 class EditError(ValueError):
     """An edit category that cannot be used, said in one line."""
-
-
-def did_you_mean(name: str, known: tuple[str, ...]) -> str:
-    """Return ``" (did you mean 'x'?)"`` for the nearest known names, or nothing."""
-    lowered = {candidate.lower(): candidate for candidate in known}
-    nearest = [lowered[match] for match in get_close_matches(name.lower(), lowered, n=3, cutoff=0.6)]
-    if not nearest:
-        return ""
-    return f" (did you mean {' or '.join(repr(match) for match in nearest)}?)"
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from pathlib import Path
 from threading import RLock
 from typing import Any
 
-from keyface.plugins.category import Category, EditError, did_you_mean
+from keyface.configuration import did_you_mean
+from keyface.plugins.category import Category, EditError
 from keyface.plugins.compose import refuse_conflicts
 from keyface.plugins.installed import Plugin, read_plugins
 

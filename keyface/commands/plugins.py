@@ -97,7 +97,7 @@ def check_installed(registry: Registry) -> None:
 
 def unknown_conflicts(registry: Registry, names: Iterable[str]) -> list[str]:
     """Return a line for each edit that the named ones conflict with and that does not exist."""
-    from keyface.plugins.category import did_you_mean
+    from keyface.configuration import did_you_mean
 
     return [
         f"{name!r} conflicts with {other!r}, which does not exist{did_you_mean(other, registry.names())}"

@@ -6,10 +6,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar
 
+from keyface.configuration import did_you_mean
 from keyface.editing.settings import EditSettings
 from keyface.evaluation.files import read_yaml
 from keyface.evaluation.rows.method import Method
-from keyface.plugins.category import did_you_mean
 
 ALIASES: Mapping[str, str] = {"guidance": "guidance_scale"}
 """What `keyface edit` calls a setting → its name in `EditSettings`."""

@@ -1,0 +1,234 @@
+"""Dataclasses from what people write in YAML, in JSON and on the command line, checked at the border."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, Field, fields, is_dataclass, replace
+from difflib import get_close_matches
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
+
+from jsonargparse import ArgumentError, ArgumentParser
+
+Configured = TypeVar("Configured")
+
+
+def parse(cls: type[Configured], values: Mapping[str, Any], where: str) -> Configured:
+    """Make a dataclass from a mapping.
+
+    Args:
+        cls: The dataclass; fields may be dataclasses themselves.
+        values: Field → value. A dataclass in it is a mapping, or is given by dotted names
+            (`injection.until`).
+        where: File or option that the values come from, with which messages begin.
+
+    Raises:
+        ValueError: A name is unknown, a value is of the wrong type or out of range, or one is missing; one
+            line says where, what, and what to do.
+    """
+    return _made(cls, _checked(cls, values, where, ""), where)
+
+
+def given(cls: type, values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Check values for a dataclass, and return only these: nested, and in the types of the fields.
+
+    Args:
+        cls: The dataclass. The values' ranges are checked as well if it needs no others.
+        values: As in `parse`.
+        where: As in `parse`.
+
+    Raises:
+        ValueError: As in `parse`; values may be missing.
+    """
+    found = _checked(cls, values, where, "")
+    if not _missing(cls, found):
+        _made(cls, found, where)
+    return found
+
+
+def merged(instance: Configured, values: Mapping[str, Any], where: str) -> Configured:
+    """Return a dataclass with the given values in place of its own.
+
+    Args:
+        instance: The dataclass that has the other values, also those of dataclasses inside it.
+        values: As in `parse`.
+        where: As in `parse`.
+
+    Raises:
+        ValueError: As in `parse`.
+    """
+    return _replaced(instance, _checked(type(instance), values, where, ""), where)
+
+
+def read_yaml(path: Path | str) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping; no tag in it builds an object.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is not YAML, not a mapping, or says the same name twice.
+    """
+    yaml: Any = import_module("yaml")  # it has no types
+    try:
+        loader = yaml.SafeLoader(Path(path).read_bytes())
+        node = loader.get_single_node()
+        for mapping in _mappings(node, set()):
+            _refuse_twice(mapping, path)
+        content = None if node is None else loader.construct_document(node)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such file") from None
+    except (OSError, yaml.YAMLError) as error:
+        raise ValueError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: a mapping from names to values is needed, as in 'steps: 20'")
+    return cast(dict[str, Any], content)
+
+
+def did_you_mean(name: str, known: tuple[str, ...]) -> str:
+    """Return ` (did you mean 'x'?)` for the nearest known names, or nothing."""
+    lowered = {candidate.lower(): candidate for candidate in known}
+    nearest = [lowered[match] for match in get_close_matches(name.lower(), lowered, n=3, cutoff=0.6)]
+    if not nearest:
+        return ""
+    return f" (did you mean {' or '.join(repr(match) for match in nearest)}?)"
+
+
+def _mappings(node: Any, seen: set[int]) -> Iterator[Any]:
+    """Yield the mapping nodes of a YAML document; anchors may make a circle."""
+    if id(node) in seen or not hasattr(node, "value") or isinstance(node.value, str):
+        return
+    seen.add(id(node))
+    pairs = isinstance(node.value[0], tuple) if node.value else False
+    if pairs:
+        yield node
+    for child in node.value:
+        for each in child if pairs else (child,):
+            yield from _mappings(each, seen)
+
+
+def _refuse_twice(mapping: Any, path: Path | str) -> None:
+    """Raise where a name comes twice, of which YAML would take the last without a word."""
+    names = [str(key.value) for key, _ in mapping.value]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(
+                f"{path}: {name!r} is given twice in the mapping that begins in line "
+                f"{mapping.start_mark.line + 1}; leave one of the two out"
+            )
+
+
+def _checked(cls: type, values: object, where: str, prefix: str) -> dict[str, Any]:
+    """Return the values nested and in the fields' types; `prefix` ends in a dot inside another dataclass."""
+    if not isinstance(values, Mapping):
+        name = prefix.rstrip(".") or "what is given"
+        raise ValueError(f"{where}: {name} is {values!r}; it must be a mapping from names to values")
+    hints, known = get_type_hints(cls), tuple(each.name for each in _fields(cls))
+    found: dict[str, Any] = {}
+    for name, value in _nested(values, where, prefix).items():
+        if name not in known:
+            raise ValueError(
+                f"{where}: unknown name {prefix + name!r}{did_you_mean(name, known)}; known here: "
+                + ", ".join(prefix + each for each in known)
+            )
+        if is_dataclass(hints[name]):
+            found[name] = _checked(hints[name], value, where, f"{prefix}{name}.")
+        else:
+            found[name] = _typed(hints[name], value, where, prefix + name)
+    return found
+
+
+def _nested(values: Mapping[str, Any], where: str, prefix: str) -> dict[str, Any]:
+    """Turn dotted names at the top into mappings: {"a.b": 1, "a": {"c": 2}} → {"a": {"b": 1, "c": 2}}."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        head, dot, rest = str(name).partition(".")
+        added = {rest: value} if dot else value
+        before = found.get(head, {})
+        if head in found and not (isinstance(before, Mapping) and isinstance(added, Mapping)):
+            raise ValueError(f"{where}: {prefix}{head} is given twice; leave one of the two out")
+        if isinstance(before, Mapping) and isinstance(added, Mapping):
+            for each in before.keys() & added.keys():
+                raise ValueError(f"{where}: {prefix}{head}.{each} is given twice; leave one of the two out")
+            added = {**before, **added}
+        found[head] = added
+    return found
+
+
+def _typed(hint: Any, value: Any, where: str, name: str) -> Any:
+    """Return a value in the type of its field."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--value", type=hint)
+    try:
+        typed = parser.parse_object({"value": value}).value
+    except ArgumentError:
+        raise ValueError(f"{where}: {name} is {value!r}; it must be {_in_words(hint)}") from None
+    if typed is None and value is None and type(None) not in get_args(hint):
+        raise ValueError(f"{where}: {name} has no value; it must be {_in_words(hint)}")
+    if not all(math.isfinite(each) for each in _floats(typed)):
+        raise ValueError(f"{where}: {name} is {value!r}; it must be {_in_words(hint)}, and finite")
+    return typed
+
+
+def _floats(value: Any) -> Iterator[float]:
+    if isinstance(value, float):
+        yield value
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from _floats(each)
+    elif isinstance(value, Mapping):
+        yield from _floats(list(value.values()))
+
+
+def _in_words(hint: Any) -> str:
+    """Say what a type is to somebody who does not program."""
+    words = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path"}
+    if hint in words:
+        return words[hint]
+    arguments = [each for each in get_args(hint) if each not in (Ellipsis, type(None))]
+    if get_origin(hint) is Literal:
+        return f"one of {', '.join(map(str, arguments))}"
+    if get_origin(hint) in (list, tuple) and len(set(arguments)) == 1:
+        return f"a list, each item {_in_words(arguments[0])}"
+    if arguments and type(None) in get_args(hint):
+        return f"{' or '.join(map(_in_words, arguments))}, or null"
+    return str(hint)
+
+
+def _made(cls: type[Configured], values: Mapping[str, Any], where: str) -> Configured:
+    """Make the dataclass from checked values."""
+    missing = _missing(cls, values)
+    if missing:
+        raise ValueError(f"{where}: lacks {', '.join(missing)}")
+    hints = get_type_hints(cls)
+    parts = {
+        name: _made(hints[name], value, where) if is_dataclass(hints[name]) else value
+        for name, value in values.items()
+    }
+    try:
+        return cls(**parts)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def _replaced(instance: Configured, values: Mapping[str, Any], where: str) -> Configured:
+    """Return the dataclass with checked values in place of its own."""
+    parts: dict[str, Any] = {}
+    for name, value in values.items():
+        own = getattr(instance, name)
+        parts[name] = _replaced(own, value, where) if is_dataclass(own) else value
+    try:
+        return cast(Configured, replace(cast(Any, instance), **parts))
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def _missing(cls: type, values: Mapping[str, Any]) -> list[str]:
+    return [
+        each.name
+        for each in _fields(cls)
+        if each.name not in values and each.default is MISSING and each.default_factory is MISSING
+    ]
+
+
+def _fields(cls: type) -> list[Field[Any]]:
+    """Return the fields that the dataclass is made from."""
+    return [each for each in fields(cls) if each.init]
