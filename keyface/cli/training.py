@@ -27,7 +27,8 @@ from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.strategies import ModelParallelStrategy
 from omegaconf import OmegaConf
 
-from keyface.cli.main import COMMANDS, TRAINING, add_commands
+from keyface.cli.commands import COMMANDS, TRAINING
+from keyface.cli.parser import add_commands
 
 RUN_VARIABLE = "KEYFACE_RUN"
 PARSING = {"parser_mode": "omegaconf+", "exit_on_error": False}
