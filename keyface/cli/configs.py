@@ -1,6 +1,6 @@
 """Config files: found by name, read with care, and named where something in them is wrong."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,31 @@ def find_config(name: str) -> Path:
         return shipped / inside
     known = tuple(str(path.relative_to(shipped)) for path in sorted(shipped.rglob("*.yaml")))
     raise FileNotFoundError(f"-c/--config {name}: no such file{did_you_mean(inside, known)}")
+
+
+def with_found_configs(words: Sequence[str]) -> list[str]:
+    """Return a command line whose configs (`-c`, `--config`) are paths, each of which was read once.
+
+    Raises:
+        FileNotFoundError: There is no such config.
+        ValueError: A config is not YAML, not a mapping, or says a name twice.
+    """
+    found: list[str] = []
+    for word in words:
+        option, equals, name = word.partition("=")
+        if found and found[-1] in ("-c", "--config"):
+            found.append(_checked(word))
+        elif option in ("-c", "--config") and equals:
+            found.append(f"{option}={_checked(name)}")
+        else:
+            found.append(word)
+    return found
+
+
+def _checked(name: str) -> str:
+    path = find_config(name)
+    read_yaml(path)
+    return str(path)
 
 
 def check_config(path: Path | str, known: tuple[str, ...]) -> None:

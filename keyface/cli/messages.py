@@ -1,8 +1,11 @@
 """What goes wrong, as one line for the user: errors, warnings and mistyped words."""
 
+import logging
 import re
+import warnings
 from argparse import Action
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from jsonargparse import ArgumentParser
 
@@ -10,6 +13,13 @@ from keyface.configuration import did_you_mean, in_words
 
 DEBUG_VARIABLE = "KEYFACE_DEBUG"
 TRUST_VARIABLE = "KEYFACE_TRUST"
+LIGHTNING_NOISE = ("litlogger", "TPU cores", "was configured so", "`Trainer.fit` stopped: `max_steps")
+"""What its log lines contain that tell nobody anything; its errors and choices of devices are told."""
+
+LIGHTNING_WARNINGS = (
+    r".*LeafSpec.*",  # a deprecated name that Lightning itself uses
+    r"Found .* module\(s\) in eval mode at the start of training",  # frozen networks are meant to be
+)
 LESS_MEMORY = "Take a smaller batch, fewer frames or smaller images, or close other programs."
 
 
@@ -30,6 +40,25 @@ def warning_line(
 ) -> str:
     """Format a warning for the user, in one line and without the source code that raised it."""
     return f"keyface: warning: {' '.join(str(message).split())}\n"
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Keep Lightning's advertisements, and advice that does not apply here, from burying our own lines."""
+
+    def useful(record: logging.LogRecord) -> bool:
+        return not any(text in record.getMessage() for text in LIGHTNING_NOISE)
+
+    logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    logger.addFilter(useful)
+    with warnings.catch_warnings():
+        for pattern in LIGHTNING_WARNINGS:
+            warnings.filterwarnings("ignore", message=pattern)
+        warnings.formatwarning = warning_line  # Lightning has put its own there
+        try:
+            yield
+        finally:
+            logger.removeFilter(useful)
 
 
 def parsing_error(message: str) -> str:
@@ -66,6 +95,8 @@ def advise(message: str, parser: ArgumentParser) -> str:
             return f"too many words: {found[1]}{found[2]}; a value of several words needs quotes"
         return f"no such option: {word}{did_you_mean(word, known)}; --help lists all"
     if found := re.match(r"the following arguments are required: (.*)", message):
+        if re.search(r"\.(data|model)\b", found[1]):
+            return f"missing: {_lacking(found[1])}"
         return f"missing: {', '.join(_typed_name(key, parser) for key in found[1].split(', '))}; see --help"
     if found := re.match(r"""Parser key "config": File does not exist: .(.*).$""", message):
         return f"-c/--config {found[1]}: no such file"
@@ -74,8 +105,17 @@ def advise(message: str, parser: ArgumentParser) -> str:
     if found := re.match(r'Parser key "([\w.]+)":.*(?:Got value|Given value): (.*)$', message, re.DOTALL):
         action = _action(found[1], parser)
         if action is not None and "Expected a" in message and hasattr(action, "_typehint"):
-            return f"{_typed_name(found[1], parser)} is {found[2]!r}; it must be {in_words(action._typehint)}"
+            words = in_words(action._typehint)
+            if "<class" not in words and "not allowed" not in message:
+                return f"{_typed_name(found[1], parser)} is {found[2]!r}; it must be {words}"
     return message
+
+
+def _lacking(keys: str) -> str:
+    """Return what to do where a training's config has no data or no model."""
+    if ".model" in keys:
+        return "a model; add the config of one, such as -c identity.yaml (`keyface fit --help`)"
+    return "the data; add -c base.yaml (CelebA-HQ, configs/base.yaml), or --data and its options"
 
 
 def _actions(parser: ArgumentParser) -> Iterator[Action]:
