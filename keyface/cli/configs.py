@@ -1,5 +1,6 @@
 """Config files: found by name, read with care, and named where something in them is wrong."""
 
+from argparse import ArgumentError
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -32,8 +33,7 @@ def with_found_configs(words: Sequence[str]) -> list[str]:
     """Return a command line whose configs (`-c`, `--config`) are paths, each of which was read once.
 
     Raises:
-        FileNotFoundError: There is no such config.
-        ValueError: A config is not YAML, not a mapping, or says a name twice.
+        ArgumentError: There is no such config, it is not YAML or not a mapping, or it says a name twice.
     """
     found: list[str] = []
     for word in words:
@@ -48,8 +48,11 @@ def with_found_configs(words: Sequence[str]) -> list[str]:
 
 
 def _checked(name: str) -> str:
-    path = find_config(name)
-    read_yaml(path)
+    try:
+        path = find_config(name)
+        read_yaml(path)
+    except (ValueError, OSError) as error:
+        raise ArgumentError(None, str(error)) from error
     return str(path)
 
 

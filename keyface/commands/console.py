@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from keyface.evaluation.report.tables import number
 from keyface.files import write_text
 
 
@@ -68,9 +67,17 @@ class Bar:
         total: How much there is to do; None where nobody knows.
         unit: What is counted, in the singular.
         done: How much is done already.
+        layout: How tqdm lays the bar out.
     """
 
-    def __init__(self, label: str, total: int | None, unit: str = "item", done: int = 0) -> None:
+    def __init__(
+        self,
+        label: str,
+        total: int | None,
+        unit: str = "item",
+        done: int = 0,
+        layout: str | None = None,
+    ) -> None:
         from tqdm import tqdm
 
         self.label, self.total, self.unit, self.done = label, total, unit, done
@@ -82,6 +89,7 @@ class Bar:
             initial=done,
             file=sys.stderr,
             leave=False,
+            bar_format=layout,
             dynamic_ncols=True,
             disable=not sys.stderr.isatty(),
         )
@@ -139,7 +147,7 @@ def stages(shares: Mapping[str, float]) -> Iterator[Callable[[str, int, int], No
             has none.
     """
     whole = sum(shares.values())
-    drawn = Bar("", 1000)
+    drawn = Bar("", 1000, layout="{desc}: {percentage:3.0f}%|{bar}| {elapsed}, {remaining} remain")
     order = list(shares)
     began: dict[str, float] = {}
 
@@ -160,4 +168,8 @@ def stages(shares: Mapping[str, float]) -> Iterator[Callable[[str, int, int], No
 
 
 def _text(value: object) -> str:
-    return number(value) if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    from keyface.evaluation.report.tables import number
+
+    return number(value)
