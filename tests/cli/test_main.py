@@ -203,12 +203,10 @@ def test_tracebacks_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
     ("line", "offered"),
     [
         ("keyface ed", {"edit"}),
-        ("lightning shards re", {"render"}),
-        ("keyface edit in.mp4 --over", {"--overwrite"}),
-        ("keyface edit in.mp4 --on-corrupt ", {"error", "hold"}),
+        ("lightning fi", {"fit"}),
     ],
 )
-def test_a_shell_completes_commands_options_and_choices(line: str, offered: set[str], tmp_path: Path) -> None:
+def test_a_shell_completes_commands(line: str, offered: set[str], tmp_path: Path) -> None:
     answer = tmp_path / "answer"
     environment = {
         **os.environ,
