@@ -160,11 +160,11 @@ def _typed(hint: Any, value: Any, where: str, name: str) -> Any:
     try:
         typed = parser.parse_object({"value": value}).value
     except ArgumentError:
-        raise ValueError(f"{where}: {name} is {value!r}; it must be {_in_words(hint)}") from None
+        raise ValueError(f"{where}: {name} is {value!r}; it must be {in_words(hint)}") from None
     if typed is None and value is None and type(None) not in get_args(hint):
-        raise ValueError(f"{where}: {name} has no value; it must be {_in_words(hint)}")
+        raise ValueError(f"{where}: {name} has no value; it must be {in_words(hint)}")
     if not all(math.isfinite(each) for each in _floats(typed)):
-        raise ValueError(f"{where}: {name} is {value!r}; it must be {_in_words(hint)}, and finite")
+        raise ValueError(f"{where}: {name} is {value!r}; it must be {in_words(hint)}, and finite")
     return typed
 
 
@@ -178,7 +178,7 @@ def _floats(value: Any) -> Iterator[float]:
         yield from _floats(list(value.values()))
 
 
-def _in_words(hint: Any) -> str:
+def in_words(hint: Any) -> str:
     """Say what a type is to somebody who does not program."""
     words = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path"}
     if hint in words:
@@ -187,9 +187,9 @@ def _in_words(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return f"one of {', '.join(map(str, arguments))}"
     if get_origin(hint) in (list, tuple) and len(set(arguments)) == 1:
-        return f"a list, each item {_in_words(arguments[0])}"
+        return f"a list, each item {in_words(arguments[0])}"
     if arguments and type(None) in get_args(hint):
-        return f"{' or '.join(map(_in_words, arguments))}, or null"
+        return f"{' or '.join(map(in_words, arguments))}, or null"
     return str(hint)
 
 

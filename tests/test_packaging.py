@@ -18,7 +18,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import keyface
-from keyface.cli.main import TRAINING, build_parser, main
+from keyface.cli.commands import TRAINING
+from keyface.cli.main import main
+from keyface.cli.parser import build_parser
 
 ROOT = Path(__file__).parents[1]
 MAPPED = ("lightning_modules", "datamodules", "callbacks", "plugins", "configs")

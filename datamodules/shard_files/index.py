@@ -118,7 +118,7 @@ def local_folder(place: str | Path) -> Path:
     folder = Path(place)
     if not folder.is_dir():
         raise ShardError(
-            f"{folder}: no such folder; `keyface shards render --out {folder}` makes miniature shards"
+            f"{folder}: no such folder; `keyface shards render -o {folder}` makes miniature shards"
         )
     return folder
 

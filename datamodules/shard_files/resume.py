@@ -20,7 +20,7 @@ def finished_shards(folder: Path, wanted: Mapping[str, Any]) -> list[ShardEntry]
     """
     if not (folder / NAME).exists():
         if any(folder.glob("*.tar")) and not (folder / shard_name(0)).exists():
-            raise ShardError(f"{folder}: holds other tar files and no {NAME}; choose another --out")
+            raise ShardError(f"{folder}: holds other tar files and no {NAME}; choose another -o/--output")
         return []
     index = ShardIndex.read(folder)
     differing = [
@@ -30,7 +30,7 @@ def finished_shards(folder: Path, wanted: Mapping[str, Any]) -> list[ShardEntry]
     ]
     if differing:
         raise ShardError(
-            f"{folder}: was made with {', '.join(differing)}; choose another --out or remove the folder"
+            f"{folder}: was made with {', '.join(differing)}; choose another -o/--output or remove the folder"
         )
     index.check_sizes(folder)
     return list(index.shards)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from keyface.commands._predict import predict
+from keyface.commands.prediction import predict
 
 
 def caption(

@@ -7,7 +7,7 @@ EDITS = "glasses,beard"
 
 
 def demo(
-    out: Path = Path("runs/demo"),
+    output: Path = Path("runs/demo"),
     faces: int = 256,
     fit_steps: int = 12,
     edits: str = EDITS,
@@ -24,7 +24,7 @@ def demo(
     Repeating it replaces them.
 
     Args:
-        out: Folder for everything.
+        output: Folder for everything.
         faces: Faces to render for training.
         fit_steps: Training steps of each branch; the shipped branches were trained for longer.
         edits: Categories separated by commas, all applied at once to somebody who lacks them.
@@ -42,28 +42,28 @@ def demo(
 
     stages = Stages(5)
     categories = registry.select([name.strip() for name in edits.split(",")])
-    with stages("render", f"{faces} faces of the miniature into {out / 'shards'}"):
-        shards.render(out / "shards", count=faces, seed=seed, samples_per_shard=max(1, faces // 4))
+    with stages("render", f"{faces} faces of the miniature into {output / 'shards'}"):
+        shards.render(output / "shards", count=faces, seed=seed, samples_per_shard=max(1, faces // 4))
     for branch, symbol in (("identity", "ε1"), ("direction", "ε2")):
         with stages(f"fit {branch}", f"{symbol}, {fit_steps} steps from the base"):
-            if lightning(fit_words(branch, out, fit_steps, seed)) != 0:
+            if lightning(fit_words(branch, output, fit_steps, seed)) != 0:
                 raise ValueError(f"the fit of the {branch} branch failed; its message is above")
     with stages(
         "edit", f"{seconds:g} s of somebody who was never trained on, with the shipped ε1 and ε2: {edits}"
     ):
         trial = write_clip_of(
-            categories, out / "clip.mp4", round(seconds * fps), zoo.backbone().image_size, seed, fps
+            categories, output / "clip.mp4", round(seconds * fps), zoo.backbone().image_size, seed, fps
         )
         edit.edit(
-            out / "clip.mp4",
-            out / "edited.mp4",
+            output / "clip.mp4",
+            output / "edited.mp4",
             edits=edits,
-            compare=out / "compare.mp4",
+            compare=output / "compare.mp4",
             steps=steps,
             overwrite=True,
         )
     with stages("measure", "with networks that neither branch was trained against"):
-        report = measure(trial, out, zoo.recognizers(), zoo.attribute_classifier())
+        report = measure(trial, output, zoo.recognizers(), zoo.attribute_classifier())
     report |= {"seconds": sum(stages.seconds.values()), "seconds_by_stage": stages.seconds}
-    write_json(out / "report.json", report)
-    show(report, out)
+    write_json(output / "report.json", report)
+    show(report, output)

@@ -6,7 +6,7 @@ from json import dumps
 from pathlib import Path
 from typing import Any
 
-from keyface.commands.plugins import table
+from keyface.commands.console import columns
 
 
 def doctor(root: Path | None = None, json: bool = False, deep: bool = False) -> None:
@@ -23,8 +23,8 @@ def doctor(root: Path | None = None, json: bool = False, deep: bool = False) -> 
     Raises:
         ValueError: Something that is installed is broken.
     """
-    from keyface.commands._doctor import examine
     from keyface.commands.weights import open_store
+    from keyface.doctor.goals import examine
 
     record = examine(open_store(root), deep)
     print(dumps(record, indent=1) if json else report(record))
@@ -38,7 +38,7 @@ def report(record: dict[str, Any]) -> str:
     facts, versions = record["machine"], record["packages"]
     asked = "by torch" if facts["gpu_asked"] == "torch" else "torch was not asked, --deep does"
     parts = [
-        table(
+        columns(
             [
                 ("keyface", f"{facts['keyface']}, Python {facts['python']}, torch {versions.get('torch')}"),
                 ("machine", f"{facts['cores']} cores, {facts['platform']}"),
@@ -65,7 +65,7 @@ def section(title: str, rows: list[tuple[str, str]], findings: list[dict[str, An
     needed = [each["fix"] for each in findings if each["level"] in ("broken", "missing")]
     better = [each["fix"] for each in findings if each["level"] in ("optional", "note")]
     rows += [("to do", fix) for fix in joined(needed)] + [("may help", fix) for fix in joined(better)]
-    return "\n".join([title, *(f"  {line}" for line in table(rows).splitlines())])
+    return "\n".join([title, *(f"  {line}" for line in columns(rows).splitlines())])
 
 
 def joined(fixes: list[str]) -> list[str]:

@@ -16,7 +16,7 @@ _CHUNK = 16
 
 
 def clip(
-    out: Path = Path("clip.mp4"),
+    output: Path = Path("clip.mp4"),
     identity: int = 1_000_003,
     seed: int = 0,
     seconds: float = 3.0,
@@ -27,7 +27,7 @@ def clip(
     """Render a clip of one moving face to a video.
 
     Args:
-        out: The video to write: .mp4, .m4v, .mov or .mkv.
+        output: The video to write: .mp4, .m4v, .mov or .mkv.
         identity: Who; from 1000000 on nobody was trained on.
         seed: Which clip of that person.
         seconds: Its length.
@@ -46,15 +46,15 @@ def clip(
         raise ValueError(
             f"{seconds} s at {fps} fps and {size} pixels: at least 1 frame of 16 pixels is needed"
         )
-    out.parent.mkdir(parents=True, exist_ok=True)
+    output.parent.mkdir(parents=True, exist_ok=True)
     faces = clips.draw_clip(identity, seed, frames, float(rate), rates)
-    with tqdm(total=frames, desc=f"render {out}", unit="frame") as bar:
-        write_clip(out, _rendered(faces, size, bar.update), rate)
-    print(f"{out}: {frames} frames of identity {identity} at {rate} fps")
+    with tqdm(total=frames, desc=f"render {output}", unit="frame") as bar:
+        write_clip(output, _rendered(faces, size, bar.update), rate)
+    print(f"{output}: {frames} frames of identity {identity} at {rate} fps")
 
 
 def sheet(
-    out: Path = Path("sheet.png"),
+    output: Path = Path("sheet.png"),
     count: int = 48,
     columns: int = 8,
     size: int = 128,
@@ -65,7 +65,7 @@ def sheet(
     """Render a contact sheet of faces, one identity each.
 
     Args:
-        out: The PNG to write.
+        output: The PNG to write.
         count: Number of faces.
         columns: Faces in a row.
         size: Side of each in pixels.
@@ -90,8 +90,8 @@ def sheet(
         if category is not None:
             changed = world.counterfactual(part, category.attribute, category.present)
             rows.append((category.name, torch.cat(list(_rendered(changed, size)))))
-    pictures.save_png(pictures.draw_sheet(rows), out)
-    print(f"{out}: {count} faces")
+    pictures.save_png(pictures.draw_sheet(rows), output)
+    print(f"{output}: {count} faces")
 
 
 def exact_rate(fps: float) -> Fraction:

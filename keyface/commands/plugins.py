@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from keyface.commands.console import columns
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from keyface.plugins import Registry
 
@@ -26,7 +28,7 @@ def list_categories() -> None:
         )
         for category in edits
     ]
-    print(table([header, *rows]))
+    print(columns([header, *rows]))
 
 
 def show(name: str) -> None:
@@ -42,7 +44,7 @@ def show(name: str) -> None:
     category = edits[name]
     pairs = compose("", [category])
     rows = [(field, _text(value)) for field, value in asdict(category).items()]
-    print(table([*rows, ("from", edits.origin(name)), ("example", f"{pairs.source} -> {pairs.target}")]))
+    print(columns([*rows, ("from", edits.origin(name)), ("example", f"{pairs.source} -> {pairs.target}")]))
 
 
 def check(file: Path | None = None) -> None:
@@ -84,7 +86,7 @@ def check_installed(registry: Registry) -> None:
     ]
     rows += [(package, "wrong", fault) for package, faults in conflicts.items() for fault in faults]
     rows += [(each.package, "broken", f"plugin {each.name!r} ({each.value}) {each.fault}") for each in broken]
-    print(table([("package", "state", "what"), *rows]))
+    print(columns([("package", "state", "what"), *rows]))
     fixes = [f"{package}: correct the name" for package, faults in conflicts.items() if faults]
     fixes += [f"{each.package}: {each.fix}" for each in broken]
     if fixes:
@@ -105,19 +107,6 @@ def unknown_conflicts(registry: Registry, names: Iterable[str]) -> list[str]:
         for other in registry[name].conflicts
         if other not in registry
     ]
-
-
-def table(rows: Sequence[tuple[str, ...]]) -> str:
-    """Align columns.
-
-    Example:
-        >>> print(table([("edit", "from"), ("old", "keyface")]))
-        edit  from
-        old   keyface
-    """
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
-    return "\n".join(line.rstrip() for line in lines)
 
 
 def _text(value: object) -> str:

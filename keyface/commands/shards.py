@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def render(
-    out: Path = Path("runs/shards"),
+    output: Path = Path("runs/shards"),
     count: int = 10_000,
     size: int = 128,
     seed: int = 0,
@@ -24,7 +24,7 @@ def render(
     """Render faces of the miniature into shards with an index; an interrupted call can be repeated.
 
     Args:
-        out: Folder to write.
+        output: Folder to write.
         count: Number of faces, each of another identity.
         size: Side of the images in pixels.
         seed: Draws attributes and poses.
@@ -38,13 +38,13 @@ def render(
     from keyface.datamodules.shard_files.render import RenderSettings, render_shards
 
     settings = RenderSettings(count, size, seed, first_identity, samples_per_shard, rates or {}, latents)
-    with tqdm(total=count, desc=f"render {out}", unit="face") as bar:
-        index = render_shards(out, settings, _frozen_base, progress=bar.update)
-    print(f"{out}: {index.samples} faces in {len(index.shards)} shards, {index.bytes / 1e6:.1f} MB")
+    with tqdm(total=count, desc=f"render {output}", unit="face") as bar:
+        index = render_shards(output, settings, _frozen_base, progress=bar.update)
+    print(f"{output}: {index.samples} faces in {len(index.shards)} shards, {index.bytes / 1e6:.1f} MB")
 
 
 def celeba_hq(
-    out: Path = Path("data/celeba-hq"),
+    output: Path = Path("data/celeba-hq"),
     images: Path = Path("CelebAMask-HQ"),
     attributes: Path | None = None,
     masks: Path | None = None,
@@ -63,7 +63,7 @@ def celeba_hq(
     Captions are made of the labels, until `keyface caption` looks at the pictures.
 
     Args:
-        out: Folder to write.
+        output: Folder to write.
         images: The folder CelebAMask-HQ as it is published, its CelebA-HQ-img, or any folder of square
             pictures with one face each.
         attributes: The 40 labels of each picture: CelebAMask-HQ-attribute-anno.txt, list_attr_celeba.txt or
@@ -91,16 +91,16 @@ def celeba_hq(
     detector = Store().require(["face-api"])["face-api"] if landmarks is None else None
     settings = CelebaHq(layout, count, seed, size, samples_per_shard, landmarks, identities, detector)
     pictures = settings.pictures()
-    print(f"{out}: {len(pictures)} pictures, up to {settings.most_bytes(len(pictures)) / 1e6:,.0f} MB")
+    print(f"{output}: {len(pictures)} pictures, up to {settings.most_bytes(len(pictures)) / 1e6:,.0f} MB")
     cores = workers or len(os.sched_getaffinity(0))
     with tqdm(total=len(pictures), desc=f"convert {layout.images}", unit="image") as bar:
-        index = write_celeba_hq(out, settings, pictures, cores, tolerate, progress=bar.update)
+        index = write_celeba_hq(output, settings, pictures, cores, tolerate, progress=bar.update)
     no_face, unreadable = len(index.made["no_face"]), len(index.made["unreadable"])
     left_out = (
         f"; left out: {no_face} without a face, {unreadable} unreadable" if no_face + unreadable else ""
     )
     print(
-        f"{out}: {index.samples} of {len(pictures)} pictures in {len(index.shards)} shards, "
+        f"{output}: {index.samples} of {len(pictures)} pictures in {len(index.shards)} shards, "
         f"{index.bytes / 1e6:.1f} MB{left_out}"
     )
 
@@ -144,7 +144,7 @@ def invert(
         precision: Of the networks, such as bf16-mixed; latents and the schedule's arithmetic stay in fp32.
         runs: Folder of the run's record.
     """
-    from keyface.commands._predict import predict
+    from keyface.commands.prediction import predict
 
     model = {"backbone": backbone, "steps": steps, "levels": levels, "lowest": lowest, "highest": highest}
     values = {f"model.init_args.{name}": value for name, value in model.items()}

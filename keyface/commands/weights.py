@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from keyface.commands.plugins import table
+from keyface.commands.console import columns
 
 if TYPE_CHECKING:
-    from keyface.weights import Entry, Store
+    from keyface.weights import Store
 
 
 def list_weights(root: Path | None = None, json: bool = False) -> None:
@@ -20,6 +20,7 @@ def list_weights(root: Path | None = None, json: bool = False) -> None:
         json: Print JSON, with every file.
     """
     from keyface.weights import catalogue
+    from keyface.weights.description import describe
 
     store = open_store(root)
     facts = [describe(entry, store) for entry in catalogue().values()]
@@ -30,7 +31,7 @@ def list_weights(root: Path | None = None, json: bool = False) -> None:
         (fact["name"], fact["state"], fact["kind"], f"commercial: {fact['commercial']}", fact["title"])
         for fact in facts
     ]
-    print(table([("name", "here", "kind", "use", "what"), *rows]))
+    print(columns([("name", "here", "kind", "use", "what"), *rows]))
     print(
         f"folder: {store.root.resolve()}; `keyface weights get NAME...` fetches, `licences` shows the terms"
     )
@@ -76,7 +77,7 @@ def verify(name: list[str] | None = None, root: Path | None = None) -> None:
         print(f"{store.root}: no weights are here; `keyface weights list` names them")
         return
     rows = [(owner, each.verdict, each.sha256[:12] or "-", each.path.name) for owner, each in checked]
-    print(table([("weights", "verdict", "sha256", "file"), *rows]))
+    print(columns([("weights", "verdict", "sha256", "file"), *rows]))
     wrong = [each for _, each in checked if each.verdict in ("differs", "missing")]
     if wrong:
         raise ValueError(
@@ -93,7 +94,7 @@ def licences() -> None:
     rows = [
         (entry.name, entry.commercial, entry.licence, entry.licence_url) for entry in catalogue().values()
     ]
-    print(table([("weights", "commercial", "licence", "where it stands"), *rows]))
+    print(columns([("weights", "commercial", "licence", "where it stands"), *rows]))
     print(
         "commercial is keyface's reading and no legal advice; restricted: allowed within the licence's use "
         "restrictions. keyface itself is Apache-2.0 and brings none of these."
@@ -101,29 +102,7 @@ def licences() -> None:
 
 
 def open_store(root: Path | None) -> Store:
-    """Returns the folder of the weights."""
+    """Return the folder of the weights."""
     from keyface.weights import Store
 
     return Store() if root is None else Store(root)
-
-
-def describe(entry: Entry, store: Store) -> dict[str, Any]:
-    """Returns what there is to say about an entry without hashing anything."""
-    missing, size = store.missing(entry), store.bytes(entry)
-    return {
-        "name": entry.name,
-        "state": "yes" if not missing else "partly" if size else "no",
-        "kind": entry.kind,
-        "title": entry.title,
-        "without": entry.without,
-        "origin": entry.origin,
-        "revision": entry.revision,
-        "licence": entry.licence,
-        "licence_url": entry.licence_url,
-        "commercial": entry.commercial,
-        "note": entry.note,
-        "folder": str(store.folder(entry)),
-        "bytes": size,
-        "missing": [str(path) for path in missing],
-        "sha256": {file.path: file.sha256 or file.sha256_starts or None for file in entry.files},
-    }

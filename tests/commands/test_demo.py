@@ -79,7 +79,7 @@ def test_stages_are_numbered_and_timed(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_the_demo_edits_by_the_same_function_as_keyface_edit() -> None:
-    from keyface.cli.main import COMMANDS, Command
+    from keyface.cli.commands import COMMANDS, Command
 
     command = COMMANDS["edit"]
     assert isinstance(command, Command)

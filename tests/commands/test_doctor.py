@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from keyface.cli.main import main
-from keyface.commands import _doctor_machine, _doctor_torch
-from keyface.commands._doctor_finding import Finding
+from keyface.doctor import machine, torch_builds
+from keyface.doctor.finding import Finding
 from keyface.plugins.builtin import CATEGORIES
 from keyface.weights import Store, catalogue
 
@@ -151,27 +151,27 @@ def test_a_gpu_is_what_the_driver_names(alone: Path, monkeypatch: pytest.MonkeyP
         if torch.version.cuda
         else ([], "torch is built without CUDA")
     )
-    assert _doctor_torch.driver_gpus() == expected
+    assert torch_builds.driver_gpus() == expected
     program.write_text("#!/bin/sh\necho 'NVIDIA-SMI has failed'\nexit 9\n")
-    assert _doctor_torch.driver_gpus() == ([], "nvidia-smi fails")
+    assert torch_builds.driver_gpus() == ([], "nvidia-smi fails")
 
 
 def test_w_and_b_s_state(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     findings: list[Finding] = []
     monkeypatch.setenv("WANDB_MODE", "offline")
-    assert _doctor_machine.wandb(findings) == {"state": "offline"}
+    assert machine.wandb(findings) == {"state": "offline"}
     monkeypatch.delenv("WANDB_MODE")
     (alone / ".netrc").write_text("machine api.wandb.ai login user password none\n")
     (alone / ".netrc").chmod(0o600)
-    assert _doctor_machine.wandb(findings) == {"state": "logged in"}
+    assert machine.wandb(findings) == {"state": "logged in"}
     assert findings == []
 
 
 def test_what_is_broken_is_an_error(
     alone: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(_doctor_machine, "_LEAST_FREE", 2**62)
-    monkeypatch.setattr(_doctor_machine, "CODECS", {"no_such_codec": ("r", "reading nothing")})
+    monkeypatch.setattr(machine, "_LEAST_FREE", 2**62)
+    monkeypatch.setattr(machine, "CODECS", {"no_such_codec": ("r", "reading nothing")})
     for name, told, needs in (
         (
             "keyface",

@@ -72,7 +72,7 @@ def words(root: Path, *more: str) -> list[str]:
     out = root.parent / "shards"
     marks = root.parent / "landmarks.txt"
     return [
-        *("shards", "celeba-hq", "--out", str(out), "--images", str(root), "--landmarks", str(marks)),
+        *("shards", "celeba-hq", "--output", str(out), "--images", str(root), "--landmarks", str(marks)),
         *("--size", "32", "--samples-per-shard", "3", "--workers", "1", *more),
     ]
 
@@ -276,7 +276,7 @@ def test_without_landmarks_the_detector_s_weights_are_asked_for_before_anything_
 ) -> None:
     monkeypatch.setenv("KEYFACE_WEIGHTS", str(published.parent / "none"))
     out = published.parent / "out"
-    assert main(["shards", "celeba-hq", "--out", str(out), "--images", str(published)]) == 1
+    assert main(["shards", "celeba-hq", "--output", str(out), "--images", str(published)]) == 1
     assert "keyface weights get face-api" in capsys.readouterr().err
     assert not out.exists()
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import keyface
-from keyface.commands import _doctor_machine as machine
-from keyface.commands._doctor_finding import Finding, Level
-from keyface.commands._doctor_torch import torch_operators
-from keyface.commands.weights import describe
+from keyface.doctor import machine
+from keyface.doctor.finding import Finding, Level
+from keyface.doctor.torch_builds import torch_operators
 from keyface.weights import Store, catalogue
+from keyface.weights.description import describe
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ is better with it; ``note``: good to know."""
 
 
 EVERY = ("try", "edit", "train", "evaluate")
-"""Names of the goals, see `keyface.commands._doctor`."""
+"""Names of the goals, see `keyface.doctor.goals`."""
 
 
 @dataclass(frozen=True)

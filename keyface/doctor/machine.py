@@ -15,8 +15,8 @@ from typing import Any
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from keyface.commands._doctor_finding import EVERY, Finding, Level
-from keyface.commands._doctor_torch import driver_gpus, torch_builds, torch_gpus
+from keyface.doctor.finding import EVERY, Finding, Level
+from keyface.doctor.torch_builds import driver_gpus, torch_builds, torch_gpus
 from keyface.weights import Store
 
 EXTRAS = ("faces", "evaluate")

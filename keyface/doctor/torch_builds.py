@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from keyface.commands._doctor_finding import Finding
+from keyface.doctor.finding import Finding
 
 _FIX = "install both from one place: both CUDA or both CPU builds of matching versions"
 

@@ -1,20 +1,14 @@
-"""The command line, as a user meets it."""
+"""`lightning fit` and its like, as a user meets them."""
 
 import json
 import os
-import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 
 import pytest
 import yaml
 
-import keyface
-from keyface.cli import main as cli
-from keyface.cli.main import COMMANDS, TRAINING, Command, Group, main, one_line
-
-SCRIPTS = Path(sysconfig.get_path("scripts"))
+from keyface.cli.main import main
 
 BASE = """
 model:
@@ -48,124 +42,6 @@ def runs(folder: Path, experiment: str) -> list[Path]:
     return sorted((folder / "runs" / experiment).iterdir())
 
 
-@pytest.mark.parametrize("script", ["keyface", "lightning"])
-def test_both_scripts_list_every_command_without_torch(script: str, tmp_path: Path) -> None:
-    result = subprocess.run(
-        [SCRIPTS / script, "--help"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPROFILEIMPORTTIME": "1"},
-    )
-    for name in (*TRAINING, *COMMANDS):
-        assert f"\n    {name} " in result.stdout
-    imported = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
-    assert "keyface.cli.main" in imported
-    assert not imported & {"torch", "lightning", "diffusers", "transformers", "numpy", "av", "wandb"}
-
-
-def test_every_command_of_the_table_exists_and_is_light() -> None:
-    targets = {
-        command.target
-        for entry in COMMANDS.values()
-        for command in ([*entry.commands.values(), entry.default] if isinstance(entry, Group) else [entry])
-        if command is not None
-    }
-    code = (
-        "import sys; from keyface.cli.main import Command\n"
-        f"for target in {sorted(targets)}: assert callable(Command(target, '').resolve()), target\n"
-        "print(sorted({'torch', 'lightning', 'diffusers', 'transformers', 'wandb'} & set(sys.modules)))"
-    )
-    result = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=60)
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.strip() == "[]", "a command module imports heavy packages at its top"
-
-
-def test_a_reader_that_has_seen_enough_is_no_error() -> None:
-    reading, writing = os.pipe()
-    os.close(reading)
-    result = subprocess.run(
-        [SCRIPTS / "keyface", "plugins", "list"],
-        stdout=writing,
-        stderr=subprocess.PIPE,
-        text=True,
-        timeout=60,
-    )
-    os.close(writing)
-    assert (result.returncode, result.stderr) == (141, "")
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["benchmark"],
-        ["benchmark", "train"],
-        *([name] for name in COMMANDS if isinstance(COMMANDS[name], Command)),
-    ],
-)
-def test_help_of_a_command_documents_every_argument(
-    words: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    parser = cli.build_parser(words)
-    with pytest.raises(SystemExit) as exit_info:
-        parser.parse_args([*words, "--help"])
-    assert exit_info.value.code == 0
-    assert words[0] in capsys.readouterr().out
-
-
-def test_version_and_no_words(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([]) == 0
-    assert "edit" in capsys.readouterr().out
-    with pytest.raises(SystemExit):
-        main(["--version"])
-    assert keyface.__version__ in capsys.readouterr().out
-
-
-def test_unknown_words_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["edti"]) == 2
-    assert "edti" in errors(capsys)[0]
-    assert main(["edit", "in.mp4", "-o", "out.mp4", "--editz", "beard"]) == 2
-    assert len(errors(capsys)) == 1
-
-
-def test_functions_become_commands(capsys: pytest.CaptureFixture[str]) -> None:
-    def example(
-        videos: list[Path],
-        output: Path,
-        lightning: object,
-        frame_rate: int = 3,
-        loud: bool = False,
-        method: list[str] | None = None,
-    ) -> None:
-        """Example.
-
-        Args:
-            videos: What to read.
-            output: What to write.
-            lightning: Not the user's.
-            frame_rate: Frames per second.
-            loud: Whether to shout.
-            method: What else to compare.
-        """
-
-    parser = cli.ArgumentParser(exit_on_error=False)
-    cli.add_function(parser, example)
-    words = ["a.mp4", "b.mp4", "-o", "c.mp4", "--frame-rate", "5", "--loud", "--method", "x", "--method", "y"]
-    values = parser.parse_args(words)
-    assert values.as_dict() == {
-        "videos": [Path("a.mp4"), Path("b.mp4")],
-        "output": Path("c.mp4"),
-        "frame_rate": 5,
-        "loud": True,
-        "method": ["x", "y"],
-    }
-    assert parser.parse_args(["a.mp4", "--output", "c.mp4"]).frame_rate == 3
-    assert parser.parse_args(["a.mp4", "--output", "c.mp4"]).method is None
-    assert "Frames per second." in parser.format_help()
-
-
 def test_a_run_leaves_its_record(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "later.yaml").write_text(
         "trainer:\n  max_steps: 3\n  limit_train_batches: ${trainer.max_steps}\nseed_everything: 11\n"
@@ -192,7 +68,7 @@ def test_a_run_leaves_its_record(folder: Path, capsys: pytest.CaptureFixture[str
     assert list((resumed / "checkpoints").glob("*step=5.ckpt")), "it went on from step 3 to 5"
     assert list((run / "checkpoints").glob("*step=3.ckpt")), "the earlier run stays as it was"
     assert main(["validate", "-c", "base.yaml", "--experiment", "base", "--ckpt_path", "last"]) == 0
-    assert cli.os.environ.get("KEYFACE_RUN") is None
+    assert os.environ.get("KEYFACE_RUN") is None
 
 
 def test_an_experiment_is_named_after_the_config_of_its_model(
@@ -292,29 +168,3 @@ def test_wrong_configs_are_one_line(folder: Path, capsys: pytest.CaptureFixture[
     assert "missing.yaml" in errors(capsys)[0]
     assert main(["fit", "-c", "base.yaml", "--trainer.max_stps", "3"]) == 2
     assert "max_stps" in errors(capsys)[0]
-
-
-def test_interruption_is_no_traceback(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupted(words: list[str]) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(cli, "run_command", interrupted)
-    assert main(["edit"]) == 130
-    assert capsys.readouterr().err == "keyface: interrupted\n"
-
-
-def test_tracebacks_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KEYFACE_DEBUG", "1")
-    with pytest.raises(ValueError, match="one of the two"):
-        main(["edit", "in.mp4", "-o", "out.mp4"])
-
-
-def test_an_error_of_a_config_s_class_is_told_without_its_wrapping() -> None:
-    wrapped = ValueError(
-        "Does not validate against any of the Union subtypes\nSubtypes: [A, B]\nErrors:\n"
-        "  - missing weights: blip2\n  - Expected a <class 'NoneType'>\nGiven value type: A\nGiven value: a"
-    )
-    assert one_line(wrapped) == "missing weights: blip2"
-    assert one_line(KeyError("no such\nthing")) == "no such thing"

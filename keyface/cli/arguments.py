@@ -1,0 +1,184 @@
+"""From the signature and the docstring of a function to its command line."""
+
+import inspect
+import typing
+from argparse import SUPPRESS, Action
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import docstring_parser
+from jsonargparse import ArgumentParser, DefaultHelpFormatter
+
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "Input": (
+        "config", "video", "crop", "max_seconds", "on_corrupt", "shards", "images", "attributes", "masks",
+        "landmarks", "identities", "mapping", "protocol", "method", "videos", "annotations", "limit",
+        "branch", "file", "rates", "benchmark", "reference",
+    ),
+    "Output": (
+        "output", "compare", "json", "plot", "sheet", "show", "cache", "runs", "overwrite", "resume",
+        "restart",
+    ),
+    "Edit": (
+        "edits", "categories", "prompt", "source", "negative", "steps", "guidance", "strength", "seed",
+        "ours", "variants", "sweep", "modes",
+    ),
+    "Networks": (
+        "weights", "identity", "direction", "backbone", "captioner", "judges", "raft", "scale", "form",
+        "root",
+    ),
+    "Machine": (
+        "device", "dtype", "precision", "accelerator", "devices", "nodes", "batch_size", "workers",
+        "compile", "channels_last", "gradient_checkpointing",
+    ),
+}  # fmt: skip
+"""Heading in `--help` → parameters that stand below it, of whatever command; others follow "options"."""
+
+
+class Help(DefaultHelpFormatter):
+    """Formats options without Python's type names, and with defaults only where they say something."""
+
+    def _get_help_string(self, action: Action) -> str:
+        needed = " (required)" if action.required and action.option_strings else ""
+        return (action.help or "") + needed
+
+
+def add_function(parser: ArgumentParser, function: Callable[..., object], config: bool = False) -> None:
+    """Add a function's parameters to a parser, with help from its docstring.
+
+    What is parsed has only those values that were given; the function knows its own defaults. Parameters
+    without a default are positional, those with one are options; `output` is always an option, also `-o`; a
+    bool is a switch; a list is positional words, or an option that may be repeated; a parameter annotated
+    `Annotated[Mapping[str, Any], SomeDataclass]` becomes an option for each field (`--settings.steps`), those
+    of dataclasses inside it as well (`--settings.injection.mode`), and the function gets the nested mapping
+    of what was given; `lightning` is not the user's (see `keyface.cli.main`).
+
+    Args:
+        parser: An empty parser.
+        function: Its docstring describes every parameter, in Google's style.
+        config: Whether to add `-c/--config FILE`, which gives options by their names in YAML.
+    """
+    docstring = docstring_parser.parse(function.__doc__ or "")
+    parser.description = "\n\n".join(filter(None, (docstring.short_description, docstring.long_description)))
+    helps = {each.arg_name: " ".join((each.description or "").split()) for each in docstring.params}
+    hints = typing.get_type_hints(function, include_extras=True)
+    headings = {name: heading for heading, names in GROUPS.items() for name in names}
+    groups = {heading: parser.add_argument_group(heading) for heading in GROUPS}
+    if config:
+        groups["Input"].add_argument(
+            "-c",
+            "--config",
+            action="config",
+            metavar="FILE",
+            help="YAML file with options by their names, as in 'steps: 20'; may be repeated, the later wins.",
+        )
+    for name, parameter in inspect.signature(function).parameters.items():
+        if name == "lightning":
+            continue
+        if (settings := _dataclass_of(hints[name])) is not None:
+            section = parser.add_argument_group(name.capitalize(), helps.get(name))
+            _add_fields(section, settings, name)
+            continue
+        group = groups[headings[name]] if name in headings else parser
+        _add_parameter(group, name, hints[name], parameter.default, helps.get(name) or "")
+
+
+def _add_parameter(group: Any, name: str, hint: Any, default: object, text: str) -> None:
+    """Add one parameter to a parser or to a group of it."""
+    required = default is inspect.Parameter.empty
+    option = "--" + name.replace("_", "-")
+    if hint is bool:
+        group.add_argument(option, action="store_true", default=SUPPRESS, help=text)
+        return
+    given: dict[str, Any] = {"help": text if required else text + _default(default), "type": hint}
+    given["metavar"] = metavar(hint)
+    if (item := _item_of(hint)) is not None:
+        given |= {"type": item, "metavar": metavar(item)}
+        given |= {"nargs": "+"} if required else {"action": "append"}
+    if not required:
+        given["default"] = SUPPRESS
+    if name == "output":
+        group.add_argument("-o", option, required=required, **given)
+    elif required:
+        group.add_argument(name, **given | {"metavar": name.upper()})
+    else:
+        group.add_argument(option, **given)
+
+
+def _add_fields(group: Any, settings: type, prefix: str) -> None:
+    """Add an option for each field of a dataclass, and of the dataclasses in it."""
+    helps = _field_helps(settings)
+    hints = typing.get_type_hints(settings)
+    for each in fields(settings):
+        if not each.init:
+            continue
+        name, hint = f"{prefix}.{each.name}", hints[each.name]
+        if is_dataclass(hint):
+            _add_fields(group, typing.cast(type, hint), name)
+        else:
+            text = helps.get(each.name, "") + _field_default(each)
+            group.add_argument(f"--{name}", type=hint, default=SUPPRESS, metavar=metavar(hint), help=text)
+
+
+def _field_helps(settings: type) -> dict[str, str]:
+    """Return what the dataclass says about its fields, below each or in its docstring."""
+    found = docstring_parser.parse_from_object(settings).params
+    return {each.arg_name: " ".join((each.description or "").split()) for each in found}
+
+
+def _field_default(field: Field[Any]) -> str:
+    if field.default_factory is not MISSING:
+        return _default(field.default_factory())
+    return "" if field.default is MISSING else _default(field.default)
+
+
+def _default(value: object) -> str:
+    """Return what `--help` says of a default; of none nothing, since the text says what happens then."""
+    if value is None or value == "" or value == {}:
+        return ""
+    if isinstance(value, bool):
+        return f" (default: {str(value).lower()})"
+    if isinstance(value, tuple | list):
+        return f" (default: [{', '.join(map(str, value))}])"
+    return f" (default: {value})"
+
+
+def metavar(hint: Any) -> str:
+    """Return what stands for a value of a type in `--help`: its choices, or a word.
+
+    Example:
+        >>> metavar(typing.Literal["qk", "kv"])
+        '{qk,kv}'
+        >>> metavar(int | None)
+        'N'
+    """
+    words = {int: "N", float: "X", Path: "PATH", str: "TEXT", bool: "{true,false}"}
+    if hint in words:
+        return words[hint]
+    choices = [each for each in typing.get_args(hint) if each not in (type(None), Ellipsis)]
+    if typing.get_origin(hint) is typing.Literal:
+        return "{" + ",".join(map(str, choices)) + "}"
+    if typing.get_origin(hint) in (list, tuple):
+        return f"[{metavar(choices[0])},...]"
+    if typing.get_origin(hint) in (dict, Mapping):
+        return "{NAME: VALUE,...}"
+    return "|".join(dict.fromkeys(map(metavar, choices))) if choices else "VALUE"
+
+
+def _dataclass_of(hint: Any) -> type | None:
+    """Return the dataclass of `Annotated[Mapping[str, Any], SomeDataclass]`; None for what is no such."""
+    if typing.get_origin(hint) is typing.Annotated:
+        for each in typing.get_args(hint)[1:]:
+            if is_dataclass(each):
+                return typing.cast(type, each)
+    return None
+
+
+def _item_of(hint: object) -> Any:
+    """Return the type of a list's items, also of `list[...] | None`; None for what is no list."""
+    for part in (hint, *typing.get_args(hint)):
+        if typing.get_origin(part) is list:
+            return typing.get_args(part)[0]
+    return None

@@ -1,0 +1,145 @@
+"""What goes wrong, as one line for the user: errors, warnings and mistyped words."""
+
+import logging
+import re
+import warnings
+from argparse import Action
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from jsonargparse import ArgumentParser
+
+from keyface.configuration import did_you_mean, in_words
+
+DEBUG_VARIABLE = "KEYFACE_DEBUG"
+TRUST_VARIABLE = "KEYFACE_TRUST"
+LIGHTNING_NOISE = ("litlogger", "TPU cores", "was configured so", "`Trainer.fit` stopped: `max_steps")
+"""What its log lines contain that tell nobody anything; its errors and choices of devices are told."""
+
+LIGHTNING_WARNINGS = (
+    r".*LeafSpec.*",  # a deprecated name that Lightning itself uses
+    r"Found .* module\(s\) in eval mode at the start of training",  # frozen networks are meant to be
+)
+LESS_MEMORY = "Take a smaller batch, fewer frames or smaller images, or close other programs."
+
+
+def one_line(error: BaseException) -> str:
+    """Return an error's message in one line; a KeyError's without the quotes that `str` adds.
+
+    Of what jsonargparse wraps around an error that a config's class raised, only that error is left.
+    """
+    message = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+    if type(error).__name__ in ("OutOfMemoryError", "MemoryError") or "not enough memory" in message:
+        return f"out of memory: {' '.join(message.split()[:30])} ... {LESS_MEMORY}"
+    reasons = reasons_of([line.strip() for line in message.splitlines()])
+    return " ".join(" ".join(reasons).removeprefix("- ").split()) or type(error).__name__
+
+
+def warning_line(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """Format a warning for the user, in one line and without the source code that raised it."""
+    return f"keyface: warning: {' '.join(str(message).split())}\n"
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Keep Lightning's advertisements, and advice that does not apply here, from burying our own lines."""
+
+    def useful(record: logging.LogRecord) -> bool:
+        return not any(text in record.getMessage() for text in LIGHTNING_NOISE)
+
+    logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    logger.addFilter(useful)
+    with warnings.catch_warnings():
+        for pattern in LIGHTNING_WARNINGS:
+            warnings.filterwarnings("ignore", message=pattern)
+        warnings.formatwarning = warning_line  # Lightning has put its own there
+        try:
+            yield
+        finally:
+            logger.removeFilter(useful)
+
+
+def parsing_error(message: str) -> str:
+    """Return the telling part of jsonargparse's message, which may be a page long, in one line."""
+    lines = [line.strip() for line in message.splitlines()]
+    if "Errors:" in lines:
+        lines = [lines[0], *reasons_of(lines)]
+    advice = f"{TRUST_VARIABLE}=package,... allows packages that you trust."
+    return re.sub(r"Add the import path to import_path_allowlist.*?allow it\.", advice, " ".join(lines))
+
+
+def reasons_of(lines: list[str]) -> list[str]:
+    """Return what follows "Errors:" in the lines of jsonargparse's message, or all of another's."""
+    if "Errors:" not in lines:
+        return lines
+    reasons = [line for line in lines[lines.index("Errors:") + 1 :] if not line.startswith("Given value")]
+    return [line for line in reasons if "NoneType" not in line]
+
+
+def advise(message: str, parser: ArgumentParser) -> str:
+    """Return jsonargparse's message in the words that people type, with the nearest name of a mistyped one.
+
+    Args:
+        message: Of an error in parsing.
+        parser: The parser that found it, of the whole command line or of a subcommand.
+    """
+    if found := re.match(r"argument \w+: invalid choice: '(.*)' \(choose from (.*)\)$", message, re.DOTALL):
+        known = tuple(re.findall(r"[\w-]+", found[2]))
+        return f"no such command: {found[1]}{did_you_mean(found[1], known)}; there are {', '.join(known)}"
+    if found := re.match(r"unrecognized arguments: (\S+)(.*)", message, re.DOTALL):
+        word = found[1].partition("=")[0]
+        known = tuple(option for action in _actions(parser) for option in action.option_strings)
+        if not word.startswith("-"):
+            return f"too many words: {found[1]}{found[2]}; a value of several words needs quotes"
+        return f"no such option: {word}{did_you_mean(word, known)}; --help lists all"
+    if found := re.match(r"the following arguments are required: (.*)", message):
+        if re.search(r"\.(data|model)\b", found[1]):
+            return f"missing: {_lacking(found[1])}"
+        return f"missing: {', '.join(_typed_name(key, parser) for key in found[1].split(', '))}; see --help"
+    if found := re.match(r"""Parser key "config": File does not exist: .(.*).$""", message):
+        return f"-c/--config {found[1]}: no such file"
+    if found := re.match(r'expected "[\w.-]*subcommand" to be one of \{(.*)\}, but', message):
+        return f"say which: {', '.join(found[1].split(','))}"
+    if found := re.match(r'Parser key "([\w.]+)":.*(?:Got value|Given value): (.*)$', message, re.DOTALL):
+        action = _action(found[1], parser)
+        if action is not None and "Expected a" in message and hasattr(action, "_typehint"):
+            words = in_words(action._typehint)
+            if "<class" not in words and "not allowed" not in message:
+                return f"{_typed_name(found[1], parser)} is {found[2]!r}; it must be {words}"
+    return message
+
+
+def _lacking(keys: str) -> str:
+    """Return what to do where a training's config has no data or no model."""
+    if ".model" in keys:
+        return "a model; add the config of one, such as -c identity.yaml (`keyface fit --help`)"
+    return "the data; add -c base.yaml (CelebA-HQ, configs/base.yaml), or --data and its options"
+
+
+def _actions(parser: ArgumentParser) -> Iterator[Action]:
+    """Yield the options of a parser and of its subcommands."""
+    for action in parser._actions:
+        yield action
+        for inner in (action.choices or {}).values() if isinstance(action.choices, dict) else ():
+            yield from _actions(inner)
+
+
+def _action(key: str, parser: ArgumentParser) -> Action | None:
+    """Return what a dotted key stands for: an option, "subcommand.option" or "subcommand.subcommand"."""
+    for action in parser._actions:
+        if action.dest == key:
+            return action
+        head, _, rest = key.partition(".")
+        if isinstance(action.choices, dict) and head in action.choices:
+            return _action(rest, action.choices[head])
+    return None
+
+
+def _typed_name(key: str, parser: ArgumentParser) -> str:
+    """Return what people type for a key: `-o/--output`, `VIDEO`, `COMMAND`."""
+    action = _action(key, parser)
+    if action is None:
+        return f"--{key}"
+    return "/".join(action.option_strings) or str(action.metavar or action.dest)

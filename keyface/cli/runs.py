@@ -1,0 +1,174 @@
+"""A run's folder: its name, its record, its checkpoints, and what is told of it when it ends."""
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint
+from lightning.pytorch.cli import SaveConfigCallback
+from lightning.pytorch.loggers import CSVLogger, Logger
+from omegaconf import OmegaConf
+
+RUN_VARIABLE = "KEYFACE_RUN"
+BRANCH_OPTIONS = {"IdentityModule": "--identity", "DirectionModule": "--direction"}
+"""Module → the option of `keyface edit` that takes its export."""
+
+
+@contextmanager
+def one_run_folder() -> Iterator[None]:
+    """Let the processes that a multi-GPU launcher starts inherit this run's folder, and only those."""
+    inherited = os.environ.get(RUN_VARIABLE)
+    try:
+        yield
+    finally:
+        if inherited is None:
+            os.environ.pop(RUN_VARIABLE, None)
+
+
+class RunRecord(SaveConfigCallback):
+    """Save the resolved config and the environment to the run's folder when a run starts."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write config.yaml and environment.json: command, versions, machine; enough to repeat the run."""
+        folder = trainer.log_dir  # asked on every process, since they agree on it together
+        if self.already_saved or folder is None or not trainer.is_global_zero:
+            return
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        config = self.parser.dump(self.config, skip_unset=False, format="yaml")
+        Path(folder, "config.yaml").write_text(config)
+        record = {
+            "command": sys.argv,
+            "stage": stage,
+            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "devices": trainer.num_devices,
+            "packages": {
+                distribution.name: distribution.version
+                for distribution in sorted(distributions(), key=lambda each: each.name.lower())
+            },
+        }
+        Path(folder, "environment.json").write_text(json.dumps(record, indent=1) + "\n")
+        self.already_saved = True
+
+
+def loggers(configured: Logger | list[Logger] | bool | None, folder: str) -> list[Logger] | bool:
+    """Return the configured loggers after one that writes metrics.csv into the run's folder.
+
+    It comes first because Lightning takes the first logger's folder for the config and checkpoints.
+    """
+    if configured is False:
+        return False
+    if configured is None or configured is True:
+        chosen: list[Logger] = []
+    else:
+        chosen = [configured] if isinstance(configured, Logger) else list(configured)
+    if any(isinstance(logger, CSVLogger) for logger in chosen):
+        return chosen
+    return [CSVLogger(folder, name="", version=""), *chosen]
+
+
+def with_checkpoints(callbacks: Callback | list[Callback] | None, monitor: str | None) -> list[Callback]:
+    """Return the callbacks and, unless one of them saves checkpoints, one that keeps the last and the best.
+
+    Args:
+        callbacks: As configured.
+        monitor: The metric that the model calls its own, lower is better; None keeps the three latest.
+    """
+    chosen = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or [])
+    if any(isinstance(callback, Checkpoint) for callback in chosen):
+        return chosen
+    # An interrupted run, by Ctrl-C or by an error, leaves where it stood.
+    kept: dict[str, Any] = {"save_last": True, "save_top_k": 3, "save_on_exception": True}
+    if monitor is None:
+        return [*chosen, RunCheckpoint(**kept, monitor="step", mode="max")]
+    return [*chosen, RunCheckpoint(**kept, monitor=monitor)]
+
+
+class RunCheckpoint(ModelCheckpoint):
+    """Save a run's checkpoints, and after an error where it stood, unless it is the model that diverged."""
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Save, or leave the last checkpoint where the model refuses to save what is not finite."""
+        with suppress(FloatingPointError):  # the exception itself is the one to be told, and loggers closed
+            super().on_exception(trainer, pl_module, exception)
+
+
+def experiment_name(words: Sequence[str]) -> str:
+    """Return the name, without suffix, of the last config file that sets `model`.
+
+    What is laid over it, such as W&B's settings, makes no other experiment. Where none sets it, it is the
+    last file's name; "default" where none was given. Names are read from the command line, since
+    interpolation drops them from the parsed config.
+    """
+    options = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    options.add_argument("-c", "--config", action="append", default=[])
+    configs = options.parse_known_args(words)[0].config
+    models = [config for config in configs if "model" in OmegaConf.load(config)]
+    return Path((models or configs)[-1]).stem if configs else "default"
+
+
+def find_checkpoint(asked: str | Path | None, runs: Path, experiment: Path) -> str | None:
+    """Return the path of a checkpoint; "last" is that of the experiment's newest run that has one.
+
+    Args:
+        asked: The user's word.
+        runs: Folder of all runs: only from there may a checkpoint be a folder, to which every process of a
+            sharded run wrote its own part, since torch unpickles some of it.
+        experiment: Folder in it.
+
+    Raises:
+        FileNotFoundError: There is none; for "last" Lightning would silently start afresh.
+        ValueError: It is a folder from elsewhere.
+    """
+    if asked is None:
+        return None
+    if str(asked) != "last":
+        if not Path(asked).exists():
+            raise FileNotFoundError(f"--ckpt_path {asked}: no such checkpoint")
+        if Path(asked).is_dir() and not Path(asked).resolve().is_relative_to(runs.resolve()):
+            raise ValueError(
+                f"--ckpt_path {asked}: reading a checkpoint that is a folder can run code that is hidden in "
+                f"it, so only those under {runs}/ are taken; --runs names another folder, if you trust it"
+            )
+        return str(asked)
+    found = sorted(experiment.glob("*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise FileNotFoundError(
+            f"--ckpt_path last: no checkpoint under {experiment}/; leave the option out to start afresh"
+        )
+    return str(found[-1])
+
+
+def closing_lines(trainer: Trainer, model: LightningModule) -> list[str]:
+    """Return what `fit` wrote and the command that goes on from there.
+
+    Args:
+        trainer: After its fit; its log_dir was asked on every process.
+        model: What was trained.
+    """
+    folder = Path(trainer.default_root_dir)
+    lines = [f"run: {folder} (config.yaml, environment.json, metrics.csv)"]
+    saved = trainer.checkpoint_callback
+    if isinstance(saved, ModelCheckpoint) and saved.best_model_path:
+        by = (
+            f" ({saved.monitor} {float(saved.best_model_score):.4g})"
+            if saved.best_model_score is not None
+            else ""
+        )
+        lines.append(f"best checkpoint: {saved.best_model_path}{by}")
+    if not (folder / "export").is_dir():
+        return lines
+    lines.append(f"export: {folder / 'export'}")
+    if option := BRANCH_OPTIONS.get(type(model).__name__):
+        lines.append(f"next: keyface edit VIDEO -o edited.mp4 --edits glasses {option} {folder / 'export'}")
+    return lines

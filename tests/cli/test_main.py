@@ -1,0 +1,229 @@
+"""The command line, as a user meets it."""
+
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+import torch
+
+import keyface
+from keyface.cli.commands import COMMANDS, TRAINING, all_commands
+from keyface.cli.main import main
+from keyface.cli.options import option_list
+from keyface.cli.parser import command_parser
+
+SCRIPTS = Path(sysconfig.get_path("scripts"))
+
+
+@pytest.mark.parametrize("script", ["keyface", "lightning"])
+def test_both_scripts_list_every_command_without_torch(script: str, tmp_path: Path) -> None:
+    result = subprocess.run(
+        [SCRIPTS / script, "--help"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPROFILEIMPORTTIME": "1"},
+    )
+    for name in (*TRAINING, *COMMANDS):
+        assert f"\n    {name} " in result.stdout
+    imported = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
+    assert "keyface.cli.main" in imported
+    assert not imported & {"torch", "lightning", "diffusers", "transformers", "numpy", "av", "wandb"}
+
+
+def test_every_command_of_the_table_exists_and_is_light() -> None:
+    targets = {command.target for _, command in all_commands()}
+    code = (
+        "import sys; from keyface.cli.commands import Command\n"
+        f"for target in {sorted(targets)}: assert callable(Command(target, '').resolve()), target\n"
+        "print(sorted({'torch', 'lightning', 'diffusers', 'transformers', 'wandb'} & set(sys.modules)))"
+    )
+    result = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip() == "[]", "a command module imports heavy packages at its top"
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    result = subprocess.run(
+        [SCRIPTS / "keyface", "plugins", "list"],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+    )
+    os.close(writing)
+    assert (result.returncode, result.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("words", [words for words, _ in all_commands()], ids=" ".join)
+def test_help_of_a_command_documents_every_argument(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    parser = command_parser(words)
+    undocumented = [action.dest for action in parser._actions if not action.help]
+    assert not undocumented
+    with pytest.raises(SystemExit) as exit_info:
+        main([*words, "--help"])
+    assert exit_info.value.code == 0
+    assert f"usage: keyface {' '.join(words)} " in capsys.readouterr().out
+
+
+def test_options_are_the_frozen_ones() -> None:
+    """A new option is a decision: regenerate the list with `.venv/bin/python -P -m keyface.cli.options`."""
+    assert option_list() == Path(__file__).with_name("options.txt").read_text()
+
+
+@pytest.mark.parametrize("words", [["-V"], ["--version"]])
+def test_version(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_info:
+        main(words)
+    assert exit_info.value.code == 0
+    assert capsys.readouterr().out == f"keyface {keyface.__version__}\n"
+
+
+def test_no_words_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    assert "edit" in capsys.readouterr().out
+
+
+def test_python_m_keyface_is_the_console_script(tmp_path: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-P", "-m", "keyface", "shards", "verify", "nowhere"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=tmp_path,
+    )
+    assert result.returncode == 1
+    assert result.stderr.startswith("keyface: error: nowhere")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["edti"], "no such command: edti (did you mean 'edit'"),
+        (["shards", "rendr"], "no such command: rendr (did you mean 'render'?)"),
+        (["shards"], "say which: render, celeba-hq"),
+        (["doctor", "--jso"], "no such option: --jso (did you mean '--json'?)"),
+        (["edit", "in.mp4", "--edits", "beard"], "missing: -o/--output"),
+        (["edit", "-o", "out.mp4", "--edits", "beard"], "missing: VIDEO"),
+        (["edit", "in.mp4", "-o", "out.mp4", "--steps", "x"], "--steps is 'x'; it must be a whole number"),
+        (["edit", "in.mp4", "-o", "out.mp4", "--on-corrupt", "x"], "it must be one of error, hold"),
+        (["edit", "in.mp4", "more.mp4", "-o", "out.mp4"], "too many words: more.mp4"),
+    ],
+)
+def test_wrong_words_are_one_line(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("keyface: error: ")
+    assert said in line
+
+
+@pytest.mark.parametrize(
+    ("device", "said"),
+    [
+        ("banana", "--device banana: cannot compute there; devices here: cpu"),
+        pytest.param(
+            "cuda",
+            "--device cuda: cannot compute there; devices here: cpu",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
+        ),
+    ],
+)
+def test_a_device_that_is_not_here_is_one_line(
+    device: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["edit", "in.mp4", "-o", str(tmp_path / "out.mp4"), "--edits", "beard", "--device", device]
+    assert main(words) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB."), "out of memory: CUDA"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: 9"), "out of memory: [enforce"),
+        (MemoryError(), "out of memory"),
+        (FloatingPointError("the loss is nan at step 3"), "the loss is nan at step 3"),
+        (RuntimeError("two\nlines"), "two lines"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_an_error_while_computing_is_one_line(
+    error: Exception, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing() -> None:
+        raise error
+
+    monkeypatch.setattr("keyface.commands.doctor.doctor", failing)
+    assert main(["doctor"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+    monkeypatch.setenv("KEYFACE_DEBUG", "1")
+    with pytest.raises(type(error)):
+        main(["doctor"])
+
+
+def test_libraries_are_quiet_before_they_are_imported() -> None:
+    code = "from keyface.cli.main import main; main([]); import transformers, diffusers.utils.logging as d;"
+    code += "print(transformers.logging.get_verbosity(), d.get_verbosity())"
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_VERBOSITY")}
+    result = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=120, env=environment
+    )
+    assert result.stdout.splitlines()[-1] == "40 40", "both only tell errors"
+
+
+def test_interruption_is_no_traceback(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(words: list[str]) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("keyface.cli.main.run_command", interrupted)
+    assert main(["edit"]) == 130
+    assert capsys.readouterr().err == "keyface: interrupted\n"
+
+
+def test_tracebacks_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEYFACE_DEBUG", "1")
+    with pytest.raises(ValueError, match="one of the two"):
+        main(["edit", "in.mp4", "-o", "out.mp4"])
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("keyface ed", {"edit"}),
+        ("lightning fi", {"fit"}),
+    ],
+)
+def test_a_shell_completes_commands(line: str, offered: set[str], tmp_path: Path) -> None:
+    answer = tmp_path / "answer"
+    environment = {
+        **os.environ,
+        "_ARGCOMPLETE": "1",
+        "_ARGCOMPLETE_IFS": "\n",
+        "_ARGCOMPLETE_STDOUT_FILENAME": str(answer),
+        "COMP_LINE": line,
+        "COMP_POINT": str(len(line)),
+    }
+    subprocess.run([SCRIPTS / "keyface"], timeout=60, env=environment, capture_output=True)
+    assert {word.strip() for word in answer.read_text().split("\n")} == offered
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_a_script_for_both_names(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", shell]) == 0
+    said = capsys.readouterr().out
+    assert "keyface" in said
+    assert "lightning" in said
+    assert "_ARGCOMPLETE" in said
