@@ -13,7 +13,6 @@ from typing import Any, Literal, get_args
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import IterableDataset, get_worker_info
-from tqdm import tqdm
 
 from keyface.datamodules.shard_files.annotation_store import Staging, merge
 from keyface.datamodules.shard_files.batch import Shape, to_batch
@@ -22,6 +21,7 @@ from keyface.datamodules.shard_files.loaders import load_batches
 from keyface.datamodules.shard_files.reader import Faults, Found, find_samples, load_sample
 from keyface.datamodules.shard_files.schema import LATENTS, Latents, Sample, SampleError, encode_latents
 from keyface.files import require_space
+from keyface.progress import bar
 
 What = Literal["captions", "latents"]
 
@@ -163,14 +163,14 @@ class AnnotationDataModule(LightningDataModule):
                 drop = (LATENTS,)
                 made.pop(RECORDED["latents"], None)
             made[RECORDED[self.what]] = self.settings
-            with tqdm(total=len(self.samples), desc=f"write {self.folder}", unit="sample") as bar:
+            with bar(f"write {self.folder}", len(self.samples), "sample") as advance:
                 self.index = merge(
                     self.folder,
                     self.index,
                     self.staging,
                     drop,
                     made,
-                    bar.update,
+                    advance,
                 )
         self.staging.close()
         rank_zero_info(f"{self.folder}: {len(self.samples)} samples have {self.what}, {len(self.wanted)} new")

@@ -15,13 +15,13 @@ import torch
 from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
-from tqdm import tqdm
 
 from keyface.miniature.population import captions, world
 from keyface.miniature.population.pairs import FLIPS, RATES, counterfactual_pairs
 from keyface.miniature.population.parameters import Faces
 from keyface.miniature.rendering import renderer
 from keyface.pictures import from_uint8, to_uint8
+from keyface.progress import bar
 
 Batch = dict[str, Any]
 
@@ -239,7 +239,7 @@ def _render(faces: tuple[Faces, Faces], size: int, folder: Path, compiled: bool,
     landmarks = np.lib.format.open_memmap(
         folder / "landmarks.npy", mode="w+", dtype=np.float32, shape=(2, count, 5, 2)
     )
-    with tqdm(total=2 * count, desc=f"render {folder.name.split('.')[0]}", unit="face") as bar:
+    with bar(f"render {folder.name.split('.')[0]}", 2 * count, "face") as advance:
         for side in (0, 1):
             for start in range(0, count, chunk):
                 part = faces[side][start : start + chunk]
@@ -247,6 +247,6 @@ def _render(faces: tuple[Faces, Faces], size: int, folder: Path, compiled: bool,
                 pictures = renderer.render_images(part, size, compiled=compiled)
                 images[side, start:stop] = to_uint8(pictures).numpy()
                 landmarks[side, start:stop] = renderer.locate_landmarks(part, size).numpy()
-                bar.update(len(part))
+                advance(len(part))
     images.flush()
     landmarks.flush()

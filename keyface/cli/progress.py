@@ -6,7 +6,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ProgressBar
 
-from keyface.commands.console import Bar
+from keyface.progress import Bar
 
 METRICS = 4
 """So many figures stand beside the bar, on one line; metrics.csv has all of them."""

@@ -67,7 +67,7 @@ def ablate(
     from keyface.evaluation.scoring.judges import choose_judges
     from keyface.files import write_text
     from keyface.pipeline.pipeline import FaceEditPipeline
-    from keyface.pipeline.record import say
+    from keyface.progress import say
 
     base = given_settings(None, steps=steps, guidance=guidance, strength=strength, seed=seed)
     ways = choose_ways(False, base, "ablation")

@@ -79,7 +79,7 @@ def benchmark(
     from keyface.commands.console import table
     from keyface.evaluation.files import json_text
     from keyface.files import write_text
-    from keyface.pipeline.record import say
+    from keyface.progress import say
 
     comparison = Comparison.of(
         frames=frames,

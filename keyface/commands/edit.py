@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -15,6 +13,9 @@ from keyface.editing.settings import EditSettings, given_settings
 if TYPE_CHECKING:
     from keyface.pipeline.record import EditRecord
     from keyface.plugins import Category
+
+SHARES = {"encode": 0.05, "invert": 0.35, "reconstruct": 0.1, "edit": 0.45, "decode": 0.05}
+"""Stage of an edit → about which part of its time it takes, for the progress bar."""
 
 
 def edit(
@@ -83,8 +84,8 @@ def edit(
         FileNotFoundError: An input does not exist.
     """
     from keyface.pipeline.pipeline import FaceEditPipeline
-    from keyface.pipeline.record import say
     from keyface.pipeline.request import VideoRequest
+    from keyface.progress import say, stages
 
     request = VideoRequest(
         video,
@@ -105,7 +106,7 @@ def edit(
     pipe = FaceEditPipeline.from_pretrained(weights, identity, direction, device, say=say)
     if pipe.familiarity is not None:
         say(f"weights: {weights}; {pipe.familiarity.scope}")
-    with progress_bars() as progress:
+    with stages(SHARES) as progress:
         record = pipe.run(request, progress, say)
     summarize(record)
     if json:
@@ -122,7 +123,7 @@ def chosen_categories(edits: str | None, file: Path | None) -> list[Category]:
 
 def summarize(record: EditRecord) -> None:
     """Print what was written, what it is worth, and what to do next."""
-    from keyface.pipeline.record import say
+    from keyface.progress import say
 
     sidecar, written = record.sidecar, [record.output, record.path]
     for warning in sidecar["warnings"]:
@@ -144,24 +145,3 @@ def summarize(record: EditRecord) -> None:
 def print_json(record: EditRecord) -> None:
     """Print the sidecar on stdout."""
     print(json.dumps(record.sidecar, indent=2, ensure_ascii=False))
-
-
-@contextmanager
-def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
-    """Yield a function (stage, done, total) that draws one bar for each stage on stderr."""
-    from tqdm import tqdm
-
-    bars: dict[str, Any] = {}
-
-    def show(stage: str, done: int, total: int) -> None:
-        if stage not in bars:
-            bars[stage] = tqdm(total=total, desc=stage, file=sys.stderr, dynamic_ncols=True)
-        bars[stage].update(done - bars[stage].n)
-        if done == total:
-            bars[stage].close()
-
-    try:
-        yield show
-    finally:
-        for bar in bars.values():
-            bar.close()

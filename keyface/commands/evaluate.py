@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 from keyface.editing.settings import EditSettings, given_settings
-from keyface.pipeline.record import say
+from keyface.progress import say
 
 if TYPE_CHECKING:
     from keyface.evaluation.report.report import Report

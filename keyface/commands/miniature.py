@@ -35,9 +35,8 @@ def clip(
         size: Side in pixels.
         rates: How often labels are drawn; '{Eyeglasses: 0, Sunglasses: 0}' makes a face without either.
     """
-    from tqdm import tqdm
-
     from keyface.miniature.population import clips
+    from keyface.progress import bar
     from keyface.video import write_clip
 
     rate = exact_rate(fps)
@@ -48,8 +47,8 @@ def clip(
         )
     output.parent.mkdir(parents=True, exist_ok=True)
     faces = clips.draw_clip(identity, seed, frames, float(rate), rates)
-    with tqdm(total=frames, desc=f"render {output}", unit="frame") as bar:
-        write_clip(output, _rendered(faces, size, bar.update), rate)
+    with bar(f"render {output}", frames, "frame") as advance:
+        write_clip(output, _rendered(faces, size, advance), rate)
     print(f"{output}: {frames} frames of identity {identity} at {rate} fps")
 
 

@@ -33,13 +33,12 @@ def render(
         rates: How often labels are drawn, as in '{Eyeglasses: 0.4}'; the others keep their rates.
         latents: Also store the autoencoder's latents and DDIM-inverted ones, made with this many steps.
     """
-    from tqdm import tqdm
-
     from keyface.datamodules.shard_files.render import RenderSettings, render_shards
+    from keyface.progress import bar
 
     settings = RenderSettings(count, size, seed, first_identity, samples_per_shard, rates or {}, latents)
-    with tqdm(total=count, desc=f"render {output}", unit="face") as bar:
-        index = render_shards(output, settings, _frozen_base, progress=bar.update)
+    with bar(f"render {output}", count, "face") as advance:
+        index = render_shards(output, settings, _frozen_base, progress=advance)
     print(f"{output}: {index.samples} faces in {len(index.shards)} shards, {index.bytes / 1e6:.1f} MB")
 
 
@@ -81,10 +80,9 @@ def celeba_hq(
         workers: Processes; 0 takes as many as there are cores.
         tolerate: How many unreadable pictures are left out before it is an error.
     """
-    from tqdm import tqdm
-
     from keyface.datamodules.celeba.layout import Layout
     from keyface.datamodules.celeba.writing import CelebaHq, write_celeba_hq
+    from keyface.progress import bar
     from keyface.weights import Store
 
     layout = Layout.find(images, attributes, masks, mapping)
@@ -93,8 +91,8 @@ def celeba_hq(
     pictures = settings.pictures()
     print(f"{output}: {len(pictures)} pictures, up to {settings.most_bytes(len(pictures)) / 1e6:,.0f} MB")
     cores = workers or len(os.sched_getaffinity(0))
-    with tqdm(total=len(pictures), desc=f"convert {layout.images}", unit="image") as bar:
-        index = write_celeba_hq(output, settings, pictures, cores, tolerate, progress=bar.update)
+    with bar(f"convert {layout.images}", len(pictures), "image") as advance:
+        index = write_celeba_hq(output, settings, pictures, cores, tolerate, progress=advance)
     no_face, unreadable = len(index.made["no_face"]), len(index.made["unreadable"])
     left_out = (
         f"; left out: {no_face} without a face, {unreadable} unreadable" if no_face + unreadable else ""
@@ -166,14 +164,13 @@ def verify(shards: Path) -> None:
     Args:
         shards: Folder of shards.
     """
-    from tqdm import tqdm
-
     from keyface.datamodules.shard_files.index import ShardError, ShardIndex
     from keyface.datamodules.shard_files.verify import faults_of
+    from keyface.progress import bar
 
     index = ShardIndex.read(shards)
-    with tqdm(total=index.samples, desc=f"verify {shards}", unit="sample") as bar:
-        faults = faults_of(shards, index, progress=bar.update)
+    with bar(f"verify {shards}", index.samples, "sample") as advance:
+        faults = faults_of(shards, index, progress=advance)
     for fault in faults:
         print(fault)
     if faults:

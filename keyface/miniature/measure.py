@@ -8,7 +8,6 @@ from functools import partial
 import torch
 from torch import Tensor
 from torchmetrics.functional.classification import binary_auroc
-from tqdm import tqdm
 
 from keyface.diffusion.backbone import Backbone
 from keyface.diffusion.guidance import Guidance
@@ -23,6 +22,7 @@ from keyface.miniature.population import captions, world
 from keyface.miniature.population.pairs import RATES
 from keyface.miniature.population.parameters import Faces
 from keyface.miniature.rendering import renderer
+from keyface.progress import each
 
 PROMPTED: tuple[str, ...] = (
     "Eyeglasses", "Sunglasses", "Beard", "Smiling", "Young", "Male", "Bangs",
@@ -122,7 +122,7 @@ def generate(
     path = GridPath(Grid.of(backbone.scheduler, steps), steps)
     generator = torch.Generator().manual_seed(seed)
     empty = backbone.encode_prompts([""])
-    for start in tqdm(range(0, len(prompts), chunk), desc="sample", unit="batch"):
+    for start in each(range(0, len(prompts), chunk), "sample", "batch"):
         part = list(prompts[start : start + chunk])
         guidance = Guidance.of(backbone.encode_prompts(part), empty, guidance_scale)
         noise = torch.randn((len(part), backbone.latent_channels, side, side), generator=generator)

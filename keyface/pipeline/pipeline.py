@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from keyface.configuration import read_yaml
 from keyface.diffusion.backbone import Backbone, load_unet
+from keyface.diffusion.device import choose_device
 from keyface.editing.editor import EditReport, Progress, VideoEditor
 from keyface.editing.settings import EditSettings, Prompts
 from keyface.files import sha256
@@ -114,7 +115,7 @@ class FaceEditPipeline:
                 folders[branch] = shipped
             else:
                 say(f"no --{branch} given: using the backbone's untuned U-Net in its place")
-        place = _device(device)
+        place = choose_device(device)
         backbone = find_backbone(name)
         branches = {branch: load_unet(folder, backbone.unet) for branch, folder in folders.items()}
         return cls(
@@ -241,9 +242,3 @@ def defaults_of(source: Path | None) -> EditSettings:
     if file is None or not file.is_file():
         return EditSettings()
     return EditSettings().with_values(read_yaml(file), str(file))
-
-
-def _device(name: torch.device | str | None) -> torch.device:
-    import torch
-
-    return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -106,8 +105,3 @@ def warnings_of(
     if held:
         found.append(f"{held} damaged frames repeat the last good one")
     return found
-
-
-def say(text: str) -> None:
-    """Print to stderr, where the progress bars are."""
-    print(text, file=sys.stderr)

@@ -10,10 +10,10 @@ from pathlib import Path
 from keyface.evaluation.clip_sets.celebv_info import Labels, read_info, write_caption
 from keyface.evaluation.clip_sets.sampling import declared_seconds, is_long_enough
 from keyface.evaluation.clip_sets.spec import ClipSpec
-from keyface.evaluation.progress import bar
 from keyface.files import sha256
 from keyface.plugins import Category, edits
 from keyface.plugins.compose import compose
+from keyface.progress import each
 
 SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi")
 
@@ -63,7 +63,7 @@ class Choice:
         """
         groups = [edits.select([name.strip() for name in part.split("+")]) for part in wanted.split(",")]
         taken = []
-        for group in bar(islice(cycle(groups), number), "choose clips", number):
+        for group in each(islice(cycle(groups), number), "choose clips", total=number):
             clip = self._next(group)
             labels = {} if self._labels is None else self._labels.get(clip.key, {})
             # Without annotations the categories' own phrases say more than "a person" would.
@@ -78,7 +78,7 @@ class Choice:
         Raises:
             LookupError: Too few are long enough.
         """
-        return tuple(self._next(()) for _ in bar(range(number), "choose originals"))
+        return tuple(self._next(()) for _ in each(range(number), "choose originals"))
 
     def rest(self) -> tuple[ClipSpec, ...]:
         """Take all that is left and readable, in the order of their keys, as long as they are.
@@ -86,7 +86,7 @@ class Choice:
         Only headers are read and nothing is hashed: the whole of CelebV-HQ would take hours.
         """
         clips = []
-        for key in bar(sorted(self._left), "gallery"):
+        for key in each(sorted(self._left), "gallery"):
             clip = self._left[key]
             if _source(key) in self._sources:
                 self.notes.append(f"{clip.video}: of the same YouTube video as a chosen clip")

@@ -17,8 +17,8 @@ from torch import Tensor
 from keyface.evaluation.clip_sets.sampling import sampled_frames
 from keyface.evaluation.clip_sets.spec import ClipSpec
 from keyface.evaluation.files import digest, read_json
-from keyface.evaluation.progress import bar
 from keyface.files import sha256, write_text
+from keyface.progress import each
 from keyface.video import write_clip
 
 SCHEMA = "keyface-clips/1"
@@ -158,7 +158,7 @@ class ClipSet:
             FileNotFoundError: A video is missing.
             ValueError: A video is damaged, or not the one that the set names.
         """
-        for clip in bar(self.edited, "write originals"):
+        for clip in each(self.edited, "write originals"):
             rate = Fraction(clip.fps).limit_denominator(1001)
             write_clip(folder / f"{clip.key}.mp4", self.frames_of(clip), rate)
 

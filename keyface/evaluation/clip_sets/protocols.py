@@ -10,7 +10,7 @@ from keyface.evaluation.clip_sets.clip_set import ClipSet
 from keyface.evaluation.clip_sets.rendered import RenderedProtocol, render_clip_set
 from keyface.evaluation.files import find_config
 from keyface.files import write_text
-from keyface.pipeline.record import say
+from keyface.progress import say
 
 MINIATURE, CELEBV = "miniature", "celebv-hq"
 

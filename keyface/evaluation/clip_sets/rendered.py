@@ -17,7 +17,6 @@ from keyface.evaluation.clip_sets.ground_truth import (
     write_ground_truth,
 )
 from keyface.evaluation.clip_sets.spec import ClipSpec
-from keyface.evaluation.progress import bar
 from keyface.files import sha256, write_text
 from keyface.metrics.locality import person_mask
 from keyface.miniature.population.captions import write_captions
@@ -27,6 +26,7 @@ from keyface.miniature.rendering.renderer import render, render_images
 from keyface.miniature.trials import FIRST_PERSON, FPS, find_person, render_trial
 from keyface.plugins import Category, edits
 from keyface.plugins.compose import compose
+from keyface.progress import each
 from keyface.video import VideoWriter
 
 CATEGORIES = "beard,glasses,old,smile,blond-hair"
@@ -101,10 +101,10 @@ def render_clip_set(folder: Path, protocol: RenderedProtocol | None = None) -> C
     protocol = protocol or RenderedProtocol()
     groups = protocol.groups()
     _claim(folder, protocol)
-    people = bar(_people(groups, protocol), "render edited clips", protocol.edited)
+    people = each(_people(groups, protocol), "render edited clips", total=protocol.edited)
     queries = tuple(_edited(folder, protocol, group, identity) for group, identity in people)
     others = range(FIRST_PERSON - protocol.gallery, FIRST_PERSON)
-    gallery = tuple(_further(folder, protocol, identity) for identity in bar(others, "render gallery"))
+    gallery = tuple(_further(folder, protocol, identity) for identity in each(others, "render gallery"))
     options = " ".join(f"{name}={value}" for name, value in asdict(protocol).items())
     clips = ClipSet(NAME, protocol.seed, f"keyface.evaluation.rendered {options}", queries, gallery, folder)
     clips.write(folder / "protocol.json")

@@ -12,7 +12,6 @@ from keyface.editing.settings import EditSettings
 from keyface.evaluation.clip_sets.clip_set import ClipSet
 from keyface.evaluation.clip_sets.ground_truth import EDITS
 from keyface.evaluation.clip_sets.spec import ClipSpec
-from keyface.evaluation.progress import bar
 from keyface.evaluation.rows.candidate import Candidate
 from keyface.evaluation.rows.controls import ANOTHER, AUTOENCODER, GROUND_TRUTH, INVERSION, SOURCE
 from keyface.evaluation.rows.method import Method
@@ -20,6 +19,7 @@ from keyface.evaluation.rows.ours import describe, prompts_of, settings_for
 from keyface.evaluation.rows.outputs import Outputs, ingredients
 from keyface.evaluation.rows.variants import Variant
 from keyface.pipeline.pipeline import FaceEditPipeline
+from keyface.progress import each
 
 _CHUNK = 16
 
@@ -66,7 +66,7 @@ def through_the_model(
     for name, make in ((AUTOENCODER, _through_autoencoder), (INVERSION, _through_inversion)):
         outputs = Outputs(folder / name.strip("()"))
         outputs.folder.mkdir(parents=True, exist_ok=True)
-        for clip in bar(clips.edited, name):
+        for clip in each(clips.edited, name):
             settings = settings_for(pipe, clip, variant)
             made_from = {"control": name, **ingredients(clips, clip, pipe, settings, variant)}
             if not outputs.has(clip, made_from):

@@ -11,12 +11,12 @@ from keyface.editing.editor import TensorFrames
 from keyface.editing.settings import EditSettings, Prompts
 from keyface.evaluation.clip_sets.clip_set import ClipSet
 from keyface.evaluation.clip_sets.spec import ClipSpec
-from keyface.evaluation.progress import bar
 from keyface.evaluation.rows.candidate import Candidate, Kind
 from keyface.evaluation.rows.method import Method
 from keyface.evaluation.rows.outputs import Outputs, ingredients
 from keyface.evaluation.rows.variants import Variant
 from keyface.pipeline.pipeline import FaceEditPipeline
+from keyface.progress import each
 
 
 def edit_clips(
@@ -36,7 +36,7 @@ def edit_clips(
     """
     outputs = Outputs(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    for clip in bar(clips.edited, f"edit: {variant.name}"):
+    for clip in each(clips.edited, f"edit: {variant.name}"):
         prompts = prompts_of(clip)
         settings = settings_for(pipe, clip, variant)
         made_from = ingredients(clips, clip, pipe, settings, variant)

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from keyface.evaluation.clip_sets.clip_set import ClipSet
 from keyface.evaluation.clip_sets.spec import ClipSpec
-from keyface.evaluation.progress import bar
 from keyface.evaluation.rows.candidate import Candidate
 from keyface.evaluation.rows.controls import INVERSION
 from keyface.evaluation.scoring.cache import ScoreCache
@@ -18,6 +17,7 @@ from keyface.evaluation.scoring.scorer import Scorer
 from keyface.metrics.identity import clip_embedding
 from keyface.metrics.retrieval import retrieve
 from keyface.models.judges import Judges
+from keyface.progress import each
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Gallery:
     def of(cls, scorer: Scorer) -> "Gallery":
         """Embed every original of the clip set."""
         found: dict[str, list[Tensor]] = {name: [] for name in scorer.judges.recognizers}
-        for clip in bar(scorer.clips.clips, "gallery"):
+        for clip in each(scorer.clips.clips, "gallery"):
             for name, embedding in scorer.gallery_embedding(clip).items():
                 found[name].append(embedding)
         stacked = {name: torch.stack(each) for name, each in found.items()}
@@ -111,7 +111,7 @@ def score_rows(
     scorer = Scorer(clips, judges, ScoreCache(cache), reference)
     gallery = Gallery.of(scorer)
     found: dict[str, list[ClipScores]] = {candidate.name: [] for candidate in candidates}
-    for clip in bar(clips.edited, "score"):
+    for clip in each(clips.edited, "score"):
         original = scorer.original(clip)
         for candidate in candidates:
             if candidate.video_of(clip) is not None:

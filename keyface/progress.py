@@ -1,0 +1,140 @@
+"""What a person watches while something runs: lines and progress bars on stderr.
+
+Bars are drawn on a terminal only, and vanish when they are done; a pipe or a log gets one plain line a stage.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+Item = TypeVar("Item")
+
+
+def say(text: str) -> None:
+    """Tell the user something, on stderr at once; stdout is for results."""
+    print(text, file=sys.stderr, flush=True)
+
+
+class Bar:
+    """Progress of one stage on stderr: a bar on a terminal, else lines.
+
+    Args:
+        label: What is done.
+        total: How much there is to do; None where nobody knows.
+        unit: What is counted, in the singular.
+        done: How much is done already.
+        layout: How tqdm lays the bar out.
+    """
+
+    def __init__(
+        self,
+        label: str,
+        total: int | None,
+        unit: str = "item",
+        done: int = 0,
+        layout: str | None = None,
+    ) -> None:
+        from tqdm import tqdm
+
+        self.label, self.total, self.unit, self.done = label, total, unit, done
+        self.started = time.perf_counter()
+        self.bar = tqdm(
+            total=total,
+            desc=label,
+            unit=unit,
+            initial=done,
+            file=sys.stderr,
+            leave=False,
+            bar_format=layout,
+            dynamic_ncols=True,
+            disable=not sys.stderr.isatty(),
+        )
+
+    def advance_to(self, done: int, figures: Callable[[], str] | None = None) -> None:
+        """Show how much is done.
+
+        Args:
+            done: Units from the beginning on.
+            figures: Asked for what stands beside the bar whenever that is drawn.
+        """
+        drawn = self.bar.update(done - self.done)
+        self.done = done
+        if drawn and figures is not None:
+            self.bar.set_postfix_str(figures())
+
+    def advance(self, units: int = 1) -> None:
+        """Show that so many more units are done."""
+        self.advance_to(self.done + units)
+
+    def log(self, figures: str) -> None:
+        """Write a line with figures, above the bar where there is one."""
+        of = f" of {self.total}" if self.total is not None else ""
+        line = f"{self.label}: {self.unit} {self.done}{of}, {self.seconds():.0f} s"
+        self.bar.clear()
+        say(f"{line}: {figures}" if figures else line)
+
+    def seconds(self) -> float:
+        """Return the time since the bar was opened."""
+        return time.perf_counter() - self.started
+
+    def close(self) -> None:
+        """Take the bar away; where none was drawn, say in one line what was done."""
+        if self.bar.disable:
+            say(f"{self.label}: {self.done} {self.unit}s, {self.seconds():.0f} s")
+        self.bar.close()
+
+
+@contextmanager
+def bar(label: str, total: int | None, unit: str = "item") -> Iterator[Callable[[int], None]]:
+    """Yield a function that advances a bar by so many units; the bar closes with the block."""
+    drawn = Bar(label, total, unit)
+    try:
+        yield drawn.advance
+    finally:
+        drawn.close()
+
+
+@contextmanager
+def stages(shares: Mapping[str, float]) -> Iterator[Callable[[str, int, int], None]]:
+    """Yield a function (stage, done, total) that draws one bar, with what remains, over all stages.
+
+    Args:
+        shares: Stage → about which part of all the time it takes, in their order; a stage that is not named
+            has none.
+    """
+    whole = sum(shares.values())
+    drawn = Bar("", 1000, layout="{desc}: {percentage:3.0f}%|{bar}| {elapsed}, {remaining} remain")
+    order = list(shares)
+    began: dict[str, float] = {}
+
+    def show(stage: str, done: int, total: int) -> None:
+        if stage not in began:
+            began[stage] = time.perf_counter()
+            drawn.bar.set_description_str(stage)
+        earlier = sum(shares[name] for name in order[: order.index(stage)]) if stage in shares else 0.0
+        part = shares.get(stage, 0.0) * (done / total if total else 1.0)
+        drawn.advance_to(max(drawn.done, int(1000 * (earlier + part) / whole)))
+        if done == total and drawn.bar.disable:
+            say(f"{stage}: {total}, {time.perf_counter() - began[stage]:.0f} s")
+
+    try:
+        yield show
+    finally:
+        drawn.bar.close()
+
+
+def each(items: Iterable[Item], label: str, unit: str = "clip", total: int | None = None) -> Iterator[Item]:
+    """Yield items and draw a bar while they are gone through.
+
+    Args:
+        items: Gone through once.
+        label: What is done with them.
+        unit: What one of them is, in the singular.
+        total: How many there are, where they cannot say themselves.
+    """
+    with bar(label, len(items) if isinstance(items, Sequence) else total, unit) as advance:
+        for item in items:
+            yield item
+            advance(1)
