@@ -4,7 +4,7 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -62,6 +62,12 @@ def sha256(path: Path) -> str:
     """Return the SHA-256 of a file's content in hexadecimal; the file is read in parts."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def joint_sha256(hashes: Iterable[tuple[str, str]]) -> str:
+    """Return one SHA-256 for several files, from (name, SHA-256) of each, in their order."""
+    text = "".join(f"{name} {digest}\n" for name, digest in hashes)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def temporary_beside(path: Path) -> Path:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from keyface.benchmark.request import Precision, Request, Scale
 from keyface.benchmark.runner import Cell, run_interleaved
+from keyface.diffusion.device import choose_device
 from keyface.editing.settings import EditSettings, Prompts
 from keyface.evaluation.rows.variants import Variant, read_variants
 from keyface.pipeline.pipeline import defaults_of
@@ -88,9 +86,7 @@ class Comparison:
         """
         if repeats < 1:
             raise ValueError(f"--repeats {repeats}: at least 1, please")
-        place = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        if torch.device(place).type == "cuda" and not torch.cuda.is_available():
-            raise ValueError(f"--device {place}: there is no CUDA device here")
+        place = str(choose_device(device, "--device"))
         chosen = tuple(name.strip() for name in edits.split(",") if name.strip())
         if not chosen:
             raise ValueError("--edits is empty; see `keyface plugins list`")
@@ -134,7 +130,7 @@ def measure(comparison: Comparison) -> list[dict[str, Any]]:
         first = {cell.request.frames: cell for cell in reversed(cells)}
         return [
             cell.row(_quality(cell, first[cell.request.frames], clips))
-            for cell in run_interleaved(cells, comparison.repeats, folder, _say)
+            for cell in run_interleaved(cells, comparison.repeats, folder, say)
         ]
 
 
@@ -229,7 +225,3 @@ def _side(scale: Scale, size: int | None, dry_run: bool) -> int:
     from keyface.benchmark.sd21 import PIXELS
 
     return _DRY_SIZE if dry_run else PIXELS
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

@@ -52,13 +52,13 @@ def train(
     Raises:
         ValueError: The request does not fit together, or a measurement failed.
     """
-    import sys
     import tempfile
 
     import torch
 
     from keyface.benchmark.training.request import BRANCHES, TUNINGS, TrainRequest
     from keyface.commands.console import table, write_json
+    from keyface.progress import say
 
     for name, value in (("--batch-size", batch_size), ("--steps", steps), ("--repeats", repeats)):
         if value < 1:
@@ -82,9 +82,7 @@ def train(
         from keyface.benchmark.training.runner import measure_all
 
         with tempfile.TemporaryDirectory(prefix="keyface-benchmark-") as name:
-            rows = measure_all(
-                requests, repeats, Path(name), lambda text: print(text, file=sys.stderr, flush=True)
-            )
+            rows = measure_all(requests, repeats, Path(name), say)
     shown = [{key: value for key, value in row.items() if value is not None} for row in rows]
     print(f"\n{table(shown)}")
     if not dry_run:

@@ -1,7 +1,5 @@
 """Backbones by name: the miniature, what is in the folder of weights, files, folders and the model hub."""
 
-from pathlib import Path
-
 from keyface.diffusion.backbone import Backbone
 from keyface.diffusion.backbone_files import load_backbone
 from keyface.models.requirements import require_weights
@@ -43,10 +41,3 @@ def place_of(name: str) -> str:
         return name
     folder = Store().require([name])[name]
     return str(folder if len(entry.files) > 1 else folder / entry.files[0].path)
-
-
-def files_of(name: str) -> list[Path]:
-    """Return the safetensors files of a backbone on this machine, by a name that `find_backbone` takes."""
-    place = place_of(name)
-    file = Path(place.rpartition(":")[0]) if place.endswith((":epsilon", ":v_prediction")) else Path(place)
-    return [file] if file.is_file() else sorted(file.rglob("*.safetensors"))

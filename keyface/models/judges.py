@@ -3,7 +3,6 @@
 Judges must not have trained what they judge. Their versions decide which cached scores still hold.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib import import_module
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from keyface.faces.recognition import Recognizer
+from keyface.files import joint_sha256, sha256
 from keyface.losses import ImageTextEncoder
 from keyface.metrics.flow import FlowEstimator
 from keyface.models.backbones import MINIATURE
@@ -147,9 +147,5 @@ def edit_success(classifier: AttributeClassifier, frames: Tensor, *categories: C
 
 def folder_sha256(folder: Path) -> str:
     """Hash all safetensors files of a folder together with their names."""
-    total = hashlib.sha256()
-    for path in sorted(folder.rglob("*.safetensors")):
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        total.update(f"{path.relative_to(folder).as_posix()} {digest}\n".encode())
-    return total.hexdigest()
+    files = sorted(folder.rglob("*.safetensors"))
+    return joint_sha256((path.relative_to(folder).as_posix(), sha256(path)) for path in files)

@@ -1,6 +1,5 @@
 """Folders of what keyface itself made of clips: each video with a sidecar that says what it was made from."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -15,7 +14,7 @@ from keyface.evaluation.clip_sets.clip_set import ClipSet
 from keyface.evaluation.clip_sets.spec import ClipSpec
 from keyface.evaluation.files import digest, json_text
 from keyface.evaluation.rows.variants import Variant
-from keyface.files import sha256, write_text
+from keyface.files import joint_sha256, sha256, write_text
 from keyface.pipeline.pipeline import FaceEditPipeline
 from keyface.pipeline.record import SYNTHETIC
 from keyface.video import write_clip
@@ -79,8 +78,8 @@ def weights_hashes(pipe: FaceEditPipeline) -> dict[str, str]:
 
     They are those of `keyface.models.judges.folder_sha256`, made of the hashes that the pipeline has.
     """
-    totals: dict[str, Any] = {}
-    for name, sha256_of_file in pipe.versions.items():
+    found: dict[str, list[tuple[str, str]]] = {}
+    for name, hashed in pipe.versions.items():
         role, _, inside = name.partition("/")
-        totals.setdefault(role, hashlib.sha256()).update(f"{inside} {sha256_of_file}\n".encode())
-    return {role: total.hexdigest() for role, total in totals.items()}
+        found.setdefault(role, []).append((inside, hashed))
+    return {role: joint_sha256(hashes) for role, hashes in found.items()}
