@@ -15,6 +15,7 @@ from keyface.editing.settings import EditSettings, Prompts
 from keyface.evaluation.rows.variants import Variant, read_variants
 from keyface.pipeline.pipeline import defaults_of
 from keyface.plugins import edits as registry
+from keyface.progress import say
 
 if TYPE_CHECKING:
     from keyface.benchmark.quality import RenderedClip
