@@ -197,33 +197,3 @@ def test_tracebacks_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KEYFACE_DEBUG", "1")
     with pytest.raises(ValueError, match="one of the two"):
         main(["edit", "in.mp4", "-o", "out.mp4"])
-
-
-@pytest.mark.parametrize(
-    ("line", "offered"),
-    [
-        ("keyface ed", {"edit"}),
-        ("lightning fi", {"fit"}),
-    ],
-)
-def test_a_shell_completes_commands(line: str, offered: set[str], tmp_path: Path) -> None:
-    answer = tmp_path / "answer"
-    environment = {
-        **os.environ,
-        "_ARGCOMPLETE": "1",
-        "_ARGCOMPLETE_IFS": "\n",
-        "_ARGCOMPLETE_STDOUT_FILENAME": str(answer),
-        "COMP_LINE": line,
-        "COMP_POINT": str(len(line)),
-    }
-    subprocess.run([SCRIPTS / "keyface"], timeout=60, env=environment, capture_output=True)
-    assert {word.strip() for word in answer.read_text().split("\n")} == offered
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_prints_a_script_for_both_names(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["completion", shell]) == 0
-    said = capsys.readouterr().out
-    assert "keyface" in said
-    assert "lightning" in said
-    assert "_ARGCOMPLETE" in said
