@@ -15,7 +15,7 @@ from keyface.benchmark.request import Precision, Request, Scale
 from keyface.benchmark.runner import Cell, run_interleaved
 from keyface.editing.settings import EditSettings, Prompts
 from keyface.evaluation.rows.variants import Variant, read_variants
-from keyface.pipeline.pipeline import defaults_of
+from keyface.pipeline.defaults import defaults_of
 from keyface.plugins import edits as registry
 
 if TYPE_CHECKING:
