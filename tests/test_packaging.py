@@ -112,8 +112,11 @@ TOOLS = {
     "pre-commit": "$(BIN)/pre-commit",
     "pre-commit-hooks": ".venv/bin/end-of-file-fixer",
     "setuptools": "import setuptools",
+    "sphinx": "$(BIN)/sphinx-build",
+    "myst-parser": 'extensions = ["myst_parser"]',
+    "furo": 'html_theme = "furo"',
 }
-"""How the Makefile or a hook calls those requirements of `dev` that no test imports."""
+"""How the Makefile, a hook or the site's settings call those requirements that nothing imports."""
 
 
 def imported(*folders: str) -> dict[str, str]:
@@ -173,12 +176,14 @@ def test_every_import_of_the_tests_is_declared() -> None:
 
 def test_every_requirement_is_used() -> None:
     product = {name for module in imported("keyface", *MAPPED) for name in providers(module)}
-    extras = [extra for extra in EXTRAS if extra != "dev"]
+    extras = [extra for extra in EXTRAS if extra not in ("dev", "docs")]
     assert not set(requirements(*extras)) - product, "required, and imported nowhere"
     tests = {name for module in imported("tests") for name in providers(module)}
-    calls = "".join((ROOT / name).read_text() for name in ("Makefile", ".pre-commit-config.yaml"))
+    files = ("Makefile", ".pre-commit-config.yaml", "docs/conf.py")
+    calls = "".join((ROOT / name).read_text() for name in files)
     called = {name for name, call in TOOLS.items() if call in calls}
-    assert not set(requirements("dev")) - product - tests - called, "neither imported nor called"
+    unused = set(requirements("dev", "docs")) - product - tests - called
+    assert not unused, "neither imported nor called"
 
 
 def test_the_malicious_releases_of_lightning_are_refused() -> None:

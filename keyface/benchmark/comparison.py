@@ -13,7 +13,7 @@ from keyface.benchmark.runner import Cell, run_interleaved
 from keyface.diffusion.device import choose_device
 from keyface.editing.settings import EditSettings, Prompts
 from keyface.evaluation.rows.variants import Variant, read_variants
-from keyface.pipeline.pipeline import defaults_of
+from keyface.pipeline.defaults import defaults_of
 from keyface.plugins import edits as registry
 from keyface.progress import say
 

@@ -4,7 +4,7 @@ import inspect
 import typing
 from argparse import SUPPRESS, Action
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,8 @@ def add_function(parser: ArgumentParser, function: Callable[..., object], config
     bool is a switch; a list is positional words, or an option that may be repeated; a parameter annotated
     `Annotated[Mapping[str, Any], SomeDataclass]` becomes an option for each field (`--settings.steps`), those
     of dataclasses inside it as well (`--settings.injection.mode`), and the function gets the nested mapping
-    of what was given; `lightning` is not the user's (see `keyface.cli.main`).
+    of what was given; a function after the dataclass returns the one that holds for the miniature, and
+    `--help` tells both defaults; `lightning` is not the user's (see `keyface.cli.main`).
 
     Args:
         parser: An empty parser.
@@ -79,7 +80,7 @@ def add_function(parser: ArgumentParser, function: Callable[..., object], config
             continue
         if (settings := _dataclass_of(hints[name])) is not None:
             section = parser.add_argument_group(name.capitalize(), helps.get(name))
-            _add_fields(section, settings, name)
+            _add_fields(section, settings, name, settings(), _of_miniature(hints[name]))
             continue
         group = groups[headings[name]] if name in headings else parser
         _add_parameter(group, name, hints[name], parameter.default, helps.get(name) or "")
@@ -107,19 +108,32 @@ def _add_parameter(group: Any, name: str, hint: Any, default: object, text: str)
         group.add_argument(option, **given)
 
 
-def _add_fields(group: Any, settings: type, prefix: str) -> None:
-    """Add an option for each field of a dataclass, and of the dataclasses in it."""
+def _add_fields(group: Any, settings: type, prefix: str, general: Any, miniature: Any) -> None:
+    """Add an option for each field of a dataclass, and of the dataclasses in it.
+
+    Args:
+        group: Part of a parser.
+        settings: The dataclass; each of its fields has a default.
+        prefix: Name of the parameter, or of the field that holds the dataclass.
+        general: One with the defaults of weights that say nothing themselves.
+        miniature: One with the miniature's defaults; None where there is no difference.
+    """
     helps = _field_helps(settings)
     hints = typing.get_type_hints(settings)
     for each in fields(settings):
         if not each.init:
             continue
         name, hint = f"{prefix}.{each.name}", hints[each.name]
+        value = getattr(general, each.name)
+        own = value if miniature is None else getattr(miniature, each.name)
         if is_dataclass(hint):
-            _add_fields(group, typing.cast(type, hint), name)
-        else:
-            text = helps.get(each.name, "") + _field_default(each)
-            group.add_argument(f"--{name}", type=hint, default=SUPPRESS, metavar=metavar(hint), help=text)
+            _add_fields(group, typing.cast(type, hint), name, value, own)
+            continue
+        default = _default(value)
+        if own != value:
+            default = f" (default: {_shown(own)}, by the miniature's edit.yaml; {_shown(value)} without one)"
+        text = helps.get(each.name, "") + default
+        group.add_argument(f"--{name}", type=hint, default=SUPPRESS, metavar=metavar(hint), help=text)
 
 
 def _field_helps(settings: type) -> dict[str, str]:
@@ -128,21 +142,16 @@ def _field_helps(settings: type) -> dict[str, str]:
     return {each.arg_name: " ".join((each.description or "").split()) for each in found}
 
 
-def _field_default(field: Field[Any]) -> str:
-    if field.default_factory is not MISSING:
-        return _default(field.default_factory())
-    return "" if field.default is MISSING else _default(field.default)
-
-
 def _default(value: object) -> str:
     """Return what `--help` says of a default; of none nothing, since the text says what happens then."""
-    if value is None or value == "" or value == {}:
-        return ""
+    return "" if value is None or value == "" or value == {} else f" (default: {_shown(value)})"
+
+
+def _shown(value: object) -> str:
+    """Return a value as it is typed."""
     if isinstance(value, bool):
-        return f" (default: {str(value).lower()})"
-    if isinstance(value, tuple | list):
-        return f" (default: [{', '.join(map(str, value))}])"
-    return f" (default: {value})"
+        return str(value).lower()
+    return f"[{', '.join(map(str, value))}]" if isinstance(value, tuple | list) else str(value)
 
 
 def metavar(hint: Any) -> str:
@@ -173,6 +182,14 @@ def _dataclass_of(hint: Any) -> type | None:
         for each in typing.get_args(hint)[1:]:
             if is_dataclass(each):
                 return typing.cast(type, each)
+    return None
+
+
+def _of_miniature(hint: Any) -> Any:
+    """Return what the function after the dataclass of a hint returns; None where there is none."""
+    for each in typing.get_args(hint)[1:]:
+        if inspect.isfunction(each):
+            return each()
     return None
 
 

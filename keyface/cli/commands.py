@@ -110,9 +110,7 @@ COMMANDS: Mapping[str, Command | Group] = {
         },
     ),
     "doctor": Command("keyface.commands.doctor:doctor", "Say what works here and what is missing."),
-    "completion": Command(
-        "keyface.commands.completion:completion", "Print a script for completion in a shell."
-    ),
+    "completion": Command("keyface.cli.completion:completion", "Print a script for completion in a shell."),
     "plugins": Group(
         "See which edit categories are installed.",
         {

@@ -73,8 +73,6 @@ def run_command(words: Sequence[str]) -> int:
     Returns:
         The exit status: what the function returns if it is one, otherwise 0.
     """
-    if "_ARGCOMPLETE" in os.environ:  # a shell asks what a word could become: parse_args answers, and exits
-        words = os.environ.get("COMP_LINE", "").split()[1:]
     parser = build_parser(words)
     if not words:
         parser.print_help()

@@ -40,8 +40,12 @@ class Parser(ArgumentParser):
         super().error(advise(message, self), ex)
 
 
-def build_parser(words: Sequence[str] = ()) -> ArgumentParser:
-    """Build the parser of the whole command line; only the command that the words name is imported."""
+def build_parser(words: Sequence[str] | None = ()) -> ArgumentParser:
+    """Build the parser of the whole command line.
+
+    Args:
+        words: Only the command that they name is imported and filled; None fills all.
+    """
     parser = Parser(
         prog="keyface",
         description=keyface.__doc__,
@@ -67,20 +71,22 @@ def build_parser(words: Sequence[str] = ()) -> ArgumentParser:
 def add_commands(
     subcommands: Any,
     commands: Mapping[str, Command | Group],
-    words: Sequence[str],
+    words: Sequence[str] | None,
     called: tuple[str, ...] = ("keyface",),
 ) -> None:
-    """Add commands to a parser's subcommands, with arguments only for the one that the words start with.
+    """Add commands to a parser's subcommands, with arguments for those that are called.
 
     Args:
         subcommands: What `ArgumentParser.add_subcommands` returned.
         commands: Subcommands by name.
-        words: The command line from this level on.
+        words: The command line from this level on, which calls one; None calls all, with a group's default
+            beside its commands.
         called: The words before these.
     """
     for name, command in commands.items():
-        chosen = bool(words) and words[0] == name
-        if chosen and isinstance(command, Group):
+        chosen = words is None or (bool(words) and words[0] == name)
+        rest = () if not chosen else words and words[1:]
+        if words is not None and chosen and isinstance(command, Group):
             command = command.named(words[1:])
         parser = Parser(description=command.summary)
         subcommands.add_subcommand(name, parser, help=command.summary)
@@ -90,7 +96,9 @@ def add_commands(
             inner = parser.add_subcommands(
                 title="commands", metavar="COMMAND", description="`-h` after each says more."
             )
-            add_commands(inner, command.commands, words[1:] if chosen else (), line)
+            add_commands(inner, command.commands, rest, line)
+            if words is None and command.default is not None:
+                add_function(parser, command.default.resolve(), config=command.default.config)
         elif chosen:
             add_function(parser, command.resolve(), config=command.config)
             parser.usage = usage(parser, line)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from keyface.editing.settings import EditSettings, given_settings
+from keyface.editing.settings import given_settings
+from keyface.pipeline.defaults import GivenSettings
 
 READING = """\
 seconds, memory and disk: medians of the repeats, of one edit from frames to frames, without loading
@@ -22,7 +22,7 @@ def benchmark(
     frames: str | None = None,
     modes: str | None = None,
     variants: Path | None = None,
-    settings: Annotated[Mapping[str, Any], EditSettings] = MappingProxyType({}),
+    settings: GivenSettings = MappingProxyType({}),
     steps: int | None = None,
     guidance: float | None = None,
     strength: float | None = None,

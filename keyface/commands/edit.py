@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from keyface.editing.settings import EditSettings, given_settings
+from keyface.editing.settings import given_settings
+from keyface.pipeline.defaults import GivenSettings
 
 if TYPE_CHECKING:
     from keyface.pipeline.record import EditRecord
@@ -30,7 +30,7 @@ def edit(
     identity: Path | None = None,
     direction: Path | None = None,
     categories: Path | None = None,
-    settings: Annotated[Mapping[str, Any], EditSettings] = MappingProxyType({}),
+    settings: GivenSettings = MappingProxyType({}),
     steps: int | None = None,
     guidance: float | None = None,
     strength: float | None = None,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from keyface.editing.settings import EditSettings, given_settings
+from keyface.editing.settings import given_settings
+from keyface.pipeline.defaults import GivenSettings
 from keyface.progress import say
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def evaluate(
     ours: bool = False,
     variants: Path | None = None,
     sweep: dict[str, Any] | str | None = None,
-    settings: Annotated[Mapping[str, Any], EditSettings] = MappingProxyType({}),
+    settings: GivenSettings = MappingProxyType({}),
     steps: int | None = None,
     guidance: float | None = None,
     strength: float | None = None,

@@ -7,7 +7,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from keyface.configuration import read_yaml
 from keyface.diffusion.backbone import Backbone, load_unet
 from keyface.diffusion.device import choose_device
 from keyface.editing.editor import EditReport, Progress, VideoEditor
@@ -16,6 +15,7 @@ from keyface.files import sha256
 from keyface.models.backbones import MINIATURE, find_backbone
 from keyface.pipeline.branches import branch_folder
 from keyface.pipeline.companions import ClipCaptioner, Companions, Familiarity
+from keyface.pipeline.defaults import defaults_of
 from keyface.pipeline.record import EditRecord
 from keyface.pipeline.request import VideoRequest
 from keyface.pipeline.video import edit_video
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 Weights = Literal["tuned", "base"]
-
-DEFAULTS = "edit.yaml"
-"""File beside the weights of a backbone: values of `EditSettings` with which it edits best."""
 
 
 class FaceEditPipeline:
@@ -227,18 +224,3 @@ def edit(video: Path | str, output: Path | str, **request: Any) -> EditRecord:
         request: As of `FaceEditPipeline.edit`.
     """
     return FaceEditPipeline.from_pretrained().edit(video, output, **request)
-
-
-def defaults_of(source: Path | None) -> EditSettings:
-    """Return how a backbone edits by default: as the `edit.yaml` in the folder of its weights says.
-
-    Args:
-        source: That folder. A single file of weights, and None, have the defaults of `EditSettings`.
-
-    Raises:
-        ValueError: The file is damaged, or a value does not fit.
-    """
-    file = None if source is None else source / DEFAULTS
-    if file is None or not file.is_file():
-        return EditSettings()
-    return EditSettings().with_values(read_yaml(file), str(file))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 import keyface
 from keyface.cli.commands import COMMANDS, TRAINING, all_commands
@@ -199,31 +200,18 @@ def test_tracebacks_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
         main(["edit", "in.mp4", "-o", "out.mp4"])
 
 
-@pytest.mark.parametrize(
-    ("line", "offered"),
-    [
-        ("keyface ed", {"edit"}),
-        ("lightning fi", {"fit"}),
-    ],
-)
-def test_a_shell_completes_commands(line: str, offered: set[str], tmp_path: Path) -> None:
-    answer = tmp_path / "answer"
-    environment = {
-        **os.environ,
-        "_ARGCOMPLETE": "1",
-        "_ARGCOMPLETE_IFS": "\n",
-        "_ARGCOMPLETE_STDOUT_FILENAME": str(answer),
-        "COMP_LINE": line,
-        "COMP_POINT": str(len(line)),
-    }
-    subprocess.run([SCRIPTS / "keyface"], timeout=60, env=environment, capture_output=True)
-    assert {word.strip() for word in answer.read_text().split("\n")} == offered
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_prints_a_script_for_both_names(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["completion", shell]) == 0
-    said = capsys.readouterr().out
-    assert "keyface" in said
-    assert "lightning" in said
-    assert "_ARGCOMPLETE" in said
+@pytest.mark.parametrize("command", ["edit", "evaluate", "benchmark"])
+def test_help_tells_the_defaults_that_take_effect(command: str) -> None:
+    file = Path(keyface.__file__).parent / "miniature" / "weights" / "base" / "edit.yaml"
+    values = yaml.safe_load(file.read_text())
+    said = " ".join(command_parser([command]).format_help().split())
+    for name, own, without in (
+        ("steps N", values["steps"], 50),
+        ("guidance_scale X", values["guidance_scale"], 7.5),
+        ("strength X", values["strength"], 1.0),
+        ("injection.until X", values["injection"]["until"], 0.5),
+    ):
+        _, _, text = said.partition(f"--settings.{name} ")
+        default = text.partition(" --settings.")[0].rpartition(" (default: ")[2]
+        assert default.startswith(f"{own}, by the miniature's edit.yaml; {without} without one)"), name
+    assert "Frames that a keyframe stands for. (default: 8)" in said, "of which the file says nothing"

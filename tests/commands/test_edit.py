@@ -58,7 +58,7 @@ def test_an_edit_keeps_frames_stamps_and_sound(
     said = capsys.readouterr().err
     assert "the model does not know this face" in said
     assert "untuned" in said
-    assert "decode: 100%" in said
+    assert "\ndecode: 7, " in said, "a line a stage, where no terminal shows a bar"
 
 
 def test_a_prompt_a_crop_and_the_first_frames(video: Path, weights: Path, tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from keyface.editing.editor import VideoEditor
 from keyface.editing.settings import EditSettings, Injection, Prompts
 from keyface.files import sha256
 from keyface.miniature import zoo
-from keyface.pipeline.pipeline import FaceEditPipeline, defaults_of
+from keyface.pipeline.defaults import defaults_of
+from keyface.pipeline.pipeline import FaceEditPipeline
 from keyface.plugins import edits
 from keyface.video import VideoReader
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from keyface.pipeline.square import Crop, Paster, SquareFrames, resize
+from keyface.pictures import resize_square
+from keyface.pipeline.square import Crop, Paster, SquareFrames
 from keyface.video import VideoReader, write_clip
 
 
@@ -32,4 +33,4 @@ def test_pasting_leaves_the_rest_bit_equal(tmp_path: Path) -> None:
         assert not changed[:, :, :10].any()
         assert not changed[:, :, 42:].any()
         assert torch.allclose(pasted[:, :, 12:28, 18:34], -originals[:, :, 12:28, 18:34], atol=1e-6)
-    assert torch.equal(resize(squares, 32), squares)
+    assert torch.equal(resize_square(squares, 32), squares)
