@@ -148,7 +148,9 @@ def brought(folder_backbone: Backbone, blip2_folder: Path) -> dict[str, Callable
         "models/stable-diffusion-2-1-base": stable_diffusion,
         "models/blip2": lambda folder: shutil.copytree(blip2_folder, folder),
         "CelebAMask-HQ": celeba_mask_hq,
-        "talk.mp4": lambda path: keyface("miniature", "clip", "-o", str(path), "--seconds", "0.125", "--fps", "16"),
+        "talk.mp4": lambda path: keyface(
+            "miniature", "clip", "-o", str(path), "--seconds", "0.125", "--fps", "16"
+        ),
     }
 
 
