@@ -12,7 +12,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 PAGE = Path(__file__).parent / "cli.md"
-WIDTH = "100"
+WIDTH = "88"
 HEAD = """# Command line
 
 `keyface` and `lightning` are the same program. Every command takes `--help`, and this page holds what

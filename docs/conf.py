@@ -24,6 +24,8 @@ nitpicky = True  # a reference that leads nowhere is a warning, and `make docs` 
 
 html_theme = "furo"
 html_title = f"keyface {release}"
+html_static_path = ["static"]
+html_css_files = ["tables.css"]
 html_extra_path = ["site"]  # index.html leads to docs/index.html
 html_copy_source = False
 html_show_sphinx = False

@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from keyface.celeba import CELEBA_ATTRIBUTES
 from keyface.diffusion.backbone import Backbone
-from keyface.plugins.category import CELEBA_ATTRIBUTES
 from keyface.weights import catalogue
 
 ROOT = Path(__file__).parents[1]
@@ -44,7 +44,7 @@ CPU = "--accelerator cpu --devices 1 --workers 0"
 FEW_CLIPS = "--clips 1 --gallery 1 --frames 2 --steps 2"
 
 SMALLER = {
-    "keyface miniature clip": "--seconds 0.25 --fps 16",
+    "keyface miniature clip": "--seconds 0.125 --fps 16",
     "keyface miniature measure": "--faces 4 --prompts 2",
     "keyface edit": "--steps 2",
     "keyface shards render": "--count 24 --samples-per-shard 12",
@@ -55,6 +55,8 @@ SMALLER = {
     "keyface shards invert": f"{CPU} --steps 4 --levels 2",
     "keyface evaluate --protocol miniature": FEW_CLIPS,
     "keyface evaluate --protocol goals": FEW_CLIPS,
+    # The file of settings says how many steps, up to 50; this is a tenth of them.
+    "keyface evaluate --protocol goals --variants solver": "--limit 1 --strength 0.1",
     "keyface evaluate --protocol multi_edit": FEW_CLIPS,
     "keyface evaluate --protocol runs": "--limit 1",
     "keyface evaluate --protocol runs/goals": "--steps 2",
@@ -101,7 +103,6 @@ ELSEWHERE = {
         r"keyface benchmark": "docs/benchmark.md",
         r".*--variants ablation": "tests/commands/test_ablate.py",
         r".*--sweep": "docs/evaluate.md",
-        r".*--variants solver": "docs/results.md",  # as its other --variants, but with up to 50 steps a row
     },
 }
 """Page → what runs elsewhere already, and where; tests/test_docs.py looks at the options of each."""
@@ -147,7 +148,9 @@ def brought(folder_backbone: Backbone, blip2_folder: Path) -> dict[str, Callable
         "models/stable-diffusion-2-1-base": stable_diffusion,
         "models/blip2": lambda folder: shutil.copytree(blip2_folder, folder),
         "CelebAMask-HQ": celeba_mask_hq,
-        "talk.mp4": lambda path: keyface("miniature", "clip", "-o", str(path), "--seconds", "0.25"),
+        "talk.mp4": lambda path: keyface(
+            "miniature", "clip", "-o", str(path), "--seconds", "0.125", "--fps", "16"
+        ),
     }
 
 

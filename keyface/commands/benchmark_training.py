@@ -19,7 +19,6 @@ def train(
     batch_size: int = 8,
     steps: int = 3,
     repeats: int = 3,
-    json: Path | None = None,
     scale: Literal["miniature", "sd21"] = "miniature",
     size: int | None = None,
     dtype: Literal["fp32", "bf16"] = "fp32",
@@ -27,6 +26,8 @@ def train(
     dry_run: bool = False,
     seed: int = 0,
     device: Literal["cpu", "cuda"] | None = None,
+    json: bool = False,
+    output: Path | None = None,
 ) -> None:
     """Measure a training step of ε1 and ε2, all weights or LoRA, against the sum of its parts.
 
@@ -40,7 +41,6 @@ def train(
         batch_size: Images a step.
         steps: Steps that are measured, after one that is not.
         repeats: Measurements of each row.
-        json: Also write the rows here, one object a branch and tuning.
         scale: The miniature's trained networks, or Stable Diffusion 2.1's shapes.
         size: Rows and columns; 128, with sd21 512.
         dtype: fp32, or bf16 for mixed precision.
@@ -48,6 +48,8 @@ def train(
         dry_run: Say parameters and estimated memory from the shapes, and train nothing.
         seed: Of weights and batch.
         device: Where to train, cuda or cpu.
+        json: Print the rows as JSON, one object a branch and tuning, and nothing else on stdout.
+        output: Also write these rows to this file.
 
     Raises:
         ValueError: The request does not fit together, or a measurement failed.
@@ -57,7 +59,9 @@ def train(
     import torch
 
     from keyface.benchmark.training.request import BRANCHES, TUNINGS, TrainRequest
-    from keyface.commands.console import table, write_json
+    from keyface.commands.console import table
+    from keyface.evaluation.files import json_text
+    from keyface.files import write_text
     from keyface.progress import say
 
     for name, value in (("--batch-size", batch_size), ("--steps", steps), ("--repeats", repeats)):
@@ -83,13 +87,16 @@ def train(
 
         with tempfile.TemporaryDirectory(prefix="keyface-benchmark-") as name:
             rows = measure_all(requests, repeats, Path(name), say)
-    shown = [{key: value for key, value in row.items() if value is not None} for row in rows]
-    print(f"\n{table(shown)}")
-    if not dry_run:
-        print(f"\n{READING}")
-    if json is not None:
-        write_json(json, rows)
-        print(json)
+    if json:
+        print(json_text(rows), end="")
+    else:
+        shown = [{key: value for key, value in row.items() if value is not None} for row in rows]
+        print(f"\n{table(shown)}")
+        if not dry_run:
+            print(f"\n{READING}")
+    if output is not None:
+        write_text(output, json_text(rows))
+        say(f"written: {output}")
 
 
 def side_of(scale: Literal["miniature", "sd21"], size: int | None) -> int:
