@@ -216,7 +216,7 @@ def stop_at(stage):
 
 @pytest.mark.parametrize("scale", [1e38, 100.5, -0.5, float("nan"), float("inf")])
 def test_absurd_numbers_are_refused(scale):
-    with pytest.raises(ValueError, match=r"guidance_scale is .* a number from 0 to 100"):
+    with pytest.raises(ValueError, match=r"guidance_scale is .* a number from 1 to 100"):
         EditSettings(guidance_scale=scale)
     with pytest.raises(ValueError, match=r"propagation.locality is .* a number from 0 to 100"):
         Propagation(locality=scale)
