@@ -25,7 +25,8 @@ def export(
     (load_lora_weights). Adapters are merged into the base for the first two.
 
     Args:
-        branch: A run's folder, or the folder `export` in it (a whole U-Net or adapters), or a checkpoint.
+        branch: An export's folder (a whole U-Net or adapters), a run's, an experiment's, of which the newest
+            run with an export is taken, or a checkpoint.
         output: Folder to write.
         form: What to write.
         weights: The base that the branch was tuned from: a folder, a safetensors file, OWNER/NAME on the

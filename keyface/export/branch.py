@@ -14,6 +14,7 @@ from torch import Tensor
 from keyface.diffusion.backbone import Backbone, load_unet
 from keyface.models.backbones import find_backbone
 from keyface.models.cards import read_card, write_card
+from keyface.pipeline.branches import branch_folder
 
 ADAPTER = "adapter_model.safetensors"
 LORA_FILE = "pytorch_lora_weights.safetensors"
@@ -34,25 +35,20 @@ class Branch:
 
     @classmethod
     def read(cls, place: Path) -> Branch:
-        """Find a branch in a run's folder, or in the exported folder itself.
+        """Find a branch in the folder of an export, of a run, or of an experiment with its runs.
 
         Raises:
             FileNotFoundError: There is none.
             ValueError: Its card is damaged, or it is a checkpoint in parts.
         """
-        for folder in (place, place / "export"):
-            if any((folder / name).is_file() for name in ("adapter_config.json", "config.json")):
-                return cls(folder, read_card(folder))
         if (place / ".metadata").is_file():
             raise ValueError(
                 f"{place}: a checkpoint in parts, of processes that shared the weights; go on from it with "
                 "`lightning fit --ckpt_path` and ModelParallelStrategy, for which one process is enough: a "
                 "run exports when it ends"
             )
-        raise FileNotFoundError(
-            f"{place}: no fine-tuned branch; give a run's folder that has `export` in it, or that folder "
-            "(a run writes it when it ends, see tuning.export)"
-        )
+        folder = branch_folder(place)
+        return cls(folder, read_card(folder))
 
     @property
     def is_adapter(self) -> bool:

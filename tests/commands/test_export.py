@@ -1,6 +1,7 @@
 """Fine-tuned branches written for diffusers, and loaded by diffusers."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,16 @@ def test_the_card_tells_data_steps_metrics_and_licences(adapters: Path, tmp_path
     assert card["metrics"] == {"val/loss": 0.12345}
 
 
+def test_of_an_experiment_the_newest_run_with_an_export_is_taken(adapters: Path, tmp_path: Path) -> None:
+    experiment = tmp_path / "runs/identity"
+    shutil.copytree(adapters, experiment / "20260102-000000-aa")
+    (experiment / "20260103-000000-bb/checkpoints").mkdir(parents=True)
+    assert main(["export", str(experiment), "-o", str(tmp_path / "out"), "--form", "lora"]) == 0
+    written, own = tmp_path / "out/pytorch_lora_weights.safetensors", tmp_path / "own"
+    assert main(["export", str(adapters), "-o", str(own), "--form", "lora"]) == 0
+    assert written.read_bytes() == (own / written.name).read_bytes()
+
+
 def test_what_does_not_fit_is_one_line_and_leaves_nothing(
     whole: Path, adapters: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -165,7 +176,9 @@ def test_what_does_not_fit_is_one_line_and_leaves_nothing(
 
     out = str(tmp_path / "out")
     assert "not adapters" in refused([str(whole), "-o", out, "--form", "lora"])
-    assert "no fine-tuned branch" in refused([str(tmp_path / "nothing"), "-o", out])
+    assert "no such folder" in refused([str(tmp_path / "nothing"), "-o", out])
+    (tmp_path / "runs/unfinished").mkdir(parents=True)
+    assert "no fine-tuned branch" in refused([str(tmp_path / "runs"), "-o", out])
     assert "neither a folder" in refused([str(adapters), "-o", out, "--weights", "nonsense"])
     assert "PatchAutoencoder" in refused([str(shipped_branch()), "-o", out])
     assert not (tmp_path / "out").exists()
