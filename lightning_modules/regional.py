@@ -79,7 +79,7 @@ class RegionalLoss:
     """Squared distance of ε2's guided prediction to the frozen base's, whose guidance is cut to the regions.
 
     With u and c the base's predictions by source and target prompt, M the regions and s the guidance scale,
-    the teacher says ``u + s · M (c − u)``. ε2's own source prediction shall stay u, so that guidance at
+    the teacher says `u + s · M (c − u)`. ε2's own source prediction shall stay u, so that guidance at
     another scale is regional too.
 
     Args:

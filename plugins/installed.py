@@ -11,7 +11,7 @@ from keyface.plugins.category import Category
 
 @dataclass(frozen=True)
 class Plugin:
-    """One entry point of an installed package; ``str`` of a broken one is a line with reason and fix.
+    """One entry point of an installed package; `str` of a broken one is a line with reason and fix.
 
     Attributes:
         package: The distribution that brings it.

@@ -13,7 +13,7 @@ from keyface.plugins.compose import refuse_conflicts
 from keyface.plugins.installed import Plugin, read_plugins
 
 GROUP = "keyface.edits"
-"""The entry point group; each entry point names a ``Category`` or an iterable of them."""
+"""The entry point group; each entry point names a `Category` or an iterable of them."""
 
 
 class PluginError(EditError):
@@ -27,7 +27,7 @@ class Registry:
     what asks for one of its edits.
 
     Args:
-        group: The entry point group that is searched; ``None`` starts, and stays, without plugins.
+        group: The entry point group that is searched; `None` starts, and stays, without plugins.
     """
 
     def __init__(self, group: str | None = GROUP) -> None:
@@ -68,7 +68,7 @@ class Registry:
     def with_yaml(self, path: str | Path) -> "Registry":
         """Return a new registry that also has the categories of a YAML file; this one stays as it is.
 
-        The file maps each name to the fields of ``Category``; lists stand for tuples::
+        The file maps each name to the fields of `Category`; lists stand for tuples::
 
             freckles:
               targets: [freckles, freckled skin]
@@ -103,7 +103,7 @@ class Registry:
         return tuple(sorted(self._categories))
 
     def origin(self, name: str) -> str:
-        """Return where a category comes from: a package, a YAML file or ``code``."""
+        """Return where a category comes from: a package, a YAML file or `code`."""
         self[name]
         return self._origins[name]
 
@@ -181,7 +181,7 @@ class Registry:
 
 
 def read_yaml(path: str | Path) -> list[Category]:
-    """Read categories from a YAML file without a registry; see ``Registry.with_yaml``."""
+    """Read categories from a YAML file without a registry; see `Registry.with_yaml`."""
     try:
         content = read_mapping(path)
         if not content:

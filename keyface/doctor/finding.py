@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Level = Literal["ok", "broken", "missing", "optional", "note"]
-"""``broken``: part of the installation does not work; ``missing``: the goal needs it; ``optional``: something
-is better with it; ``note``: good to know."""
+"""`broken`: part of the installation does not work; `missing`: the goal needs it; `optional`: something
+is better with it; `note`: good to know."""
 
 
 EVERY = ("try", "edit", "train", "evaluate")

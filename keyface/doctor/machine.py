@@ -44,7 +44,7 @@ _LEAST_FREE = 20 * 2**30
 
 
 def machine(findings: list[Finding], deep: bool) -> dict[str, Any]:
-    """Return Python, cores and GPUs; unless ``deep``, the driver is asked instead of torch."""
+    """Return Python, cores and GPUs; unless `deep`, the driver is asked instead of torch."""
     gpus, reason = torch_gpus() if deep else driver_gpus()
     if gpus:
         findings.append(Finding("ok", "a GPU", goals=("train",)))

@@ -21,7 +21,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_one_row_a_variant_with_the_issues_keys(folder: Path) -> None:
+def test_one_row_a_variant_with_every_measure(folder: Path) -> None:
     rows = json.loads((folder / "ablation.json").read_text())
     assert [row["variant"] for row in rows][:2] == ["full", "without identity guidance"]
     assert {"untuned direction", "frame by frame", "untuned"} <= {row["variant"] for row in rows}

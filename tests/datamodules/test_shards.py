@@ -172,7 +172,7 @@ def test_order_depends_on_the_seed_alone(make_shards, resampled: bool) -> None:
 def test_a_resumed_loader_goes_on_where_it_was(
     make_shards, workers: int, resampled: bool, given: int
 ) -> None:
-    """Fault 30, for the data: the batches after a resume are those of the uninterrupted run."""
+    """The batches after a resume are those of the uninterrupted run."""
     data = ready(make_shards(4, 4, 4), workers=workers, resampled=resampled, shuffle=5)
     whole = data.train_dataloader()
     uninterrupted = keys(whole) + keys(whole)
@@ -260,7 +260,6 @@ def test_nothing_to_train_on_is_an_error_and_no_endless_search(make_shards, work
 
 
 def test_more_readers_than_shards_is_said_before_training(make_shards) -> None:
-    """Fault 31."""
     folder = make_shards(2, 2)
     with pytest.raises(
         ShardError, match=r"2 shards for 1 ranks x 3 workers = 3 readers; set workers to at most 2"

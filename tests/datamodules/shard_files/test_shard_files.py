@@ -96,7 +96,7 @@ def test_a_text_member_is_the_caption(make_shards, rewrite, members_of) -> None:
 
 
 def test_a_shard_cut_between_two_members(make_shards) -> None:
-    """Fault 25: tarfile itself reads such a file without complaint."""
+    """Python's tarfile itself reads such a file without complaint."""
     folder = make_shards(3)
     with tarfile.open(folder / FIRST) as archive:
         third = next(member for member in archive if member.name == "00002.json")
@@ -160,7 +160,7 @@ def test_no_index_and_no_folder(make_shards, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("place", ["pipe:touch {canary}", "https://example.org/a.tar", "file:///tmp"])
 def test_only_local_folders_are_opened(place: str, tmp_path: Path) -> None:
-    """Fault 27: WebDataset would run the first."""
+    """WebDataset would run the first."""
     canary = tmp_path / "canary"
     with pytest.raises(ShardError, match="refused"):
         local_folder(place.format(canary=canary))
@@ -171,7 +171,7 @@ def test_only_local_folders_are_opened(place: str, tmp_path: Path) -> None:
     "name", ["00000.pkl", "00000.pyd", "../canary.txt", "/tmp/keyface-canary.txt", "00000.x/../y.json"]
 )
 def test_hostile_members_are_refused(make_shards, rewrite, members_of, tmp_path: Path, name: str) -> None:
-    """Fault 27: nothing is unpickled and nothing is written where a key points."""
+    """Nothing is unpickled and nothing is written where a key points."""
     folder, canary = make_shards(1), tmp_path / "canary"
     before = set(tmp_path.rglob("*"))
     rewrite(folder, [*members_of(folder / FIRST), (name, pickle.dumps(Canary(canary)))])
@@ -192,7 +192,6 @@ def test_links_are_refused(make_shards, rewrite, members_of) -> None:
 
 
 def test_duplicate_key_and_missing_member(make_shards, rewrite, members_of) -> None:
-    """Fault 26."""
     folder = make_shards(2)
     first = members_of(folder / FIRST)
     rewrite(folder, [*first, first[0]])
