@@ -108,8 +108,8 @@ def _readme(card: Mapping[str, Any], entries: list[Entry]) -> str:
             f"{card.get('trained_parameters', '?')} parameters trained.\n",
             f"## Metrics\n\n{table}\n",
             f"## Licences\n\n{_licences(entries)}\n",
-            f"## Configuration\n\n``yaml\n{_yaml(card.get('configuration'))}``\n",
-            f"## Data\n\n``yaml\n{_yaml(card.get('data'))}``\n",
+            f"## Configuration\n\n```yaml\n{_yaml(card.get('configuration'))}```\n",
+            f"## Data\n\n```yaml\n{_yaml(card.get('data'))}```\n",
         ]
     )
 
