@@ -95,12 +95,20 @@ NOT_RUN = {
 """What is looked at and not run, and why."""
 
 ELSEWHERE = {
+    "README": {
+        r"lightning fit .* -c configs/wandb.yaml": "docs/dashboards.md",
+        r"keyface shards render|lightning fit -c configs/miniature": "docs/training.md",
+    },
     "training": {
         r"keyface shards (celeba-hq|invert)|keyface caption": "README.md",
         r"lightning fit -c configs/base|.*talk.mp4": "README.md",
     },
+    # There with the same dry runs, each of which starts a process a measurement.
+    "benchmark": {r"keyface benchmark --": "tests/commands/test_benchmark.py"},
     "results": {
-        r"keyface benchmark": "docs/benchmark.md",
+        r"keyface benchmark --": "tests/commands/test_benchmark.py",
+        r"keyface benchmark train": "docs/benchmark.md",
+        r".*--variants guidance": "docs/evaluate.md",
         r".*--variants ablation": "tests/commands/test_ablate.py",
         r".*--sweep": "docs/evaluate.md",
     },
