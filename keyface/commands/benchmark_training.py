@@ -19,7 +19,8 @@ def train(
     batch_size: int = 8,
     steps: int = 3,
     repeats: int = 3,
-    json: Path | None = None,
+    json: bool = False,
+    output: Path | None = None,
     scale: Literal["miniature", "sd21"] = "miniature",
     size: int | None = None,
     dtype: Literal["fp32", "bf16"] = "fp32",
@@ -40,7 +41,8 @@ def train(
         batch_size: Images a step.
         steps: Steps that are measured, after one that is not.
         repeats: Measurements of each row.
-        json: Also write the rows here, one object a branch and tuning.
+        json: Print the rows as JSON, one object a branch and tuning, and nothing else on stdout.
+        output: Also write these rows to this file.
         scale: The miniature's trained networks, or Stable Diffusion 2.1's shapes.
         size: Rows and columns; 128, with sd21 512.
         dtype: fp32, or bf16 for mixed precision.
@@ -52,13 +54,13 @@ def train(
     Raises:
         ValueError: The request does not fit together, or a measurement failed.
     """
-    import sys
     import tempfile
 
     import torch
 
     from keyface.benchmark.training.request import BRANCHES, TUNINGS, TrainRequest
-    from keyface.commands.console import table, write_json
+    from keyface.commands.console import print_json, table, write_json
+    from keyface.progress import say
 
     for name, value in (("--batch-size", batch_size), ("--steps", steps), ("--repeats", repeats)):
         if value < 1:
@@ -82,16 +84,15 @@ def train(
         from keyface.benchmark.training.runner import measure_all
 
         with tempfile.TemporaryDirectory(prefix="keyface-benchmark-") as name:
-            rows = measure_all(
-                requests, repeats, Path(name), lambda text: print(text, file=sys.stderr, flush=True)
-            )
-    shown = [{key: value for key, value in row.items() if value is not None} for row in rows]
-    print(f"\n{table(shown)}")
-    if not dry_run:
-        print(f"\n{READING}")
-    if json is not None:
-        write_json(json, rows)
-        print(json)
+            rows = measure_all(requests, repeats, Path(name), say)
+    if json:
+        print_json(rows)
+    else:
+        shown = [{key: value for key, value in row.items() if value is not None} for row in rows]
+        print(f"\n{table(shown)}" + ("" if dry_run else f"\n\n{READING}"))
+    if output is not None:
+        write_json(output, rows)
+        say(f"written: {output}")
 
 
 def side_of(scale: Literal["miniature", "sd21"], size: int | None) -> int:

@@ -32,7 +32,7 @@ def test_a_step_and_its_parts_are_measured(
 ) -> None:
     table = tmp_path / "train.json"
     words = ["--branches", branch, "--tunings", "lora", "--batch-size", "1", "--steps", "1", "--repeats", "1"]
-    assert main(["benchmark", "train", *words, "--size", "64", "--json", str(table)]) == 0
+    assert main(["benchmark", "train", *words, "--size", "64", "-o", str(table)]) == 0
     (row,) = json.loads(table.read_text())
     assert (row["branch"], row["tuning"], row["trained"]) == (branch, "lora", 200_704)
     parts = [row[f"seconds_{name}"] for name in ("unet", "decoder", "judge", "optimizer")]
@@ -54,12 +54,17 @@ def test_a_row_holds_the_medians_of_its_repeats() -> None:
     assert row_of(REQUEST, [{**RUN, "device": "NVIDIA H100"}])["step_over_parts"] == 1.0
 
 
-def test_stable_diffusions_shapes_are_estimated_without_memory(tmp_path: Path) -> None:
+def test_stable_diffusions_shapes_are_estimated_without_memory(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """866 M parameters, four times over with gradients and Adam, none of which is allocated."""
     table = tmp_path / "train.json"
     words = ["--scale", "sd21", "--batch-size", "2", "--gradient-checkpointing", "--branches", "identity"]
-    assert main(["benchmark", "train", *words, "--dry-run", "--json", str(table)]) == 0
-    full, lora = json.loads(table.read_text())
+    assert main(["benchmark", "train", *words, "--dry-run", "--json", "-o", str(table)]) == 0
+    printed = capsys.readouterr()
+    full, lora = json.loads(printed.out)
+    assert json.loads(table.read_text()) == [full, lora]
+    assert f"written: {table}" in printed.err
     assert full["latent"] == "2x4x64x64"
     assert full["unet_parameters"] == full["trained"] == 865_910_724
     assert full["gb_gradients_adam"] == pytest.approx(865_910_724 * 12 / 1e9)
