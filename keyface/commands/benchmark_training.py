@@ -49,7 +49,7 @@ def train(
         gradient_checkpointing: Recompute activations in the backward pass, as the paper's configs do.
         dry_run: Say parameters and estimated memory from the shapes, and train nothing.
         seed: Of weights and batch.
-        device: Where to train, cuda or cpu.
+        device: Where to train; on a GPU where there is one if not given.
 
     Raises:
         ValueError: The request does not fit together, or a measurement failed.

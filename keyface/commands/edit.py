@@ -72,7 +72,7 @@ def edit(
         crop: Square to edit, as x,y,size in pixels; the largest in the middle if not given.
         max_seconds: Edit only the first so many seconds.
         on_corrupt: What to do at damaged frames: stop, or hold the last good one.
-        device: Where to compute, such as cuda or cpu.
+        device: Where to compute, such as cuda or cpu; on a GPU where there is one if not given.
         overwrite: Replace existing output files.
         resume: Only go on with an edit that was stopped. The same command does so by itself.
         restart: Begin anew although an edit of this output was stopped.
