@@ -42,7 +42,7 @@ ONLY_WITH = {"Edit": "edits", "identity": "direction"}
 
 
 class Help(DefaultHelpFormatter):
-    """Formats options without Python's type names, and with defaults only where they say something."""
+    """Format options without Python's type names, and with defaults only where they say something."""
 
     def _get_help_string(self, action: Action) -> str:
         needed = " (required)" if action.required and action.option_strings else ""

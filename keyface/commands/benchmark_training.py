@@ -96,7 +96,7 @@ def train(
 
 
 def side_of(scale: Literal["miniature", "sd21"], size: int | None) -> int:
-    """Rows and columns of the images: those that the networks are made for if not given."""
+    """Return rows and columns of the images: those that the networks are made for if not given."""
     if size is not None:
         return size
     if scale == "sd21":
@@ -109,7 +109,7 @@ def side_of(scale: Literal["miniature", "sd21"], size: int | None) -> int:
 
 
 def chosen(option: str, text: str, known: tuple[str, ...]) -> list[str]:
-    """The names that an option lists, each once.
+    """Return the names that an option lists, each once.
 
     Raises:
         ValueError: One is unknown or comes twice, or there is none.
