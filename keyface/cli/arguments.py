@@ -14,8 +14,9 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "Input": (
         "config", "video", "crop", "max_seconds", "on_corrupt", "shards", "images", "attributes", "masks",
-        "landmarks", "identities", "mapping", "protocol", "method", "videos", "annotations", "limit",
-        "branch", "file", "rates", "benchmark", "reference",
+        "landmarks", "identities", "mapping", "protocol", "method", "videos", "annotations", "clips",
+        "gallery", "frames", "long_clips", "distractors", "limit", "branch", "file", "benchmark",
+        "reference", "name", "names", "shell",
     ),
     "Output": (
         "output", "compare", "json", "plot", "sheet", "show", "cache", "runs", "overwrite", "resume",
@@ -36,13 +37,25 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Heading in `--help` → parameters that stand below it, of whatever command; others follow "options"."""
 
+ONLY_WITH = {"Edit": "edits", "identity": "direction"}
+"""Heading or parameter → what a command must take, too: `--seed` of rendered shards is no part of an edit."""
+
 
 class Help(DefaultHelpFormatter):
-    """Formats options without Python's type names, and with defaults only where they say something."""
+    """Format options without Python's type names, and with defaults only where they say something."""
 
     def _get_help_string(self, action: Action) -> str:
         needed = " (required)" if action.required and action.option_strings else ""
         return (action.help or "") + needed
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        """Wrap paragraphs one by one, and leave lines that are indented or of a list as they are."""
+        shown = []
+        for paragraph in text.split("\n\n"):
+            lines = paragraph.splitlines()
+            as_it_is = any(line.startswith((" ", "- ")) for line in lines)
+            shown.append(paragraph if as_it_is else super()._fill_text(paragraph, width, indent))
+        return "\n\n".join(shown)
 
 
 def add_function(parser: ArgumentParser, function: Callable[..., object], config: bool = False) -> None:
@@ -65,7 +78,13 @@ def add_function(parser: ArgumentParser, function: Callable[..., object], config
     parser.description = "\n\n".join(filter(None, (docstring.short_description, docstring.long_description)))
     helps = {each.arg_name: " ".join((each.description or "").split()) for each in docstring.params}
     hints = typing.get_type_hints(function, include_extras=True)
-    headings = {name: heading for heading, names in GROUPS.items() for name in names}
+    parameters = inspect.signature(function).parameters
+    headings = {
+        name: heading
+        for heading, names in GROUPS.items()
+        for name in names
+        if all(ONLY_WITH.get(each, name) in parameters for each in (heading, name))
+    }
     groups = {heading: parser.add_argument_group(heading) for heading in GROUPS}
     if config:
         groups["Input"].add_argument(
@@ -75,7 +94,7 @@ def add_function(parser: ArgumentParser, function: Callable[..., object], config
             metavar="FILE",
             help="YAML file with options by their names, as in 'steps: 20'; may be repeated, the later wins.",
         )
-    for name, parameter in inspect.signature(function).parameters.items():
+    for name, parameter in parameters.items():
         if name == "lightning":
             continue
         if (settings := _dataclass_of(hints[name])) is not None:

@@ -19,6 +19,7 @@ class Parser(ArgumentParser):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, exit_on_error=False, allow_abbrev=False, formatter_class=Help, **kwargs)
+        self._option_string_actions["--help"].help = "Show this help."
 
     def parse_path(self, path: str | PathLike[str], *args: Any, **kwargs: Any) -> Namespace:
         """Parse a YAML file of options, as `-c/--config` does; errors name the file.

@@ -21,7 +21,7 @@ def with_progress(callbacks: Callback | Sequence[Callback] | None) -> list[Callb
 
 
 class Progress(ProgressBar):
-    """Draws how many of all steps, or batches of an evaluation, are done, and when the rest will be."""
+    """Draw how many of all steps, or batches of an evaluation, are done, and when the rest will be."""
 
     def __init__(self) -> None:
         super().__init__()

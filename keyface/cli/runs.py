@@ -34,6 +34,30 @@ def one_run_folder() -> Iterator[None]:
             os.environ.pop(RUN_VARIABLE, None)
 
 
+def first_to_tell(message: str) -> bool:
+    """Tell whether no other process of this run has said the same error.
+
+    The first of several processes leaves it in the run's folder as error.txt, whole at once.
+
+    Args:
+        message: The error.
+    """
+    folder = os.environ.get(RUN_VARIABLE)
+    if folder is None or int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        return True
+    told = Path(folder, "error.txt")
+    own = Path(folder, f"error.{os.getpid()}")
+    own.parent.mkdir(parents=True, exist_ok=True)
+    own.write_text(message + "\n")
+    try:
+        os.link(own, told)
+    except FileExistsError:
+        return told.read_text() != message + "\n"
+    finally:
+        own.unlink()
+    return True
+
+
 class RunRecord(SaveConfigCallback):
     """Save the resolved config and the environment to the run's folder when a run starts."""
 

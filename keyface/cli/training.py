@@ -21,7 +21,7 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 
 from keyface.cli.commands import COMMANDS, TRAINING
 from keyface.cli.configs import with_found_configs
-from keyface.cli.messages import advise, quiet_lightning
+from keyface.cli.messages import advise, one_line, quiet_lightning
 from keyface.cli.parser import add_commands
 from keyface.cli.progress import with_progress
 from keyface.cli.runs import (
@@ -30,6 +30,7 @@ from keyface.cli.runs import (
     closing_lines,
     experiment_name,
     find_checkpoint,
+    first_to_tell,
     loggers,
     one_run_folder,
     with_checkpoints,
@@ -44,6 +45,7 @@ def run_training(words: Sequence[str]) -> None:
 
     Raises:
         ValueError: Something that the user asked for does not fit together.
+        SystemExit: Another process of this run has told the error.
     """
     with one_run_folder(), quiet_lightning():
         try:
@@ -62,6 +64,10 @@ def run_training(words: Sequence[str]) -> None:
             )
         except MisconfigurationException as error:
             raise ValueError(str(error)) from error
+        except Exception as error:
+            if first_to_tell(one_line(error)):
+                raise
+            raise SystemExit(1) from error
 
 
 class Parser(LightningArgumentParser):

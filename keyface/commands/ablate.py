@@ -56,7 +56,7 @@ def ablate(
         json: Print the rows as JSON, a list with one object a variant, and nothing else on stdout.
         output: Folder for the rows (ablation.json), the report, the clips and the picture of the edits.
         seed: Of the clips and of the edits.
-        device: Where to edit, such as cuda or cpu.
+        device: Where to edit, such as cuda or cpu; on a GPU where there is one if not given.
     """
     from keyface.commands.console import table
     from keyface.editing.settings import given_settings

@@ -66,7 +66,7 @@ def benchmark(
         compile: Compile the U-Nets' parts.
         channels_last: Lay tensors out with channels innermost.
         dry_run: Try the whole command in a minute: shrunk shapes, few frames, 2 steps, once.
-        device: Where to edit, such as cuda or cpu.
+        device: Where to edit, such as cuda or cpu; on a GPU where there is one if not given.
         json: Print the rows as JSON, one object a way and length, and nothing else on stdout.
         output: Also write these rows to this file.
         plot: Also draw time and memory against length, as PNG; beside --output if not given.

@@ -19,6 +19,8 @@ def train(
     batch_size: int = 8,
     steps: int = 3,
     repeats: int = 3,
+    json: bool = False,
+    output: Path | None = None,
     scale: Literal["miniature", "sd21"] = "miniature",
     size: int | None = None,
     dtype: Literal["fp32", "bf16"] = "fp32",
@@ -26,8 +28,6 @@ def train(
     dry_run: bool = False,
     seed: int = 0,
     device: Literal["cpu", "cuda"] | None = None,
-    json: bool = False,
-    output: Path | None = None,
 ) -> None:
     """Measure a training step of ε1 and ε2, all weights or LoRA, against the sum of its parts.
 
@@ -41,15 +41,15 @@ def train(
         batch_size: Images a step.
         steps: Steps that are measured, after one that is not.
         repeats: Measurements of each row.
+        json: Print the rows as JSON, one object a branch and tuning, and nothing else on stdout.
+        output: Also write these rows to this file.
         scale: The miniature's trained networks, or Stable Diffusion 2.1's shapes.
         size: Rows and columns; 128, with sd21 512.
         dtype: fp32, or bf16 for mixed precision.
         gradient_checkpointing: Recompute activations in the backward pass, as the paper's configs do.
         dry_run: Say parameters and estimated memory from the shapes, and train nothing.
         seed: Of weights and batch.
-        device: Where to train, cuda or cpu.
-        json: Print the rows as JSON, one object a branch and tuning, and nothing else on stdout.
-        output: Also write these rows to this file.
+        device: Where to train; on a GPU where there is one if not given.
 
     Raises:
         ValueError: The request does not fit together, or a measurement failed.
@@ -59,9 +59,7 @@ def train(
     import torch
 
     from keyface.benchmark.training.request import BRANCHES, TUNINGS, TrainRequest
-    from keyface.commands.console import table
-    from keyface.evaluation.files import json_text
-    from keyface.files import write_text
+    from keyface.commands.console import print_json, table, write_json
     from keyface.progress import say
 
     for name, value in (("--batch-size", batch_size), ("--steps", steps), ("--repeats", repeats)):
@@ -88,19 +86,17 @@ def train(
         with tempfile.TemporaryDirectory(prefix="keyface-benchmark-") as name:
             rows = measure_all(requests, repeats, Path(name), say)
     if json:
-        print(json_text(rows), end="")
+        print_json(rows)
     else:
         shown = [{key: value for key, value in row.items() if value is not None} for row in rows]
-        print(f"\n{table(shown)}")
-        if not dry_run:
-            print(f"\n{READING}")
+        print(f"\n{table(shown)}" + ("" if dry_run else f"\n\n{READING}"))
     if output is not None:
-        write_text(output, json_text(rows))
+        write_json(output, rows)
         say(f"written: {output}")
 
 
 def side_of(scale: Literal["miniature", "sd21"], size: int | None) -> int:
-    """Rows and columns of the images: those that the networks are made for if not given."""
+    """Return rows and columns of the images: those that the networks are made for if not given."""
     if size is not None:
         return size
     if scale == "sd21":
@@ -113,7 +109,7 @@ def side_of(scale: Literal["miniature", "sd21"], size: int | None) -> int:
 
 
 def chosen(option: str, text: str, known: tuple[str, ...]) -> list[str]:
-    """The names that an option lists, each once.
+    """Return the names that an option lists, each once.
 
     Raises:
         ValueError: One is unknown or comes twice, or there is none.

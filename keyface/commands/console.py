@@ -12,6 +12,11 @@ def write_json(path: Path, content: object) -> None:
     write_text(path, json.dumps(content, indent=1) + "\n")
 
 
+def print_json(content: object) -> None:
+    """Print JSON on stdout, where nothing else may stand then."""
+    print(json.dumps(content, indent=1, ensure_ascii=False))
+
+
 def mean(values: Sequence[float]) -> float:
     """Return the arithmetic mean; of nothing, an error rather than a silent NaN."""
     if not values:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from json import dumps
 from pathlib import Path
 from typing import Any
 
-from keyface.commands.console import columns
+from keyface.commands.console import columns, print_json
 
 
 def doctor(root: Path | None = None, json: bool = False, deep: bool = False) -> None:
@@ -27,7 +26,10 @@ def doctor(root: Path | None = None, json: bool = False, deep: bool = False) -> 
     from keyface.doctor.goals import examine
 
     record = examine(open_store(root), deep)
-    print(dumps(record, indent=1) if json else report(record))
+    if json:
+        print_json(record)
+    else:
+        print(report(record))
     broken = [each for each in record["findings"] if each["level"] == "broken"]
     if broken:
         raise ValueError("; ".join(f"{each['what']}: {each['fix']}" for each in broken))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
@@ -73,7 +72,7 @@ def edit(
         crop: Square to edit, as x,y,size in pixels; the largest in the middle if not given.
         max_seconds: Edit only the first so many seconds.
         on_corrupt: What to do at damaged frames: stop, or hold the last good one.
-        device: Where to compute, such as cuda or cpu.
+        device: Where to compute, such as cuda or cpu; on a GPU where there is one if not given.
         overwrite: Replace existing output files.
         resume: Only go on with an edit that was stopped. The same command does so by itself.
         restart: Begin anew although an edit of this output was stopped.
@@ -83,6 +82,7 @@ def edit(
         ValueError: The request does not fit together, or the video cannot be used.
         FileNotFoundError: An input does not exist.
     """
+    from keyface.commands.console import print_json
     from keyface.pipeline.pipeline import FaceEditPipeline
     from keyface.pipeline.request import VideoRequest
     from keyface.progress import say, stages
@@ -110,7 +110,7 @@ def edit(
         record = pipe.run(request, progress, say)
     summarize(record)
     if json:
-        print_json(record)
+        print_json(record.sidecar)
 
 
 def chosen_categories(edits: str | None, file: Path | None) -> list[Category]:
@@ -140,8 +140,3 @@ def summarize(record: EditRecord) -> None:
         say("next: add --compare both.mp4 --overwrite to see original and result side by side")
     else:
         say("next: `keyface evaluate --help` says how edits are scored")
-
-
-def print_json(record: EditRecord) -> None:
-    """Print the sidecar on stdout."""
-    print(json.dumps(record.sidecar, indent=2, ensure_ascii=False))

@@ -93,7 +93,7 @@ def evaluate(
         json: Print the rows as JSON, a list with one object a method, and nothing else on stdout.
         output: Folder for the report, the clip set, our edits and the cache.
         cache: Folder for what was computed, in place of OUTPUT/cache.
-        device: Where to edit, such as cuda or cpu.
+        device: Where to edit, such as cuda or cpu; on a GPU where there is one if not given.
 
     Raises:
         ValueError: The request does not fit together, or a video cannot be used.

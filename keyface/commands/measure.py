@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,21 +13,25 @@ def measure(
     faces: int = 500,
     prompts: int = 200,
     guidance_scale: float = 3.0,
-    json_file: Path | None = None,
+    json: bool = False,
+    output: Path | None = None,
     sheet: Path | None = None,
 ) -> None:
-    """Measures autoencoder, recognizers, classifier, prompt control and inversion on held-out people.
+    """Measure autoencoder, recognizers, classifier, prompt control and inversion on held-out people.
 
     Args:
         faces: Pictures for autoencoder, recognizers and classifier, four of each person.
         prompts: Faces sampled from captions for the prompt control.
         guidance_scale: Classifier-free guidance of the samples.
-        json_file: Write the figures there.
-        sheet: Write the first 64 samples there as a contact sheet.
+        json: Print the figures as JSON, and nothing else on stdout.
+        output: Also write the figures, as JSON, to this file.
+        sheet: Also write the first 64 samples here as a contact sheet.
     """
+    from keyface.commands.console import print_json, write_json
     from keyface.miniature import measure as m
     from keyface.miniature import zoo
     from keyface.miniature.population import captions, world
+    from keyface.progress import say
 
     people = m.held_out_faces(faces // 4, 4)
     images, landmarks = m.render_all(people)
@@ -52,23 +55,27 @@ def measure(
         },
         "prompt_control": control,
     }
-    _print(report)
-    if json_file is not None:
-        json_file.parent.mkdir(parents=True, exist_ok=True)
-        json_file.write_text(json.dumps(report, indent=2) + "\n")
+    if json:
+        print_json(report)
+    else:
+        print_figures(report)
+    if output is not None:
+        write_json(output, report)
+        say(f"written: {output}")
     if sheet is not None:
         from keyface import pictures
 
         rows = [(f"{start + 1}-{start + len(part)}", part) for start, part in _rows(samples[:64], 8)]
-        sheet.parent.mkdir(parents=True, exist_ok=True)
-        pictures.draw_sheet(rows).save(sheet)
+        pictures.save_png(pictures.draw_sheet(rows), sheet)
+        say(f"written: {sheet}")
 
 
 def _rows(images: Tensor, columns: int) -> list[tuple[int, Tensor]]:
     return [(start, images[start : start + columns]) for start in range(0, len(images), columns)]
 
 
-def _print(report: dict[str, Any]) -> None:
+def print_figures(report: dict[str, Any]) -> None:
+    """Print a line for each figure."""
     print(f"held-out pictures: {report['n']}")
     for section in ("autoencoder", "inversion", "identity_auc"):
         for name, value in report[section].items():

@@ -1,6 +1,7 @@
 """The command line, as a user meets it."""
 
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -76,6 +77,24 @@ def test_help_of_a_command_documents_every_argument(
     assert f"usage: keyface {' '.join(words)} " in capsys.readouterr().out
 
 
+def test_help_keeps_paragraphs_and_examples() -> None:
+    text = command_parser(["evaluate"]).format_help()
+    assert "write a\nreport.\n\nFirst make" in text
+    example = "    keyface evaluate --protocol celebv-hq --videos CelebV-HQ -o runs/celebv\n"
+    assert f"then score:\n\n{example}" in text
+
+
+def test_seed_and_the_like_stand_below_edit_only_where_something_is_edited() -> None:
+    def heading(words: list[str], option: str) -> str:
+        text = command_parser(words).format_help()
+        return re.findall(r"^(\w+:)$", text.partition(f"\n  {option} ")[0], re.M)[-1]
+
+    assert heading(["edit"], "--seed") == "Edit:"
+    assert heading(["edit"], "--identity") == "Networks:"
+    assert heading(["shards", "render"], "--seed") == "options:"
+    assert heading(["miniature", "clip"], "--identity") == "options:"
+
+
 def test_options_are_the_frozen_ones() -> None:
     """A new option is a decision: regenerate the list with `.venv/bin/python -P -m keyface.cli.options`."""
     assert option_list() == Path(__file__).with_name("options.txt").read_text()
@@ -92,6 +111,12 @@ def test_version(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
 def test_no_words_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     assert "edit" in capsys.readouterr().out
+
+
+def test_python_m_keyface_tells_the_version() -> None:
+    command = [sys.executable, "-P", "-m", "keyface", "--version"]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    assert said == f"keyface {keyface.__version__}\n"
 
 
 def test_python_m_keyface_is_the_console_script(tmp_path: Path) -> None:
@@ -113,6 +138,9 @@ def test_python_m_keyface_is_the_console_script(tmp_path: Path) -> None:
         (["shards", "rendr"], "no such command: rendr (did you mean 'render'?)"),
         (["shards"], "say which: render, celeba-hq"),
         (["doctor", "--jso"], "no such option: --jso (did you mean '--json'?)"),
+        (["weights", "get", "arcface", "--jsn"], "no such option: --jsn (did you mean '--json'?)"),
+        (["benchmark", "train", "--brnches", "x"], "no such option: --brnches (did you mean '--branches'?)"),
+        (["edit", "a.mp4", "--settings.stesp", "3"], "(did you mean '--settings.steps'"),
         (["edit", "in.mp4", "--edits", "beard"], "missing: -o/--output"),
         (["edit", "-o", "out.mp4", "--edits", "beard"], "missing: VIDEO"),
         (["edit", "in.mp4", "-o", "out.mp4", "--steps", "x"], "--steps is 'x'; it must be a whole number"),

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from keyface.commands import edit as edit_command
-from keyface.commands._demo import Stages, fit_words, measure, read_clip, show, write_clip_of
 from keyface.commands.console import write_json
+from keyface.commands.demo import Stages, fit_words, show
+from keyface.demo.trial import measure, read_clip, write_clip_of
 from keyface.metrics.temporal import temporal_loss
 from keyface.plugins import edits
 from keyface.video import write_clip

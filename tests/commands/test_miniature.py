@@ -1,3 +1,6 @@
+"""`keyface miniature`: clips, sheets and figures."""
+
+import json
 from fractions import Fraction
 from pathlib import Path
 
@@ -5,7 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
+from keyface.cli.main import main
 from keyface.commands import miniature
+from keyface.miniature import zoo
 from keyface.miniature.population import clips
 from keyface.miniature.rendering import renderer
 from keyface.video import VideoReader
@@ -52,3 +57,15 @@ def test_sheet(tmp_path: Path) -> None:
     assert height(out) > 1.8 * plain
     with pytest.raises(ValueError, match="did you mean 'glasses'"):
         miniature.sheet(out, change="glases")
+
+
+def test_measure_writes_what_it_prints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "new" / "figures.json"
+    words = ["miniature", "measure", "--faces", "16", "--prompts", "2", "--json", "-o", str(file)]
+    assert main(words) == 0
+    printed = capsys.readouterr()
+    figures = json.loads(printed.out)
+    assert figures["n"] == 16
+    assert set(figures["identity_auc"]) == {"identity_network", *zoo.RECOGNIZERS}
+    assert json.loads(file.read_text()) == figures
+    assert f"written: {file}" in printed.err

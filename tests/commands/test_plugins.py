@@ -1,3 +1,6 @@
+"""`keyface plugins`, also with packages that are broken."""
+
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -128,3 +131,30 @@ def test_check_reports_every_fault_and_fails(broken_packages: Path) -> None:
     assert "leaving-pack" in last
     assert "misspelt-pack" in last
     assert "warning" not in ended.stderr, "the table says it already"
+
+
+def test_json_says_what_the_tables_say(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["plugins", "list", "--json"]) == 0
+    (beard,) = [each for each in json.loads(capsys.readouterr().out) if each["name"] == "beard"]
+    assert (beard["attribute"], beard["present"], beard["from"]) == ("Beard", True, "keyface")
+    assert main(["plugins", "show", "beard", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown.pop("example")["target"] == "a photo of a person, with a full beard"
+    assert shown == beard
+    assert main(["plugins", "check", "--json"]) == 0
+    (package,) = json.loads(capsys.readouterr().out)["packages"]
+    assert (package["package"], package["state"]) == ("keyface", "fine")
+    path = tmp_path / "edits.yaml"
+    path.write_text("freckles: {targets: [a], source: b, attribute: Rosy_Cheeks, conflicts: [maekup]}")
+    assert main(["plugins", "check", "--file", str(path), "--json"]) == 1
+    checked = json.loads(capsys.readouterr().out)
+    assert checked["edits"] == ["freckles"]
+    assert "'maekup', which does not exist" in checked["faults"][0]
+
+
+def test_json_of_a_check_that_fails(broken_packages: Path) -> None:
+    ended = run(broken_packages, "plugins", "check", "--json")
+    assert ended.returncode == 1
+    record = json.loads(ended.stdout)
+    assert [each["state"] for each in record["packages"]] == ["fine", "wrong", "broken", "broken"]
+    assert any("pip uninstall leaving-pack" in fix for fix in record["fixes"])

@@ -72,3 +72,27 @@ def test_face_api_comes_through_the_npm_client(
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("face-api")]
     assert len(lines) == 11
     assert all("as published" in line for line in lines)
+
+
+def test_json_is_all_that_stdout_gets(face_api_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = ["--root", str(face_api_folder.parent), "--json"]
+    assert main(["weights", "get", "face-api", *root]) == 0
+    printed = capsys.readouterr()
+    (fetched,) = json.loads(printed.out)["weights"]
+    assert (fetched["name"], fetched["state"]) == ("face-api", "yes")
+    assert "face-api" in printed.err, "what happens is told beside it"
+    assert main(["weights", "verify", "--name", "face-api", *root]) == 0
+    files = json.loads(capsys.readouterr().out)
+    assert len(files) == 11
+    assert {each["verdict"] for each in files} == {"as published"}
+    assert all(Path(each["file"]).is_file() and len(each["sha256"]) == 64 for each in files)
+    assert main(["weights", "licences", "--json"]) == 0
+    terms = {each["weights"]: each for each in json.loads(capsys.readouterr().out)}
+    assert list(terms) == list(catalogue())
+    assert terms["arcface"]["commercial"] == "no"
+    assert terms["arcface"]["url"].startswith("https://")
+
+
+def test_json_of_nothing_is_an_empty_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["weights", "verify", "--root", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []

@@ -32,7 +32,7 @@ def test_a_step_and_its_parts_are_measured(
 ) -> None:
     table = tmp_path / "train.json"
     words = ["--branches", branch, "--tunings", "lora", "--batch-size", "1", "--steps", "1", "--repeats", "1"]
-    assert main(["benchmark", "train", *words, "--size", "64", "--output", str(table)]) == 0
+    assert main(["benchmark", "train", *words, "--size", "64", "-o", str(table)]) == 0
     (row,) = json.loads(table.read_text())
     assert (row["branch"], row["tuning"], row["trained"]) == (branch, "lora", 200_704)
     parts = [row[f"seconds_{name}"] for name in ("unet", "decoder", "judge", "optimizer")]
@@ -61,8 +61,10 @@ def test_stable_diffusions_shapes_are_estimated_without_memory(
     table = tmp_path / "train.json"
     words = ["--scale", "sd21", "--batch-size", "2", "--gradient-checkpointing", "--branches", "identity"]
     assert main(["benchmark", "train", *words, "--dry-run", "--json", "-o", str(table)]) == 0
-    full, lora = json.loads(capsys.readouterr().out)
+    printed = capsys.readouterr()
+    full, lora = json.loads(printed.out)
     assert json.loads(table.read_text()) == [full, lora]
+    assert f"written: {table}" in printed.err
     assert full["latent"] == "2x4x64x64"
     assert full["unet_parameters"] == full["trained"] == 865_910_724
     assert full["gb_gradients_adam"] == pytest.approx(865_910_724 * 12 / 1e9)

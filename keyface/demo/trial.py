@@ -1,18 +1,15 @@
-"""The demo's parts: its training runs, its clip, its figures."""
+"""The demo's clip, and what its edit is worth."""
 
 import json
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from importlib.resources import files
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from keyface.commands.console import mean, table
 from keyface.faces.recognition import Recognizer
 from keyface.metrics.identity import cosine_distance, embed_clip
 from keyface.metrics.locality import outside_change
@@ -30,47 +27,10 @@ PLAIN = {"Male": True, "Young": True, "No_Beard": True, "Wearing_Hat": False}
 _CHUNK = 32
 
 
-class Stages:
-    """Says which part is running, and remembers how long each took.
-
-    Args:
-        total: How many parts there will be.
-    """
-
-    def __init__(self, total: int) -> None:
-        self.total = total
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def __call__(self, name: str, what: str) -> Iterator[None]:
-        """One part."""
-        print(f"\n[{len(self.seconds) + 1}/{self.total}] {name}: {what}", flush=True)
-        started = time.perf_counter()
-        yield
-        self.seconds[name] = round(time.perf_counter() - started, 1)
-        print(f"      {self.seconds[name]:.1f} s", flush=True)
-
-
-def fit_words(branch: str, out: Path, steps: int, seed: int) -> list[str]:
-    """The `lightning` command line that fits a branch for a few steps on the demo's shards."""
-    configs = files("keyface.configs.miniature")
-    return [
-        "fit",
-        *("-c", str(configs / f"{branch}.yaml")),
-        *("-c", str(configs / f"demo_{branch}.yaml")),
-        f"--data.init_args.shards={out / 'shards'}",
-        f"--trainer.max_steps={steps}",
-        f"--trainer.val_check_interval={steps}",
-        f"--runs={out}",
-        f"--experiment={branch}",
-        f"--seed_everything={seed}",
-    ]
-
-
 def write_clip_of(
     categories: Sequence[Category], path: Path, frames: int, size: int, seed: int, fps: float
 ) -> Trial:
-    """Write the clip of somebody who lacks all the categories; gives the truth about it."""
+    """Write the clip of somebody who lacks all the categories, and return the truth about it."""
     edited = {category.attribute for category in categories}
     plain = {label: value for label, value in PLAIN.items() if label not in edited}
     identity = find_person(categories, FIRST_PERSON, seed, also=plain)
@@ -104,8 +64,8 @@ def measure(
     names = ", ".join(category.name for category in found.categories)
     save_png(draw_before_after([(names.replace(", ", ",\n"), source, edited)], columns=6), out / "sheet.png")
     return {
-        "identity_distance": mean(list(distances.values())),
-        "edit_success": mean(list(success.values())),
+        "identity_distance": fmean(list(distances.values())),
+        "edit_success": fmean(list(success.values())),
         "reconstruction_psnr": float(sidecar["metrics"]["reconstruction_psnr"]),
         "temporal_loss": float(temporal_loss(edited, found.flow, found.valid)),
         "autoencoder_psnr": float(sidecar["metrics"]["vae_psnr"]),
@@ -124,37 +84,5 @@ def measure(
 
 
 def read_clip(path: Path) -> Tensor:
-    """All frames of a short video, (T, 3, H, W) in [-1, 1]."""
+    """Return all frames of a short video, (T, 3, H, W) in [-1, 1]."""
     return torch.cat(list(VideoReader(path).chunks(_CHUNK)))
-
-
-def show(report: Mapping[str, Any], out: Path) -> None:
-    """Print the report as a table, with what each figure is to be compared with."""
-    rows = [
-        *(
-            _row(f"identity distance, {name}", value, "0 is the same person, 1 is unrelated")
-            for name, value in report["identity_distance_by_recognizer"].items()
-        ),
-        *(
-            _row(f"edit success, {name}", value, f"source {report['edit_success_of_source'][name]:.2f}")
-            for name, value in report["edit_success_by_category"].items()
-        ),
-        _row(
-            "reconstruction PSNR, dB",
-            report["reconstruction_psnr"],
-            f"autoencoder alone {report['autoencoder_psnr']:.1f}",
-        ),
-        _row("temporal loss", report["temporal_loss"], f"source {report['temporal_loss_of_source']:.4f}"),
-        _row(
-            "change outside the regions", report["outside_change"], "of intensities in [0, 1], codec included"
-        ),
-        *(_row(f"seconds, {name}", value, "") for name, value in report["seconds_by_stage"].items()),
-        _row("seconds, all", report["seconds"], ""),
-    ]
-    print(f"\n{table(rows)}\n")
-    for name in ("clip.mp4", "edited.mp4", "compare.mp4", "sheet.png", "report.json"):
-        print(out / name)
-
-
-def _row(measure: str, value: float, compare: str) -> dict[str, object]:
-    return {"measure": measure, "value": float(value), "to compare": compare}
