@@ -1,6 +1,7 @@
 """Files: written whole or not at all, hashed, refused where the disk has no room. Imports nothing heavy."""
 
 import hashlib
+import json
 import os
 import secrets
 import shutil
@@ -68,6 +69,19 @@ def joint_sha256(hashes: Iterable[tuple[str, str]]) -> str:
     """Return one SHA-256 for several files, from (name, SHA-256) of each, in their order."""
     text = "".join(f"{name} {digest}\n" for name, digest in hashes)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def json_text(content: object, *, allow_nan: bool = False) -> str:
+    """Return content as JSON for a file; what JSON does not know is written as text.
+
+    Args:
+        content: What to write.
+        allow_nan: Whether NaN and infinity may be in it, which not every program reads.
+
+    Raises:
+        ValueError: There is a NaN or an infinity that may not be.
+    """
+    return json.dumps(content, indent=1, ensure_ascii=False, default=str, allow_nan=allow_nan) + "\n"
 
 
 def temporary_beside(path: Path) -> Path:

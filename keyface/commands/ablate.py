@@ -58,14 +58,12 @@ def ablate(
         seed: Of the clips and of the edits.
         device: Where to edit, such as cuda or cpu; on a GPU where there is one if not given.
     """
-    from keyface.commands.console import table
+    from keyface.commands.console import print_json, table, write_json
     from keyface.editing.settings import given_settings
     from keyface.evaluation.clip_sets.protocols import MINIATURE, open_clips
-    from keyface.evaluation.files import json_text
     from keyface.evaluation.rows.variants import choose_ways
     from keyface.evaluation.run import run
     from keyface.evaluation.scoring.judges import choose_judges
-    from keyface.files import write_text
     from keyface.pipeline.pipeline import FaceEditPipeline
     from keyface.progress import say
 
@@ -79,9 +77,9 @@ def ablate(
     report = run(clips, ways, pipe, judges, output, seed=seed, notes=notes)
     rows = [as_variant(row) for row in report.rows if row["kind"] == "method"]
     written = [output / "ablation.json", *report.write(output)]
-    write_text(written[0], json_text(rows))
+    write_json(written[0], rows)
     if json:
-        print(json_text(rows), end="")
+        print_json(rows)
     else:
         compared = [row for row in report.rows if row["kind"] == "method" or row["method"] in CONTROLS]
         print(f"\n{table([as_variant(row) for row in compared])}\n\n{READING}")

@@ -76,9 +76,7 @@ def benchmark(
         FileNotFoundError: There is no such file of variants.
     """
     from keyface.benchmark.comparison import Comparison, measure
-    from keyface.commands.console import table
-    from keyface.evaluation.files import json_text
-    from keyface.files import write_text
+    from keyface.commands.console import print_json, table, write_json
     from keyface.progress import say
 
     comparison = Comparison.of(
@@ -98,12 +96,12 @@ def benchmark(
     )
     rows = measure(comparison)
     if json:
-        print(json_text(rows), end="")
+        print_json(rows)
     else:
         shown = [{key: value for key, value in row.items() if value is not None} for row in rows]
         print(f"\n{table(shown)}\n\n{READING}")
     if output is not None:
-        write_text(output, json_text(rows))
+        write_json(output, rows)
         say(f"written: {output}")
     drawing = plot if plot is not None else output.with_suffix(".png") if output is not None else None
     if drawing is not None:

@@ -1,20 +1,19 @@
 """What commands show of their results: aligned tables and JSON files."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from keyface.files import write_text
+from keyface.files import json_text, write_text
 
 
 def write_json(path: Path, content: object) -> None:
     """Write JSON, whole or not at all."""
-    write_text(path, json.dumps(content, indent=1) + "\n")
+    write_text(path, json_text(content))
 
 
 def print_json(content: object) -> None:
     """Print JSON on stdout, where nothing else may stand then."""
-    print(json.dumps(content, indent=1, ensure_ascii=False))
+    print(json_text(content), end="")
 
 
 def mean(values: Sequence[float]) -> float:

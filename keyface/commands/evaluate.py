@@ -100,7 +100,6 @@ def evaluate(
         FileNotFoundError: An input does not exist.
     """
     from keyface.evaluation.clip_sets.protocols import is_rendered, next_step, open_clips
-    from keyface.evaluation.files import json_text
     from keyface.evaluation.report.published import read_published
     from keyface.evaluation.report.speed import read_benchmark
     from keyface.evaluation.rows.method import Method
@@ -140,7 +139,7 @@ def evaluate(
     )  # fmt: skip
     files = report.write(output)
     if json:
-        print(json_text(report.rows), end="")
+        print_json(report.rows)
     conclude(report, table_too=not json)
     say(f"written: {', '.join(map(str, files))}")
 

@@ -31,19 +31,6 @@ def read_json(path: Path, what: str, missing: str, limit: int | None = None) -> 
         raise ValueError(f"{path}: not a JSON file: {error}") from error
 
 
-def json_text(content: object, *, allow_nan: bool = False) -> str:
-    """Return content as JSON for a file; what JSON does not know is written as text.
-
-    Args:
-        content: What to write.
-        allow_nan: Whether NaN and infinity may be in it, which not every program reads.
-
-    Raises:
-        ValueError: There is a NaN or an infinity that may not be.
-    """
-    return json.dumps(content, indent=1, ensure_ascii=False, default=str, allow_nan=allow_nan) + "\n"
-
-
 def digest(content: object) -> str:
     """Return the SHA-256, in hex, of anything that JSON takes; the order of keys does not count."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), default=str)

@@ -11,7 +11,6 @@ from markupsafe import Markup
 from PIL.Image import Image
 
 import keyface
-from keyface.evaluation.files import json_text
 from keyface.evaluation.report import plots, tables
 from keyface.evaluation.report.showcase import Shown
 from keyface.evaluation.rows.candidate import Candidate
@@ -20,7 +19,7 @@ from keyface.evaluation.scoring.calibration import Verdict
 from keyface.evaluation.scoring.metrics import METRICS
 from keyface.evaluation.scoring.row_scores import RowScores
 from keyface.evaluation.scoring.scorer import Scorer
-from keyface.files import write_text
+from keyface.files import json_text, write_text
 from keyface.metrics.intervals import CONFIDENCE, RESAMPLES
 from keyface.pictures import save_png
 

@@ -12,9 +12,9 @@ from torch import Tensor
 from keyface.editing.settings import EditSettings
 from keyface.evaluation.clip_sets.clip_set import ClipSet
 from keyface.evaluation.clip_sets.spec import ClipSpec
-from keyface.evaluation.files import digest, json_text
+from keyface.evaluation.files import digest
 from keyface.evaluation.rows.variants import Variant
-from keyface.files import joint_sha256, sha256, write_text
+from keyface.files import joint_sha256, json_text, sha256, write_text
 from keyface.pipeline.pipeline import FaceEditPipeline
 from keyface.pipeline.record import SYNTHETIC
 from keyface.video import write_clip
