@@ -43,7 +43,7 @@ def first_to_tell(message: str) -> bool:
         message: The error.
     """
     folder = os.environ.get(RUN_VARIABLE)
-    if folder is None or int(os.environ.get("WORLD_SIZE", "1")) < 2:
+    if folder is None or "LOCAL_RANK" not in os.environ:  # which launchers set; WORLD_SIZE is gone by now
         return True
     told = Path(folder, "error.txt")
     own = Path(folder, f"error.{os.getpid()}")

@@ -1,6 +1,11 @@
-"""Errors in one line."""
+"""Errors in one line, and what Lightning says."""
 
-from keyface.cli.messages import one_line
+import logging
+import warnings
+
+import pytest
+
+from keyface.cli.messages import one_line, quiet_lightning
 
 
 def test_an_error_of_a_config_s_class_is_told_without_its_wrapping() -> None:
@@ -10,3 +15,19 @@ def test_an_error_of_a_config_s_class_is_told_without_its_wrapping() -> None:
     )
     assert one_line(wrapped) == "missing weights: blip2"
     assert one_line(KeyError("no such\nthing")) == "no such thing"
+
+
+def test_lightnings_advertisements_are_left_out_and_the_rest_is_told(
+    caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
+) -> None:
+    logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    tip, fact = "Tip: For seamless cloud logging, try installing litlogger", "GPU available: False"
+    with caplog.at_level(logging.INFO, logger.name):
+        with quiet_lightning():
+            logger.info(tip)
+            logger.info(fact)
+            warnings.warn("`isinstance(treespec, LeafSpec)` is deprecated", FutureWarning, stacklevel=1)
+            warnings.warn("a warning of ours", UserWarning, stacklevel=1)
+        logger.info(tip)
+    assert [record.getMessage() for record in caplog.records] == [fact, tip], "quiet only inside"
+    assert [str(each.message) for each in recwarn] == ["a warning of ours"]

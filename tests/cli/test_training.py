@@ -6,9 +6,15 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.demos.boring_classes import BoringModel
 
 from keyface.cli.main import main
+from keyface.cli.runs import closing_lines
+from keyface.lightning_modules.identity import IdentityModule
 
 BASE = """
 model:
@@ -168,3 +174,19 @@ def test_wrong_configs_are_one_line(folder: Path, capsys: pytest.CaptureFixture[
     assert "missing.yaml" in errors(capsys)[0]
     assert main(["fit", "-c", "base.yaml", "--trainer.max_stps", "3"]) == 2
     assert "max_stps" in errors(capsys)[0]
+
+
+def test_a_fit_ends_with_what_it_wrote_and_the_next_command(tmp_path: Path) -> None:
+    model = IdentityModule.__new__(IdentityModule)  # its class alone says which option takes its export
+    saved = ModelCheckpoint(monitor="val/loss")
+    trainer = Trainer(default_root_dir=tmp_path, callbacks=[saved], accelerator="cpu", logger=False)
+    run = f"run: {tmp_path} (config.yaml, environment.json, metrics.csv)"
+    assert closing_lines(trainer, model) == [run], "nothing else was written"
+    saved.best_model_path, saved.best_model_score = "a/b.ckpt", torch.tensor(0.123456)
+    best = "best checkpoint: a/b.ckpt (val/loss 0.1235)"
+    assert closing_lines(trainer, model) == [run, best]
+    (tmp_path / "export").mkdir()
+    export = tmp_path / "export"
+    following = f"next: keyface edit VIDEO -o edited.mp4 --edits glasses --identity {export}"
+    assert closing_lines(trainer, model) == [run, best, f"export: {export}", following]
+    assert closing_lines(trainer, BoringModel()) == [run, best, f"export: {export}"]
