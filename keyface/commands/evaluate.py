@@ -99,6 +99,7 @@ def evaluate(
         ValueError: The request does not fit together, or a video cannot be used.
         FileNotFoundError: An input does not exist.
     """
+    from keyface.commands.console import print_json
     from keyface.evaluation.clip_sets.protocols import is_rendered, next_step, open_clips
     from keyface.evaluation.report.published import read_published
     from keyface.evaluation.report.speed import read_benchmark
