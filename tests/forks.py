@@ -79,6 +79,7 @@ def _keyface(
 
     from keyface.cli.main import main
 
+    multiprocessing.set_start_method(None, force=True)  # workers of loaders begin as in any program
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)

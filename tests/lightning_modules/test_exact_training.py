@@ -39,6 +39,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
     place: Path, recognizer_file: Path, tuning: str
 ) -> None:
     """Sample ids and losses of every step, to the last bit, across the end of an epoch."""
+    kept = {"tuning": tuning, "last": "true"}
     render(place / "shards", count=12, size=32, samples_per_shard=4)
     data = (
         "--data.init_args.shards=shards",
@@ -46,18 +47,16 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
         "--data.init_args.val_fraction=0",
         "--model.init_args.noisy_input={source: inverted, steps: 3}",
     )
-    assert main(fit_words(recognizer_file, "whole", 8, *data, "--experiment=whole", tuning=tuning)) == 0
+    assert main(fit_words(recognizer_file, "whole", 8, *data, "--experiment=whole", **kept)) == 0
     whole = notes(place / "whole")
     assert [each["step"] for each in whole] == list(range(1, 9))
     assert len({each["loss"] for each in whole}) == 8
 
-    killed = run(fit_words(recognizer_file, "cut", 8, *data, "--experiment=cut", dies_at=4, tuning=tuning))
+    killed = run(fit_words(recognizer_file, "cut", 8, *data, "--experiment=cut", dies_at=4, **kept))
     assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
     assert notes(place / "cut") == whole[:4]
 
-    words = fit_words(
-        recognizer_file, "rest", 8, *data, "--experiment=cut", "--ckpt_path=last", tuning=tuning
-    )
+    words = fit_words(recognizer_file, "rest", 8, *data, "--experiment=cut", "--ckpt_path=last", **kept)
     assert main(words) == 0
     assert notes(place / "rest") == whole[3:], "step 4 had no checkpoint and is done again"
     assert_same_end(max(Path("runs/cut").iterdir(), key=lambda run: run.stat().st_ctime), only_run("whole"))

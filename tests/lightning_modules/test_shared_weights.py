@@ -1,12 +1,14 @@
 """Fault 30 where processes share the weights: training, checkpoints, export and the edit at validation."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
 from recorded_training import notes
 from training_runs import (
     CACHED,
@@ -22,7 +24,7 @@ from training_runs import (
 from keyface.callbacks.video_edit import VideoEditCallback
 from keyface.cli.main import main
 from keyface.datamodules.shard_files.render import RenderSettings, render_shards
-from keyface.diffusion.backbone import load_unet
+from keyface.diffusion.backbone import Backbone, load_unet
 
 # Lightning's advice on logging intervals and data loader workers, which tiny runs do not heed.
 pytestmark = [
@@ -41,6 +43,24 @@ SHARED_DATA = (
     "--data.init_args.workers=1",
     "--data.init_args.with_latents=true",
 )
+
+
+@pytest.fixture
+def folder_backbone(folder_backbone: Backbone) -> Backbone:
+    """With a U-Net of one resolution: a sharded run's time goes by the number of its layers."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        unet = UNet2DConditionModel(
+            sample_size=8,
+            block_out_channels=(16,),
+            down_block_types=("CrossAttnDownBlock2D",),
+            up_block_types=("CrossAttnUpBlock2D",),
+            layers_per_block=1,
+            cross_attention_dim=16,
+            attention_head_dim=8,
+            norm_num_groups=4,
+        )
+    return replace(folder_backbone, unet=unet.eval().requires_grad_(False))
 
 
 def sharded(distributed_checkpoint: bool = False, processes: int = 2) -> tuple[str, str]:

@@ -42,12 +42,19 @@ def _free_port() -> int:
 
 
 def fit_words(
-    recognizer: Path, notes: str, steps: int, *more: str, dies_at: int = 0, tuning: str = WHOLE
+    recognizer: Path,
+    notes: str,
+    steps: int,
+    *more: str,
+    dies_at: int = 0,
+    tuning: str = WHOLE,
+    last: str = "link",
 ) -> list[str]:
+    """The words of a training that notes its steps and keeps a checkpoint of each, with links to the last."""
     recorder = f"{{class_path: {MODULE}.Recorder, init_args: {{folder: {notes}, dies_at: {dies_at}}}}}"
     checkpoints = (
         "{class_path: lightning.pytorch.callbacks.ModelCheckpoint, init_args: {every_n_train_steps: 1, "
-        "save_last: true, save_top_k: -1, monitor: step, mode: max}}"
+        f"save_last: {last}, save_top_k: -1, monitor: step, mode: max}}}}"
     )
     return [
         *("fit", "-c", str(CONFIG)),
