@@ -9,6 +9,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from importlib.metadata import distribution, entry_points, packages_distributions
 from pathlib import Path
 
@@ -145,9 +146,14 @@ def imports_of(file: Path) -> Iterator[str]:
         yield from (name for name in names if file.parts[-2] == "keyface" or name not in local)
 
 
-def providers(module: str) -> set[str]:
+owners_of_modules = cache(packages_distributions)
+"""Top-level modules with their distributions; each call reads the records of every installed package."""
+
+
+@cache
+def providers(module: str) -> frozenset[str]:
     """Normalized names of the installed distributions that a module comes from."""
-    owners = packages_distributions().get(module.split(".")[0], [])
+    owners = owners_of_modules().get(module.split(".")[0], [])
     if len(owners) > 1:  # a namespace, such as google: those that have this very module
         path = module.replace(".", "/")
         owners = [
@@ -155,7 +161,7 @@ def providers(module: str) -> set[str]:
             for owner in owners
             if {f"{path}.py", f"{path}/__init__.py"} & {str(file) for file in distribution(owner).files or []}
         ]
-    return {canonicalize_name(owner) for owner in owners}
+    return frozenset(canonicalize_name(owner) for owner in owners)
 
 
 def test_every_import_of_the_product_is_declared() -> None:

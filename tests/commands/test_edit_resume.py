@@ -3,13 +3,12 @@
 import json
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
+from forks import Fork
 
 from keyface.cli.main import main
 from keyface.video import VideoReader
@@ -22,12 +21,9 @@ def command(video: Path, output: Path, weights: Path, *more: str) -> list[str]:
     return [*words, "--settings.interval", "3", "--guidance", "2", "--steps", "60", *more]
 
 
-def signal_in_the_middle(words: list[str], journal: Path, number: signal.Signals) -> subprocess.Popen[str]:
+def signal_in_the_middle(words: list[str], journal: Path, number: signal.Signals) -> Fork:
     """Starts the command in a process of its own, and signals it when it has edited for a few steps."""
-    code = "import sys; from keyface.cli.main import main; sys.exit(main(sys.argv[1:]))"
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-c", code, *words], stderr=subprocess.PIPE, text=True, encoding="utf-8"
-    )
+    process = Fork(words)
     deadline = time.monotonic() + PATIENCE_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         if journal.is_file() and json.loads(journal.read_text()).get("steps", 0) >= 3:
@@ -39,8 +35,7 @@ def signal_in_the_middle(words: list[str], journal: Path, number: signal.Signals
 
 def kill_in_the_middle(words: list[str], journal: Path) -> None:
     process = signal_in_the_middle(words, journal, signal.SIGKILL)
-    process.communicate(timeout=60)
-    assert process.returncode == -signal.SIGKILL, "it ended before it could be killed"
+    assert process.wait().returncode == -signal.SIGKILL, "it ended before it could be killed"
 
 
 def frames_of(path: Path) -> torch.Tensor:
@@ -116,8 +111,9 @@ def test_a_running_edit_keeps_its_folder_and_does_not_go_on_in_another(
         shutil.copytree(weights / "unet", state)
     finally:
         process.send_signal(signal.SIGCONT)
-    said = process.communicate(timeout=PATIENCE_SECONDS)[1].splitlines()
-    assert process.returncode == 1
+    ended = process.wait(PATIENCE_SECONDS)
+    assert ended.returncode == 1
+    said = ended.stderr.splitlines()
     assert said[-1].startswith(
         f"keyface: error: {state}: was removed or replaced while this edit worked in it"
     )

@@ -2,10 +2,10 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from forks import Fork
 
 from keyface.cli.main import main
 from keyface.commands import plugins
@@ -80,10 +80,7 @@ def broken_packages(tmp_path: Path) -> Path:
 
 def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Run keyface in a process of its own, as the console script does, with packages of a folder."""
-    path = f"import sys; sys.path.insert(0, {str(folder)!r})"
-    code = f"{path}; from keyface.cli.main import main; sys.exit(main())"
-    command = [sys.executable, "-P", "-c", code, *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return Fork(words, packages=folder).wait()
 
 
 def test_a_plugin_that_leaves_ends_no_command(broken_packages: Path) -> None:

@@ -1,5 +1,7 @@
 """A tiny backbone and tiny frozen networks of the right classes, and a batch for them."""
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,8 @@ from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
 from keyface.diffusion.backbone import Backbone
 from keyface.faces.alignment import TEMPLATE, align
+
+pytest.register_assert_rewrite("training_runs")
 
 WORDS = [
     "<pad>",
@@ -168,3 +172,21 @@ def cached(batch: dict[str, Any], backbone: Backbone) -> dict[str, Any]:
         latent = backbone.encode_images(batch["image"])
     noisy = latent + torch.randn(latent.shape, generator=torch.Generator().manual_seed(4))
     return {**batch, "latent": latent, "inverted": noisy, "timestep": torch.tensor([901, 402])}
+
+
+@pytest.fixture
+def place(
+    tmp_path: Path, folder_backbone: Any, recognizer_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
+    """A folder with a base; configs may name what is in `recorded_training`, here and in other processes."""
+    for part in ("vae", "unet", "text_encoder", "tokenizer", "scheduler"):
+        getattr(folder_backbone, part).save_pretrained(tmp_path / "base" / part)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.setenv("KEYFACE_TRUST", "recorded_training")
+    # The last bit of a sum depends on the number of threads, here as in the processes that a test starts.
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield tmp_path
+    torch.set_num_threads(threads)

@@ -1,14 +1,14 @@
-import os
-import subprocess
-import sys
 import time
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 
 import pytest
 import torch
+from forks import FORKS
 from torch import Tensor
 
 from keyface.metrics import retrieval
+from keyface.metrics.identity import TemporalIdentity
 from keyface.metrics.retrieval import RetrievalIdentity, retrieval_scores, retrieve, same_person_ranks
 
 
@@ -86,43 +86,35 @@ def test_the_papers_gallery() -> None:
     assert scores["cosine_distance"].item() == pytest.approx(1 - 1 / 1.01**0.5, abs=2e-3)
 
 
-RANK = """
-import sys, torch
-from keyface.metrics.identity import TemporalIdentity
-from keyface.metrics.retrieval import RetrievalIdentity
-rank, meeting = int(sys.argv[1]), sys.argv[2]
-torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
-gallery = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])
-queries = torch.tensor([[0.8, 0.6], [0.6, 0.8]])
-people, asked = torch.arange(4), torch.tensor([0, 3])
-found, steady = RetrievalIdentity(), TemporalIdentity()
-# uneven on purpose: one rank has three of four originals, the other two of three clips
-mine = slice(0, 3) if rank == 0 else slice(3, 4)
-found.update(queries[rank : rank + 1], gallery[mine], asked[rank : rank + 1], people[mine])
-clip = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
-for _ in range(1 + rank):
-    steady.update(torch.tensor([[1.0, 0.0], [0.6, 0.8]]) if rank else clip, clip)
-values = {**found.compute(), **steady.compute()}
-print(" ".join(f"{name}={float(value):.4f}" for name, value in values.items()))
-torch.distributed.destroy_process_group()
-"""
+def measure(rank: int, meeting: Path, answers: SimpleQueue[dict[str, float]]) -> None:
+    """Be one of two processes, each of which saw a part of the clips."""
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
+    gallery = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])
+    queries = torch.tensor([[0.8, 0.6], [0.6, 0.8]])
+    people, asked = torch.arange(4), torch.tensor([0, 3])
+    found, steady = RetrievalIdentity(), TemporalIdentity()
+    # uneven on purpose: one rank has three of four originals, the other two of three clips
+    mine = slice(0, 3) if rank == 0 else slice(3, 4)
+    found.update(queries[rank : rank + 1], gallery[mine], asked[rank : rank + 1], people[mine])
+    clip = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+    for _ in range(1 + rank):
+        steady.update(torch.tensor([[1.0, 0.0], [0.6, 0.8]]) if rank else clip, clip)
+    answers.put({name: float(value) for name, value in {**found.compute(), **steady.compute()}.items()})
+    torch.distributed.destroy_process_group()
 
 
 def test_two_processes_agree_on_the_whole(tmp_path: Path) -> None:
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, "-c", RANK, str(rank), str(tmp_path / "meeting")],
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-            cwd=tmp_path,
-        )
-        for rank in range(2)
-    ]
-    said = [process.communicate(timeout=300)[0].strip() for process in ranks]
-    expected = "r_at_1=0.5000 mrr=0.6250 cosine_distance=1.0000 tl_id=0.7333 tg_id=0.7333"
-    assert said == [expected, expected]
+    answers = FORKS.SimpleQueue()
+    ranks = [FORKS.Process(target=measure, args=(rank, tmp_path / "meeting", answers)) for rank in range(2)]
+    for process in ranks:
+        process.start()
+    for process in ranks:
+        process.join(300)
+        assert process.exitcode == 0
+    expected = {"r_at_1": 0.5, "mrr": 0.625, "cosine_distance": 1.0, "tl_id": 0.7333, "tg_id": 0.7333}
+    for _ in ranks:
+        assert {name: round(value, 4) for name, value in answers.get().items()} == expected
 
 
 def test_metric_passes_its_options_on() -> None:

@@ -1,0 +1,93 @@
+"""The `keyface` command in processes of their own, forked from one that has imported everything already.
+
+A program that starts anew spends ten times as long on imports as a tiny training or edit takes.
+"""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(
+    [
+        "keyface.callbacks.video_edit",
+        "keyface.cli.training",
+        "keyface.commands.edit",
+        "keyface.datamodules.shards",
+        "keyface.lightning_modules.identity",
+        "keyface.metrics.retrieval",
+        "keyface.miniature.trials",
+        "keyface.miniature.zoo",
+        "keyface.pipeline.video",
+        "torch.distributed.checkpoint.state_dict",
+        "torch.distributed.fsdp",
+    ]
+)
+
+
+class Fork:
+    """A running `keyface`, in this folder and with one thread.
+
+    Args:
+        words: After `keyface`.
+        environment: Variables beside those that are set here.
+        packages: A folder with installed packages to be found first.
+    """
+
+    def __init__(
+        self, words: Sequence[str], environment: Mapping[str, str] | None = None, packages: Path | None = None
+    ) -> None:
+        self.words = [str(word) for word in words]
+        self._said = tempfile.TemporaryDirectory()
+        # What the fork server was started with is old: a test may have set more since.
+        variables = {**os.environ, **(environment or {})}
+        self.process = FORKS.Process(
+            target=_keyface, args=(self.words, Path.cwd(), variables, packages, Path(self._said.name))
+        )
+        self.process.start()
+
+    def poll(self) -> int | None:
+        """Return the exit status, negative where a signal ended it; None while it runs."""
+        return self.process.exitcode
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Signal it."""
+        assert self.process.pid is not None
+        os.kill(self.process.pid, number)
+
+    def wait(self, seconds: float = 120) -> subprocess.CompletedProcess[str]:
+        """Return how it ended and what it said; kill it after so many seconds."""
+        self.process.join(seconds)
+        self.process.kill()
+        self.process.join()
+        assert self.process.exitcode is not None
+        said = [Path(self._said.name, name).read_text(encoding="utf-8") for name in ("out", "err")]
+        self._said.cleanup()
+        return subprocess.CompletedProcess(self.words, self.process.exitcode, *said)
+
+
+def _keyface(
+    words: list[str], folder: Path, environment: dict[str, str], packages: Path | None, said: Path
+) -> None:
+    """Do in a fork what the console script does."""
+    import torch
+
+    from keyface.cli.main import main
+
+    multiprocessing.set_start_method(None, force=True)  # workers of loaders begin as in any program
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    torch.set_num_threads(1)
+    if packages is not None:
+        sys.path.insert(0, str(packages))
+    for name, stream in (("out", 1), ("err", 2)):
+        with (said / name).open("wb") as file:
+            os.dup2(file.fileno(), stream)
+    sys.argv[1:] = words
+    sys.exit(main())
