@@ -1,5 +1,9 @@
 """Errors in one line."""
 
+from pathlib import Path
+
+import pytest
+
 from keyface.cli.messages import one_line
 
 
@@ -10,3 +14,16 @@ def test_an_error_of_a_config_s_class_is_told_without_its_wrapping() -> None:
     )
     assert one_line(wrapped) == "missing weights: blip2"
     assert one_line(KeyError("no such\nthing")) == "no such thing"
+
+
+def test_what_the_system_says_of_a_file_has_its_name_and_advice(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    for path, said in (
+        (file / "x", f"{file / 'x'}: a file stands where a folder is needed; give another place"),
+        (tmp_path, f"{tmp_path}: is a folder; give the name of a file"),
+        (tmp_path / ("x" * 300), f"{tmp_path / ('x' * 300)}: the name is too long; give a shorter one"),
+    ):
+        with pytest.raises(OSError, match=r"Errno") as caught:
+            path.write_text("")
+        assert one_line(caught.value) == said
