@@ -78,9 +78,14 @@ def benchmark(
     from keyface.benchmark.comparison import Comparison, measure
     from keyface.commands.console import table
     from keyface.evaluation.files import json_text
-    from keyface.files import write_text
+    from keyface.files import require_file_name, write_text
     from keyface.progress import say
 
+    if output is not None:
+        require_file_name(output)
+        plot = output.with_suffix(".png") if plot is None else plot
+    if plot is not None:
+        require_file_name(plot)
     comparison = Comparison.of(
         frames=frames,
         modes=modes,
@@ -105,9 +110,8 @@ def benchmark(
     if output is not None:
         write_text(output, json_text(rows))
         say(f"written: {output}")
-    drawing = plot if plot is not None else output.with_suffix(".png") if output is not None else None
-    if drawing is not None:
+    if plot is not None:
         from keyface.benchmark.plot import plot as draw
 
-        draw(rows, drawing)
-        say(f"written: {drawing}")
+        draw(rows, plot)
+        say(f"written: {plot}")
