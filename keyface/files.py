@@ -39,6 +39,34 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
+def require_folder(path: Path) -> None:
+    """Refuse, before anything slow, a folder that cannot be made since there is a file in its place.
+
+    Args:
+        path: The folder; it, and those above it, need not exist yet.
+
+    Raises:
+        ValueError: It, or a folder above it, is a file.
+    """
+    place = next(each for each in (path.absolute(), *path.absolute().parents) if each.exists())
+    if not place.is_dir():
+        raise ValueError(f"{place}: is a file, where a folder is needed; give another place")
+
+
+def require_file_name(path: Path) -> None:
+    """Refuse, before anything slow, the name of a file that cannot be written.
+
+    Args:
+        path: The file; an older one may have the name.
+
+    Raises:
+        ValueError: It is a folder's name, or a folder above it is a file.
+    """
+    if path.is_dir():
+        raise ValueError(f"{path}: is a folder; give the name of a file")
+    require_folder(path.parent)
+
+
 def require_space(folder: Path, needed: int, what: str) -> None:
     """Refuse what a disk has no room for.
 

@@ -218,6 +218,8 @@ def _ways(modes: str | None, variants: Path | str | None) -> Sequence[Variant]:
 
 def _side(scale: Scale, size: int | None, dry_run: bool) -> int:
     if size is not None:
+        if size < 16:
+            raise ValueError(f"--size {size}: at least 16 pixels, please")
         return size
     if scale == "miniature":
         from keyface.miniature import zoo

@@ -1,7 +1,7 @@
 """Config files: found by name, read with care, and named where something in them is wrong."""
 
 from argparse import ArgumentError
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -56,26 +56,35 @@ def _checked(name: str) -> str:
     return str(path)
 
 
-def check_config(path: Path | str, known: tuple[str, ...]) -> None:
+def check_config(path: Path | str, known: tuple[str, ...], switches: Collection[str] = ()) -> None:
     """Check a YAML file of options before it is parsed.
 
     Args:
         path: The file.
         known: Names of the options.
+        switches: Those of them that are on or off; jsonargparse would take any value, and "no" for on.
 
     Raises:
-        ValueError: It is not YAML, says a name twice, or has a name that is no option's.
+        ValueError: It is not YAML, says a name twice, has a name that is no option's, or gives a switch or a
+            group of options what is none.
     """
-    _check_names(read_yaml(path), known, path)
+    seen: set[str] = set()
+    for name, value in _options(read_yaml(path), known, path):
+        if name in seen:
+            raise ValueError(f"{path}: {name!r} is given twice; leave one of the two out")
+        seen.add(name)
+        if name in switches and not isinstance(value, bool):
+            raise ValueError(f"{path}: {name} is {value!r}; it must be true or false")
 
 
-def _check_names(
+def _options(
     content: Mapping[str, Any], known: tuple[str, ...], path: Path | str, prefix: str = ""
-) -> None:
-    """Raise ValueError where a config has a name that is no option's."""
+) -> Iterator[tuple[str, Any]]:
+    """Yield the options in a config by dotted name; raise ValueError where a name is no option's."""
     for name, value in content.items():
         dotted = f"{prefix}{name}"
         if dotted in known:
+            yield dotted, value
             continue
         if not any(each.startswith(f"{dotted}.") for each in known):
             raise ValueError(
@@ -83,4 +92,6 @@ def _check_names(
                 "--help lists all"
             )
         if isinstance(value, Mapping):
-            _check_names(value, known, path, f"{dotted}.")
+            yield from _options(value, known, path, f"{dotted}.")
+        elif value is not None:
+            raise ValueError(f"{path}: {dotted} is {value!r}; it must be a mapping from names to values")

@@ -1,6 +1,7 @@
 """What is settled before anything heavy is imported: what configs may import, and how loud libraries are."""
 
 import os
+import sys
 
 from jsonargparse import set_parsing_settings
 
@@ -32,6 +33,17 @@ def quiet_libraries() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+
+def replace_closed_streams() -> None:
+    """Let what is written to a closed stdout or stderr (`keyface … >&-`) go nowhere.
+
+    Python has None in its place, and the next file that anybody opens would get its number, and what
+    libraries print.
+    """
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), "r" if name == "stdin" else "w"))
 
 
 def restrict_imports() -> None:

@@ -13,7 +13,7 @@ from argparse import ArgumentError
 from collections.abc import Sequence
 
 from keyface.cli.commands import COMMANDS, TRAINING, Group
-from keyface.cli.environment import quiet_libraries, restrict_imports
+from keyface.cli.environment import quiet_libraries, replace_closed_streams, restrict_imports
 from keyface.cli.messages import DEBUG_VARIABLE, one_line, parsing_error, warning_line
 from keyface.cli.parser import build_parser
 
@@ -28,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The words after the program's name; those of this process when None.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    replace_closed_streams()
     restrict_imports()
     quiet_libraries()
     format_warning, warnings.formatwarning = warnings.formatwarning, warning_line

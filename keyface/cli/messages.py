@@ -1,5 +1,6 @@
 """What goes wrong, as one line for the user: errors, warnings and mistyped words."""
 
+import errno
 import logging
 import re
 import warnings
@@ -20,6 +21,16 @@ LIGHTNING_WARNINGS = (
     r".*LeafSpec.*",  # a deprecated name that Lightning itself uses
     r"Found .* module\(s\) in eval mode at the start of training",  # frozen networks are meant to be
 )
+PLACES = {
+    errno.EEXIST: "exists already, where a folder is to be made; give another place",
+    errno.ENOTDIR: "a file stands where a folder is needed; give another place",
+    errno.EISDIR: "is a folder; give the name of a file",
+    errno.ENAMETOOLONG: "the name is too long; give a shorter one",
+    errno.EACCES: "no permission; give another place, or change whom it belongs to",
+    errno.EROFS: "this disk can only be read; give another place",
+}
+"""What the system finds wrong with the name of a file, by its number, and what to do."""
+
 LESS_MEMORY = "Take a smaller batch, fewer frames or smaller images, or close other programs."
 
 
@@ -28,6 +39,8 @@ def one_line(error: BaseException) -> str:
 
     Of what jsonargparse wraps around an error that a config's class raised, only that error is left.
     """
+    if isinstance(error, OSError) and error.errno in PLACES and error.filename is not None:
+        return f"{error.filename}: {PLACES[error.errno]}"
     message = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
     if type(error).__name__ in ("OutOfMemoryError", "MemoryError") or "not enough memory" in message:
         return f"out of memory: {' '.join(message.split()[:30])} ... {LESS_MEMORY}"

@@ -28,7 +28,8 @@ class Parser(ArgumentParser):
             ArgumentError: It is not YAML, says a name twice, or does not fit the options.
         """
         try:
-            check_config(str(path), tuple(action.dest for action in self._actions))
+            switches = [action.dest for action in self._actions if action.nargs == 0]
+            check_config(str(path), tuple(action.dest for action in self._actions), switches)
             found: Namespace = super().parse_path(path, *args, **kwargs)
         except (ValueError, OSError) as error:
             raise ArgumentError(None, str(error)) from error

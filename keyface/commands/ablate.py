@@ -64,9 +64,11 @@ def ablate(
     from keyface.evaluation.rows.variants import choose_ways
     from keyface.evaluation.run import run
     from keyface.evaluation.scoring.judges import choose_judges
+    from keyface.files import require_folder
     from keyface.pipeline.pipeline import FaceEditPipeline
     from keyface.progress import say
 
+    require_folder(output)
     base = given_settings(None, steps=steps, guidance=guidance, strength=strength, seed=seed)
     ways = choose_ways(False, base, "ablation")
     judges, notes = choose_judges(None, None)

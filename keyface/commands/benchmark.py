@@ -77,8 +77,14 @@ def benchmark(
     """
     from keyface.benchmark.comparison import Comparison, measure
     from keyface.commands.console import print_json, table, write_json
+    from keyface.files import require_file_name
     from keyface.progress import say
 
+    if output is not None:
+        require_file_name(output)
+        plot = output.with_suffix(".png") if plot is None else plot
+    if plot is not None:
+        require_file_name(plot)
     comparison = Comparison.of(
         frames=frames,
         modes=modes,
@@ -103,9 +109,8 @@ def benchmark(
     if output is not None:
         write_json(output, rows)
         say(f"written: {output}")
-    drawing = plot if plot is not None else output.with_suffix(".png") if output is not None else None
-    if drawing is not None:
+    if plot is not None:
         from keyface.benchmark.plot import plot as draw
 
-        draw(rows, drawing)
-        say(f"written: {drawing}")
+        draw(rows, plot)
+        say(f"written: {plot}")

@@ -100,6 +100,7 @@ def evaluate(
         FileNotFoundError: An input does not exist.
     """
     from keyface.commands.console import print_json
+    from keyface.evaluation.clip_sets.clip_set import check_limit
     from keyface.evaluation.clip_sets.protocols import is_rendered, next_step, open_clips
     from keyface.evaluation.report.published import read_published
     from keyface.evaluation.report.speed import read_benchmark
@@ -107,10 +108,13 @@ def evaluate(
     from keyface.evaluation.rows.variants import choose_ways
     from keyface.evaluation.run import run
     from keyface.evaluation.scoring.judges import choose_judges
+    from keyface.files import require_folder
     from keyface.models.backbones import MINIATURE
     from keyface.pipeline.pipeline import FaceEditPipeline
 
     # Whatever can be wrong with the request is found before anything is rendered or edited.
+    require_folder(output)
+    check_limit(limit)
     base = given_settings(settings, steps=steps, guidance=guidance, strength=strength)
     ways = choose_ways(ours, {"seed": seed, **base}, variants, sweep)
     if base and not ways:

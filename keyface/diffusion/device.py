@@ -17,7 +17,7 @@ def choose_device(name: torch.device | str | None, where: str = "device") -> tor
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
+        torch.zeros(1, device=device).item()  # `meta` has tensors, but no values
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ValueError(
             f"{where} {name}: cannot compute there; devices here: {', '.join(devices())}"

@@ -179,6 +179,8 @@ class EditSettings:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
         _one_of("solver", self.solver, get_args(Solver))
         _one_of("inversion", self.inversion, ("base", "identity"))
+        if not -(2**63) <= self.seed < 2**64:
+            raise ValueError(f"seed is {self.seed}; it must fit into 64 bits")
         for name in ("anchors", "fixed_point_iterations"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 0")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import Any
 
-import torch
 from diffusers import UNet2DConditionModel
 from peft import LoraConfig
 from safetensors.torch import save_file
@@ -14,6 +12,7 @@ from torch import Tensor
 
 from keyface.models.backbones import find_backbone
 from keyface.models.cards import write_json
+from keyface.weights.states import read_pickle
 
 _UNET, _AVERAGE, _ADAPTER = "unet.", "ema.module.", ".default.weight"
 
@@ -73,11 +72,7 @@ def title_of(settings: dict[str, Any]) -> str:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path}: no checkpoint that can be read safely: {reason:.160}") from error
+    content = read_pickle(path, "checkpoint")
     needed = {"state_dict", "hyper_parameters", "samples_seen", "global_step"}
     if not isinstance(content, dict) or not needed <= content.keys():
         raise ValueError(f"{path}: no checkpoint of a branch of keyface")

@@ -1,17 +1,15 @@
 """RAFT [Teed and Deng 2020] by torchvision: the estimator of the paper's Table 3."""
 
-import pickle
 from pathlib import Path
 from typing import Literal, Self
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models import optical_flow
 
 from keyface.files import sha256
+from keyface.weights.states import read_state
 
 RaftArchitecture = Literal["raft_large", "raft_small"]
 
@@ -84,13 +82,4 @@ def _state(path: Path) -> dict[str, Tensor]:
         raise FileNotFoundError(
             f"{path}: no such file; save torchvision's raft_large weights there, or name none to use DIS"
         )
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, EOFError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"{path}: no weights that can be read safely: {reason:.160}") from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f"{path}: not a state of tensors by name")
-    return state
+    return read_state(path)

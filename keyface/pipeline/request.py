@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from keyface.editing.settings import given_settings
-from keyface.files import sha256
+from keyface.files import require_file_name, sha256
 from keyface.pipeline.square import Crop
 from keyface.plugins import Category, edits
 from keyface.plugins.compose import refuse_conflicts
@@ -120,9 +120,12 @@ class VideoRequest:
             )
         if self.prompt is not None and not self.prompt.strip():
             raise ValueError("--prompt is empty; say what the clip shall show")
+        if self.source is not None and not self.source.strip():
+            raise ValueError("--source is empty; say what the clip shows")
         _ = self.categories
 
     def _check_targets(self) -> None:
+        require_container(self.output, "-o/--output")
         targets = {"-o/--output": self.output, "its record": self.record}
         if self.compare is not None:
             targets["--compare"] = self.compare
@@ -133,8 +136,7 @@ class VideoRequest:
                 require_container(target, option)
             if target.exists() and self.video.exists() and target.samefile(self.video):
                 raise ValueError(f"{target}: is the input, which is never overwritten; give another name")
-            if target.is_dir():
-                raise ValueError(f"{target}: is a folder; give the name of a file")
+            require_file_name(target)
             if target.exists() and not self.overwrite:
                 raise ValueError(f"{target}: exists; give another name, or --overwrite to replace it")
 

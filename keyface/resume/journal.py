@@ -3,10 +3,26 @@
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from keyface.files import write_text
 
 Value = int | float | bool | Sequence[int | float | bool]
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return what an edit noted in a file of its folder.
+
+    Raises:
+        ValueError: The file is damaged.
+    """
+    try:
+        found = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path}: damaged, so this edit cannot go on; begin anew with --restart") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: damaged, so this edit cannot go on; begin anew with --restart")
+    return found
 
 
 class Journal:
@@ -23,7 +39,7 @@ class Journal:
     def __init__(self, path: Path | None = None, before: Callable[[], None] = lambda: None) -> None:
         self._path, self._before = path, before
         known = path is not None and path.is_file()
-        self._entries: dict[str, Value] = json.loads(path.read_bytes()) if path is not None and known else {}
+        self._entries: dict[str, Value] = read_json(path) if path is not None and known else {}
 
     @property
     def begun(self) -> bool:

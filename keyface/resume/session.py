@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from keyface.files import write_text
-from keyface.resume.journal import Journal
+from keyface.resume.journal import Journal, read_json
 from keyface.resume.memory_maps import MemoryMaps
 
 _REQUEST, _JOURNAL, _LOCK = "request.json", "journal.json", "lock"
@@ -67,7 +67,7 @@ class Session:
             known = folder / _REQUEST
             resumed = known.is_file() and not restart
             if resumed:
-                _compare(folder, json.loads(known.read_bytes()), wanted)
+                _compare(folder, read_json(known), wanted)
             else:
                 _clear(folder)
                 write_text(known, json.dumps(wanted, indent=1))

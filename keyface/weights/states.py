@@ -2,6 +2,7 @@
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -24,13 +25,37 @@ def read_state(path: Path | str) -> dict[str, Tensor]:
             return load_file(path)
         if path.suffix not in (".pt", ".pth"):
             raise ValueError(f"{path}: weights are read from .safetensors, .pt and .pth files")
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, EOFError, RuntimeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path}: no weights that can be read safely: {reason:.160}") from error
+    except SafetensorError as error:
+        raise ValueError(f"{path}: no weights that can be read safely: {error}") from error
+    state = read_pickle(path, "weights")
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{path}: not a state of tensors by name")
     return state
+
+
+def read_pickle(path: Path, what: str, *, mapped: bool = False) -> Any:
+    """Return what torch saved in a file, of which only tensors and plain values are read.
+
+    Args:
+        path: The file.
+        what: What it should be, for the message.
+        mapped: Leave tensors on the disk until they are used.
+
+    Raises:
+        OSError: There is no such file, or it may not be read.
+        ValueError: It is damaged, of another format, or holds more.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped or None)
+    except OSError:
+        raise
+    except Exception as error:  # the unpickler takes any bytes for its commands, and fails in any way
+        reason = (
+            str(error).splitlines()[0] if isinstance(error, RuntimeError | pickle.UnpicklingError) else ""
+        )
+        raise ValueError(
+            f"{path}: no {what} that can be read safely: {reason or 'damaged, or of another format':.160}"
+        ) from error
 
 
 def give_state(network: nn.Module, state: dict[str, Tensor], path: Path | str) -> None:

@@ -5,11 +5,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import nn
 
 from keyface.lightning_modules.tuning.divergence import FiniteModule, damaged, nonfinite_parts
+from keyface.weights.states import read_pickle
 
 
 class ResumableModule(FiniteModule):
@@ -63,7 +63,9 @@ class ResumableModule(FiniteModule):
                     "go on with ModelParallelStrategy, which also takes data_parallel_size: 1"
                 )
             return
-        content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+        content = read_pickle(checkpoint, "checkpoint", mapped=True)
+        if not isinstance(content, dict) or not {"state_dict", "optimizer_states"} <= content.keys():
+            raise ValueError(f"{checkpoint}: no checkpoint of a training")
         refuse_other_branch(content, self, self.title)
         refuse_differing(set(self.state_dict()) ^ set(content["state_dict"]), self.title)
         refuse_damaged(content, self.title)

@@ -16,6 +16,7 @@ from keyface.cli.commands import COMMANDS, TRAINING, all_commands
 from keyface.cli.main import main
 from keyface.cli.options import option_list
 from keyface.cli.parser import command_parser
+from keyface.video import VideoReader
 
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 
@@ -62,6 +63,17 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
     )
     os.close(writing)
     assert (result.returncode, result.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("closed", ["1", "2"])
+def test_a_closed_stream_gets_nothing_and_is_no_error(closed: str, tmp_path: Path) -> None:
+    clip = tmp_path / "clip.mp4"
+    words = f"exec {SCRIPTS / 'keyface'} miniature clip -o {clip} --seconds 0.1 {closed}>&-"
+    result = subprocess.run(["sh", "-c", words], capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result
+    assert len(VideoReader(clip)) == 2
+    assert bool(result.stdout) == (closed == "2")
+    assert "Traceback" not in result.stderr
 
 
 @pytest.mark.parametrize("words", [words for words, _ in all_commands()], ids=" ".join)
@@ -159,6 +171,7 @@ def test_wrong_words_are_one_line(words: list[str], said: str, capsys: pytest.Ca
     ("device", "said"),
     [
         ("banana", "--device banana: cannot compute there; devices here: cpu"),
+        ("meta", "--device meta: cannot compute there; devices here: cpu"),
         pytest.param(
             "cuda",
             "--device cuda: cannot compute there; devices here: cpu",

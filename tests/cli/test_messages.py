@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from pathlib import Path
 
 import pytest
 
@@ -31,3 +32,16 @@ def test_lightnings_advertisements_are_left_out_and_the_rest_is_told(
         logger.info(tip)
     assert [record.getMessage() for record in caplog.records] == [fact, tip], "quiet only inside"
     assert [str(each.message) for each in recwarn] == ["a warning of ours"]
+
+
+def test_what_the_system_says_of_a_file_has_its_name_and_advice(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    for path, said in (
+        (file / "x", f"{file / 'x'}: a file stands where a folder is needed; give another place"),
+        (tmp_path, f"{tmp_path}: is a folder; give the name of a file"),
+        (tmp_path / ("x" * 300), f"{tmp_path / ('x' * 300)}: the name is too long; give a shorter one"),
+    ):
+        with pytest.raises(OSError, match=r"Errno") as caught:
+            path.write_text("")
+        assert one_line(caught.value) == said

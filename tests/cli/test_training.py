@@ -132,6 +132,20 @@ def test_last_without_a_checkpoint_is_refused(folder: Path, capsys: pytest.Captu
     assert not (folder / "runs").exists()
 
 
+def test_a_checkpoint_that_is_none_is_told_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["shards", "render", "-o", "runs/shards", "--count", "16"]) == 0
+    torch.save({"state_dict": {}}, "other.ckpt")
+    Path("text.ckpt").write_text("hi\n")
+    for name in ("other.ckpt", "text.ckpt"):
+        capsys.readouterr()
+        assert main(["fit", "-c", "miniature/identity.yaml", "--ckpt_path", name]) == 1
+        (line,) = errors(capsys)
+        assert f"{name}: no checkpoint" in line
+
+
 def test_a_checkpoint_in_parts_is_taken_from_the_runs_alone(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

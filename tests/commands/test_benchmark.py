@@ -59,6 +59,10 @@ def test_stable_diffusions_shapes_are_tried_dry(tmp_path: Path) -> None:
         (["--frames", "1"], "at least 2 frames"),
         (["--repeats", "0"], "at least 1"),
         (["--edits", ","], "--edits is empty"),
+        (["--size", "-1"], "--size -1: at least 16 pixels"),
+        (["-o", "."], ".: is a folder; give the name of a file"),
+        (["-o", f"{__file__}/rows.json"], f"{__file__}: is a file, where a folder is needed"),
+        (["--plot", f"{__file__}/rows.png"], f"{__file__}: is a file, where a folder is needed"),
     ],
 )
 def test_requests_of_no_use_are_refused(

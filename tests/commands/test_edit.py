@@ -151,6 +151,11 @@ def test_what_needs_no_weights_is_refused_before_any_is_read(
         (["--crop", "0,0,900"], "60x44"),
         (["--compare", str(tmp_path / "c.webm")], "--compare"),
         (["-o", str(tmp_path / "x.gif")], "-o/--output"),
+        (["-o", ""], "-o/--output .: write to one of .mp4"),
+        (["-o", str(video / "folder" / "x.mp4")], f"{video}: is a file, where a folder is needed"),
+        (["--compare", str(video / "x.mp4")], f"{video}: is a file, where a folder is needed"),
+        (["--source", " "], "--source is empty"),
+        (["--seed", str(2**64)], "seed is 18446744073709551616; it must fit into 64 bits"),
     ):
         words = [
             "edit",

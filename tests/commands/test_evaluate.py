@@ -192,6 +192,8 @@ def test_several_outputs_share_what_was_computed(run: Run) -> None:
         (["--reference", "missing.json"], "missing.json: no such file"),
         (["--benchmark", "missing.json"], "missing.json: no such benchmark"),
         (["--edits", "glases", "--clips", "1"], "did you mean 'glasses'"),
+        (["--limit", "0", "--clips", "1"], "--limit 0: at least one clip"),
+        (["-o", __file__, "--clips", "1"], f"{__file__}: is a file, where a folder is needed"),
     ],
 )
 def test_a_wrong_request_is_one_line_before_anything_is_made(

@@ -105,8 +105,11 @@ def test_other_checkpoints_are_refused(
         assert not (tmp_path / "out").exists()
         return capsys.readouterr().err
 
-    (tmp_path / "text.ckpt").write_text("no checkpoint")
-    assert "no checkpoint that can be read safely" in refused(tmp_path / "text.ckpt")
+    for text in ("no checkpoint", "hi\n", "", "\x80\x02q", "cos\nsystem\n(S'true'\ntR."):
+        (tmp_path / "text.ckpt").write_text(text)
+        assert f"{tmp_path / 'text.ckpt'}: no checkpoint that can be read safely" in refused(
+            tmp_path / "text.ckpt"
+        ), text
     torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
     assert "no checkpoint of a branch of keyface" in refused(tmp_path / "other.ckpt")
     content = torch.load(run(backbone, recognizer, batch, tmp_path, WHOLE), weights_only=True)

@@ -250,3 +250,16 @@ def test_a_journal_is_whole_and_comes_after_what_it_speaks_of(tmp_path):
     assert json.loads((tmp_path / "journal.json").read_text()) == {"encode": 2, "errors": [0.5, 0.25]}
     again = Journal(tmp_path / "journal.json")
     assert (again.count("encode"), again.numbers("errors"), again.count("new")) == (2, [0.5, 0.25], 0)
+
+
+@pytest.mark.parametrize("name", ["request.json", "journal.json"])
+@pytest.mark.parametrize("content", ["{broken", "[]", ""])
+def test_damaged_notes_are_named_and_can_be_begun_anew(tmp_path, name, content):
+    folder = tmp_path / "x.state"
+    stop_early(folder, {"steps": 1})
+    (folder / name).write_text(content)
+    with pytest.raises(ValueError, match=rf"{name}: damaged.*--restart"), Session.open(folder, {"steps": 1}):
+        pass
+    assert (folder / name).read_text() == content
+    with Session.open(folder, {"steps": 1}, restart=True) as session:
+        assert not session.resumed

@@ -140,10 +140,9 @@ class ClipSet:
         Raises:
             ValueError: It is below 1.
         """
+        check_limit(limit)
         if limit is None:
             return self
-        if limit < 1:
-            raise ValueError(f"--limit {limit}: at least one clip must be scored")
         return replace(self, edited=self.edited[:limit], gallery=(*self.edited[limit:], *self.gallery))
 
     def write_originals(self, folder: Path) -> None:
@@ -188,3 +187,9 @@ def _lines(clips: Iterable[ClipSpec]) -> str:
     """Return a JSON list with one clip a line, so that two versions of a set can be compared with diff."""
     lines = (json.dumps(clip.to_json(), ensure_ascii=False, allow_nan=False) for clip in clips)
     return "[" + ",".join(chain.from_iterable(("\n  " + line,) for line in lines)) + "\n ]"
+
+
+def check_limit(limit: int | None) -> None:
+    """Raise ValueError where a number of clips to score is below 1; None is all of them."""
+    if limit is not None and limit < 1:
+        raise ValueError(f"--limit {limit}: at least one clip must be scored")

@@ -70,7 +70,7 @@ class RenderedProtocol:
         if self.edited < 1 or self.gallery < 0 or shortest < 1:
             raise ValueError(
                 f"{self.edited} edited clips of {self.frames} frames, {self.gallery} more of "
-                f"{self.gallery_frames}: at least one edited clip and one frame each, please"
+                f"{shortest}: at least one edited clip and one frame each, please"
             )
         if self.size < 16 or self.size % 2 or not 1 <= self.fps <= 120:
             raise ValueError(
