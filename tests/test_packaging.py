@@ -134,7 +134,8 @@ def imported(*folders: str) -> dict[str, str]:
 
 def imports_of(file: Path) -> Iterator[str]:
     """Every module of an import statement, or of `import_module` with a literal name."""
-    local = {path.stem for path in file.parent.glob("*.py")}
+    folders = {file.parent, ROOT / "tests"} if ROOT / "tests" in file.parents else {file.parent}
+    local = {path.stem for folder in folders for path in folder.glob("*.py")}
     for node in ast.walk(ast.parse(file.read_text())):
         names = []
         if isinstance(node, ast.Import):

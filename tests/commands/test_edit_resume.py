@@ -18,7 +18,7 @@ PATIENCE_SECONDS = 600.0
 
 def command(video: Path, output: Path, weights: Path, *more: str) -> list[str]:
     words = ["edit", str(video), "-o", str(output), "--weights", str(weights), "--source", "a man"]
-    return [*words, "--settings.interval", "3", "--guidance", "2", "--steps", "60", *more]
+    return [*words, "--settings.interval", "3", "--guidance", "2", "--steps", "30", *more]
 
 
 def signal_in_the_middle(words: list[str], journal: Path, number: signal.Signals) -> Fork:
@@ -55,7 +55,7 @@ def test_a_killed_edit_goes_on_and_no_other_edit_does(
     )
     assert not output.exists()
     done = json.loads((state / "journal.json").read_text())["steps"]
-    assert 3 <= done < 60
+    assert 3 <= done < 30
 
     assert main(command(video, output, weights, "--prompt", "a woman")) == 1
     assert "prompts.target was 'a man with glasses' and is now 'a woman'" in capsys.readouterr().err

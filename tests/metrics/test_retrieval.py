@@ -1,5 +1,4 @@
 import time
-from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 
 import pytest
@@ -8,7 +7,6 @@ from forks import FORKS
 from torch import Tensor
 
 from keyface.metrics import retrieval
-from keyface.metrics.identity import TemporalIdentity
 from keyface.metrics.retrieval import RetrievalIdentity, retrieval_scores, retrieve, same_person_ranks
 
 
@@ -86,35 +84,38 @@ def test_the_papers_gallery() -> None:
     assert scores["cosine_distance"].item() == pytest.approx(1 - 1 / 1.01**0.5, abs=2e-3)
 
 
-def measure(rank: int, meeting: Path, answers: SimpleQueue[dict[str, float]]) -> None:
-    """Be one of two processes, each of which saw a part of the clips."""
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
-    gallery = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])
-    queries = torch.tensor([[0.8, 0.6], [0.6, 0.8]])
-    people, asked = torch.arange(4), torch.tensor([0, 3])
-    found, steady = RetrievalIdentity(), TemporalIdentity()
-    # uneven on purpose: one rank has three of four originals, the other two of three clips
-    mine = slice(0, 3) if rank == 0 else slice(3, 4)
-    found.update(queries[rank : rank + 1], gallery[mine], asked[rank : rank + 1], people[mine])
-    clip = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
-    for _ in range(1 + rank):
-        steady.update(torch.tensor([[1.0, 0.0], [0.6, 0.8]]) if rank else clip, clip)
-    answers.put({name: float(value) for name, value in {**found.compute(), **steady.compute()}.items()})
-    torch.distributed.destroy_process_group()
+RANK = """
+import torch
+from keyface.metrics.retrieval import RetrievalIdentity
+torch.set_num_threads(1)
+torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
+gallery = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])
+queries = torch.tensor([[0.8, 0.6], [0.6, 0.8]])
+people, asked = torch.arange(4), torch.tensor([0, 3])
+found, steady = RetrievalIdentity(), TemporalIdentity()
+# uneven on purpose: one rank has three of four originals, the other two of three clips
+mine = slice(0, 3) if rank == 0 else slice(3, 4)
+found.update(queries[rank : rank + 1], gallery[mine], asked[rank : rank + 1], people[mine])
+clip = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+for _ in range(1 + rank):
+    steady.update(torch.tensor([[1.0, 0.0], [0.6, 0.8]]) if rank else clip, clip)
+values = {**found.compute(), **steady.compute()}
+answers.put(" ".join(f"{name}={float(value):.4f}" for name, value in values.items()))
+torch.distributed.destroy_process_group()
+"""
 
 
 def test_two_processes_agree_on_the_whole(tmp_path: Path) -> None:
     answers = FORKS.SimpleQueue()
-    ranks = [FORKS.Process(target=measure, args=(rank, tmp_path / "meeting", answers)) for rank in range(2)]
+    given = {"meeting": str(tmp_path / "meeting"), "answers": answers}
+    ranks = [FORKS.Process(target=exec, args=(RANK, {**given, "rank": rank})) for rank in range(2)]
     for process in ranks:
         process.start()
     for process in ranks:
         process.join(300)
         assert process.exitcode == 0
-    expected = {"r_at_1": 0.5, "mrr": 0.625, "cosine_distance": 1.0, "tl_id": 0.7333, "tg_id": 0.7333}
-    for _ in ranks:
-        assert {name: round(value, 4) for name, value in answers.get().items()} == expected
+    expected = "r_at_1=0.5000 mrr=0.6250 cosine_distance=1.0000 tl_id=0.7333 tg_id=0.7333"
+    assert [answers.get() for _ in ranks] == [expected, expected]
 
 
 def test_metric_passes_its_options_on() -> None:
