@@ -86,6 +86,7 @@ def test_the_papers_gallery() -> None:
 
 RANK = """
 import torch
+from keyface.metrics.identity import TemporalIdentity
 from keyface.metrics.retrieval import RetrievalIdentity
 torch.set_num_threads(1)
 torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
