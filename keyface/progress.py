@@ -13,8 +13,12 @@ Item = TypeVar("Item")
 
 
 def say(text: str) -> None:
-    """Tell the user something, on stderr at once; stdout is for results."""
-    print(text, file=sys.stderr, flush=True)
+    """Tell the user something, on stderr at once; stdout is for results.
+
+    The line is written as a whole: of several processes none breaks into another's.
+    """
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
 
 
 class Bar:

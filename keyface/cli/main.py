@@ -16,6 +16,7 @@ from keyface.cli.commands import COMMANDS, TRAINING, Group
 from keyface.cli.environment import quiet_libraries, replace_closed_streams, restrict_imports
 from keyface.cli.messages import DEBUG_VARIABLE, one_line, parsing_error, warning_line
 from keyface.cli.parser import build_parser
+from keyface.progress import say
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,13 +43,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             status = run_command(words)
         sys.stdout.flush()
     except KeyboardInterrupt:
-        print("keyface: interrupted", file=sys.stderr)
+        say("keyface: interrupted")
         return 130
     except BrokenPipeError:  # as of `keyface plugins list | head`: the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
         return 141  # what a shell says of a program that SIGPIPE ended
     except ArgumentError as error:
-        print(f"keyface: error: {parsing_error(str(error))}", file=sys.stderr)
+        say(f"keyface: error: {parsing_error(str(error))}")
         return 2
     except (
         ValueError,
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ) as error:
         if os.environ.get(DEBUG_VARIABLE):
             raise
-        print(f"keyface: error: {one_line(error)}", file=sys.stderr)
+        say(f"keyface: error: {one_line(error)}")
         return 1
     finally:
         warnings.formatwarning = format_warning

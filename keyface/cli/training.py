@@ -7,7 +7,6 @@ interpolate with OmegaConf.
 
 import os
 import secrets
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,6 +35,7 @@ from keyface.cli.runs import (
     with_checkpoints,
 )
 from keyface.lightning_modules.protocols import ChecksCheckpoint
+from keyface.progress import say
 
 PARSING = {"parser_mode": "omegaconf+", "exit_on_error": False}
 
@@ -134,7 +134,7 @@ class TrainingCLI(LightningCLI):
         """Tell what was written, and the next command."""
         if self.trainer.is_global_zero:
             for line in closing_lines(self.trainer, self.model):
-                print(line, file=sys.stderr, flush=True)
+                say(line)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the trainer with metrics.csv, in the run's folder, and checkpoints."""

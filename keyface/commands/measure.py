@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,11 +57,11 @@ def measure(
         "prompt_control": control,
     }
     if json:
-        print_json(report)
+        print_json(_without_nan(report))
     else:
         print_figures(report)
     if output is not None:
-        write_json(output, report)
+        write_json(output, _without_nan(report))
         say(f"written: {output}")
     if sheet is not None:
         from keyface import pictures
@@ -72,6 +73,13 @@ def measure(
 
 def _rows(images: Tensor, columns: int) -> list[tuple[int, Tensor]]:
     return [(start, images[start : start + columns]) for start in range(0, len(images), columns)]
+
+
+def _without_nan(content: Any) -> Any:
+    """Return figures with None, which JSON has, for those that too few pictures left unknown."""
+    if isinstance(content, dict):
+        return {name: _without_nan(value) for name, value in content.items()}
+    return None if isinstance(content, float) and math.isnan(content) else content
 
 
 def print_figures(report: dict[str, Any]) -> None:

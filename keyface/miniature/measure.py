@@ -122,7 +122,7 @@ def generate(
     path = GridPath(Grid.of(backbone.scheduler, steps), steps)
     generator = torch.Generator().manual_seed(seed)
     empty = backbone.encode_prompts([""])
-    for start in each(range(0, len(prompts), chunk), "sample", "batch"):
+    for start in each(range(0, len(prompts), chunk), "sample", "part"):
         part = list(prompts[start : start + chunk])
         guidance = Guidance.of(backbone.encode_prompts(part), empty, guidance_scale)
         noise = torch.randn((len(part), backbone.latent_channels, side, side), generator=generator)
