@@ -4,6 +4,7 @@ A program that starts anew spends ten times as long on imports as a tiny trainin
 """
 
 import multiprocessing
+import multiprocessing.forkserver
 import os
 import signal
 import subprocess
@@ -11,6 +12,8 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import pytest
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
@@ -49,6 +52,11 @@ class Fork:
         self.process = FORKS.Process(
             target=_keyface, args=(self.words, Path.cwd(), variables, packages, Path(self._said.name))
         )
+        # The server looks for modules in the folder it starts in first, unless it is told not to: at the top
+        # of a checkout lies a folder keyface/ that is not the whole package.
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PYTHONSAFEPATH", "1")
+            multiprocessing.forkserver.ensure_running()
         self.process.start()
 
     def poll(self) -> int | None:

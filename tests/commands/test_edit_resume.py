@@ -30,7 +30,7 @@ def signal_in_the_middle(words: list[str], journal: Path, number: signal.Signals
             process.send_signal(number)
             return process
         time.sleep(0.002)
-    pytest.fail("it ended before it could be signalled")
+    pytest.fail(f"it ended before it could be signalled: {process.wait(0).stderr}")
 
 
 def kill_in_the_middle(words: list[str], journal: Path) -> None:
