@@ -241,6 +241,7 @@ def given_settings(
     guidance: float | None = None,
     strength: float | None = None,
     seed: int | None = None,
+    compose: str | None = None,
 ) -> dict[str, Any]:
     """Return the settings that a user gives, checked and nested, with those of the short options among them.
 
@@ -250,17 +251,24 @@ def given_settings(
         guidance: `--guidance`, short for `guidance_scale`.
         strength: `--strength`.
         seed: `--seed`.
+        compose: `--compose`, short for `composition.mode`.
 
     Raises:
         ValueError: A name is unknown, a value does not fit, or a setting is given twice.
     """
-    short = {"steps": steps, "guidance_scale": guidance, "strength": strength, "seed": seed}
+    short = {
+        "steps": ("steps", steps),
+        "guidance": ("guidance_scale", guidance),
+        "strength": ("strength", strength),
+        "seed": ("seed", seed),
+        "compose": ("composition.mode", compose),
+    }
     found = dict(settings or {})
-    for name, value in short.items():
+    for option, (name, value) in short.items():
         if value is None:
             continue
-        if name in found:
-            option = "guidance" if name == "guidance_scale" else name
+        group, _, inner = name.rpartition(".")
+        if name in found or inner in found.get(group, {}):
             raise ValueError(f"--{option} and --settings.{name} say the same; give one of the two")
         found[name] = value
     return given(EditSettings, found, "settings")
