@@ -62,8 +62,8 @@ def edit(
     Faces are found and followed; the frame changes only where the edit does. The output keeps the frames'
     number and time stamps and the audio. A file OUTPUT.json beside it says how it was made and how well the
     model knows the face. Until the output is complete, a folder OUTPUT.state holds what is done: the same
-    command goes on where it was stopped. Without --weights the miniature is used, which comes with keyface and
-    knows rendered faces only.
+    command goes on where it was stopped. Without --weights the miniature is used, which comes with keyface
+    and knows rendered faces only.
 
     Args:
         video: The video to edit: mp4, mov, mkv, webm or avi; or a still: png, jpg or webp.
@@ -71,7 +71,8 @@ def edit(
         edits: Edit categories separated by commas, such as beard,glasses, see `keyface plugins list`; for
             several people "1: glasses; 2: beard,smile".
         prompt: What the clip shall show, in words, instead of --edits.
-        source: What the clip shows, in words; if not given, from a captioner or from what is seen in the face.
+        source: What the clip shows, in words; if not given, from a captioner or from what is seen in the
+            face.
         negative: What guidance moves away from; the source caption if not given.
         person: Whose face is edited: 1 (who is seen most; so if not given), 2, largest, longest, all, or a
             photo of them; `keyface faces VIDEO` shows who is who.

@@ -131,7 +131,8 @@ def feather(squares: Tensor, size: int, height: int, width: int) -> Tensor:
 
 
 def _sides_beyond(squares: Tensor, height: int, width: int, slack: float = 1.0) -> list[Tensor]:
-    """Tell of the upper, right, lower and left side of each square whether it lies beyond one frame border."""
+    """Tell of the upper, right, lower and left side of each square whether it lies beyond one frame
+    border."""
     corners = square_corners(squares)  # (n, 4, 2): upper left, upper right, lower right, lower left
     borders = torch.stack(
         [

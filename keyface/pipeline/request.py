@@ -32,16 +32,19 @@ class VideoRequest:
 
     Attributes:
         video: The video to edit: mp4, mov, mkv, webm or avi; or a still: png, jpg or webp.
-        output: The file to write: .mp4, .m4v, .mov, .mkv or .webm; for a still .png, .jpg or .webp. Its record
+        output: The file to write: .mp4, .m4v, .mov, .mkv or .webm; for a still .png, .jpg or .webp. Its
+            record
             goes beside it, as .json. None only with `preview`.
         edits: Categories that are applied together: objects, names, or names as "glasses,beard"; for several
             people {1: "glasses", 2: "beard"} or "1: glasses; 2: beard". Either these or `prompt`.
         prompt: What the clip shall show, in words.
-        source: What the clip shows now, in words; None leaves that to captioners and to what is seen in the face.
+        source: What the clip shows now, in words; None leaves that to captioners and to what is seen in
+            the face.
         negative: What guidance moves away from; None is the source caption.
         settings: Values of `EditSettings` that differ from the weights' defaults and from what the categories
             ask for.
-        person: Whose face is edited: "1" (who is seen most), "2", "largest", "longest", "all", or a photo of them.
+        person: Whose face is edited: "1" (who is seen most), "2", "largest", "longest", "all", or a photo
+            of them.
         finder: Name of what finds faces (`keyface.models.finders`); None takes what comes with the weights,
             else the first that is there.
         crop: A fixed square to edit instead of a face: the square, "x,y,size" in pixels, or "centre".
