@@ -19,7 +19,7 @@ _MIN_ASPECT = 0.02
 
 
 def sane_landmarks(landmarks: Tensor) -> Tensor:
-    """Tell of which landmarks (B, 5, 2) a crop can be made, (B,) bool: finite, and neither a point nor a line."""
+    """Tell which landmarks (B, 5, 2) are finite and neither a point nor a line, (B,) bool."""
     finite = landmarks.isfinite().flatten(1).all(dim=1)
     spreads = _spreads(torch.where(finite[:, None, None], landmarks, 0.0))
     return finite & (spreads[:, 0] >= _MIN_SPREAD_PIXELS) & (spreads[:, 1] >= _MIN_ASPECT * spreads[:, 0])

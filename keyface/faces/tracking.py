@@ -94,8 +94,12 @@ class Tracker:
         return self._active
 
     def ambiguous(self, faces: Sequence[Face]) -> bool:
-        """Tell whether places alone may confuse the faces of the next frame: two are near one another, or one
-        comes, or comes back.
+        """Tell whether places alone may confuse faces.
+
+        Two of them are near one another, or somebody comes, leaves, or comes back.
+
+        Args:
+            faces: Of the next frame.
         """
         if len(faces) != len(self._active):
             return True

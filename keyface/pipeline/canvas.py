@@ -116,7 +116,10 @@ def feather(squares: Tensor, size: int, height: int, width: int) -> Tensor:
     frame's border or beyond it, where there is nothing to blend with.
 
     Args:
-        squares: (n, 4), oriented, in pixels of frames of `height` by `width`.
+        squares: (n, 4), oriented.
+        size: Side of the crops in pixels.
+        height: Of the frames.
+        width: Of the frames.
     """
     ramp = max(round(BORDER * size), 1)
     inside = torch.arange(size, dtype=torch.float32).add(1).div(ramp + 1).clamp(max=1)
@@ -131,8 +134,7 @@ def feather(squares: Tensor, size: int, height: int, width: int) -> Tensor:
 
 
 def _sides_beyond(squares: Tensor, height: int, width: int, slack: float = 1.0) -> list[Tensor]:
-    """Tell of the upper, right, lower and left side of each square whether it lies beyond one frame
-    border."""
+    """Tell which sides of squares, from the upper clockwise, lie on or beyond a border of the frame."""
     corners = square_corners(squares)  # (n, 4, 2): upper left, upper right, lower right, lower left
     borders = torch.stack(
         [

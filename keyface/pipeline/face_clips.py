@@ -145,7 +145,7 @@ class CropFrames:
             yield from_uint8(part)
 
 
-def cut_crops(reader: VideoReader, clips: Sequence[tuple[FaceClip, Tensor]], advance: object = None) -> None:
+def cut_crops(reader: VideoReader, clips: Sequence[tuple[FaceClip, Tensor]]) -> None:
     """Cut the crops of all clips out of a video, which is read once.
 
     Args:

@@ -69,7 +69,7 @@ def make_plan(
     footage = scan(reader, suite, progress)
     if not footage.people:
         raise ValueError(
-            f"{request.video}: no face in any of its {footage.frames} frames (looked for {suite.finder.knows} "
+            f"{request.video}: no face in its {footage.frames} frames (looked for {suite.finder.knows} "
             f"with {suite.name}); choose another --finder, or give the square to edit by --crop x,y,size"
         )
     people = [
@@ -102,5 +102,5 @@ def _notes(
         )
     notes += [f"warning: {doubt}" for clip in clips for doubt in clip.doubts]
     if untouched:
-        notes.append(f"{untouched} of {footage.frames} frames show no face that is edited, and pass through")
+        notes.append(f"{untouched} of {footage.frames} frames show no face to edit, and pass through")
     return notes

@@ -184,7 +184,7 @@ class VideoRequest:
             photo = Path(self.person)
             if not photo.is_file():
                 raise FileNotFoundError(
-                    f"--person {self.person}: give a number, {', '.join(EVERYONE)}, or a photo; there is no such file"
+                    f"--person {self.person}: no such photo; give one, a number, or {', '.join(EVERYONE)}"
                 )
 
     def _check_targets(self) -> None:

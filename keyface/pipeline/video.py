@@ -15,11 +15,11 @@ from torch import Tensor
 import keyface
 from keyface.faces.crops import cut
 from keyface.files import require_space, write_text
+from keyface.pictures import spread
 from keyface.pipeline.canvas import Strip, paint
 from keyface.pipeline.face_clips import CropFrames, cut_crops
 from keyface.pipeline.prompts import warn_of_prompts, write_prompts
 from keyface.pipeline.record import SYNTHETIC, EditRecord, describe, strangeness
-from keyface.pictures import spread
 from keyface.resume.session import Session
 from keyface.video import open_writer
 

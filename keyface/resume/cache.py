@@ -101,8 +101,7 @@ class CachedWork:
         return self.cache.folder / self.key
 
     def restore(self, maps: MemoryMaps, journal: Journal) -> bool:
-        """Copy the entry into the files of a session that has begun nothing, and say in its journal that
-        it is done.
+        """Copy the entry into the files of a session that has begun nothing, and tell its journal.
 
         Args:
             maps: Has files of the same names and sizes.
@@ -125,8 +124,7 @@ class CachedWork:
         return True
 
     def keep(self, maps: MemoryMaps, names: Sequence[str], entries: Mapping[str, Value]) -> None:
-        """Copy files of a session into the cache, unless they are there; a full disk only means that they
-        are not.
+        """Copy files of a session into the cache, unless they are there or the disk is full.
 
         Args:
             maps: Has the files.

@@ -44,8 +44,7 @@ class Session:
         return self.journal.begun or any(part.begun for part in self.parts)
 
     def part(self, name: str) -> "Session":
-        """Return a session of one part of the work, with files and a journal of its own in a folder
-        inside."""
+        """Return a session of one part of the work, with files and a journal in a folder inside."""
         folder = self.folder / name
         folder.mkdir(exist_ok=True)
         self.parts.append(Session(folder, self.resumed, self._owned))

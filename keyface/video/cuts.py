@@ -42,7 +42,7 @@ class CutDetector:
         for picture in _small(frames):
             if self._detector.process_frame(_time(self._frame), picture):
                 self._suspects.append(self._frame)
-            self._recent = [*self._recent, picture][-DELAY - 1 :]
+            self._recent = [*self._recent, picture][-DELAY - 2 :]
             self._frame += 1
             found += self._decide(self._frame - DELAY)
         return found

@@ -33,6 +33,7 @@ def test_cuts_are_found_in_chunks_of_any_size() -> None:
 def test_motion_and_flashes_are_no_cuts() -> None:
     frames = shot(0, 30, move=4)
     assert cuts_of(frames, 16) == []
+    frames = shot(0, 30, move=1)
     for length in (1, 2):
         flash = frames.clone()
         flash[12 : 12 + length] = 1.0

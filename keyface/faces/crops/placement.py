@@ -60,8 +60,8 @@ def face_squares(landmarks: Tensor) -> Tensor:
     check_landmarks(landmarks)
     eyes, mouth = landmarks[:, :2].mean(dim=1), landmarks[:, 3:].mean(dim=1)
     across, down = landmarks[:, 1] - landmarks[:, 0], mouth - eyes
-    # The horizontal of the face is that of the eyes and, turned by a quarter, that of eyes and mouth
-    together.axis = across + torch.stack([down[:, 1], -down[:, 0]], dim=1)
+    # What the eyes take for horizontal, and what eyes and mouth do, turned by a quarter.
+    axis = across + torch.stack([down[:, 1], -down[:, 0]], dim=1)
     half = torch.maximum(_OF_EYES * across.norm(dim=1), _OF_HEIGHT * down.norm(dim=1))
     centre = eyes + _DOWN * down
     return torch.stack([centre[:, 0], centre[:, 1], 2 * half, torch.atan2(axis[:, 1], axis[:, 0])], dim=1)

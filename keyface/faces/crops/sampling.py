@@ -18,8 +18,7 @@ _REACH = 3
 
 
 def square_corners(squares: Tensor, pixel_aspect: Fraction | float = 1) -> Tensor:
-    """Return the corners of oriented squares (n, 4): (n, 4, 2) stored pixels, clockwise from the upper
-    left."""
+    """Return corners (n, 4, 2), stored pixels, of squares (n, 4), clockwise from the upper left."""
     unit = torch.tensor([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]], device=squares.device)
     return _to_frame(unit[None], squares, pixel_aspect)
 
@@ -76,8 +75,7 @@ def cut(
 
 
 def put_back(layers: Tensor, squares: Tensor, canvas: Tensor, pixel_aspect: Fraction | float = 1) -> None:
-    """Add layers, given in the pixels of oriented squares, to frames in place; nothing outside the squares
-    changes.
+    """Add layers to frames, in place; nothing outside the squares changes.
 
     The inverse of `cut`: a layer is interpolated by cubics where the frame has more pixels than it, and
     averaged where it has fewer.
@@ -154,8 +152,7 @@ def _samples(pixels: float) -> int:
 def _slices(
     squares: Tensor, frame: torch.Size | tuple[int, int], pixel_aspect: Fraction | float
 ) -> list[tuple[slice, slice]] | None:
-    """Return rows and columns of squares that are all upright, at whole pixels and inside the frame, or
-    None."""
+    """Return rows and columns of squares that are upright, at whole pixels and inside; None if not all."""
     if float(pixel_aspect) != 1 or bool((squares[:, 3] != 0).any()):
         return None
     lefts, tops, sides = squares[:, 0] - squares[:, 2] / 2, squares[:, 1] - squares[:, 2] / 2, squares[:, 2]
