@@ -1,6 +1,7 @@
-"""Reading and writing video files frame by frame, with exact time stamps and the audio kept."""
+"""Reading and writing video files frame by frame, with exact time stamps and what else they hold kept."""
 
+from keyface.video.encoding import Encoding
 from keyface.video.reader import VideoReader
 from keyface.video.writer import VideoWriter, write_clip
 
-__all__ = ["VideoReader", "VideoWriter", "write_clip"]
+__all__ = ["Encoding", "VideoReader", "VideoWriter", "write_clip"]

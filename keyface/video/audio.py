@@ -1,51 +1,121 @@
-"""Carrying a source's audio over, copied packet by packet where that is possible."""
+"""Carrying a source's sound over: copied where the new file takes it, else encoded with all its channels."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from functools import cache
+from math import ceil
+from pathlib import Path
 from typing import cast
 
+import av
+from av.audio.codeccontext import AudioCodecContext
+from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
-from av.container import InputContainer, OutputContainer
-from av.packet import Packet
+from av.container import OutputContainer
 
-COPIED_AUDIO = {"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"}
-"""Codecs that the formats above and their players take; others are encoded as AAC."""
+from keyface.video.formats import Format
+from keyface.video.tracks import AnyPacket, CopiedTrack, Span, Track
 
-LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
+_LAYOUTS = {
+    "aac": ("mono", "stereo", "3.0", "4.0", "5.0", "5.1", "6.1", "7.1"),
+    "libopus": ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1"),
+}
+"""How each encoder calls 1 to 8 channels."""
+
+_RATES = {
+    "aac": (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000),
+    "libopus": (48000,),
+}
+_USUAL_RATE = 48000
+_BITS_A_CHANNEL = 96_000
+"""A second; transparent to most ears with either encoder."""
 
 
-def audio_packets(
-    source: InputContainer, target: OutputContainer
-) -> Iterator[tuple[Fraction, "Packet[AudioStream]"]]:
-    """Add the source's audio streams to the target and return their packets, each with its time in seconds.
+def add_audio(source: AudioStream, target: OutputContainer, takes: Format, span: Span, path: Path) -> Track:
+    """Add a stream for the source's sound to a new file.
 
-    Packets are copied as they are where the codec is in `COPIED_AUDIO`, and otherwise encoded as AAC.
+    Args:
+        source: Sound of the source.
+        target: The new file.
+        takes: What the new file takes.
+        span: The part that is taken.
+        path: The new file's name, for messages.
+
+    Raises:
+        ValueError: There are more channels than the new file's encoder has.
     """
-    copied: dict[int, AudioStream] = {}
-    encoded: dict[int, AudioStream] = {}
-    for stream in source.streams.audio:
-        if stream.codec_context.codec.canonical_name in COPIED_AUDIO:
-            copied[stream.index] = target.add_stream_from_template(stream)
-        else:
-            # The layout may be a bare channel count, which the encoder refuses.
-            layout = LAYOUTS.get(stream.layout.nb_channels, "stereo")
-            encoded[stream.index] = target.add_stream("aac", rate=stream.rate, layout=layout)
-    return _packets(source, copied, encoded)
+    if source.codec_context.codec.canonical_name in takes.audio:
+        return CopiedTrack(target.add_stream_from_template(source), span)
+    encoder, channels = takes.audio_encoder, source.layout.nb_channels
+    if channels > len(_LAYOUTS[encoder]):
+        raise ValueError(
+            f"{path}: a sound track has {channels} channels, {encoder} takes {len(_LAYOUTS[encoder])}; write "
+            "to .mov or .mkv, which keep it as it is"
+        )
+    layout = source.layout.name if _takes(encoder, source.layout.name) else _LAYOUTS[encoder][channels - 1]
+    rate = source.rate if source.rate in _RATES[encoder] else _USUAL_RATE
+    stream = target.add_stream(encoder, rate=rate, layout=layout)
+    assert isinstance(stream, AudioStream)
+    stream.bit_rate = channels * _BITS_A_CHANNEL
+    return EncodedTrack(stream, layout, span)
 
 
-def _packets(
-    source: InputContainer, copied: Mapping[int, AudioStream], encoded: Mapping[int, AudioStream]
-) -> Iterator[tuple[Fraction, "Packet[AudioStream]"]]:
-    for untyped in source.demux(*source.streams.audio):
-        packet = cast("Packet[AudioStream]", untyped)
-        index, is_end_marker = packet.stream.index, packet.dts is None
-        if index in encoded:
-            ready = [coded for frame in packet.decode() for coded in encoded[index].encode(frame)]
-            ready += encoded[index].encode(None) if is_end_marker else []
-        elif is_end_marker:
-            continue
-        else:
-            packet.stream = copied[index]
-            ready = [packet]
-        for each in ready:
-            yield (each.dts or 0) * each.time_base, each
+class EncodedTrack:
+    """Sound that is decoded, cut to the sample and encoded.
+
+    Args:
+        target: Stream of the new file.
+        layout: FFmpeg's name of its channels, as many as the source has.
+        span: What is taken.
+    """
+
+    def __init__(self, target: AudioStream, layout: str, span: Span) -> None:
+        self._target = target
+        self._layout = layout
+        self._span = span
+
+    def take(self, packet: AnyPacket) -> Iterator[AnyPacket]:
+        """Yield what the encoder returns for a packet."""
+        for frame in cast("list[AudioFrame]", packet.decode()):
+            cut = self._cut(frame)
+            if cut is not None:
+                yield from self._target.encode(cut)
+
+    def finish(self) -> Iterable[AnyPacket]:
+        """Return what the encoder holds back."""
+        return self._target.encode(None)
+
+    def _cut(self, frame: AudioFrame) -> AudioFrame | None:
+        """Return the samples inside the span, with the channels named as the encoder takes them."""
+        rate, whole = frame.sample_rate, self._span == Span()
+        if whole and frame.layout.name == self._layout:
+            return frame
+        begin = (frame.pts or 0) * (frame.time_base or Fraction(1, rate))
+        first, last = 0, frame.samples
+        if self._span.start is not None:
+            first = max(0, ceil((self._span.start - begin) * rate))
+        if self._span.end is not None:
+            last = min(last, ceil((self._span.end - begin) * rate))
+        if first >= last:
+            return None
+        samples = frame.to_ndarray()
+        step = 1 if frame.format.is_planar else frame.layout.nb_channels
+        cut = AudioFrame.from_ndarray(
+            samples[:, first * step : last * step].copy(), frame.format.name, self._layout
+        )
+        cut.sample_rate = rate
+        cut.time_base = Fraction(1, rate)
+        cut.pts = round((begin - self._span.shift) * rate) + first
+        return cut
+
+
+@cache
+def _takes(encoder: str, layout: str) -> bool:
+    """Tell whether an encoder takes channels of this name; a bare number of them is none."""
+    context = cast(AudioCodecContext, AudioCodecContext.create(encoder, "w"))
+    try:
+        context.layout, context.sample_rate = layout, _USUAL_RATE
+        context.open()
+    except (av.error.FFmpegError, ValueError):
+        return False
+    return True
