@@ -2,6 +2,8 @@
 
 from fractions import Fraction
 
+import numpy as np
+import torch
 from av.container import OutputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -80,8 +82,9 @@ class PictureTrack:
         return self._lasting(self.stream.encode(None))
 
     def _frame(self, image: Tensor) -> VideoFrame:
-        samples = to_uint8(image).permute(1, 2, 0).contiguous().numpy()
-        return VideoFrame.from_ndarray(samples, format="rgb24").reformat(
+        levels = to_uint16(image).numpy() if self._ten_bit else to_uint8(image).numpy()
+        samples = np.ascontiguousarray(levels.transpose(1, 2, 0))
+        return VideoFrame.from_ndarray(samples, format="rgb48le" if self._ten_bit else "rgb24").reformat(
             format=self.stream.pix_fmt, dst_colorspace=self._colorspace
         )
 
@@ -92,3 +95,14 @@ class PictureTrack:
             if duration is not None:
                 packet.duration = duration
         return packets
+
+
+def to_uint16(image: Tensor) -> Tensor:
+    """Turn an image in [-1, 1] into the nearest uint16 values, on the CPU.
+
+    Args:
+        image: Any shape; values outside [-1, 1] are clamped. 8-bit images are spread over 16 bits.
+    """
+    if image.dtype == torch.uint8:
+        return image.cpu().to(torch.int32).mul(257).to(torch.uint16)
+    return image.detach().float().add(1).mul(32767.5).round().clamp(0, 65535).to("cpu", torch.uint16)
