@@ -15,8 +15,10 @@ ASS_HEADER = b"""[Script Info]
 ScriptType: v4.00+
 
 [V4+ Styles]
-Format: Name, Fontname, Fontsize
-Style: Default,Arial,16
+Format: Name, Fontname, Fontsize, PrimaryColour, SecondaryColour, OutlineColour, BackColour, Bold, Italic, \
+Underline, StrikeOut, ScaleX, ScaleY, Spacing, Angle, BorderStyle, Outline, Shadow, Alignment, MarginL, \
+MarginR, MarginV, Encoding
+Style: Default,Arial,16,&Hffffff,&Hffffff,&H0,&H0,0,0,0,0,100,100,0,0,1,1,0,2,10,10,10,1
 
 [Events]
 Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text
@@ -64,6 +66,7 @@ class Rich:
     timecode: str | None = None
     attached: dict[str, bytes] = field(default_factory=dict)
     small_video_first: bool = False
+    drawn_text: bytes | None = None
 
 
 def picture(index: int, height: int, width: int) -> np.ndarray:
@@ -116,6 +119,7 @@ def make_rich(path: Path, rich: Rich) -> Path:
                 for number, (start, end, title) in enumerate(rich.chapters, 1)
             ]
         )
+        drawn = container.add_mux_stream("hdmv_pgs_subtitle") if rich.drawn_text else None
         container.start_encoding()
         if small is not None:
             _encode_pictures(container, small, rich, (32, 32), "yuv420p")
@@ -129,6 +133,10 @@ def make_rich(path: Path, rich: Rich) -> Path:
             container.mux(stream.encode(None))
         for text, stream in zip(rich.texts, texts, strict=True):
             _encode_text(container, text, stream)
+        if drawn is not None:
+            packet = av.Packet(rich.drawn_text)
+            packet.stream, packet.time_base, packet.pts, packet.dts = drawn, Fraction(1, 1000), 100, 100
+            container.mux(packet)
     return path
 
 
@@ -172,13 +180,15 @@ def _encode_text(container: Any, text: Text, stream: Any) -> None:
 
 
 def said(path: Path, track: int = 0) -> list[tuple[Fraction, Fraction, str]]:
-    """What a file's subtitles say: (first second, last second, text)."""
+    """What a file's subtitles say: (first second, last second, text), from the first picture on."""
     found = []
     with av.open(str(path)) as container:
+        start = next(container.decode(video=0)).pts * container.streams.video[0].time_base
+        container.seek(0)
         stream = container.streams.subtitles[track]
         for packet in container.demux(stream):
             for each in packet.decode() if packet.size else ():
-                begin = packet.pts * packet.time_base
+                begin = packet.pts * packet.time_base - start
                 found.append(
                     (begin, begin + packet.duration * packet.time_base, each.dialogue.decode().strip())
                 )
@@ -193,8 +203,14 @@ def heard(path: Path, track: int = 0) -> tuple[np.ndarray, int, Fraction]:
         rate, channels = stream.rate, stream.layout.nb_channels
         for frame in container.decode(stream):
             first = frame.pts * frame.time_base if first is None else first
-            data = frame.to_ndarray()
-            data = data if frame.format.is_planar else data.reshape(-1, channels).T
+            # PyAV's own conversion reads beyond the planes of eight channels.
+            kind = {"s16": np.int16, "s32": np.int32, "flt": np.float32}[frame.format.packed.name]
+            if frame.format.is_planar:
+                planes = frame.planes[:channels]
+                data = np.stack([np.frombuffer(plane, kind, frame.samples) for plane in planes])
+            else:
+                count = frame.samples * channels
+                data = np.frombuffer(frame.planes[0], kind, count).reshape(-1, channels).T
             parts.append(data / (np.iinfo(data.dtype).max if data.dtype.kind == "i" else 1))
     assert first is not None
     return np.concatenate(parts, axis=1), rate, first

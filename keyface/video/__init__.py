@@ -2,6 +2,7 @@
 
 from keyface.video.encoding import Encoding
 from keyface.video.reader import VideoReader
-from keyface.video.writer import VideoWriter, write_clip
+from keyface.video.still_writer import StillWriter
+from keyface.video.writer import VideoWriter, open_writer, write_clip
 
-__all__ = ["Encoding", "VideoReader", "VideoWriter", "write_clip"]
+__all__ = ["Encoding", "StillWriter", "VideoReader", "VideoWriter", "open_writer", "write_clip"]

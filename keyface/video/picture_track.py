@@ -10,10 +10,10 @@ from av.video.stream import VideoStream
 from torch import Tensor
 
 from keyface.pictures import to_uint8
+from keyface.video.carrying.tracks import AnyPacket
 from keyface.video.encoding import Choice
 from keyface.video.formats import Format
 from keyface.video.reader import Timing, VideoReader
-from keyface.video.tracks import AnyPacket
 
 UNSPECIFIED_COLORSPACE = 2
 

@@ -1,8 +1,10 @@
 """Writing video files: all or nothing, the source's time stamps, what else it holds, what the video is."""
 
+import errno
 import io
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -14,14 +16,15 @@ from av.container import OutputContainer
 from torch import Tensor
 
 from keyface.files import publish, temporary_beside
-from keyface.video.carried import Carried
+from keyface.video.carrying.carried import Carried
+from keyface.video.carrying.tracks import AnyPacket, Span
 from keyface.video.encoding import Encoding, choose
-from keyface.video.formats import format_of, require_container
+from keyface.video.formats import format_of, is_still, require_container
 from keyface.video.picture_track import PictureTrack
 from keyface.video.reader import Timing, VideoReader
-from keyface.video.tracks import AnyPacket, Span
+from keyface.video.still_writer import StillWriter
 
-__all__ = ["VideoWriter", "require_container", "write_clip"]
+__all__ = ["VideoWriter", "open_writer", "require_container", "write_clip"]
 
 
 class VideoWriter:
@@ -102,11 +105,12 @@ class VideoWriter:
             if self.like is None:
                 self._choice.warn_of_size(self.path, height, width)
             self._container = self._open(str(self._temporary), height, width)
-        for image in frames:
-            timing = self._timing(self.frames)
-            self._mux(self._pictures.encode(image, timing))
-            self._mux_companions(until=timing.pts * self.time_base)
-            self.frames += 1
+        with _told(self.path):
+            for image in frames:
+                timing = self._timing(self.frames)
+                self._mux(self._pictures.encode(image, timing))
+                self._mux_companions(until=timing.pts * self.time_base)
+                self.frames += 1
 
     def _timing(self, index: int) -> Timing:
         if self.like is None:
@@ -134,11 +138,11 @@ class VideoWriter:
             time_base=self.time_base,
             like=self.like,
         )
-        if self.like is None:
+        if self.like is None or is_still(self.like.path):
             target.metadata.update(self.metadata)
             return target
         carried = self._files.enter_context(Carried(self.like.path, self.path, self._span))
-        carried.add_to(target, self._pictures.stream, self.metadata)
+        self._lost = carried.add_to(target, self._pictures.stream, self.metadata)
         self._companions = carried.packets()
         return target
 
@@ -153,6 +157,8 @@ class VideoWriter:
                 f"{self.path}: cannot be written with {self._choice.encoder.name} and what {like.path.name} "
                 f"holds: {error.strerror}"
             ) from error
+        if self._lost:
+            warnings.warn(f"{self.path}: left out: {', '.join(self._lost)}", stacklevel=3)
 
     def _mux(self, packets: Iterable[AnyPacket]) -> None:
         assert self._container is not None
@@ -173,16 +179,45 @@ class VideoWriter:
             raise ValueError(f"{self.path}: no frame was written")
         if self.like is not None and self.frames != len(self.like):
             raise ValueError(f"{self.path}: {self.frames} of {len(self.like)} frames were written")
-        self._mux(self._pictures.finish())
-        self._mux_companions(until=None)
-        self._files.close()
+        with _told(self.path):
+            self._mux(self._pictures.finish())
+            self._mux_companions(until=None)
+            self._files.close()
         publish(self._temporary, self.path)
 
     def _discard(self) -> None:
         try:
-            self._files.close()
+            with suppress(av.error.FFmpegError):  # of closing a file that is not kept, on a full disk
+                self._files.close()
         finally:
             self._temporary.unlink(missing_ok=True)
+
+
+def open_writer(
+    path: Path | str,
+    *,
+    like: VideoReader | None = None,
+    fps: Fraction | int | None = None,
+    metadata: Mapping[str, str] | None = None,
+    encoding: Encoding | None = None,
+) -> VideoWriter | StillWriter:
+    """Return the writer for a file's name: of a video, or of a picture where the source has one frame.
+
+    Args:
+        path: The target, see `VideoWriter` and `StillWriter`.
+        like: A source to be like.
+        fps: Frames per second where there is no source.
+        metadata: What the file is.
+        encoding: How a video is encoded; pictures take none.
+
+    Raises:
+        ValueError: The file cannot be written so.
+    """
+    if not is_still(Path(path)):
+        return VideoWriter(path, like=like, fps=fps, metadata=metadata, encoding=encoding)
+    if encoding is not None and encoding != Encoding():
+        raise ValueError(f"{path}: is a picture, and encoding is for videos; leave it out")
+    return StillWriter(path, like=like, metadata=metadata)
 
 
 def write_clip(
@@ -204,6 +239,17 @@ def write_clip(
     with VideoWriter(path, fps=fps, metadata=metadata, encoding=encoding) as writer:
         for chunk in [frames] if isinstance(frames, Tensor) else frames:
             writer.write(chunk)
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Name the file, and not its temporary one, in errors of writing it."""
+    try:
+        yield
+    except av.error.FFmpegError as error:
+        room = error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+        advice = "; make room, or choose another disk" if room else ""
+        raise OSError(f"{path}: cannot be written to its end: {error.strerror}{advice}") from error
 
 
 def _span(like: VideoReader) -> Span:

@@ -1,6 +1,5 @@
 """What a video takes over from its source beside pictures: sound, subtitles, chapters, tags, attachments."""
 
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -13,12 +12,12 @@ from av.stream import AttachmentStream, Disposition, Stream
 from av.subtitles.stream import SubtitleStream
 from av.video.stream import VideoStream
 
-from keyface.video.audio import add_audio
+from keyface.video.carrying.audio import add_audio
+from keyface.video.carrying.subtitles import add_subtitles
+from keyface.video.carrying.tags import advance_timecode, language_tag, merge_tags
+from keyface.video.carrying.tracks import AnyPacket, Span, Track
 from keyface.video.container import open_container, video_stream
 from keyface.video.formats import format_of
-from keyface.video.subtitles import add_subtitles
-from keyface.video.tags import advance_timecode, language_tag, merge_tags
-from keyface.video.tracks import AnyPacket, Span, Track
 
 if TYPE_CHECKING:
     from av.container.core import Chapter
@@ -61,13 +60,16 @@ class Carried:
         """Close the source."""
         self._source.close()
 
-    def add_to(self, target: OutputContainer, video: VideoStream, stated: Mapping[str, str]) -> None:
+    def add_to(self, target: OutputContainer, video: VideoStream, stated: Mapping[str, str]) -> list[str]:
         """Add tags, chapters and streams to a new file, before its first packet.
 
         Args:
             target: The new file.
             video: Its stream of pictures.
             stated: What is to be said of the new file.
+
+        Returns:
+            What of the source the new file does not take.
 
         Raises:
             ValueError: Sound cannot be kept whole.
@@ -81,11 +83,7 @@ class Carried:
         for stream in self._source.streams:
             if stream is not self._video:
                 self._add(stream, target)
-
-    def warn(self) -> None:
-        """Say what the new file does not take."""
-        if self._lost:
-            warnings.warn(f"{self._path}: left out: {', '.join(self._lost)}", stacklevel=4)
+        return self._lost
 
     def packets(self) -> Iterator[tuple[Fraction, AnyPacket]]:
         """Yield the new file's packets with their times in seconds, about in order."""

@@ -5,16 +5,18 @@ from fractions import Fraction
 from functools import cache
 from math import ceil
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import av
+import numpy as np
+import numpy.typing as npt
 from av.audio.codeccontext import AudioCodecContext
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
 
+from keyface.video.carrying.tracks import AnyPacket, CopiedTrack, Span, Track
 from keyface.video.formats import Format
-from keyface.video.tracks import AnyPacket, CopiedTrack, Span, Track
 
 _LAYOUTS = {
     "aac": ("mono", "stereo", "3.0", "4.0", "5.0", "5.1", "6.1", "7.1"),
@@ -27,6 +29,9 @@ _RATES = {
     "libopus": (48000,),
 }
 _USUAL_RATE = 48000
+_KINDS = {"u": "u", "s": "i", "f": "f", "d": "f"}
+"""First letter of FFmpeg's sample formats → NumPy's kinds of numbers."""
+
 _BITS_A_CHANNEL = 96_000
 """A second; transparent to most ears with either encoder."""
 
@@ -98,15 +103,26 @@ class EncodedTrack:
             last = min(last, ceil((self._span.end - begin) * rate))
         if first >= last:
             return None
-        samples = frame.to_ndarray()
-        step = 1 if frame.format.is_planar else frame.layout.nb_channels
-        cut = AudioFrame.from_ndarray(
-            samples[:, first * step : last * step].copy(), frame.format.name, self._layout
-        )
+        samples = interleaved(frame)[first:last].reshape(1, -1)
+        cut = AudioFrame.from_ndarray(np.ascontiguousarray(samples), frame.format.packed.name, self._layout)
         cut.sample_rate = rate
         cut.time_base = Fraction(1, rate)
         cut.pts = round((begin - self._span.shift) * rate) + first
         return cut
+
+
+def interleaved(frame: AudioFrame) -> npt.NDArray[Any]:
+    """Return a frame's samples, (samples, channels).
+
+    `AudioFrame.to_ndarray` reads beyond the planes of eight and more channels, and crashes.
+    """
+    channels = frame.layout.nb_channels
+    kind = np.dtype(f"{_KINDS[frame.format.name[0]]}{frame.format.bytes}")
+    if not frame.format.is_planar:
+        return np.frombuffer(bytes(frame.planes[0]), kind, frame.samples * channels).reshape(-1, channels)
+    return np.stack(
+        [np.frombuffer(bytes(plane), kind, frame.samples) for plane in frame.planes[:channels]], axis=1
+    )
 
 
 @cache

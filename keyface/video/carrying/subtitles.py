@@ -6,8 +6,8 @@ from fractions import Fraction
 from av.container import OutputContainer
 from av.subtitles.stream import SubtitleStream
 
+from keyface.video.carrying.tracks import AnyPacket, Span, Track
 from keyface.video.formats import Format
-from keyface.video.tracks import AnyPacket, Span, Track
 
 TEXT = {"subrip", "ass", "mov_text", "webvtt", "text"}
 _MILLISECOND = Fraction(1, 1000)
