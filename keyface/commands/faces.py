@@ -83,12 +83,12 @@ def faces(
     shots = len(footage.shots)
     print(f"{footage.frames} frames, {shots} shot{'s' if shots > 1 else ''}; found with {footage.finder}")
     if spans:
-        print(f"nobody at {', '.join(f'{first:.2f}–{last:.2f} s' for first, last in spans)}")
+        print(f"nobody at {', '.join(f'{first:.2f}-{last:.2f} s' for first, last in spans)}")
     for person in footage.people:
         for segment in person.segments:
             for doubt in segment.doubts():
                 first, last = segment.seconds
-                say(f"warning: person {person.number}, {first:.2f}–{last:.2f} s: {doubt}")
+                say(f"warning: person {person.number}, {first:.2f}-{last:.2f} s: {doubt}")
     say("next: keyface edit VIDEO -o OUTPUT --edits NAME --person NUMBER")
 
 
@@ -155,13 +155,13 @@ def _row(person: Person, footage: Footage) -> dict[str, object]:
         "last s": round(last, 2),
         "size px": round(person.side),
         "of the clip": f"{100 * person.frames / footage.frames:.0f} %",
-        "guess": _guess(person.looks) or "–",
+        "guess": _guess(person.looks) or "-",
     }
 
 
 def _label(person: Person) -> str:
     first, last = person.seconds
-    return "\n".join(filter(None, (str(person.number), _guess(person.looks), f"{first:.1f}–{last:.1f} s")))
+    return "\n".join(filter(None, (str(person.number), _guess(person.looks), f"{first:.1f}-{last:.1f} s")))
 
 
 def _guess(looks: Looks | None) -> str:

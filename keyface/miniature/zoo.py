@@ -30,7 +30,7 @@ WEIGHTS = Path(__file__).parent / "weights"
 """Folder of the weights: `base` in diffusers' layout, one folder for each other network."""
 
 PLACEMENT = Placement(margin=1.08, down=-0.038)
-"""How faces lie in the miniature's pictures, the mean over 2,000 of them; those of single faces differ by a few
+"""How faces lie in the miniature's pictures: the mean over 2,000; those of single ones differ by a few
 percent."""
 
 RECOGNIZERS: dict[str, Architecture] = {
