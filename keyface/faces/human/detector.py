@@ -16,7 +16,12 @@ GRIDS = ((16, 2), (8, 6))
 """Cells across and anchors a cell, for the two groups of candidates."""
 
 _SAME_FACE = 0.3
+_SAME_PLACE = 0.2
 _OVERLAP = 0.2
+_DOUBTFUL, _SURE = 0.45, 0.8
+"""Scores from which on something is looked at again, and from which on once is enough."""
+_NEAR = 4.0
+"""Side of what is seen at the second look, of the box."""
 
 
 class Candidates(NamedTuple):
@@ -70,23 +75,44 @@ class BlazeFace(nn.Module):
     def detect(self, pyramid: Pyramid, threshold: float, levels: int) -> Candidates:
         """Find candidates in an image, the surest first.
 
+        What is unsure, as small faces are, is looked at again from near.
+
         Args:
             pyramid: The image.
-            threshold: Least score.
+            threshold: Least score, at the second look if there is one.
             levels: 1 looks at the whole image; each further level also at square parts, first of the image's
                 shorter side, then of half of it and so on.
         """
         height, width = pyramid.levels[0].shape[-2:]
-        parts = squares_over(height, width, levels)
+        far, part = self._look_at(pyramid, squares_over(height, width, levels), min(threshold, _DOUBTFUL))
+        found = _merge(far, part)
+        unsure = found.scores < _SURE
+        if not unsure.any():
+            return found
+        boxes = found.boxes[unsure]
+        sides = _NEAR * (boxes[:, 2:] - boxes[:, :2]).amax(dim=1, keepdim=True)
+        corners = (boxes[:, 2:] + boxes[:, :2] - sides) / 2
+        squares = [(left, top, side) for left, top, side in torch.cat([corners, sides], dim=1).tolist()]
+        near, part = self._look_at(pyramid, squares, threshold)
+        # In each near look only what lies where the far one saw something.
+        there = box_iou(near.boxes, boxes).gather(1, part[:, None])[:, 0] > _SAME_PLACE
+        near = _merge(Candidates(*(values[there] for values in near)), part[there])
+        both = [torch.cat([old[~unsure], new]) for old, new in zip(found, near, strict=True)]
+        return _merge(Candidates(*both), torch.arange(len(both[0]), device=part.device))
+
+    def _look_at(
+        self, pyramid: Pyramid, parts: list[tuple[float, float, float]], threshold: float
+    ) -> tuple[Candidates, Tensor]:
+        """Look at squares (left, top, side); return candidates in pixels, and the square of each."""
         logits, raw = self(torch.cat([_look(pyramid, part) for part in parts]))
-        places = torch.tensor(parts, device=raw.device, dtype=torch.float32)  # left, top, side
+        places = torch.tensor(parts, device=raw.device, dtype=torch.float32)
         scores = logits.sigmoid()
         part, candidate = (scores >= threshold).nonzero(as_tuple=True)
         points = raw[part, candidate] * places[part, 2, None, None]
         centres, halves = points[:, 0] + places[part, :2], points[:, 1] / 2
         boxes = torch.cat([centres - halves, centres + halves], dim=1)
         eyes = points[:, 2:4] + places[part, None, :2]
-        return _merge(Candidates(boxes, eyes, scores[part, candidate]), part)
+        return Candidates(boxes, eyes, scores[part, candidate]), part
 
 
 def squares_over(height: int, width: int, levels: int) -> list[tuple[float, float, float]]:

@@ -54,7 +54,8 @@ class FaceMesh(nn.Module):
             threshold: Least presence of a face.
 
         Returns:
-            Points (n, 468, 2) in pixels and presences (n,) of those that are faces.
+            Points (n, 468, 2) in pixels and scores (n,), presence times the detector's, of those that are
+            faces.
         """
         corners = found.boxes.view(-1, 2, 2)
         squares = around(corners, found.eyes[:, 0], found.eyes[:, 1], MARGIN)
@@ -65,11 +66,11 @@ class FaceMesh(nn.Module):
         there = presence >= threshold
         if not there.any():
             return points[there], presence[there]
-        points = points[there]
+        points, scores = points[there], found.scores[there]
         squares = around(points, points[:, LEFT_EYE[0]], points[:, RIGHT_EYE[0]], MARGIN)
         points, presence = self._lay(pyramid, squares)
         there = presence >= threshold
-        return points[there], presence[there]
+        return points[there], (presence * scores)[there]
 
     def _lay(self, pyramid: Pyramid, squares: Tensor) -> tuple[Tensor, Tensor]:
         points, presence = self(pyramid.cut(squares, SIZE))

@@ -5,7 +5,7 @@ from typing import Self
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import nms
+from torchvision.ops import box_area
 
 from keyface.faces.face import Face, Looks
 from keyface.faces.human.detector import BlazeFace
@@ -15,7 +15,7 @@ from keyface.faces.human.person import PersonNetwork
 from keyface.faces.human.recognition import FaceResRecognizer, HumanRecognizer, MobileFaceRecognizer
 from keyface.faces.human.squares import Pyramid
 
-_SAME_FACE = 0.4
+_SAME_FACE = 0.5
 
 
 class HumanFaces(nn.Module):
@@ -32,7 +32,7 @@ class HumanFaces(nn.Module):
         >>> faces = HumanFaces.load(Path("models/human"))  # doctest: +SKIP
         >>> found = faces.find(images)[0][0]  # doctest: +SKIP
         >>> faces.recognizer(images, found.landmarks[None]).shape  # doctest: +SKIP
-        torch.Size([1, 256])
+        torch.Size([1, 1024])
     """
 
     knows = "real faces"
@@ -64,20 +64,20 @@ class HumanFaces(nn.Module):
         return cls(
             BlazeFace.load(folder),
             FaceMesh.load(folder),
-            {"mobileface": MobileFaceRecognizer.load(folder), "faceres": FaceResRecognizer.load(folder)},
+            {"faceres": FaceResRecognizer.load(folder), "mobileface": MobileFaceRecognizer.load(folder)},
             LookNetworks.load(folder),
             PersonNetwork.load(folder),
         )
 
     @torch.no_grad()
     def find(
-        self, images: Tensor, candidate: float = 0.5, presence: float = 0.5, levels: int = 2
+        self, images: Tensor, candidate: float = 0.6, presence: float = 0.75, levels: int = 2
     ) -> list[list[Face]]:
-        """Find faces with their meshes; the box is that of the mesh.
+        """Find faces with their meshes; the box is that of the mesh, the score detector's times presence.
 
         Args:
             images: (B, 3, H, W) RGB in [-1, 1].
-            candidate: Least score of the detector for a second look.
+            candidate: Least score of the detector.
             presence: Least presence by the mesh of a face.
             levels: 1 looks at the whole image; each further level also at square parts of it, for smaller
                 faces: of the image's shorter side, of half of it and so on.
@@ -92,10 +92,10 @@ class HumanFaces(nn.Module):
         found = self.detector.detect(pyramid, candidate, levels)
         if not len(found.scores):
             return []
-        points, present = self.mesh.locate(pyramid, found, presence)
+        points, scores = self.mesh.locate(pyramid, found, presence)
         boxes = torch.cat([points.amin(dim=1), points.amax(dim=1)], dim=1)
-        kept = nms(boxes, present, _SAME_FACE)
-        rows = zip(boxes[kept], present[kept], five_points(points[kept]), points[kept], strict=True)
+        kept = _separate(boxes, scores)
+        rows = zip(boxes[kept], scores[kept], five_points(points[kept]), points[kept], strict=True)
         return [Face(box, float(score), landmarks, mesh) for box, score, landmarks, mesh in rows]
 
     def look(self, images: Tensor, faces: list[Face]) -> list[Looks]:
@@ -112,3 +112,17 @@ class HumanFaces(nn.Module):
         """Return where people are, (B, H, W) in [0, 1], in images (B, 3, H, W) in [-1, 1]."""
         mask: Tensor = self.people(images)
         return mask
+
+
+def _separate(boxes: Tensor, scores: Tensor) -> Tensor:
+    """Return which of (n,) faces stay, the surest first: none that lies for the most part on a surer one."""
+    order = scores.argsort(descending=True)
+    corners, areas = boxes[order], box_area(boxes[order])
+    low = torch.maximum(corners[:, None, :2], corners[None, :, :2])
+    high = torch.minimum(corners[:, None, 2:], corners[None, :, 2:])
+    shared = (high - low).clamp(min=0).prod(dim=2) / torch.minimum(areas[:, None], areas[None])
+    kept: list[int] = []
+    for index in range(len(order)):
+        if not kept or shared[index, kept].max() < _SAME_FACE:
+            kept.append(index)
+    return order[kept]
