@@ -2,20 +2,15 @@
 
 from fractions import Fraction
 
-import numpy as np
-import torch
 from av.container import OutputContainer
-from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from torch import Tensor
 
-from keyface.pictures import to_uint8
 from keyface.video.carrying.tracks import AnyPacket
+from keyface.video.colour import FULL_RANGE, Appearance, from_rgb
 from keyface.video.encoding import Choice
 from keyface.video.formats import Format
 from keyface.video.reader import Timing, VideoReader
-
-UNSPECIFIED_COLORSPACE = 2
 
 
 class PictureTrack:
@@ -52,9 +47,9 @@ class PictureTrack:
         assert isinstance(stream, VideoStream)
         self.stream = stream
         self._time_base = time_base
-        self._ten_bit = choice.bits > 8
         self._durations: dict[int, int] = {}
-        self._colorspace: int | None = None
+        appearance = Appearance() if like is None else like.appearance
+        self._appearance = appearance.as_yuv(keeps_full_range=encoder.keeps_full_range)
         stream.width, stream.height = width, height
         stream.pix_fmt = encoder.pixel_format(choice.bits, height, width)
         stream.codec_context.time_base = stream.time_base = time_base
@@ -62,8 +57,13 @@ class PictureTrack:
             stream.bit_rate = choice.bit_rate
         if takes.muxer in ("mp4", "mov") and encoder.mp4_tag is not None:
             stream.codec_context.codec_tag = encoder.mp4_tag
-        if like is not None and like.colorspace != UNSPECIFIED_COLORSPACE:
-            self._colorspace = stream.codec_context.colorspace = like.colorspace
+        context = stream.codec_context
+        context.colorspace, context.color_primaries = self._appearance.colorspace, self._appearance.primaries
+        context.color_trc = self._appearance.transfer
+        if self._appearance.full_range:
+            context.color_range = FULL_RANGE
+        if encoder.keeps_aspect or takes.keeps_aspect:
+            context.sample_aspect_ratio = self._appearance.pixel_aspect
 
     def encode(self, image: Tensor, timing: Timing) -> list[AnyPacket]:
         """Return the packets that are ready after one more picture.
@@ -72,7 +72,7 @@ class PictureTrack:
             image: (3, H, W) RGB, floats in [-1, 1] (clamped) or uint8.
             timing: When it is shown.
         """
-        frame = self._frame(image)
+        frame = from_rgb(image, self.stream.pix_fmt or "", self._appearance)
         frame.pts, frame.time_base = timing.pts, self._time_base
         self._durations[timing.pts] = timing.duration
         return self._lasting(self.stream.encode(frame))
@@ -81,13 +81,6 @@ class PictureTrack:
         """Return the packets that the encoder holds back."""
         return self._lasting(self.stream.encode(None))
 
-    def _frame(self, image: Tensor) -> VideoFrame:
-        levels = to_uint16(image).numpy() if self._ten_bit else to_uint8(image).numpy()
-        samples = np.ascontiguousarray(levels.transpose(1, 2, 0))
-        return VideoFrame.from_ndarray(samples, format="rgb48le" if self._ten_bit else "rgb24").reformat(
-            format=self.stream.pix_fmt, dst_colorspace=self._colorspace
-        )
-
     def _lasting(self, packets: list[AnyPacket]) -> list[AnyPacket]:
         """Give packets their durations, which the encoder drops: the last frame would last no time."""
         for packet in packets:
@@ -95,14 +88,3 @@ class PictureTrack:
             if duration is not None:
                 packet.duration = duration
         return packets
-
-
-def to_uint16(image: Tensor) -> Tensor:
-    """Turn an image in [-1, 1] into the nearest uint16 values, on the CPU.
-
-    Args:
-        image: Any shape; values outside [-1, 1] are clamped. 8-bit images are spread over 16 bits.
-    """
-    if image.dtype == torch.uint8:
-        return image.cpu().to(torch.int32).mul(257).to(torch.uint16)
-    return image.detach().float().add(1).mul(32767.5).round().clamp(0, 65535).to("cpu", torch.uint16)
