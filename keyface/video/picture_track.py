@@ -53,6 +53,8 @@ class PictureTrack:
         self.stream = stream
         self._time_base = time_base
         self._ten_bit = choice.bits > 8
+        self._timed_from = encoder.timed_from
+        self._frames = 0
         self._durations: dict[int, int] = {}
         self._colorspace: int | None = None
         stream.width, stream.height = width, height
@@ -72,6 +74,7 @@ class PictureTrack:
             image: (3, H, W) RGB, floats in [-1, 1] (clamped) or uint8.
             timing: When it is shown.
         """
+        self._frames += 1
         frame = self._frame(image)
         frame.pts, frame.time_base = timing.pts, self._time_base
         self._durations[timing.pts] = timing.duration
@@ -79,7 +82,11 @@ class PictureTrack:
 
     def finish(self) -> list[AnyPacket]:
         """Return the packets that the encoder holds back."""
-        return self._lasting(self.stream.encode(None))
+        packets = self._lasting(self.stream.encode(None))
+        if self._frames < self._timed_from:
+            for packet in packets:
+                packet.dts = packet.pts  # so few are not reordered
+        return packets
 
     def _frame(self, image: Tensor) -> VideoFrame:
         levels = to_uint16(image).numpy() if self._ten_bit else to_uint8(image).numpy()

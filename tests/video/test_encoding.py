@@ -188,6 +188,21 @@ def test_like_a_source_whose_codec_is_not_written(tmp_path: Path) -> None:
         VideoWriter(tmp_path / "out.mp4", like=reader, encoding=Encoding(like_source=True))
 
 
+@pytest.mark.parametrize("codec", list(encoders_here()))
+@pytest.mark.parametrize("frames", [1, 2, 3])
+@pytest.mark.filterwarnings("ignore:.*10-bit colour")
+def test_few_frames(tmp_path: Path, codec: str, frames: int) -> None:
+    for number in range(4):
+        path = tmp_path / f"{number}.mkv"
+        write_clip(path, clip(frames), 25, encoding=Encoding(codec=codec))  # type: ignore[arg-type]
+        reader = VideoReader(path)
+        assert [timing.pts * reader.time_base for timing in reader.timings] == [
+            Fraction(index, 25) for index in range(frames)
+        ]
+    write_clip(tmp_path / "a.mov", clip(frames), 25, encoding=Encoding(codec="h265"))
+    assert len(VideoReader(tmp_path / "a.mov")) == frames
+
+
 @pytest.mark.parametrize("name", ["a.webm", "a.mp4"])
 @pytest.mark.parametrize("codec", ["vp9", "av1"])
 def test_odd_sizes_play_everywhere(tmp_path: Path, name: str, codec: str) -> None:
