@@ -101,25 +101,39 @@ def bar(label: str, total: int | None, unit: str = "item") -> Iterator[Callable[
 
 
 @contextmanager
-def stages(shares: Mapping[str, float]) -> Iterator[Callable[[str, int, int], None]]:
+def stages(
+    shares: Mapping[str, float], repeated: Sequence[str] = ()
+) -> Iterator[Callable[[str, int, int], None]]:
     """Yield a function (stage, done, total) that draws one bar, with what remains, over all stages.
 
     Args:
         shares: Stage → about which part of all the time it takes, in their order; a stage that is not named
             has none.
+        repeated: Neighbouring stages that all parts of the work go through in turn, where there are several:
+            "2/5 invert" is that stage of the second of five parts.
     """
     whole = sum(shares.values())
     drawn = Bar("", 1000, layout="{desc}: {percentage:3.0f}%|{bar}| {elapsed}, {remaining} remain")
     order = list(shares)
     began: dict[str, float] = {}
+    before = sum(shares[name] for name in order[: order.index(repeated[0])]) if repeated else 0.0
+    loop = sum(shares[name] for name in repeated)
+
+    def position(stage: str, fraction: float) -> float:
+        part, _, name = stage.rpartition(" ")
+        earlier = sum(shares[each] for each in order[: order.index(name)]) if name in shares else 0.0
+        reached = earlier + shares.get(name, 0.0) * fraction
+        if not part:
+            return reached
+        number, count = map(int, part.split("/"))
+        return before + (loop * (number - 1) + reached - before) / count
 
     def show(stage: str, done: int, total: int) -> None:
         if stage not in began:
             began[stage] = time.perf_counter()
             drawn.bar.set_description_str(stage)
-        earlier = sum(shares[name] for name in order[: order.index(stage)]) if stage in shares else 0.0
-        part = shares.get(stage, 0.0) * (done / total if total else 1.0)
-        drawn.advance_to(max(drawn.done, int(1000 * (earlier + part) / whole)))
+        reached = position(stage, done / total if total else 1.0)
+        drawn.advance_to(max(drawn.done, int(1000 * reached / whole)))
         if done == total and drawn.bar.disable:
             say(f"{stage}: {total}, {time.perf_counter() - began[stage]:.0f} s")
 

@@ -8,23 +8,30 @@ from typing import TYPE_CHECKING, Literal
 
 from keyface.editing.settings import given_settings
 from keyface.pipeline.defaults import GivenSettings
+from keyface.video.encoding import Encoding
 
 if TYPE_CHECKING:
     from keyface.pipeline.record import EditRecord
     from keyface.plugins import Category
 
-SHARES = {"encode": 0.05, "invert": 0.35, "reconstruct": 0.1, "edit": 0.45, "decode": 0.05}
+SHARES = {"find": 0.1, "encode": 0.05, "invert": 0.3, "reconstruct": 0.1, "edit": 0.4, "decode": 0.05}
 """Stage of an edit → about which part of its time it takes, for the progress bar."""
+
+EACH_CLIP = ("encode", "invert", "reconstruct", "edit")
+"""Stages that every clip of a video goes through in turn."""
 
 
 def edit(
     video: Path,
-    output: Path,
+    output: Path | None = None,
     edits: str | None = None,
     prompt: str | None = None,
     source: str | None = None,
     negative: str | None = None,
+    person: str | None = None,
     compare: Path | None = None,
+    mask_video: Path | None = None,
+    preview: Path | None = None,
     weights: str = "miniature",
     identity: Path | None = None,
     direction: Path | None = None,
@@ -34,8 +41,15 @@ def edit(
     guidance: float | None = None,
     strength: float | None = None,
     seed: int | None = None,
+    compose: Literal["off", "mask", "detail"] | None = None,
+    finder: Literal["insightface", "human", "face-api", "miniature"] | None = None,
     crop: str | None = None,
+    doubtful: Literal["edit", "leave"] = "edit",
+    start: str | None = None,
+    end: str | None = None,
     max_seconds: float | None = None,
+    encoding: Encoding = Encoding(),  # noqa: B008
+    cache: Path | None = None,
     on_corrupt: Literal["error", "hold"] = "error",
     device: str | None = None,
     overwrite: bool = False,
@@ -43,21 +57,28 @@ def edit(
     restart: bool = False,
     json: bool = False,
 ) -> None:
-    """Edit the face in a video while the person stays the same person.
+    """Edit a face in a video, or in a still, while the person stays the same person.
 
-    The output keeps the frames' number and time stamps and the audio. A file OUTPUT.json beside it says
-    how it was made and how well the model knows the clip. Until the output is complete, a folder OUTPUT.state
-    holds what is done: the same command goes on where it was stopped. Without --weights the miniature is
-    used, which comes with keyface and knows rendered faces only.
+    Faces are found and followed; the frame changes only where the edit does. The output keeps the frames'
+    number and time stamps and the audio. A file OUTPUT.json beside it says how it was made and how well the
+    model knows the face. Until the output is complete, a folder OUTPUT.state holds what is done: the same
+    command goes on where it was stopped. Without --weights the miniature is used, which comes with keyface
+    and knows rendered faces only.
 
     Args:
-        video: The video to edit: mp4, mov, mkv, webm or avi.
-        output: The video to write: .mp4, .m4v, .mov or .mkv.
-        edits: Edit categories separated by commas, such as beard,glasses; see `keyface plugins list`.
+        video: The video to edit: mp4, mov, mkv, webm or avi; or a still: png, jpg or webp.
+        output: The file to write: .mp4, .m4v, .mov, .mkv or .webm; for a still .png, .jpg or .webp.
+        edits: Edit categories separated by commas, such as beard,glasses, see `keyface plugins list`; for
+            several people "1: glasses; 2: beard,smile".
         prompt: What the clip shall show, in words, instead of --edits.
-        source: What the clip shows, in words; found by itself with the miniature.
+        source: What the clip shows, in words; if not given, from a captioner or from what is seen in the
+            face.
         negative: What guidance moves away from; the source caption if not given.
+        person: Whose face is edited: 1 (who is seen most; so if not given), 2, largest, longest, all, or a
+            photo of them; `keyface faces VIDEO` shows who is who.
         compare: Also write a video here with original and result side by side.
+        mask_video: Also write a video here that is white where the edit may change the frame.
+        preview: Edit three keyframes only, and write a picture (.png) of them here.
         weights: A backbone: miniature, a folder in diffusers' layout, a .safetensors file, OWNER/NAME on the
             model hub, or a name of `keyface weights list`.
         identity: Folder of ε1, the identity branch: of an export, a run, or an experiment, of which the
@@ -69,8 +90,15 @@ def edit(
         guidance: Short for --settings.guidance_scale: scale of classifier-free guidance.
         strength: Short for --settings.strength: fraction of the inversion that is undone; less changes less.
         seed: Short for --settings.seed: decides which frames become keyframes.
-        crop: Square to edit, as x,y,size in pixels; the largest in the middle if not given.
-        max_seconds: Edit only the first so many seconds.
+        compose: Short for --settings.composition.mode: how the edit is put onto the frame.
+        finder: What finds the faces; if not given, what comes with the weights, else the first that is there.
+        crop: A fixed square to edit instead of a face, as x,y,size in pixels; centre is the largest there is.
+        doubtful: What to do with faces that are small, turned away or cut by the border: edit or leave them.
+        start: Edit only from this time on, in seconds or minutes:seconds; sound is cut with it.
+        end: Edit only what is shown before this time.
+        max_seconds: Edit only so many seconds.
+        encoding: How the output is encoded.
+        cache: Folder that keeps what does not depend on the target: the next edit of the clip begins there.
         on_corrupt: What to do at damaged frames: stop, or hold the last good one.
         device: Where to compute, such as cuda or cpu; on a GPU where there is one if not given.
         overwrite: Replace existing output files.
@@ -79,46 +107,71 @@ def edit(
         json: Print the content of OUTPUT.json on stdout, and nothing else there.
 
     Raises:
-        ValueError: The request does not fit together, or the video cannot be used.
+        ValueError: The request does not fit together, the video cannot be used, or shows no face.
         FileNotFoundError: An input does not exist.
     """
     from keyface.commands.console import print_json
+    from keyface.pipeline.companions import Companions
     from keyface.pipeline.pipeline import FaceEditPipeline
+    from keyface.pipeline.plan import make_plan
     from keyface.pipeline.request import VideoRequest
     from keyface.progress import say, stages
 
     request = VideoRequest(
         video,
         output,
-        edits=chosen_categories(edits, categories),
+        edits=edits_of(edits, categories),
         prompt=prompt,
         source=source,
         negative=negative,
-        settings=given_settings(settings, steps=steps, guidance=guidance, strength=strength, seed=seed),
-        compare=compare,
+        settings=given_settings(
+            settings, steps=steps, guidance=guidance, strength=strength, seed=seed, compose=compose
+        ),
+        person=person,
+        finder=finder,
         crop=crop,
+        doubtful=doubtful,
+        compare=compare,
+        mask_video=mask_video,
+        preview=preview,
+        encoding=encoding,
+        start=start,
+        end=end,
         max_seconds=max_seconds,
+        cache=cache,
         on_corrupt=on_corrupt,
         overwrite=overwrite,
         resume=resume,
         restart=restart,
     )
-    pipe = FaceEditPipeline.from_pretrained(weights, identity, direction, device, say=say)
-    if pipe.familiarity is not None:
-        say(f"weights: {weights}; {pipe.familiarity.scope}")
-    with stages(SHARES) as progress:
-        record = pipe.run(request, progress, say)
+    with stages(SHARES, EACH_CLIP) as progress:
+        companions = Companions.of(weights)
+        plan = make_plan(request, companions.finder, companions.placement, progress)
+        pipe = FaceEditPipeline.from_pretrained(weights, identity, direction, device, say=say)
+        if pipe.familiarity is not None:
+            say(f"weights: {weights}; {pipe.familiarity.scope}")
+        if preview is not None:
+            say(f"wrote {pipe.preview(request, progress, say, plan)}")
+            return
+        record = pipe.run(request, progress, say, plan)
     summarize(record)
     if json:
         print_json(record.sidecar)
 
 
-def chosen_categories(edits: str | None, file: Path | None) -> list[Category]:
-    """Return the categories named in "a,b", among them those of a YAML file."""
+def edits_of(given: str | None, file: Path | None) -> dict[str, list[Category]] | list[Category]:
+    """Return the categories named in "a,b", or in "1: a; 2: b" by person, among them those of a YAML file."""
+    from keyface.pipeline.casting import by_person
     from keyface.plugins import edits as installed
 
     registry = installed if file is None else installed.with_yaml(file)
-    return registry.select([name.strip() for name in (edits or "").split(",") if name.strip()])
+
+    def select(names: str) -> list[Category]:
+        return registry.select([name.strip() for name in names.split(",") if name.strip()])
+
+    if given is not None and ":" in given:
+        return {who: select(names) for who, names in by_person(given).items()}
+    return select(given or "")
 
 
 def summarize(record: EditRecord) -> None:

@@ -18,6 +18,19 @@ _MIN_SPREAD_PIXELS = 1e-3
 _MIN_ASPECT = 0.02
 
 
+def sane_landmarks(landmarks: Tensor) -> Tensor:
+    """Tell which landmarks (B, 5, 2) are finite and neither a point nor a line, (B,) bool."""
+    finite = landmarks.isfinite().flatten(1).all(dim=1)
+    spreads = _spreads(torch.where(finite[:, None, None], landmarks, 0.0))
+    return finite & (spreads[:, 0] >= _MIN_SPREAD_PIXELS) & (spreads[:, 1] >= _MIN_ASPECT * spreads[:, 0])
+
+
+def _spreads(landmarks: Tensor) -> Tensor:
+    """Return the points' spread along their two axes (B, 2), largest first."""
+    centred = landmarks - landmarks.mean(dim=1, keepdim=True)
+    return torch.linalg.svdvals(centred.double())
+
+
 def check_landmarks(landmarks: Tensor) -> None:
     """Refuse landmarks (B, 5, 2) from which no sane crop can be made; the message names the batch index."""
     if landmarks.dim() != 3 or landmarks.shape[1:] != (5, 2):
@@ -25,8 +38,7 @@ def check_landmarks(landmarks: Tensor) -> None:
     finite = landmarks.isfinite().flatten(1).all(dim=1)
     if not finite.all():
         raise ValueError(f"landmarks of face {_first(~finite)} are not finite; leave that face out")
-    centred = landmarks - landmarks.mean(dim=1, keepdim=True)
-    spreads = torch.linalg.svdvals(centred.double())  # (B, 2), largest first
+    spreads = _spreads(landmarks)
     same = spreads[:, 0] < _MIN_SPREAD_PIXELS
     if same.any():
         raise ValueError(f"the five landmarks of face {_first(same)} are one point; detect them again")

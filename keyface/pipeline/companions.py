@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from keyface.faces.crops import FFHQ, Placement
 from keyface.models.backbones import MINIATURE
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from keyface.diffusion.backbone import Backbone
+    from keyface.models.finders import FaceSuite
 
 ClipCaptioner = Callable[["Tensor"], str]
 """Captions frames (T, 3, H, W) in [-1, 1] of one clip together."""
@@ -46,12 +48,16 @@ class Companions:
         direction: Folder of ε2.
         captioner: Finds the source caption.
         familiarity: Tells strangers.
+        finder: Finds the faces that the backbone knows.
+        placement: How it wants a face to lie in its pictures.
     """
 
     identity: Path | None = None
     direction: Path | None = None
     captioner: ClipCaptioner | None = None
     familiarity: Familiarity | None = None
+    finder: Callable[[], FaceSuite] | None = None
+    placement: Placement = FFHQ
 
     @classmethod
     def of(cls, name: str) -> Companions:
@@ -59,10 +65,13 @@ class Companions:
         if name != MINIATURE:
             return cls()
         from keyface.miniature import familiarity, zoo
+        from keyface.models.finders import find_suite
 
         return cls(
             zoo.WEIGHTS / "identity",
             zoo.WEIGHTS / "direction",
             zoo.caption_clip,
             Familiarity(familiarity.surprise, familiarity.LIMIT, "the miniature knows rendered faces only"),
+            lambda: find_suite(MINIATURE),
+            zoo.PLACEMENT,
         )

@@ -11,11 +11,14 @@ from keyface.diffusion.backbone import Backbone, load_unet
 from keyface.diffusion.device import choose_device
 from keyface.editing.editor import EditReport, Progress, VideoEditor
 from keyface.editing.settings import EditSettings, Prompts
+from keyface.faces.crops import FFHQ, Placement
 from keyface.files import sha256
 from keyface.models.backbones import MINIATURE, find_backbone
 from keyface.pipeline.branches import branch_folder
 from keyface.pipeline.companions import ClipCaptioner, Companions, Familiarity
 from keyface.pipeline.defaults import defaults_of
+from keyface.pipeline.plan import FindFaces, Plan, make_plan
+from keyface.pipeline.preview import preview_edit
 from keyface.pipeline.record import EditRecord
 from keyface.pipeline.request import VideoRequest
 from keyface.pipeline.video import edit_video
@@ -40,6 +43,8 @@ class FaceEditPipeline:
             weights, where there is one.
         captioner: Finds a clip's source caption; None leaves that to whoever edits.
         familiarity: Tells whether the backbone knows a clip's face; None says nothing about it.
+        finder: Finds the faces that the backbone knows; None takes a finder of real faces.
+        placement: How the backbone wants a face to lie in its pictures.
         name: What the backbone is called in records.
         folders: Where the fine-tuned branches were read from, by `identity` and `direction`.
 
@@ -57,6 +62,8 @@ class FaceEditPipeline:
         defaults: EditSettings | None = None,
         captioner: ClipCaptioner | None = None,
         familiarity: Familiarity | None = None,
+        finder: FindFaces | None = None,
+        placement: Placement = FFHQ,
         name: str = "",
         folders: Mapping[str, Path] | None = None,
     ) -> None:
@@ -66,6 +73,8 @@ class FaceEditPipeline:
         self.defaults = defaults_of(backbone.source) if defaults is None else defaults
         self.captioner = captioner
         self.familiarity = familiarity
+        self.finder = finder
+        self.placement = placement
         self.name = name
         self.folders = dict(folders or {})
 
@@ -120,6 +129,8 @@ class FaceEditPipeline:
             **{branch: unet.to(place) for branch, unet in branches.items()},
             captioner=companions.captioner,
             familiarity=companions.familiarity,
+            finder=companions.finder,
+            placement=companions.placement,
             name=Path(name).name,
             folders=folders,
         )
@@ -200,19 +211,48 @@ class FaceEditPipeline:
         return self.run(VideoRequest(Path(video), Path(output), compare=beside, **request))
 
     def run(
-        self, request: VideoRequest, progress: Progress | None = None, say: Say = lambda text: None
+        self,
+        request: VideoRequest,
+        progress: Progress | None = None,
+        say: Say = lambda text: None,
+        plan: Plan | None = None,
     ) -> EditRecord:
         """Edit a video file as it is asked for.
 
         Args:
             request: What is asked for, checked.
             progress: Called with a stage's name, units done and units to do.
-            say: Told the prompts, and what is kept of a stopped edit.
+            say: Told what is known before the edit begins, and what is kept of a stopped edit.
+            plan: Whose faces are edited where; None finds that out.
 
         Raises:
-            ValueError: The request does not fit these networks, or the video is damaged.
+            ValueError: The request does not fit these networks, the video is damaged, or shows no face.
         """
-        return edit_video(self, request, progress, say)
+        if plan is None:
+            plan = make_plan(request, self.finder, self.placement, progress)
+        return edit_video(self, request, plan, progress, say)
+
+    def preview(
+        self,
+        request: VideoRequest,
+        progress: Progress | None = None,
+        say: Say = lambda text: None,
+        plan: Plan | None = None,
+    ) -> Path:
+        """Edit three keyframes as `run` would, and write `request.preview`, a picture of them.
+
+        Args:
+            request: What is asked for.
+            progress: As of `run`.
+            say: As of `run`.
+            plan: As of `run`.
+
+        Returns:
+            The picture's path.
+        """
+        if plan is None:
+            plan = make_plan(request, self.finder, self.placement, progress)
+        return preview_edit(self, request, plan, progress, say)
 
 
 def edit(video: Path | str, output: Path | str, **request: Any) -> EditRecord:

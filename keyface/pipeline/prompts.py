@@ -1,40 +1,76 @@
-"""The words of an edit: from the user, from categories, or from a captioner that looks at the clip."""
+"""The words of an edit: from the user, from categories, from captioners, or from what is seen in the face."""
 
 from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from keyface.celeba import PEOPLE, PHRASES
 from keyface.editing.settings import Prompts
 from keyface.plugins import compose
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from keyface.faces.face import Looks
     from keyface.pipeline.companions import ClipCaptioner
     from keyface.pipeline.request import VideoRequest
-    from keyface.pipeline.square import SquareFrames
+    from keyface.plugins import Category
+
+OLD_FROM_YEARS = 55
+"""CelebA knows young and old only; a guess of the age is off by some years."""
+
+_EXPRESSIONS = {"happy": "Smiling", "surprise": "Surprised", "surprised": "Surprised"} | {
+    "angry": "Angry",
+    "sad": "Sad",
+}
+"""Expressions as networks name them → the label whose phrase says so."""
 
 
-def write_prompts(request: VideoRequest, captioner: ClipCaptioner | None, frames: SquareFrames) -> Prompts:
-    """Return the prompts: the source caption, which is found if it is not given, and the target.
+def write_prompts(
+    request: VideoRequest,
+    categories: Sequence[Category],
+    frames: Tensor,
+    captioner: ClipCaptioner | None,
+    looks: Looks | None,
+) -> Prompts:
+    """Return the prompts of one clip: the source caption, which is found if it is not given, and the target.
 
     Args:
-        request: Gives the words, or the categories that write them.
-        captioner: Finds the source caption.
-        frames: What it looks at.
+        request: Gives the words.
+        categories: Write the target where the request has no prompt.
+        frames: A few of the clip, (n, 3, H, W) in [-1, 1], for the captioner.
+        captioner: Finds the source caption; None where there is none for these faces.
+        looks: What is seen in the face, in place of a captioner.
 
     Raises:
         ValueError: There is no source caption, or nothing would change.
     """
     source = request.source
+    if source is None and captioner is not None:
+        source = captioner(frames)
     if source is None:
-        if captioner is None:
-            raise ValueError('--source "..." is needed with these weights: say in words what the clip shows')
-        source = captioner(frames.looks())
-    target = request.prompt if request.prompt is not None else compose(source, request.categories).target
+        source = caption_of(looks)
+    if source is None:
+        raise ValueError('--source "..." is needed with these weights: say in words what the clip shows')
+    target = request.prompt if request.prompt is not None else compose(source, categories).target
     if target.strip() == source.strip():
         raise ValueError(f"nothing to change: the clip is taken for {source!r}; correct that with --source")
     return Prompts(source, target, request.negative)
+
+
+def caption_of(looks: Looks | None) -> str | None:
+    """Say in a sentence what a network guessed of a face; None where it did not even guess age and sex."""
+    if looks is None or looks.age is None or looks.male is None:
+        return None
+    words = [f"a photo of {PEOPLE[looks.male >= 0.5, looks.age < OLD_FROM_YEARS][0]}"]
+    if looks.expressions:
+        name = max(looks.expressions, key=lambda each: looks.expressions[each])
+        if name in _EXPRESSIONS:
+            words.append(PHRASES[_EXPRESSIONS[name]][0])
+    return ", ".join(words)
 
 
 def warn_of_prompts(prompts: Prompts, tokenizer: Any) -> None:

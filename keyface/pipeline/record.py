@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,10 +11,11 @@ import keyface
 
 if TYPE_CHECKING:
     from keyface.editing.editor import EditReport
-    from keyface.editing.settings import EditSettings, Prompts
     from keyface.pipeline.companions import Familiarity
     from keyface.pipeline.pipeline import FaceEditPipeline
+    from keyface.pipeline.plan import Plan
     from keyface.pipeline.request import VideoRequest
+    from keyface.pipeline.video import Job
 
 SYNTHETIC = "This video is synthetic: the face in it was edited by a generative model (keyface)."
 POOR_AUTOENCODER_DB = 25.0
@@ -40,13 +42,16 @@ class EditRecord:
 def describe(
     pipe: FaceEditPipeline,
     request: VideoRequest,
-    prompts: Prompts,
-    settings: EditSettings,
-    report: EditReport,
-    surprise: float | None,
+    plan: Plan,
+    jobs: Sequence[Job],
+    reports: Sequence[EditReport],
 ) -> dict[str, Any]:
-    """Return what the sidecar says: what was done to what, with what, and how well; names but no paths."""
-    reader = request.reader
+    """Return what the sidecar says: what was done to what, with what, and how well; names but no paths.
+
+    `prompts`, `settings` and the crop are those of the first clip; `clips` has those of all.
+    """
+    reader, first = request.reader, jobs[0]
+    surprises = [job.surprise for job in jobs if job.surprise is not None]
     return {
         "statement": SYNTHETIC,
         "keyface": keyface.__version__,
@@ -59,19 +64,58 @@ def describe(
         "model": pipe.name,
         "weights": dict(pipe.versions),
         "edits": [category.name for category in request.categories],
-        "prompts": asdict(prompts),
-        "crop": asdict(request.square),
-        "settings": asdict(settings),
+        "prompts": asdict(first.prompts),
+        "crop": None if request.square is None else asdict(request.square),
+        "finder": plan.finder,
+        "settings": asdict(first.settings),
+        "clips": [
+            {
+                "person": job.clip.person,
+                "edits": [category.name for category in job.clip.categories],
+                "first": job.clip.first,
+                "frames": len(job.clip),
+                "prompts": asdict(job.prompts),
+                "settings": asdict(job.settings),
+                "doubts": list(job.clip.doubts),
+                "vae_psnr": report.vae_psnr,
+                "reconstruction_psnr": report.reconstruction_psnr,
+            }
+            for job, report in zip(jobs, reports, strict=True)
+        ],
         "metrics": {
-            "vae_psnr": report.vae_psnr,
-            "reconstruction_psnr": report.reconstruction_psnr,
-            "surprise": surprise,
-            "seconds": report.seconds,
-            "keyframes": list(report.keyframes),
+            "vae_psnr": _mean(reports, "vae_psnr"),
+            "reconstruction_psnr": _mean(reports, "reconstruction_psnr"),
+            "surprise": max(surprises, default=None),
+            "seconds": _seconds(reports),
+            "keyframes": sorted(
+                job.clip.first + keyframe
+                for job, report in zip(jobs, reports, strict=True)
+                for keyframe in report.keyframes
+            ),
             "held_frames": reader.held,
+            "untouched_frames": plan.untouched,
         },
-        "warnings": warnings_of(report, reader.held, pipe.familiarity, surprise),
+        "warnings": list(
+            dict.fromkeys(
+                [doubt for job in jobs for doubt in job.clip.doubts]
+                + [
+                    warning
+                    for job, report in zip(jobs, reports, strict=True)
+                    for warning in warnings_of(report, reader.held, pipe.familiarity, job.surprise)
+                ]
+            )
+        ),
     }
+
+
+def strangeness(familiarity: Familiarity | None, surprise: float | None) -> str | None:
+    """Return a line that says that the model does not know a face; None where it may."""
+    if familiarity is None or surprise is None or surprise <= familiarity.limit:
+        return None
+    return (
+        f"the model does not know this face: its surprise is {surprise:.2f}, that of faces which the "
+        f"model knows is below {familiarity.limit:g}; expect no sensible edit"
+    )
 
 
 def warnings_of(
@@ -85,12 +129,8 @@ def warnings_of(
         familiarity: Gave the surprise.
         surprise: How foreign the clip's face is to the model; None where nothing tells.
     """
-    found = []
-    if familiarity is not None and surprise is not None and surprise > familiarity.limit:
-        found.append(
-            f"the model does not know this face: its surprise is {surprise:.2f}, that of faces which the "
-            f"model knows is below {familiarity.limit:g}; expect no sensible edit"
-        )
+    strange = strangeness(familiarity, surprise)
+    found = [] if strange is None else [strange]
     scope = "it needs other weights" if familiarity is None else familiarity.scope
     if report.vae_psnr < POOR_AUTOENCODER_DB:
         found.append(
@@ -105,3 +145,15 @@ def warnings_of(
     if held:
         found.append(f"{held} damaged frames repeat the last good one")
     return found
+
+
+def _mean(reports: Sequence[EditReport], name: str) -> float:
+    """Return the mean of a figure over all frames that were edited."""
+    frames = sum(report.frames for report in reports)
+    return float(sum(report.frames * getattr(report, name) for report in reports) / frames)
+
+
+def _seconds(reports: Sequence[EditReport]) -> dict[str, float]:
+    """Return the time of each stage over all clips."""
+    stages = dict.fromkeys(stage for report in reports for stage in report.seconds)
+    return {stage: sum(report.seconds.get(stage, 0.0) for report in reports) for stage in stages}

@@ -7,37 +7,56 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from keyface.editing.settings import given_settings
 from keyface.files import require_file_name, sha256
+from keyface.pipeline.casting import EVERYONE, Casting
 from keyface.pipeline.square import Crop
-from keyface.plugins import Category, edits
-from keyface.plugins.compose import refuse_conflicts
+from keyface.plugins import Category
 from keyface.resume.session import require_free
-from keyface.video import VideoReader
-from keyface.video.writer import require_container
+from keyface.video import Encoding, open_video, parse_time
+from keyface.video.formats import is_still, require_container
+
+if TYPE_CHECKING:
+    from fractions import Fraction
+
+    from keyface.video import VideoReader
 
 
 @dataclass(frozen=True)
 class VideoRequest:
-    """Ask for an edit of a video file.
+    """Ask for an edit of a video file, or of a still.
 
     Making one checks everything that needs no networks, and opens the video.
 
     Attributes:
-        video: The video to edit: mp4, mov, mkv, webm or avi.
-        output: The video to write: .mp4, .m4v, .mov or .mkv. Its record goes beside it, as .json.
-        edits: Categories that are applied together: objects, names, or names as "glasses,beard". Either these
-            or `prompt`.
+        video: The video to edit: mp4, mov, mkv, webm or avi; or a still: png, jpg or webp.
+        output: The file to write: .mp4, .m4v, .mov, .mkv or .webm; for a still .png, .jpg or .webp. Its
+            record
+            goes beside it, as .json. None only with `preview`.
+        edits: Categories that are applied together: objects, names, or names as "glasses,beard"; for several
+            people {1: "glasses", 2: "beard"} or "1: glasses; 2: beard". Either these or `prompt`.
         prompt: What the clip shall show, in words.
-        source: What the clip shows now, in words; None leaves that to the pipeline's captioner.
+        source: What the clip shows now, in words; None leaves that to captioners and to what is seen in
+            the face.
         negative: What guidance moves away from; None is the source caption.
         settings: Values of `EditSettings` that differ from the weights' defaults and from what the categories
             ask for.
+        person: Whose face is edited: "1" (who is seen most), "2", "largest", "longest", "all", or a photo
+            of them.
+        finder: Name of what finds faces (`keyface.models.finders`); None takes what comes with the weights,
+            else the first that is there.
+        crop: A fixed square to edit instead of a face: the square, "x,y,size" in pixels, or "centre".
+        doubtful: `edit` or `leave` faces that are small, turned away or cut by the border.
         compare: Where to write a video of original and result side by side.
-        crop: The square to edit, or "x,y,size" in pixels; None is the largest in the middle.
-        max_seconds: Edit only the first so many seconds.
+        mask_video: Where to write a video of what the edit may change: white where the mask is 1.
+        preview: Where to write a picture of three keyframes before and after, instead of a video.
+        encoding: How the output is encoded.
+        start: Edit only from this time on: seconds, or "minutes:seconds".
+        end: Edit only what is shown before this time.
+        max_seconds: Edit only so many seconds, instead of `end`.
+        cache: Folder that keeps what does not depend on the target, for the next edit of the clip.
         on_corrupt: Stop at damaged frames (`error`), or `hold` the last good one.
         overwrite: Replace existing output files.
         resume: Only go on with an edit that was stopped; without it that is done where there is one.
@@ -49,15 +68,24 @@ class VideoRequest:
     """
 
     video: Path
-    output: Path
-    edits: str | Sequence[str | Category] = ()
+    output: Path | None = None
+    edits: str | Sequence[str | Category] | Mapping[Any, str | Sequence[str | Category]] = ()
     prompt: str | None = None
     source: str | None = None
     negative: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
-    compare: Path | None = None
+    person: str | None = None
+    finder: str | None = None
     crop: Crop | str | None = None
+    doubtful: Literal["edit", "leave"] = "edit"
+    compare: Path | None = None
+    mask_video: Path | None = None
+    preview: Path | None = None
+    encoding: Encoding = field(default_factory=Encoding)
+    start: str | float | None = None
+    end: str | float | None = None
     max_seconds: float | None = None
+    cache: Path | None = None
     on_corrupt: Literal["error", "hold"] = "error"
     overwrite: bool = False
     resume: bool = False
@@ -66,43 +94,44 @@ class VideoRequest:
     def __post_init__(self) -> None:
         self._check_words()
         given_settings(self.settings)
-        if self.max_seconds is not None and not (math.isfinite(self.max_seconds) and self.max_seconds > 0):
-            raise ValueError(f"--max-seconds is {self.max_seconds:g}; it must be a number above 0")
+        self._check_people()
+        _ = self._times
         self._check_targets()
         self._check_stopped()
-        _ = self.square
+        _ = self.square, self.reader
 
     @property
     def record(self) -> Path:
         """Return where the record of the edit goes."""
-        return self.output.with_suffix(".json")
+        return self._output.with_suffix(".json")
 
     @property
     def state(self) -> Path:
         """Return the folder that keeps what is done until the output is complete."""
-        return self.output.with_name(f"{self.output.name}.state")
+        return self._output.with_name(f"{self._output.name}.state")
 
     @cached_property
+    def casting(self) -> Casting:
+        """Return who is to be edited, and how."""
+        return Casting.of(self.edits, self.person)
+
+    @property
     def categories(self) -> list[Category]:
-        """Return the categories that are edited together."""
-        asked = self.edits
-        if isinstance(asked, str):
-            asked = [name.strip() for name in asked.split(",") if name.strip()]
-        chosen = [edits[each] if isinstance(each, str) else each for each in asked]
-        refuse_conflicts(chosen)
-        return chosen
+        """Return all categories that are edited, whoever gets them."""
+        return self.casting.categories
 
     @cached_property
     def reader(self) -> VideoReader:
         """Return the opened video."""
-        return VideoReader(self.video, on_corrupt=self.on_corrupt, max_seconds=self.max_seconds)
+        start, end = self._times
+        return open_video(self.video, on_corrupt=self.on_corrupt, start=start, end=end)
 
     @cached_property
-    def square(self) -> Crop:
-        """Return the square that is edited."""
-        height, width = self.reader.height, self.reader.width
+    def square(self) -> Crop | None:
+        """Return the fixed square that is edited; None where faces are."""
         if self.crop is None:
-            return Crop.centre(height, width)
+            return None
+        height, width = self.reader.height, self.reader.width
         if isinstance(self.crop, str):
             return Crop.parse(self.crop, height, width)
         self.crop.require_inside(height, width)
@@ -113,6 +142,26 @@ class VideoRequest:
         """Return the hash of the video, which is computed once."""
         return sha256(self.video)
 
+    @property
+    def _output(self) -> Path:
+        assert self.output is not None, "a preview has neither record nor state"
+        return self.output
+
+    @cached_property
+    def _times(self) -> tuple[Fraction | None, Fraction | None]:
+        """Return start and end in seconds."""
+        start = None if self.start is None else parse_time(self.start, "--start")
+        end = None if self.end is None else parse_time(self.end, "--end")
+        if self.max_seconds is not None:
+            if end is not None:
+                raise ValueError("--end and --max-seconds both say where to stop; give one of the two")
+            if not (math.isfinite(self.max_seconds) and self.max_seconds > 0):
+                raise ValueError(f"--max-seconds is {self.max_seconds:g}; it must be a number above 0")
+            end = (start or 0) + parse_time(self.max_seconds, "--max-seconds")
+        if end is not None and end <= (start or 0):
+            raise ValueError(f"--end {float(end):g} s is not after --start {float(start or 0):g} s")
+        return start, end
+
     def _check_words(self) -> None:
         if bool(self.edits) == (self.prompt is not None):
             raise ValueError(
@@ -122,18 +171,42 @@ class VideoRequest:
             raise ValueError("--prompt is empty; say what the clip shall show")
         if self.source is not None and not self.source.strip():
             raise ValueError("--source is empty; say what the clip shows")
-        _ = self.categories
+        _ = self.casting
+
+    def _check_people(self) -> None:
+        if self.crop is not None:
+            for option, given in (("--person", self.person), ("--finder", self.finder)):
+                if given is not None:
+                    raise ValueError(f"--crop edits one fixed square, so {option} has no say; leave one out")
+            if self.casting.named:
+                raise ValueError("--crop edits one fixed square; --edits names several people, leave one out")
+        if self.person is not None and self.person not in EVERYONE and not self.person.isdecimal():
+            photo = Path(self.person)
+            if not photo.is_file():
+                raise FileNotFoundError(
+                    f"--person {self.person}: no such photo; give one, a number, or {', '.join(EVERYONE)}"
+                )
 
     def _check_targets(self) -> None:
-        require_container(self.output, "-o/--output")
-        targets = {"-o/--output": self.output, "its record": self.record}
-        if self.compare is not None:
-            targets["--compare"] = self.compare
+        if self.output is None and self.preview is None:
+            raise ValueError("say where the edited video goes, by -o OUTPUT")
+        still = is_still(self.video)
+        targets = {}
+        if self.preview is not None:
+            targets["--preview"] = self.preview
+            if self.preview.suffix.lower() != ".png":
+                raise ValueError(f"--preview {self.preview}: write to a .png file")
+        else:
+            targets |= {"-o/--output": self._output, "its record": self.record}
+            if self.compare is not None:
+                targets["--compare"] = self.compare
+            if self.mask_video is not None:
+                targets["--mask-video"] = self.mask_video
         if len({target.resolve() for target in targets.values()}) < len(targets):
             raise ValueError(f"output files must differ: {', '.join(map(str, targets.values()))}")
         for option, target in targets.items():
-            if target != self.record:
-                require_container(target, option)
+            if option not in ("its record", "--preview"):
+                require_container(target, option, still=still)
             if target.exists() and self.video.exists() and target.samefile(self.video):
                 raise ValueError(f"{target}: is the input, which is never overwritten; give another name")
             require_file_name(target)
@@ -143,6 +216,8 @@ class VideoRequest:
     def _check_stopped(self) -> None:
         if self.resume and self.restart:
             raise ValueError("--resume goes on and --restart begins anew; give one of the two")
+        if self.preview is not None:
+            return
         if self.resume and not self.state.is_dir():
             raise ValueError(
                 f"{self.state}: no such folder, so no edit of {self.output} was stopped; leave --resume out"

@@ -1,110 +1,245 @@
-"""From a video file to a video file: read, edit the square, paste it back, write, and say how it was made."""
+"""From a video file to a video file: edit the crops of faces, put the change back, write, and record."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 import keyface
+from keyface.faces.crops import cut
 from keyface.files import require_space, write_text
+from keyface.pictures import spread
+from keyface.pipeline.canvas import Strip, paint
+from keyface.pipeline.face_clips import CropFrames, cut_crops
 from keyface.pipeline.prompts import warn_of_prompts, write_prompts
-from keyface.pipeline.record import SYNTHETIC, EditRecord, describe
-from keyface.pipeline.square import Paster, SquareFrames
+from keyface.pipeline.record import SYNTHETIC, EditRecord, describe, strangeness
 from keyface.resume.session import Session
-from keyface.video import VideoReader, VideoWriter
+from keyface.video import open_writer
 
 if TYPE_CHECKING:
-    from keyface.editing.editor import Progress
+    from keyface.editing.editor import Progress, VideoEditor
     from keyface.editing.settings import EditSettings, Prompts
+    from keyface.pipeline.face_clips import FaceClip
     from keyface.pipeline.pipeline import FaceEditPipeline
+    from keyface.pipeline.plan import Plan
     from keyface.pipeline.request import VideoRequest
+    from keyface.video import VideoReader
+
+_LOOKS = 5
+"""Frames of a clip that captioners and the familiarity look at."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """The edit of one clip.
+
+    Attributes:
+        clip: Which frames and squares.
+        prompts: Its words.
+        settings: How it is edited.
+        editor: What edits it.
+        surprise: How foreign its face is to the model; None where nothing tells.
+    """
+
+    clip: FaceClip
+    prompts: Prompts
+    settings: EditSettings
+    editor: VideoEditor
+    surprise: float | None
 
 
 def edit_video(
-    pipe: FaceEditPipeline, request: VideoRequest, progress: Progress | None, say: Callable[[str], None]
+    pipe: FaceEditPipeline,
+    request: VideoRequest,
+    plan: Plan,
+    progress: Progress | None,
+    say: Callable[[str], None],
 ) -> EditRecord:
     """Edit a video file; see `FaceEditPipeline.run`.
 
-    The file is decoded three times: once for its time stamps and the frames that the captioner and the
-    familiarity look at, once for the edit, and once for the pictures that the edited squares are pasted into.
+    The file is decoded for its time stamps, for the crops, and for the frames that the change is added to;
+    where faces are followed also to find them, and for the frames that captioners look at.
     """
-    reader = request.reader
-    frames = SquareFrames(reader, request.square, pipe.backbone.image_size)
-    prompts = write_prompts(request, pipe.captioner, frames)
-    warn_of_prompts(prompts, pipe.backbone.tokenizer)
-    settings = pipe.defaults.for_categories(request.categories).with_values(request.settings)
-    surprise = None if pipe.familiarity is None else pipe.familiarity.of(pipe.backbone, frames.looks())
-    say(f"source: {prompts.source}\ntarget: {prompts.target}")
-
-    editor = pipe.editor(settings)
-    temporary = editor.temporary_bytes(frames)
+    reader, size = request.reader, pipe.backbone.image_size
+    jobs = make_jobs(pipe, request, plan, say)
+    crops = [(len(job.clip), 3, size, size) for job in jobs]
+    temporary = sum(
+        job.editor.temporary_bytes(CropFrames(torch.empty(shape, dtype=torch.uint8, device="meta")))
+        + torch.Size(shape).numel()
+        for job, shape in zip(jobs, crops, strict=True)
+    )
     # An earlier process' files are used again, or removed first.
     check_space(request, reader, 0 if request.state.exists() else temporary)
-    paster = Paster(reader, request.square)
     with ExitStack() as stack:
-        decides = _decides(pipe, request, prompts, settings)
+        decides = _decides(pipe, request, jobs)
         session = stack.enter_context(Session.open(request.state, decides, restart=request.restart))
         say(
             f"going on with the edit that was stopped: {request.state}"
             if session.resumed
             else f"temporary files: {temporary / 2**20:.0f} MiB in {request.state}"
         )
-        metadata = {
-            "title": f"{request.video.stem} (synthetic)",
-            "comment": f"{SYNTHETIC} Prompt: {prompts.target}",
-        }
-        output = stack.enter_context(VideoWriter(request.output, like=reader, metadata=metadata))
-        compare = (
-            stack.enter_context(VideoWriter(request.compare, like=reader, metadata=metadata))
-            if request.compare is not None
-            else None
-        )
-
-        def sink(edited: Tensor) -> None:
-            originals, pasted = paster.paste(edited)
-            output.write(pasted)
-            if compare is not None:
-                compare.write(torch.cat([originals, pasted], dim=-1))
-
-        report = editor.edit(frames, prompts, sink, progress=progress, session=session)
-    sidecar = describe(pipe, request, prompts, settings, report, surprise)
+        pixels = [
+            session.maps.tensor(f"crops-{number}", shape, torch.uint8)
+            for number, shape in enumerate(crops, start=1)
+        ]
+        if not session.journal.count("crops"):
+            cut_crops(reader, [(job.clip, each) for job, each in zip(jobs, pixels, strict=True)])
+            session.journal.write(crops=1)
+        edited = [
+            stack.enter_context(
+                job.editor.prepare(
+                    CropFrames(each),
+                    job.prompts,
+                    session=session.part(f"clip-{number}"),
+                    progress=_part(progress, number, len(jobs)),
+                )
+            )
+            for number, (job, each) in enumerate(zip(jobs, pixels, strict=True), start=1)
+        ]
+        _write(request, jobs, [each.layers() for each in edited], stack, progress)
+        reports = [each.report for each in edited]
+    sidecar = describe(pipe, request, plan, jobs, reports)
     text = json.dumps(sidecar, indent=2, ensure_ascii=False)
     write_text(request.record, text + "\n")
     return EditRecord(request.output, request.record, request.compare, json.loads(text))
+
+
+def make_jobs(
+    pipe: FaceEditPipeline, request: VideoRequest, plan: Plan, say: Callable[[str], None]
+) -> list[Job]:
+    """Decide words and settings of every clip, and say what a user should know before the edit begins.
+
+    Raises:
+        ValueError: A source caption is needed, or nothing would change.
+    """
+    for note in plan.notes:
+        say(note)
+    jobs, strange = [], False
+    for clip, frames in zip(
+        plan.clips, look_at(request.reader, plan.clips, pipe.backbone.image_size), strict=True
+    ):
+        surprise = None if pipe.familiarity is None else pipe.familiarity.of(pipe.backbone, frames)
+        doubt = strangeness(pipe.familiarity, surprise)
+        if doubt is not None and not strange:
+            say(f"warning: {doubt}")
+            strange = True
+        # A captioner knows the faces that its backbone knows, and describes strangers at random.
+        captioner = pipe.captioner if plan.own_finder or doubt is None else None
+        prompts = write_prompts(request, clip.categories, frames, captioner, clip.looks)
+        warn_of_prompts(prompts, pipe.backbone.tokenizer)
+        settings = pipe.defaults.for_categories(clip.categories).with_values(request.settings)
+        say(f"source: {prompts.source}\ntarget: {prompts.target}")
+        jobs.append(Job(clip, prompts, settings, pipe.editor(settings), surprise))
+    return jobs
+
+
+def look_at(reader: VideoReader, clips: Sequence[FaceClip], size: int) -> list[Tensor]:
+    """Return a few crops of each clip, spread evenly over it, (n, 3, size, size) in [-1, 1]."""
+    rows = [spread(len(clip), _LOOKS) for clip in clips]
+    wanted = sorted({clip.first + row for clip, each in zip(clips, rows, strict=True) for row in each})
+    frames = reader.frames(wanted)
+    at = {number: index for index, number in enumerate(wanted)}
+    return [
+        cut(
+            frames[[at[clip.first + row] for row in each]],
+            clip.squares[each],
+            size,
+            pixel_aspect=reader.pixel_aspect,
+        )
+        for clip, each in zip(clips, rows, strict=True)
+    ]
 
 
 def check_space(request: VideoRequest, reader: VideoReader, temporary: int = 0) -> None:
     """Raise if the disk cannot hold the output, estimated at 4 bits a pixel (crf 16 stays well below).
 
     Args:
-        request: Says where it goes, and whether a comparison is written as well.
+        request: Says where it goes, and what is written beside it.
         reader: The input.
         temporary: Bytes of temporary files.
 
     Raises:
         ValueError: Too little is free.
     """
-    sides = 3 if request.compare is not None else 1  # frames written for each one read
+    # Frames written for each one read.
+    sides = 1 + 2 * (request.compare is not None) + (request.mask_video is not None)
     needed = len(reader) * reader.height * reader.width * sides // 2 + 2**20 + temporary
+    assert request.output is not None
     require_space(request.output.resolve().parent, needed, "this edit")
 
 
-def _decides(
-    pipe: FaceEditPipeline, request: VideoRequest, prompts: Prompts, settings: EditSettings
-) -> dict[str, Any]:
+def _write(
+    request: VideoRequest,
+    jobs: Sequence[Job],
+    layers: Sequence[Any],
+    stack: ExitStack,
+    progress: Progress | None,
+) -> None:
+    """Decode the edits, and write all videos that are asked for."""
+    reader = request.reader
+    targets = dict.fromkeys([job.prompts.target for job in jobs])
+    comment = f"{SYNTHETIC} Prompt: {'; '.join(targets)}"
+
+    def writer(path: Any) -> Any:
+        return stack.enter_context(
+            open_writer(path, like=reader, metadata={"comment": comment}, encoding=request.encoding)
+        )
+
+    output = writer(request.output)
+    compare = None if request.compare is None else writer(request.compare)
+    mask = None if request.mask_video is None else writer(request.mask_video)
+    strips = [Strip(job.clip, each) for job, each in zip(jobs, layers, strict=True)]
+    done, total = 0, len(reader)
+    for painted in paint(reader, strips, jobs[0].settings.composition.mode):
+        output.write(painted.after)
+        if compare is not None:
+            compare.write(torch.cat([painted.before, painted.after], dim=-1))
+        if mask is not None:
+            mask.write(painted.mask.mul(2).sub(1).expand(-1, 3, -1, -1))
+        done += len(painted.after)
+        if progress is not None:
+            progress("decode", done, total)
+
+
+def _part(progress: Progress | None, number: int, count: int) -> Progress | None:
+    """Tell of the stages of one of several clips."""
+    if progress is None or count == 1:
+        return progress
+
+    def told(stage: str, done: int, total: int) -> None:
+        progress(f"{number}/{count} {stage}", done, total)
+
+    return told
+
+
+def _decides(pipe: FaceEditPipeline, request: VideoRequest, jobs: Sequence[Job]) -> dict[str, Any]:
     """Return everything that the edited frames depend on: a stopped edit goes on only with the same."""
     return {
         "keyface": keyface.__version__,
         "input": {"sha256": request.sha256, "frames": len(request.reader)},
         "weights": dict(pipe.versions),
-        "prompts": asdict(prompts),
-        "crop": asdict(request.square),
-        "settings": asdict(settings),
+        "clips": {
+            str(number): {
+                "person": job.clip.person,
+                "first": job.clip.first,
+                "frames": len(job.clip),
+                "squares": _digest(job.clip.squares),
+                "presence": _digest(job.clip.presence),
+                "prompts": asdict(job.prompts),
+                "settings": asdict(job.settings),
+            }
+            for number, job in enumerate(jobs, start=1)
+        },
         "device": str(pipe.backbone.device),
     }
+
+
+def _digest(values: Tensor) -> str:
+    return hashlib.sha256(values.contiguous().numpy().tobytes()).hexdigest()[:16]

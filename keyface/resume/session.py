@@ -25,6 +25,7 @@ class Session:
         resumed: Whether an earlier process has worked in it.
         maps: Its files.
         journal: What is done.
+        parts: What `part` made.
 
     Args:
         owned: Says whether the folder is still the one that this process locked. Every entry of the journal
@@ -35,6 +36,19 @@ class Session:
         self.folder, self.resumed, self._owned = folder, resumed, owned
         self.maps = MemoryMaps(folder)
         self.journal = Journal(folder / _JOURNAL, before=self._before_entry)
+        self.parts: list[Session] = []
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything is done, here or in a part."""
+        return self.journal.begun or any(part.begun for part in self.parts)
+
+    def part(self, name: str) -> "Session":
+        """Return a session of one part of the work, with files and a journal in a folder inside."""
+        folder = self.folder / name
+        folder.mkdir(exist_ok=True)
+        self.parts.append(Session(folder, self.resumed, self._owned))
+        return self.parts[-1]
 
     def _before_entry(self) -> None:
         if not self._owned():
@@ -75,7 +89,7 @@ class Session:
             try:
                 yield session
             except BaseException:
-                if not session.journal.begun and owned():
+                if not session.begun and owned():
                     _remove(folder)
                 raise
             if owned():

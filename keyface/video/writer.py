@@ -117,8 +117,7 @@ class VideoWriter:
             return Timing(index, 1)
         if index >= len(self.like):
             raise ValueError(f"{self.path}: more frames written than {self.like.path} has ({len(self.like)})")
-        pts, duration = self.like.timings[index]
-        return Timing(pts - round(self._span.shift / self.time_base), duration)
+        return self.like.timings[index]
 
     def _open(self, file: str | io.BytesIO, height: int, width: int) -> OutputContainer:
         """Return a new file with all its streams, before its header is written."""
@@ -254,7 +253,4 @@ def _told(path: Path) -> Iterator[None]:
 
 def _span(like: VideoReader) -> Span:
     """Return which part of its file a reader takes, in the file's seconds."""
-    if like.max_seconds is None:
-        return Span()
-    last = like.timings[-1]
-    return Span(None, (last.pts + last.duration) * like.time_base)
+    return Span(*like.span)

@@ -241,7 +241,7 @@ def test_a_part_takes_its_part_of_everything(tmp_path: Path) -> None:
         texts=[Text("subrip", [(0.1, 0.2, "kept"), (0.4, 0.9, "cut"), (1.2, 1.4, "gone")])],
         chapters=[(0, 0.3, "One"), (0.3, 1, "Two"), (1, 2, "Three")],
     )
-    target = rewrite(make_rich(tmp_path / "in.mkv", rich), tmp_path / "a.mp4", max_seconds=0.6)
+    target = rewrite(make_rich(tmp_path / "in.mkv", rich), tmp_path / "a.mp4", end=0.6)
     assert said(target) == [
         (Fraction(1, 10), Fraction(1, 5), "kept"),
         (Fraction(2, 5), Fraction(3, 5), "cut"),

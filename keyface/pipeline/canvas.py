@@ -1,0 +1,148 @@
+"""Edits of several clips put onto the frames of the video, in the order of the video."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from keyface.editing.composition import join
+from keyface.faces.crops import put_back, square_corners
+
+if TYPE_CHECKING:
+    from keyface.editing.composition import Layer
+    from keyface.pipeline.face_clips import FaceClip
+    from keyface.video import VideoReader
+
+BORDER = 0.06
+"""Share of the square's side over which an edit fades out towards the square's edges."""
+
+
+class Painted(NamedTuple):
+    """Frames of the video before and after.
+
+    Attributes:
+        before: (n, 3, H, W) in [-1, 1].
+        after: Likewise; equal to `before` where no mask is.
+        mask: (n, 1, H, W) in [0, 1].
+    """
+
+    before: Tensor
+    after: Tensor
+    mask: Tensor
+
+
+class Strip:
+    """The layers of one clip, taken in parts of any length.
+
+    Args:
+        clip: Says where they belong.
+        layers: Of all its frames in order.
+    """
+
+    def __init__(self, clip: FaceClip, layers: Iterator[Layer]) -> None:
+        self.clip = clip
+        self._layers = layers
+        self._left: list[Layer] = []
+
+    def take(self, count: int) -> Layer:
+        """Return the layer of the next so many frames."""
+        parts: list[Layer] = []
+        have = 0
+        while have < count:
+            layer = self._left.pop() if self._left else next(self._layers)
+            mine, rest = layer.split(count - have)
+            parts.append(mine)
+            have += len(mine.mask)
+            if rest is not None:
+                self._left.append(rest)
+        return join(parts)
+
+
+def paint(reader: VideoReader, strips: Sequence[Strip], mode: str, chunk: int = 16) -> Iterator[Painted]:
+    """Yield the video's frames with the edits on them; frames that no clip covers pass through untouched.
+
+    Args:
+        reader: The video.
+        strips: Of all clips.
+        mode: How they are composed, `Composition.mode`.
+        chunk: Frames at a time.
+    """
+    first = 0
+    for frames in reader.chunks(chunk):
+        yield paint_frames(frames, first, strips, mode)
+        first += len(frames)
+
+
+def paint_frames(frames: Tensor, first: int, strips: Sequence[Strip], mode: str) -> Painted:
+    """Put the edits on the next frames (n, 3, H, W) of a video; where people overlap, changes add up.
+
+    Args:
+        frames: Consecutive frames of the video.
+        first: Number of the first of them.
+        strips: Of all clips; what was taken of them so far ends before `first`.
+        mode: How they are composed, `Composition.mode`.
+    """
+    height, width = frames.shape[-2:]
+    stop = first + len(frames)
+    after = frames.clone()
+    whole = torch.zeros(len(frames), 1, height, width)
+    for strip in strips:
+        rows = strip.clip.within(first, stop)
+        if rows.start >= rows.stop:
+            continue
+        layer, squares = strip.take(rows.stop - rows.start), strip.clip.squares[rows]
+        shown = strip.clip.presence[rows].view(-1, 1, 1, 1) * feather(
+            squares, layer.mask.shape[-1], height, width
+        )
+        on = slice(rows.start + strip.clip.first - first, rows.stop + strip.clip.first - first)
+        if mode == "detail":
+            put_back(layer.change * shown, squares, after[on])
+        else:
+            cover, edited = torch.zeros_like(whole[on]), torch.zeros_like(after[on])
+            put_back(layer.mask * shown, squares, cover)
+            put_back(layer.mask * shown * layer.edited, squares, edited)
+            after[on] = after[on] * (1 - cover) + edited
+        put_back(layer.mask * shown, squares, whole[on])
+    return Painted(frames, after.clamp_(-1, 1), whole.clamp_(0, 1))
+
+
+def feather(squares: Tensor, size: int, height: int, width: int) -> Tensor:
+    """Return how much of an edit shows in each pixel of its crop, (n, 1, size, size) in [0, 1].
+
+    It rises from the square's edges inwards over `BORDER` of its side, but for edges that lie wholly on the
+    frame's border or beyond it, where there is nothing to blend with.
+
+    Args:
+        squares: (n, 4), oriented.
+        size: Side of the crops in pixels.
+        height: Of the frames.
+        width: Of the frames.
+    """
+    ramp = max(round(BORDER * size), 1)
+    inside = torch.arange(size, dtype=torch.float32).add(1).div(ramp + 1).clamp(max=1)
+    top, right, bottom, left = (~beyond for beyond in _sides_beyond(squares, height, width))
+
+    def rising(edge: Tensor, values: Tensor) -> Tensor:
+        return torch.where(edge[:, None], values, torch.ones_like(values))
+
+    across = rising(left, inside) * rising(right, inside.flip(0))
+    down = rising(top, inside) * rising(bottom, inside.flip(0))
+    return (down[:, :, None] * across[:, None, :])[:, None]
+
+
+def _sides_beyond(squares: Tensor, height: int, width: int, slack: float = 1.0) -> list[Tensor]:
+    """Tell which sides of squares, from the upper clockwise, lie on or beyond a border of the frame."""
+    corners = square_corners(squares)  # (n, 4, 2): upper left, upper right, lower right, lower left
+    borders = torch.stack(
+        [
+            corners[..., 0] <= slack,
+            corners[..., 0] >= width - slack,
+            corners[..., 1] <= slack,
+            corners[..., 1] >= height - slack,
+        ],
+        dim=-1,
+    )
+    return [(borders[:, side] & borders[:, (side + 1) % 4]).any(dim=-1) for side in range(4)]

@@ -1,0 +1,106 @@
+"""Who is edited where in a video: found before any weights of the model are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from keyface.pipeline.face_clips import FaceClip, face_clips, fixed_clips
+
+if TYPE_CHECKING:
+    from keyface.editing.editor import Progress
+    from keyface.faces.crops import Placement
+    from keyface.footage import Footage, Person
+    from keyface.models.finders import FaceSuite
+    from keyface.pipeline.request import VideoRequest
+    from keyface.plugins import Category
+
+FindFaces = Callable[[], "FaceSuite"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Name the faces of a video that are edited.
+
+    Attributes:
+        clips: What is edited as a clip of its own each, by person and time.
+        footage: Who is where; None where a fixed square is edited.
+        finder: Name of what found the faces; None likewise.
+        own_finder: Whether that came along with the weights and so knows the faces that they know.
+        untouched: Frames in which nothing is edited.
+        notes: What a user may want to know before the edit, a line each.
+    """
+
+    clips: tuple[FaceClip, ...]
+    footage: Footage | None
+    finder: str | None
+    own_finder: bool
+    untouched: int
+    notes: tuple[str, ...]
+
+
+def make_plan(
+    request: VideoRequest,
+    own_finder: FindFaces | None,
+    placement: Placement,
+    progress: Progress | None = None,
+) -> Plan:
+    """Find the faces of a video and choose those that are edited.
+
+    Args:
+        request: Which video, and who.
+        own_finder: What finds faces for these weights; None where they come without.
+        placement: How the model wants a face to lie in its pictures.
+        progress: Called with `find`, frames done and frames to do.
+
+    Raises:
+        MissingWeightsError: Nothing that finds real faces is here.
+        ValueError: There is no face, or no such person.
+    """
+    if request.square is not None:
+        return Plan(tuple(fixed_clips(request)), None, None, False, 0, ())
+    from keyface.footage import scan
+    from keyface.models.finders import find_suite
+
+    own = request.finder is None and own_finder is not None
+    suite = own_finder() if own and own_finder is not None else find_suite(request.finder or "auto")
+    reader = request.reader
+    footage = scan(reader, suite, progress)
+    if not footage.people:
+        raise ValueError(
+            f"{request.video}: no face in its {footage.frames} frames (looked for {suite.finder.knows} "
+            f"with {suite.name}); choose another --finder, or give the square to edit by --crop x,y,size"
+        )
+    people = [
+        (person, categories)
+        for who, categories in request.casting.roles.items()
+        for person in footage.choose(who, suite)
+    ]
+    clips = face_clips(request, footage, people, placement)
+    covered = {frame for clip in clips for frame in range(clip.first, clip.stop)}
+    untouched = footage.frames - len(covered)
+    return Plan(
+        tuple(clips), footage, suite.name, own, untouched, tuple(_notes(footage, people, clips, untouched))
+    )
+
+
+def _notes(
+    footage: Footage,
+    people: Sequence[tuple[Person, Sequence[Category]]],
+    clips: Sequence[FaceClip],
+    untouched: int,
+) -> list[str]:
+    notes = []
+    chosen = {person.number for person, _ in people}
+    others = [str(person.number) for person in footage.people if person.number not in chosen]
+    if others:
+        plural = "person" if len(others) == 1 else "people"
+        notes.append(
+            f"editing person {', '.join(map(str, sorted(chosen)))}; {plural} {', '.join(others)} left as they "
+            "are (`keyface faces` shows who is who, --person chooses)"
+        )
+    notes += [f"warning: {doubt}" for clip in clips for doubt in clip.doubts]
+    if untouched:
+        notes.append(f"{untouched} of {footage.frames} frames show no face to edit, and pass through")
+    return notes
