@@ -28,7 +28,10 @@ SAMPLES = {"s16": np.int16, "s32": np.int32}
 
 @dataclass(frozen=True)
 class Sound:
-    """One track of sound; channel k is a tone of 200 + 100 k Hz."""
+    """One track of sound; channel k is a tone of 200 + 100 k Hz.
+
+    With steps it is heard in the second and fourth quarter of each second alone.
+    """
 
     codec: str = "aac"
     layout: str = "stereo"
@@ -37,6 +40,7 @@ class Sound:
     samples: str = "s16"
     rate: int = 48000
     title: str | None = None
+    steps: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,8 @@ def tones(sound: Sound, seconds: float) -> np.ndarray:
     """The samples of a track before encoding, (channels, samples) in [-1, 1]."""
     channels = len(av.AudioLayout(sound.layout).channels)
     times = np.arange(round(sound.rate * seconds)) / sound.rate
-    return np.stack([0.25 * np.sin(2 * np.pi * (200 + 100 * k) * times) for k in range(channels)])
+    loud = np.floor(4 * times) % 2 if sound.steps else 1
+    return np.stack([0.25 * loud * np.sin(2 * np.pi * (200 + 100 * k) * times) for k in range(channels)])
 
 
 def make_rich(path: Path, rich: Rich) -> Path:
