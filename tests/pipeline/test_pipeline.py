@@ -103,7 +103,7 @@ def test_a_video_from_python(weights: Path, video: Path, tmp_path: Path) -> None
         "no --identity given: using the backbone's untuned U-Net in its place",
         f"--direction: taken from {run / 'export'}",
     ]
-    record = pipe.edit(video, tmp_path / "out.mp4", edits="glasses", source="a photo of a man", settings=FAST)
+    record = pipe.edit(video, tmp_path / "out.mp4", edits="glasses", **REQUEST)
     assert record.sidecar == json.loads((tmp_path / "out.json").read_text())
     assert record.path == tmp_path / "out.json"
     assert len(VideoReader(record.output)) == 7
