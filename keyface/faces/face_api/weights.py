@@ -13,6 +13,7 @@ from keyface.weights.states import give_state
 
 _TYPES: dict[str, np.dtype[Any]] = {
     "float32": np.dtype("<f4"),
+    "int32": np.dtype("<i4"),
     "uint8": np.dtype("u1"),
     "uint16": np.dtype("<u2"),
 }
@@ -43,7 +44,7 @@ def read_tensors(folder: Path, model: str) -> dict[str, Tensor]:
         FileNotFoundError: A file is missing.
         ValueError: The manifest is damaged, or the bytes are not as many as it says.
     """
-    manifest, content = folder / f"{model}-weights_manifest.json", folder / f"{model}.bin"
+    manifest, content = _files(folder, model)
     missing = [path.name for path in (manifest, content) if not path.is_file()]
     if missing:
         raise FileNotFoundError(f"{folder} lacks {', '.join(missing)}; run `keyface weights get face-api`")
@@ -73,11 +74,16 @@ def read_tensors(folder: Path, model: str) -> dict[str, Tensor]:
     return tensors
 
 
+def _files(folder: Path, model: str) -> tuple[Path, Path]:
+    return folder / f"{model}-weights_manifest.json", folder / f"{model}.bin"
+
+
 def _layout(entry: dict[str, Any]) -> tuple[str, list[int], int, np.dtype[Any], float, float]:
     shape = [int(side) for side in entry["shape"]]
-    if entry["dtype"] != "float32" or any(side < 1 for side in shape):
+    if entry["dtype"] not in ("float32", "int32") or any(side < 1 for side in shape):
         raise ValueError(f"{entry['name']} is {entry['dtype']} of shape {shape}")
-    quantization = entry.get("quantization") or {"dtype": "float32", "scale": 1.0, "min": 0.0}
+    plain = {"dtype": entry["dtype"], "scale": 1.0, "min": 0.0}
+    quantization = entry.get("quantization") or plain
     stored = _TYPES[quantization["dtype"]]
     scale, least = float(quantization["scale"]), float(quantization["min"])
     return str(entry["name"]), shape, math.prod(shape), stored, scale, least
@@ -89,6 +95,11 @@ class FaceApiNetwork(nn.Module):
     MODEL: ClassVar[str]
 
     @classmethod
+    def is_in(cls, folder: Path) -> bool:
+        """Return whether the network's files are in a folder of face-api's files."""
+        return all(path.is_file() for path in _files(folder, cls.MODEL))
+
+    @classmethod
     def load(cls, folder: Path) -> Self:
         """Read the network from the folder of face-api's files; it is frozen.
 
@@ -97,11 +108,17 @@ class FaceApiNetwork(nn.Module):
             ValueError: A file is damaged, or belongs to another network.
         """
         tensors = read_tensors(folder, cls.MODEL)
-        separable = {name.rpartition("/")[0] for name in tensors if name.endswith("/depthwise_filter")}
-        state = {_torch_name(name, separable): _torch_layout(name, value) for name, value in tensors.items()}
+        names = cls.parts_of(list(tensors))
+        state = {names[name]: _torch_layout(name, tensors[name]) for name in names}
         network = cls()
         give_state(network, state, folder / f"{cls.MODEL}.bin")
         return network
+
+    @classmethod
+    def parts_of(cls, names: list[str]) -> dict[str, str]:
+        """Return the network's part for each of a file's tensors; those that it does without are left out."""
+        separable = {name.rpartition("/")[0] for name in names if name.endswith("/depthwise_filter")}
+        return {name: _torch_name(name, separable) for name in names}
 
 
 def _torch_name(name: str, separable: set[str]) -> str:
@@ -114,7 +131,7 @@ def _torch_name(name: str, separable: set[str]) -> str:
 
 
 def _torch_layout(name: str, value: Tensor) -> Tensor:
-    if name.endswith("/depthwise_filter"):
+    if name.endswith(("/depthwise_filter", "/depthwise_weights")):
         return value.permute(2, 3, 0, 1).contiguous()
     if value.dim() == 4:
         return value.permute(3, 2, 0, 1).contiguous()
