@@ -156,6 +156,17 @@ def face_api_folder() -> Path:
 
 
 @pytest.fixture(scope="session")
+def human_folder() -> Path:
+    """The face networks of human, where they are; their package is too large to be fetched for tests."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    entry = catalogue()["human"]
+    for store in (Store(cache / "keyface-tests"), Store()):
+        if not store.missing(entry):
+            return store.folder(entry)
+    pytest.skip(f"bring them with `keyface weights get human --root {cache / 'keyface-tests'}`")
+
+
+@pytest.fixture(scope="session")
 def blip2_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny random BLIP-2 in the files that the hub has of the real one."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers

@@ -14,7 +14,7 @@ from keyface.faces.detecting import DetectingRecognizer
 from keyface.faces.face_api import FaceApi
 from keyface.faces.face_api.detector import TinyFaceDetector
 from keyface.faces.face_api.recognition import SAME_PERSON
-from keyface.faces.face_api.weights import read_tensors
+from keyface.faces.tfjs.weights import read_tensors
 
 REFERENCE: dict[str, Any] = json.loads((Path(__file__).parent / "face_api_reference.json").read_text())
 
@@ -187,9 +187,17 @@ def test_quantized_values_are_scaled(tmp_path: Path) -> None:
             "quantization": {"dtype": "uint8", "scale": 0.5, "min": -1.0},
         },
         {"name": "whole", "shape": [1], "dtype": "float32"},
+        {
+            "name": "count",
+            "shape": [],
+            "dtype": "int32",
+            "quantization": {"dtype": "uint8", "scale": 1, "min": 3072},
+        },
     ]
     (tmp_path / "net-weights_manifest.json").write_text(json.dumps([{"weights": entries}]))
-    (tmp_path / "net.bin").write_bytes(bytes([0, 1, 2, 255]) + torch.tensor([2.5]).numpy().tobytes())
+    (tmp_path / "net.bin").write_bytes(bytes([0, 1, 2, 255]) + torch.tensor([2.5]).numpy().tobytes() + b"\2")
     tensors = read_tensors(tmp_path, "net")
     assert tensors["small"].tolist() == [[-1.0, -0.5], [0.0, 126.5]]
     assert tensors["whole"].tolist() == [2.5]
+    assert tensors["count"].dtype == torch.int32
+    assert tensors["count"].item() == 3074
