@@ -14,6 +14,9 @@ SIZE = 192
 MARGIN = 1.5
 """Side of the crop, of the longer side of the box or of what the points fill: as the network was trained."""
 
+_STEADY = 0.04
+"""How far points may move between two looks, of the face's longer side."""
+
 LEFT_EYE = (33, 246, 161, 160, 159, 158, 157, 173, 133, 155, 154, 153, 145, 144, 163, 7)
 RIGHT_EYE = (263, 466, 388, 387, 386, 385, 384, 398, 362, 382, 381, 380, 374, 373, 390, 249)
 NOSE, LEFT_MOUTH, RIGHT_MOUTH = 1, 61, 291
@@ -66,10 +69,12 @@ class FaceMesh(nn.Module):
         there = presence >= threshold
         if not there.any():
             return points[there], presence[there]
-        points, scores = points[there], found.scores[there]
-        squares = around(points, points[:, LEFT_EYE[0]], points[:, RIGHT_EYE[0]], MARGIN)
+        first, scores = points[there], found.scores[there]
+        squares = around(first, first[:, LEFT_EYE[0]], first[:, RIGHT_EYE[0]], MARGIN)
         points, presence = self._lay(pyramid, squares)
-        there = presence >= threshold
+        # On a face the second mesh lies where the first did; on what only looks like one it does not.
+        moved = (points - first).norm(dim=-1).mean(dim=1) / (squares[:, 2] / MARGIN)
+        there = (presence >= threshold) & (moved < _STEADY)
         return points[there], (presence * scores)[there]
 
     def _lay(self, pyramid: Pyramid, squares: Tensor) -> tuple[Tensor, Tensor]:

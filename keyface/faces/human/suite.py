@@ -71,7 +71,7 @@ class HumanFaces(nn.Module):
 
     @torch.no_grad()
     def find(
-        self, images: Tensor, candidate: float = 0.6, presence: float = 0.75, levels: int = 2
+        self, images: Tensor, candidate: float = 0.6, presence: float = 0.5, levels: int = 2
     ) -> list[list[Face]]:
         """Find faces with their meshes; the box is that of the mesh, the score detector's times presence.
 
