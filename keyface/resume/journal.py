@@ -67,4 +67,8 @@ class Journal:
         if self._path is None:
             return
         self._before()
-        write_text(self._path, json.dumps(self._entries))
+        try:
+            write_text(self._path, json.dumps(self._entries))
+        except FileNotFoundError:  # the folder went meanwhile, which `before` has words for
+            self._before()
+            raise
