@@ -36,13 +36,13 @@ def test_the_flow_explains_the_clip() -> None:
     assert exact < 0.5 * temporal_loss(one.frames, torch.zeros_like(one.flow), one.valid)
 
 
-def test_the_perfect_answer_changes_the_region_and_almost_nothing_else(
+def test_the_perfect_answer_changes_the_region_and_nothing_else(
     glasses_and_beard: list[Trial],
 ) -> None:
     for each in glasses_and_beard:
         changed = (each.ground_truth - each.frames).abs().amax(dim=1) > 0.1
         assert changed.any()
-        assert (changed & ~each.region).sum() < 0.05 * changed.sum()
+        assert not (changed & ~each.region).any()
         assert each.region.float().mean() < 0.8
 
 
