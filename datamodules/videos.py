@@ -72,4 +72,4 @@ class OpenedVideos:
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for path in self.paths:
-            yield {"path": path, "video": VideoReader(path, max_seconds=self.max_seconds)}
+            yield {"path": path, "video": VideoReader(path, end=self.max_seconds)}

@@ -230,7 +230,26 @@ def test_every_pin_is_needed_and_every_need_is_pinned() -> None:
                 | {"sys_platform": platform, "platform_system": system, "platform_machine": machine}
                 | {"python_version": python, "python_full_version": f"{python}.0"}
             )
-    assert set(PINS) == needed
+    assert set(PINS) == needed - LEFT_OUT
+
+
+LEFT_OUT = {"opencv-python"}
+"""insightface asks for it; opencv-python-headless, which needs no libGL, fills the same folder."""
+
+
+def test_setup_leaves_out_opencv_for_screens_and_accepts_no_other_lack() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    assert not LEFT_OUT & set(PINS)
+    assert "opencv-python-headless" in PINS
+    assert "install --no-deps --require-hashes" in makefile, (
+        "pip would fetch it after all, or refuse the pins"
+    )
+    accepted = re.search(r"^LEFT_OUT := (.+)$", makefile, flags=re.MULTILINE)
+    assert accepted is not None
+    known = f"insightface {PINS['insightface']} requires opencv-python, which is not installed."
+    assert re.fullmatch(accepted[1], known)
+    for other in ("No broken requirements found.", known.replace("opencv-python", "onnxruntime"), ""):
+        assert not re.fullmatch(accepted[1], other)
 
 
 def closure(environment: dict[str, str]) -> set[str]:

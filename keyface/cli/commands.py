@@ -60,8 +60,9 @@ TRAINING: Mapping[str, str] = {
 
 COMMANDS: Mapping[str, Command | Group] = {
     "edit": Command(
-        "keyface.commands.edit:edit", "Edit the face in a video by categories or by a prompt.", config=True
+        "keyface.commands.edit:edit", "Edit a face in a video by categories or by a prompt.", config=True
     ),
+    "faces": Command("keyface.commands.faces:faces", "Find the people in a video: who is who, and when."),
     "demo": Command("keyface.commands.demo:demo", "Train both branches briefly and edit a clip, end to end."),
     "benchmark": Group(
         "Measure speed, memory and quality of the ways to edit; `benchmark train` measures training.",

@@ -17,14 +17,17 @@ from packaging.utils import canonicalize_name
 
 from keyface.doctor.finding import EVERY, Finding, Level
 from keyface.doctor.torch_builds import driver_gpus, torch_builds, torch_gpus
+from keyface.opencv import MEND
 from keyface.weights import Store
 
-EXTRAS = ("faces", "evaluate")
+EXTRAS = ("faces", "insightface", "evaluate")
 """Optional dependencies of setup.cfg that users may want."""
 
 OPTIONAL: dict[str, tuple[Level, str, tuple[str, ...]]] = {
     "onnx": ("missing", "ArcFace and CosFace, which are ONNX files", ("train", "evaluate")),
     "h5py": ("optional", "VGG-Face, which is a Keras file", ("evaluate",)),
+    "insightface": ("optional", "finding faces with insightface's packs", ("edit", "evaluate")),
+    "onnxruntime": ("optional", "finding faces with insightface's packs", ("edit", "evaluate")),
     "opencv-python-headless": ("optional", "DIS optical flow", ("evaluate",)),
 }
 """Packages of the extras: how much they are needed, what for, and by which goals."""
@@ -82,6 +85,9 @@ def packages(findings: list[Finding]) -> dict[str, str]:
         other: tuple[Level, str, tuple[str, ...]] = ("broken", "everything that uses it", EVERY)
         level, disables, goals = OPTIONAL.get(canonicalize_name(wanted.name), other)
         findings.append(Finding("broken" if needed else level, what, disables, fix, goals))
+    if _version("opencv-python") is not None:
+        what = "opencv-python, whose folder is that of opencv-python-headless"
+        findings.append(Finding("note", what, "OpenCV where there is no libGL", MEND, ("edit", "evaluate")))
     if not any(each.level == "broken" for each in findings):
         findings.append(Finding("ok", "the packages"))
         findings += torch_builds()

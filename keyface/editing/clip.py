@@ -1,6 +1,6 @@
 """A clip as latents: encoded, inverted, matched to its keyframes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 
 from diffusers import UNet2DConditionModel
@@ -133,32 +133,40 @@ class Clip:
             ValueError: The stream gives another number of frames than it promised.
         """
         row = {frame: i for i, frame in enumerate(self.keyframes)}
-        start, known = 0, self.batches.journal.count("encode")
+        known = self.batches.journal.count("encode")
+        for start, images in self.read(frames):
+            end = start + len(images)
+            if end > known:
+                self._encode(start, images)
+                for frame in range(start, end):
+                    if frame in row:
+                        self.keyframe_images[row[frame]] = images[frame - start].float().cpu()
+                self.maps.release()
+                self.batches.journal.write(encode=end)
+            advance(len(images))
+
+    def read(self, frames: FrameStream) -> Iterator[tuple[int, Tensor]]:
+        """Yield the frames in chunks (n, 3, H, W), each with the number of its first frame.
+
+        Raises:
+            ValueError: The stream gives another number of frames than it promised.
+        """
+        start = 0
         for images in frames.chunks(self.settings.chunk_size):
-            if start + len(images) <= known:
-                start += len(images)
-                advance(len(images))
-                continue
             if start + len(images) > self.length:
                 raise ValueError(f"the clip gave more than the {self.length} frames that it promised")
-            first = start
-
-            def work(part: Sequence[int], images: Tensor = images, first: int = first) -> None:
-                part_images = images[part[0] - first : part[-1] + 1 - first]
-                latents = self.backbone.encode_images(part_images)
-                require_finite(latents, f"the autoencoder's latents of frames {part[0]} to {part[-1]}")
-                self.clean[part[0] : part[-1] + 1] = latents.cpu()
-
-            self.batches.each(range(start, start + len(images)), work)
-            for frame in range(start, start + len(images)):
-                if frame in row:
-                    self.keyframe_images[row[frame]] = images[frame - start].float().cpu()
+            yield start, images
             start += len(images)
-            self.maps.release()
-            self.batches.journal.write(encode=start)
-            advance(len(images))
         if start != self.length:
             raise ValueError(f"the clip gave {start} frames instead of the {self.length} that it promised")
+
+    def _encode(self, start: int, images: Tensor) -> None:
+        def work(part: Sequence[int]) -> None:
+            latents = self.backbone.encode_images(images[part[0] - start : part[-1] + 1 - start])
+            require_finite(latents, f"the autoencoder's latents of frames {part[0]} to {part[-1]}")
+            self.clean[part[0] : part[-1] + 1] = latents.cpu()
+
+        self.batches.each(range(start, start + len(images)), work)
 
     def invert(self, text: Tensor, advance: Advance) -> None:
         """Invert with the source prompt, and match tokens.

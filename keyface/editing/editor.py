@@ -1,9 +1,8 @@
-"""Edit a clip by text: invert, edit keyframes with the person's features, propagate, decode."""
+"""Edit a clip by text: invert, edit keyframes with the person's features, propagate, decode, compose."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -15,9 +14,10 @@ from keyface.diffusion.checks import NotFiniteError, require_finite
 from keyface.diffusion.guidance import Guidance
 from keyface.editing.clip import Clip
 from keyface.editing.clip_files import ClipShape, clip_layout
-from keyface.editing.frames import FrameStream, TensorFrames
+from keyface.editing.edited import EditedClip, EditReport
+from keyface.editing.frames import FrameStream, MaskStream, TensorFrames, TensorMasks
 from keyface.editing.gate import reconstruct
-from keyface.editing.settings import EditSettings, Injection, Prompts, Propagation
+from keyface.editing.settings import Composition, EditSettings, Injection, Prompts, Propagation
 from keyface.editing.strategies.latent import LatentStrategy
 from keyface.editing.strategies.strategy import Networks, Strategy
 from keyface.editing.strategies.tokenflow import TokenFlowStrategy
@@ -28,13 +28,16 @@ from keyface.resume.memory_maps import MemoryMaps, layout_bytes
 from keyface.resume.session import Session
 
 __all__ = [
+    "Composition",
     "EditReport",
     "EditSettings",
+    "EditedClip",
     "FrameStream",
     "Injection",
     "Prompts",
     "Propagation",
     "TensorFrames",
+    "TensorMasks",
     "VideoEditor",
 ]
 
@@ -47,29 +50,6 @@ STRATEGIES: dict[str, type[Strategy]] = {
 
 Sink = Callable[[Tensor], None]
 Progress = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class EditReport:
-    """What was done and how well the clip could be kept at best.
-
-    Attributes:
-        frames: Number of frames edited.
-        keyframes: Their frame numbers; with keyframes drawn anew at each step, those of the gate.
-        vae_psnr: dB on keyframes, autoencoder round trip against the original.
-        reconstruction_psnr: dB on keyframes, inversion and reconstruction against the original;
-            far below `vae_psnr` means that the model does not know this clip.
-        seconds: By stage: encode, invert, reconstruct, edit, decode; of this process, where an edit was
-            resumed.
-        disk_bytes: Temporary files.
-    """
-
-    frames: int
-    keyframes: tuple[int, ...]
-    vae_psnr: float
-    reconstruction_psnr: float
-    seconds: dict[str, float]
-    disk_bytes: int = 0
 
 
 class VideoEditor:
@@ -92,6 +72,9 @@ class VideoEditor:
     `latent`, and m the greater of r and the last of them (.2 · steps). At T = 75, 20 steps, strength 1 and an
     interval of 8 that is 3,465 forwards with `tokens` and 1,005 with `latent`. `tokenflow`:
     T (k S + 3) + K S for the first two stages, 3 (K + T) S of one U-Net for the edit.
+
+    The autoencoder encodes T frames and decodes 2 K for the gate. Then it decodes each frame twice, edited
+    and as it was, or once with the composition `off`.
 
     Args:
         backbone: Autoencoder, text encoder, schedule.
@@ -124,6 +107,7 @@ class VideoEditor:
         prompts: Prompts,
         sink: Sink,
         *,
+        regions: MaskStream | None = None,
         reconstruction_sink: Sink | None = None,
         progress: Progress | None = None,
         temporary: Path | None = None,
@@ -132,17 +116,17 @@ class VideoEditor:
         """Edit a clip of any length; memory does not grow with it.
 
         Args:
-            frames: Read once, in order; its sides must be multiples of the model's coarsest cell.
+            frames: As of `prepare`.
             prompts: Source and target caption.
-            sink: Called with the edited frames in order, (n, 3, H, W) in [-1, 1] on the CPU.
+            sink: Called with the edited frames in order, (n, 3, H, W) in [-1, 1] on the CPU: composed with
+                the clip as `settings.composition` says.
+            regions: As of `prepare`.
             reconstruction_sink: Called likewise with what the frames become where nothing is edited:
                 the autoencoder's round trip in `latent`; else inverted and denoised again,
                 for which the frames between keyframes cost further forwards.
             progress: Called with a stage's name, units done and units to do.
-            temporary: Where to make the folder of temporary files, which is removed at the end; None: the
-                system's place for them.
-            session: An open folder that keeps everything instead, so that a killed edit goes on where it was.
-                Decoding starts anew: a sink gets every frame.
+            temporary: As of `prepare`.
+            session: As of `prepare`. Decoding starts anew: a sink gets every frame.
 
         Returns:
             EditReport.
@@ -151,7 +135,52 @@ class VideoEditor:
             NotFiniteError: a network gave NaN or infinity; the message names the stage, and the journal does
                 not count it as done.
         """
-        seconds: dict[str, float] = {}
+        sinks = 1 if reconstruction_sink is None else 2
+        with self.prepare(
+            frames,
+            prompts,
+            regions=regions,
+            reconstructions=reconstruction_sink is not None,
+            progress=progress,
+            temporary=temporary,
+            session=session,
+        ) as edited:
+            advance = _counter("decode", sinks * len(frames), progress)
+            for layer in edited.layers(advance):
+                sink(layer.edited)
+            if reconstruction_sink is not None:
+                for images in edited.reconstructions(advance):
+                    reconstruction_sink(images)
+            return edited.report
+
+    @contextmanager
+    def prepare(
+        self,
+        frames: FrameStream,
+        prompts: Prompts,
+        *,
+        regions: MaskStream | None = None,
+        reconstructions: bool = False,
+        progress: Progress | None = None,
+        temporary: Path | None = None,
+        session: Session | None = None,
+    ) -> Iterator[EditedClip]:
+        """Edit a clip up to the latents of its frames, whose files are there until the block ends.
+
+        Args:
+            frames: Read in order, once for the edit and once more for each decoding; their sides must be
+                multiples of the model's coarsest cell.
+            prompts: Source and target caption.
+            regions: Where the edit may change each frame, at the frames' size; None where that is not known.
+            reconstructions: Whether `EditedClip.reconstructions` will be asked for.
+            progress: Called with a stage's name, units done and units to do.
+            temporary: Where to make the folder of temporary files, which is removed at the end; None: the
+                system's place for them.
+            session: An open folder that keeps everything instead, so that a killed edit goes on where it was.
+
+        Raises:
+            NotFiniteError: As of `edit`.
+        """
         modules = (
             self._inverter,
             self.identity,
@@ -159,36 +188,39 @@ class VideoEditor:
             self.backbone.vae,
             self.backbone.text_encoder,
         )
+        every_frame = reconstructions and self.strategy.every_frame_from > 0
         with evaluating(*modules), _place(temporary, session) as (maps, journal):
             clip = Clip.open(self.backbone, self._inverter, self.strategy, frames, maps, journal)
-            with _stage("encode", clip.length, seconds, progress) as advance:
-                source, target, negative = self._encode_prompts(prompts)
-                clip.encode(frames, advance)
-            with _stage("invert", clip.length, seconds, progress) as advance:
-                clip.invert(source, advance)
-            every_frame = reconstruction_sink is not None and self.strategy.every_frame_from > 0
-            units = clip.length if every_frame else len(clip.keyframes)
-            with _stage("reconstruct", units, seconds, progress) as advance:
-                vae_psnr, reconstruction_psnr = reconstruct(clip, source, every_frame, advance)
-            guidance = Guidance.of(target, negative, self.settings.guidance_scale)
-            networks = Networks(self.identity, self.direction, guidance, source)
-            denoiser = self.strategy.denoiser(clip, networks)
-            with _stage("edit", denoiser.work, seconds, progress) as advance:
-                denoiser.run(advance)
-            sinks = 1 if reconstruction_sink is None else 2
-            with _stage("decode", sinks * clip.length, seconds, progress) as advance:
-                _decode(clip, clip.edited, sink, advance)
-                if reconstruction_sink is not None:
-                    kept = clip.reconstructed if every_frame else clip.clean
-                    _decode(clip, kept, reconstruction_sink, advance)
-        return EditReport(
-            clip.length,
-            clip.keyframes,
-            vae_psnr,
-            reconstruction_psnr,
-            seconds,
-            self.temporary_bytes(frames),
-        )
+            seconds: dict[str, float] = {}
+            psnr = self._edit(clip, frames, prompts, every_frame, seconds, progress)
+            unedited = clip.reconstructed if every_frame else clip.clean
+            yield EditedClip(clip, frames, regions, unedited, psnr, seconds, self.temporary_bytes(frames))
+
+    @torch.no_grad()
+    def _edit(
+        self,
+        clip: Clip,
+        frames: FrameStream,
+        prompts: Prompts,
+        every_frame: bool,
+        seconds: dict[str, float],
+        progress: Progress | None,
+    ) -> tuple[float, float]:
+        """Run the stages up to the edited latents; return the PSNRs of `reconstruct`."""
+        with _stage("encode", clip.length, seconds, progress) as advance:
+            source, target, negative = self._encode_prompts(prompts)
+            clip.encode(frames, advance)
+        with _stage("invert", clip.length, seconds, progress) as advance:
+            clip.invert(source, advance)
+        units = clip.length if every_frame else len(clip.keyframes)
+        with _stage("reconstruct", units, seconds, progress) as advance:
+            psnr = reconstruct(clip, source, every_frame, advance)
+        guidance = Guidance.of(target, negative, self.settings.guidance_scale)
+        networks = Networks(self.identity, self.direction, guidance, source)
+        denoiser = self.strategy.denoiser(clip, networks)
+        with _stage("edit", denoiser.work, seconds, progress) as advance:
+            denoiser.run(advance)
+        return psnr
 
     def temporary_bytes(self, frames: FrameStream) -> int:
         """Return the bytes that the temporary files of an edit take."""
@@ -213,14 +245,6 @@ class VideoEditor:
         return source, target, against
 
 
-def _decode(clip: Clip, latents: Tensor, sink: Sink, advance: Advance) -> None:
-    def work(part: Sequence[int]) -> None:
-        frames = clip.decode(latents[list(part)])
-        sink(frames)
-
-    clip.batches.each(range(clip.length), work, advance)
-
-
 @contextmanager
 def _place(temporary: Path | None, session: Session | None) -> Iterator[tuple[MemoryMaps, Journal | None]]:
     """Give the folder of the clip's files, and the journal of what is done where there is one."""
@@ -235,7 +259,18 @@ def _place(temporary: Path | None, session: Session | None) -> Iterator[tuple[Me
 def _stage(name: str, total: int, seconds: dict[str, float], progress: Progress | None) -> Iterator[Advance]:
     """Time a stage, report how far it is, and name it where its numbers are not finite."""
     free_memory()
-    done, started = 0, time.perf_counter()
+    started = time.perf_counter()
+    advance = _counter(name, total, progress)
+    try:
+        yield advance
+    except NotFiniteError as error:
+        raise NotFiniteError(f"{name}: {error}") from error
+    seconds[name] = time.perf_counter() - started
+
+
+def _counter(name: str, total: int, progress: Progress | None) -> Advance:
+    """Return what counts a stage's units and reports how many are done."""
+    done = 0
 
     def advance(units: int) -> None:
         nonlocal done
@@ -243,13 +278,8 @@ def _stage(name: str, total: int, seconds: dict[str, float], progress: Progress 
         if progress is not None:
             progress(name, done, total)
 
-    if progress is not None:
-        progress(name, 0, total)
-    try:
-        yield advance
-    except NotFiniteError as error:
-        raise NotFiniteError(f"{name}: {error}") from error
-    seconds[name] = time.perf_counter() - started
+    advance(0)
+    return advance
 
 
 @contextmanager

@@ -24,6 +24,26 @@ class FrameStream(Protocol):
         """Yield frames in order, (n, 3, H, W) in [-1, 1] with n ≤ `size`."""
 
 
+class MaskStream(Protocol):
+    """Masks of a clip's frames, read in chunks as its frames are."""
+
+    def chunks(self, size: int) -> Iterator[Tensor]:
+        """Yield masks in order, (n, 1, H, W) in [0, 1] or bool, of the same frames as the clip's chunks."""
+
+
+class TensorMasks:
+    """Masks that are in memory already: (T, 1, H, W) in [0, 1] or bool."""
+
+    def __init__(self, masks: Tensor) -> None:
+        if masks.ndim != 4 or masks.shape[1] != 1:
+            raise ValueError(f"masks have the shape {tuple(masks.shape)}; (T, 1, H, W) is needed")
+        self.masks = masks
+
+    def chunks(self, size: int) -> Iterator[Tensor]:
+        """Yield masks in order, as views."""
+        yield from torch.split(self.masks, size)
+
+
 class TensorFrames:
     """Frames that are in memory already: (T, 3, H, W) in [-1, 1]."""
 

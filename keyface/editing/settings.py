@@ -1,39 +1,28 @@
-"""What a user chooses about an edit: prompts, injection, propagation and the rest.
+"""What a user chooses about an edit: prompts, and settings with their parts.
 
 The text under each field is also its line in `keyface edit --help`.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from keyface.configuration import given, merged
 from keyface.diffusion.solvers import Solver
+from keyface.editing.parts import (
+    Composition,
+    Injection,
+    Propagation,
+    check_choice,
+    check_fraction,
+    check_within,
+)
 from keyface.plugins.category import Category, Demands
 
-SELF_ATTENTION = r"attn1$"
-DECODER_SELF_ATTENTION = r"up_blocks.*attn1$"
+__all__ = ["Composition", "EditSettings", "Injection", "Prompts", "Propagation", "given_settings"]
+
 HIGHEST_GUIDANCE = 100.0
 """Usual scales are below 20; far beyond, frames are saturated and at last not finite."""
-
-HIGHEST_LOCALITY = 100.0
-"""Similarities lie in [-1, 1]: at 100 nothing moves further than a seventh of the image."""
-
-
-def _fraction(name: str, value: float) -> None:
-    if not 0.0 <= value <= 1.0:
-        raise ValueError(f"{name} is {value}; it is a fraction from 0 to 1")
-
-
-def _within(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:  # nor is NaN
-        raise ValueError(f"{name} is {value:g}; it must be a number from {low:g} to {high:g}")
-
-
-def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{name} is {value!r}; choose one of {', '.join(choices)}")
 
 
 @dataclass(frozen=True)
@@ -47,88 +36,6 @@ class Prompts:
     negative: str | None = None
     """What guidance moves away from. None takes the source caption, so that the edit acts where the two
     captions differ and leaves the rest."""
-
-
-@dataclass(frozen=True)
-class Injection:
-    """Choose how ε1's self-attention enters ε2."""
-
-    mode: Literal["qk", "kv", "output"] = "qk"
-    """What ε2 takes from ε1: `qk` queries and keys; `kv` keys and values, for edits that change shapes;
-    `output` the whole output of the layer, which also removes joint attention there."""
-    layers: str = DECODER_SELF_ATTENTION
-    """Regular expression, searched in the names of the attn1 modules."""
-    until: float = 0.5
-    """Fraction of the denoising steps, from the noisy end, in which features are injected. Categories ask
-    for a share of it."""
-    enabled: bool = True
-    """False leaves ε2 alone (the paper's ablation)."""
-    residual_layers: str = r"up_blocks\.1\.resnets\.1\.conv2$"
-    """Regular expression for the modules whose outputs Plug-and-Play would replace."""
-    residual_until: float = 0.0
-    """Fraction of the steps with residual features injected; 0 is never."""
-
-    def __post_init__(self) -> None:
-        _one_of("injection.mode", self.mode, ("qk", "kv", "output"))
-        _fraction("injection.until", self.until)
-        _fraction("injection.residual_until", self.residual_until)
-        for name in ("layers", "residual_layers"):
-            try:
-                re.compile(getattr(self, name))
-            except re.error as error:
-                raise ValueError(
-                    f"injection.{name} is {getattr(self, name)!r}, no regular expression: {error}"
-                ) from error
-
-    @classmethod
-    def tokenflow(cls) -> "Injection":
-        """Return TokenFlow's: q and k of all decoder layers but the first, one ResNet block's residual."""
-        return cls(
-            layers=r"up_blocks\.(1\.attentions\.[1-9]|[2-9]\.attentions\.\d+)\..*attn1$",
-            until=0.5,
-            residual_until=0.8,
-        )
-
-    def attention_active(self, step: int, steps: int) -> bool:
-        """Tell whether denoising step `step` (0 is the noisiest) of `steps` takes ε1's attention."""
-        return self.enabled and step < self.until * steps
-
-    def residual_active(self, step: int, steps: int) -> bool:
-        """Tell whether denoising step `step` (0 is the noisiest) of `steps` takes ε1's residual features."""
-        return self.enabled and step < self.residual_until * steps
-
-
-@dataclass(frozen=True)
-class Propagation:
-    """Choose how the keyframes' edit reaches every other frame (Eq. 4)."""
-
-    mode: Literal["tokens", "latent", "tokenflow"] = "tokens"
-    """`tokens` runs every frame through ε2, attn1 replaced by the keyframes' tokens; `latent` denoises only
-    keyframes and moves the latent edit along the correspondences; `tokenflow` does what TokenFlow's published
-    code does."""
-    keyframes_first: float = 0.4
-    """In `tokens`, the fraction of the denoising steps, from the noisy end, that only keyframes take. Then
-    their edit so far is moved onto the other frames, which take the rest. 0 runs every frame at every step,
-    as the paper does."""
-    correspondence_at: tuple[float, ...] = (0.2,)
-    """Fractions of the inversion at which tokens of the inverting U-Net are compared."""
-    locality: float = 0.5
-    """Cost of moving, which decides between look-alike tokens: a displacement of d image sides lowers the
-    cosine similarity by locality · d²; from 0 to 100."""
-
-    def __post_init__(self) -> None:
-        _one_of("propagation.mode", self.mode, ("tokens", "latent", "tokenflow"))
-        _fraction("propagation.keyframes_first", self.keyframes_first)
-        if not self.correspondence_at:
-            raise ValueError("propagation.correspondence_at is empty; give at least one fraction")
-        for fraction in self.correspondence_at:
-            _fraction("propagation.correspondence_at", fraction)
-        _within("propagation.locality", self.locality, 0.0, HIGHEST_LOCALITY)
-
-    @classmethod
-    def tokenflow(cls) -> "Propagation":
-        """Return TokenFlow, to be compared with ours in one program; goes with `Injection.tokenflow()`."""
-        return cls(mode="tokenflow")
 
 
 @dataclass(frozen=True)
@@ -163,6 +70,8 @@ class EditSettings:
     """How ε1 enters ε2."""
     propagation: Propagation = field(default_factory=Propagation)
     """How the edit reaches the other frames."""
+    composition: Composition = field(default_factory=Composition)
+    """How the edit is put onto the clip."""
     strength: float = 1.0
     """Fraction of the inversion that is used, from 0 to 1; less keeps more of the clip. Categories ask for a
     multiple of it."""
@@ -177,23 +86,23 @@ class EditSettings:
         for name in ("steps", "interval", "window", "chunk_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        _one_of("solver", self.solver, get_args(Solver))
-        _one_of("inversion", self.inversion, ("base", "identity"))
+        check_choice("solver", self.solver, get_args(Solver))
+        check_choice("inversion", self.inversion, ("base", "identity"))
         if not -(2**63) <= self.seed < 2**64:
             raise ValueError(f"seed is {self.seed}; it must fit into 64 bits")
         for name in ("anchors", "fixed_point_iterations"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 0")
         for name in ("strength", "guidance_from", "guidance_until"):
-            _fraction(name, getattr(self, name))
-        _within("guidance_scale", self.guidance_scale, 1.0, HIGHEST_GUIDANCE)
+            check_fraction(name, getattr(self, name))
+        check_within("guidance_scale", self.guidance_scale, 1.0, HIGHEST_GUIDANCE)
 
     def with_values(self, values: Mapping[str, Any], where: str = "settings") -> "EditSettings":
         """Return these settings with the given values in place of their own.
 
         Args:
-            values: Name → value; settings inside `injection` and `propagation` by a mapping of their own or
-                by dotted names ("injection.until").
+            values: Name → value; settings inside `injection`, `propagation` and `composition` by a mapping of
+                their own or by dotted names ("injection.until").
             where: File or option that the values come from, for messages.
 
         Raises:

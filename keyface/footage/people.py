@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 
 from keyface.faces.face import Looks
 from keyface.faces.squares import detector_squares
-from keyface.pictures import from_uint8
+from keyface.video import read_still
 
 if TYPE_CHECKING:
     from keyface.models.finders import FaceSuite
@@ -24,7 +23,6 @@ TURNED = 0.28
 """Distance of the nose from the middle of the eyes, in distances of the eyes: .5 is a profile."""
 
 _DOUBTFUL_SHARE = 0.5
-_MOST_PIXELS = 50_000_000
 
 
 @dataclass(frozen=True)
@@ -168,7 +166,7 @@ class Footage:
         return [self._like(Path(who), suite)]
 
     def _like(self, photo: Path, suite: FaceSuite) -> Person:
-        image = read_photo(photo)
+        image = read_still(photo)
         faces = suite.finder.find(image[None])[0]
         if not faces:
             raise ValueError(f"{photo}: no face found in it; give a photo that shows one person clearly")
@@ -193,22 +191,6 @@ def turned_by(landmarks: Tensor) -> Tensor:
     across = right - left
     length = across.square().sum(dim=1).clamp_min(1e-6)
     return (((nose - (left + right) / 2) * across).sum(dim=1) / length).abs()
-
-
-def read_photo(path: Path) -> Tensor:
-    """Return a picture file, upright, as (3, H, W) in [-1, 1].
-
-    Raises:
-        ValueError: It is no picture, or too large a one.
-    """
-    try:
-        with Image.open(path, formats=("PNG", "JPEG", "WEBP")) as picture:
-            if picture.width * picture.height > _MOST_PIXELS:
-                raise ValueError(f"{path}: {picture.width} x {picture.height} pixels are too many")
-            upright = ImageOps.exif_transpose(picture).convert("RGB")
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f"{path}: not a png, jpg or webp picture that can be read") from error
-    return from_uint8(torch.from_numpy(np.array(upright)).permute(2, 0, 1))
 
 
 def number_people(people: Sequence[Person]) -> tuple[Person, ...]:

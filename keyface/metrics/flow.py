@@ -12,6 +12,7 @@ from torch import Tensor
 
 from keyface.metrics.raft import Raft, RaftArchitecture
 from keyface.metrics.temporal import warp
+from keyface.opencv import load_opencv
 from keyface.pictures import to_uint8
 
 _DIS_MINIMUM = 16
@@ -45,17 +46,11 @@ class Dis:
         preset: OpenCV's trade of accuracy for time.
 
     Raises:
-        ImportError: OpenCV is not installed.
+        ImportError: OpenCV is not installed, or does not load.
     """
 
     def __init__(self, preset: Literal["ultrafast", "fast", "medium"] = "medium") -> None:
-        try:
-            import cv2
-        except ImportError as error:
-            raise ImportError(
-                "optical flow without RAFT's weights needs OpenCV: pip install 'keyface[evaluate]' "
-                "(opencv-python-headless), or name the weights of torchvision's raft_large"
-            ) from error
+        cv2 = load_opencv("optical flow without RAFT's weights")
         self._cv2 = cv2
         self._preset = getattr(cv2, f"DISOPTICAL_FLOW_PRESET_{preset.upper()}")
         self.name = f"DIS ({preset}, OpenCV {cv2.__version__})"

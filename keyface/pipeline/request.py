@@ -16,7 +16,7 @@ from keyface.pipeline.square import Crop
 from keyface.plugins import Category
 from keyface.resume.session import require_free
 from keyface.video import Encoding, open_video, parse_time
-from keyface.video.writer import require_container
+from keyface.video.formats import is_still, require_container
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -190,7 +190,7 @@ class VideoRequest:
     def _check_targets(self) -> None:
         if self.output is None and self.preview is None:
             raise ValueError("say where the edited video goes, by -o OUTPUT")
-        still = self.reader.is_still
+        still = is_still(self.video)
         targets = {}
         if self.preview is not None:
             targets["--preview"] = self.preview
@@ -206,7 +206,7 @@ class VideoRequest:
             raise ValueError(f"output files must differ: {', '.join(map(str, targets.values()))}")
         for option, target in targets.items():
             if option not in ("its record", "--preview"):
-                require_container(target, option, still=still, encoding=self.encoding)
+                require_container(target, option, still=still)
             if target.exists() and self.video.exists() and target.samefile(self.video):
                 raise ValueError(f"{target}: is the input, which is never overwritten; give another name")
             require_file_name(target)

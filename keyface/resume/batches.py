@@ -3,13 +3,16 @@
 import ctypes
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import torch
 
 from keyface.resume.journal import Journal
 
 _log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 Advance = Callable[[int], None]
 """Told how many units of a stage have just been done."""
@@ -48,10 +51,26 @@ class Batches:
         """
         start = self.journal.count(name) if name is not None else 0
         advance(start)
+        for part, _ in self.results(frames[start:], work):
+            start += len(part)
+            if name is not None:
+                self.journal.write(**{name: start, "batch": self.size})
+            advance(len(part))
+
+    def results(
+        self, frames: Sequence[int], work: Callable[[Sequence[int]], Result]
+    ) -> Iterator[tuple[Sequence[int], Result]]:
+        """Yield consecutive parts of `frames`, each with what `work` returned for it.
+
+        Args:
+            frames: To be worked on.
+            work: As of `each`.
+        """
+        start = 0
         while start < len(frames):
             part = frames[start : start + self.size]
             try:
-                work(part)
+                result = work(part)
             except (RuntimeError, MemoryError) as error:
                 if self.size == 1 or not ran_out_of_memory(error):
                     raise
@@ -59,9 +78,7 @@ class Batches:
             else:
                 start += len(part)
                 self._after()
-                if name is not None:
-                    self.journal.write(**{name: start, "batch": self.size})
-                advance(len(part))
+                yield part, result
                 continue
             free_memory()  # outside `except`, where the failed call's tensors are still referenced
             _log.warning("out of memory: going on with batches of %d frames", self.size)

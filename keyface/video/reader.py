@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from functools import cached_property
 from itertools import islice, pairwise
@@ -24,6 +24,9 @@ HIGH_DYNAMIC_RANGE = {16, 18}
 """FFmpeg's transfer characteristics PQ and HLG."""
 
 
+_WORTH_SEEKING = Fraction(3)
+"""Seconds before which a start is decoded up to."""
+
 LOOKS = 5
 """Frames of a clip that are looked at to describe it."""
 
@@ -44,7 +47,8 @@ class VideoReader:
     Args:
         path: An mp4, mov, mkv, webm or avi file.
         on_corrupt: "error", or "hold" to show the last good frame in place of damaged ones.
-        max_seconds: Read only the frames shown before this time; None reads all.
+        start: Read only the frames shown from this time on, in seconds after the first; they begin at 0.
+        end: Read only the frames shown before this time; None reads all.
 
     Attributes:
         path: The file.
@@ -53,6 +57,7 @@ class VideoReader:
         rotation: Degrees, counter-clockwise, that were applied to make the frames upright.
         fps: Average frames per second, exact.
         time_base: Seconds per unit of a time stamp, exact.
+        pixel_aspect: Width of a stored pixel in its heights.
         colorspace: FFmpeg's number for the YUV matrix; 2 is unspecified.
         has_audio: Whether there is an audio stream.
         held: Frames replaced so far by the last good one in the latest pass.
@@ -67,11 +72,13 @@ class VideoReader:
         path: Path | str,
         *,
         on_corrupt: Literal["error", "hold"] = "error",
-        max_seconds: float | None = None,
+        start: Fraction | float | None = None,
+        end: Fraction | float | None = None,
     ) -> None:
         self.path = Path(path)
         self.on_corrupt = on_corrupt
-        self.max_seconds = max_seconds
+        self.start = None if start is None else Fraction(str(start))
+        self.end = None if end is None else Fraction(str(end))
         self.held = 0
         self._kept: dict[int, np.ndarray] = {}
         with open_container(self.path) as container:
@@ -81,6 +88,7 @@ class VideoReader:
             self.fps = stream.average_rate or stream.guessed_rate or Fraction(25)
             self.codec = stream.codec_context.name
             self.has_audio = bool(container.streams.audio)
+            aspect = stream.sample_aspect_ratio
             first = next(
                 (frame for _, frame in decode(container, stream, self.path) if frame is not None), None
             )
@@ -90,6 +98,9 @@ class VideoReader:
         self.rotation = upright_rotation(first, self.path)
         sideways = self.rotation % 180 == 90
         self.height, self.width = (first.width, first.height) if sideways else (first.height, first.width)
+        upright = aspect or Fraction(1)
+        self.pixel_aspect = 1 / upright if sideways else upright
+        self._origin = first.pts
         self._warn_about(first)
 
     def __len__(self) -> int:
@@ -104,6 +115,7 @@ class VideoReader:
             ValueError: Frames are damaged, or missing at the end although the file declares them.
         """
         stamps: list[int] = []
+        usual = max(round(1 / (self.fps * self.time_base)), 1)
         with open_container(self.path) as container:
             stream = video_stream(container, self.path)
             wanted = _spread(self._declared_frames(container, stream))
@@ -113,15 +125,28 @@ class VideoReader:
                 last = last if frame is None else frame
                 if index in wanted and last is not None:
                     self._kept[index] = self._upright(last)
-        usual = max(round(1 / (self.fps * self.time_base)), 1)
+        self._first = stamps[0] if stamps else 0
         gaps = [after - before for before, after in pairwise(stamps)]
         if any(gap <= 0 for gap in gaps):
             raise ValueError(
                 f"{self.path}: time stamps do not increase; remux it: ffmpeg -i IN -c copy OUT.mkv"
             )
-        if self.max_seconds is None:
+        if not stamps:
+            raise ValueError(f"{self.path}: no frame is shown {self._range()}; the video is shorter")
+        if self.end is None:
             self._check_complete((stamps[-1] + usual) * self.time_base)
-        return [Timing(pts, gap) for pts, gap in zip(stamps, [*gaps, usual], strict=True)]
+        shift = 0 if self.start is None else stamps[0]
+        return [Timing(pts - shift, gap) for pts, gap in zip(stamps, [*gaps, usual], strict=True)]
+
+    @cached_property
+    def span(self) -> tuple[Fraction | None, Fraction | None]:
+        """Return start and end of what is read, in the file's own seconds; None where nothing is cut off."""
+        if self.start is None and self.end is None:
+            return None, None
+        last = self.timings[-1]
+        shift = Fraction(0) if self.start is None else self._first * self.time_base
+        end = shift + (last.pts + last.duration) * self.time_base
+        return (None if self.start is None else shift), (None if self.end is None else end)
 
     @cached_property
     def looks(self) -> Tensor:
@@ -134,6 +159,16 @@ class VideoReader:
         if not wanted <= self._kept.keys():
             self._kept = {index: image for index, image in enumerate(self._images()) if index in wanted}
         return _floats([self._kept[index] for index in sorted(wanted)])
+
+    def frames(self, numbers: Sequence[int]) -> Tensor:
+        """Return some frames by ascending numbers, (n, 3, H, W) in [-1, 1]; one pass up to the last."""
+        wanted, found = set(numbers), []
+        for index, image in enumerate(islice(self._images(), max(wanted) + 1)):
+            if index in wanted:
+                found.append(image)
+        if len(found) < len(wanted):
+            raise ValueError(f"{self.path}: frame {max(wanted)} is wanted, and there are {len(self)}")
+        return _floats(found)
 
     @property
     def seconds(self) -> float:
@@ -174,29 +209,53 @@ class VideoReader:
         if stream.duration:
             seconds = stream.duration * self.time_base
         declared = stream.frames or round(seconds * self.fps)
-        if self.max_seconds is not None:
-            declared = min(declared, math.ceil(Fraction(self.max_seconds) * self.fps))
-        return max(declared, 1)
+        start = self.start or Fraction(0)
+        if self.end is not None:
+            declared = min(declared, math.ceil(self.end * self.fps))
+        return max(declared - math.ceil(start * self.fps), 1)
 
     def _stamped(
         self, container: InputContainer, stream: VideoStream
     ) -> Iterator[tuple[int, VideoFrame | None]]:
-        """Yield frames with a time stamp each, up to `max_seconds`; None stands for a damaged frame."""
+        """Yield the frames of the range with a time stamp each; None stands for a damaged frame."""
         step = max(round(1 / (self.fps * self.time_base)), 1)
         previous: int | None = None
-        start: int | None = None
+        origin: int | None = self._origin if self._seek(container, stream) else None
         for stamp, frame in decode(container, stream, self.path):
             pts = stamp if stamp is not None else 0 if previous is None else previous + step
-            start = pts if start is None else start
-            if self.max_seconds is not None and (pts - start) * self.time_base >= self.max_seconds:
+            origin = pts if origin is None else origin
+            previous = pts
+            shown = (pts - origin) * self.time_base
+            if self.end is not None and shown >= self.end:
                 return
+            if self.start is not None and shown < self.start:
+                continue
             if frame is None and self.on_corrupt == "error":
                 raise ValueError(
                     f"{self.path}: damaged at {float(pts * self.time_base):.2f} s; "
                     "--on-corrupt hold repeats the last good frame there"
                 )
-            previous = pts
             yield pts, frame
+
+    def _seek(self, container: InputContainer, stream: VideoStream) -> bool:
+        """Go to a frame from which on the start can be decoded; tell whether that was possible."""
+        if self.start is None or self.start < _WORTH_SEEKING or self._origin is None:
+            return False
+        target = self._origin + math.floor((self.start - 1) / self.time_base)
+        container.seek(target, stream=stream, backward=True)
+        first = next(
+            (stamp for stamp, frame in decode(container, stream, self.path) if frame is not None), None
+        )
+        if first is None or first > target:  # it landed too late
+            container.seek(stream.start_time or 0, stream=stream, backward=True)
+            return False
+        container.seek(target, stream=stream, backward=True)
+        return True
+
+    def _range(self) -> str:
+        start = f"from {float(self.start):g} s on" if self.start is not None else ""
+        end = f"before {float(self.end):g} s" if self.end is not None else ""
+        return " ".join(filter(None, (start, end)))
 
     def _check_complete(self, end: Fraction) -> None:
         """Raise when the file declares to last longer than what can be read from it."""

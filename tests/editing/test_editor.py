@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from keyface.editing.editor import (
+    Composition,
     EditSettings,
     Injection,
     Prompts,
@@ -80,7 +81,11 @@ def test_nothing_to_edit_keeps_the_clip(backbone, frames):
     settings = changed(
         guidance_scale=1.0, joint_attention=False, propagation=LATENT, injection=Injection(enabled=False)
     )
-    edited, _ = VideoEditor(backbone, settings=settings).edit_frames(frames, Prompts("a face", "a face"))
+    same = Prompts("a face", "a face")
+    edited, _ = VideoEditor(backbone, settings=settings).edit_frames(frames, same)
+    assert torch.equal(edited, frames)
+    decoded = dataclasses.replace(settings, composition=Composition(mode="off"))
+    edited, _ = VideoEditor(backbone, settings=decoded).edit_frames(frames, same)
     with torch.no_grad():
         kept = backbone.decode_latents(backbone.encode_images(frames)).clamp(-1, 1)
     torch.testing.assert_close(edited, kept, rtol=1e-3, atol=1e-3)

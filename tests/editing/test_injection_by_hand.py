@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from keyface.editing.attention import KeyframeAttention, KeyframeState, RecordFeatures, self_attention
-from keyface.editing.settings import DECODER_SELF_ATTENTION
+from keyface.editing.parts import DECODER_SELF_ATTENTION
 
 BRANCHES = ("negative", "target")
 LENGTH = 5

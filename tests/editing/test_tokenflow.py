@@ -8,7 +8,7 @@ import torch
 
 from keyface.editing.attention import self_attention, shared_outputs
 from keyface.editing.editor import EditSettings, Injection, Prompts, Propagation, VideoEditor
-from keyface.editing.settings import SELF_ATTENTION
+from keyface.editing.parts import SELF_ATTENTION
 from keyface.editing.strategies import tokenflow
 from keyface.editing.strategies.tokenflow import FlowAttention, PivotAttention, Pivots, own_share
 

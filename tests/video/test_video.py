@@ -271,7 +271,7 @@ def test_damaged_packets_are_an_error_or_held(tmp_path: Path) -> None:
 
 def test_only_the_first_seconds(tmp_path: Path) -> None:
     source = make(tmp_path / "a.mp4", frames=60, audio="aac")
-    reader = VideoReader(source, max_seconds=0.5)
+    reader = VideoReader(source, end=0.5)
     assert len(reader) == len(torch.cat(list(reader.chunks(4)))) == 15
     with VideoWriter(tmp_path / "out.mp4", like=reader) as writer:
         for chunk in reader.chunks(4):
@@ -337,8 +337,8 @@ def test_a_few_looks_are_frames_of_the_clip(tmp_path: Path) -> None:
         ("a.mp4", 0.65, [0, 2, 3, 4, 6]),
         ("b.mp4", None, [0, 1, 2]),
     ):
-        every = torch.cat(list(VideoReader(tmp_path / name, max_seconds=seconds).chunks(16)))
-        assert torch.equal(VideoReader(tmp_path / name, max_seconds=seconds).looks, every[wanted])
+        every = torch.cat(list(VideoReader(tmp_path / name, end=seconds).chunks(16)))
+        assert torch.equal(VideoReader(tmp_path / name, end=seconds).looks, every[wanted])
 
 
 def test_looks_do_not_believe_what_the_file_declares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

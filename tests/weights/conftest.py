@@ -21,7 +21,10 @@ class Publisher:
     address: str
     files: dict[str, bytes] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    ranges: list[str | None] = field(default_factory=list)
+    redirects: dict[str, str] = field(default_factory=dict)
     cut: bool = False
+    resumes: bool = True
 
 
 @pytest.fixture
@@ -38,9 +41,23 @@ def publisher() -> Iterator[Publisher]:
 
         def answer(self, with_body: bool) -> None:
             published.asked.append(self.path)
+            published.ranges.append(self.headers["Range"])
+            if self.path in published.redirects:
+                self.send_response(302)
+                self.send_header("Location", published.redirects[self.path])
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
             content = published.files.get(self.path.partition("?")[0])
-            self.send_response(404 if content is None else 200)
-            content = content or b""
+            status = 404 if content is None else 200
+            content, total = content or b"", len(content or b"")
+            if status == 200 and self.headers["Range"] and published.resumes:
+                first = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
+                status, content = (206, content[first:]) if first < total else (416, b"")
+            self.send_response(status)
+            if status in (206, 416):
+                span = f"{total - len(content)}-{total - 1}" if content else "*"
+                self.send_header("Content-Range", f"bytes {span}/{total}")
             self.send_header("Content-Length", str(len(content)))
             self.send_header("ETag", f'"{hashlib.sha1(content).hexdigest()}"')
             self.send_header("X-Repo-Commit", "c" * 40)

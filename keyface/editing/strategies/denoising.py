@@ -20,8 +20,8 @@ from keyface.editing.attention import (
 )
 from keyface.editing.clip import Clip
 from keyface.editing.keyframes import StepOrder, joint_windows, separate_groups
+from keyface.editing.parts import SELF_ATTENTION
 from keyface.editing.propagation import Blend, KeyframeTokens
-from keyface.editing.settings import SELF_ATTENTION
 from keyface.editing.strategies.stepping import Stepper
 from keyface.editing.strategies.strategy import Networks
 from keyface.resume.batches import Advance, free_memory, ran_out_of_memory

@@ -30,7 +30,7 @@ from keyface.diffusion.prediction import predict
 from keyface.editing.attention import attend, finish, processors, self_attention, shared_outputs
 from keyface.editing.clip import Clip
 from keyface.editing.keyframes import select_keyframes
-from keyface.editing.settings import SELF_ATTENTION
+from keyface.editing.parts import SELF_ATTENTION
 from keyface.editing.strategies.stepping import Stepper
 from keyface.editing.strategies.strategy import Denoiser, Networks, Strategy
 from keyface.resume.batches import Advance

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from keyface.diffusion.guidance import Guidance
 from keyface.editing.attention import processors
 from keyface.editing.clip import Clip
+from keyface.editing.parts import SELF_ATTENTION
 from keyface.editing.propagation import KeyframeTokens, PropagatedAttention
-from keyface.editing.settings import SELF_ATTENTION
 from keyface.editing.strategies.denoising import KeyframeDenoiser
 from keyface.editing.strategies.strategy import Denoiser, Networks, Strategy
 from keyface.resume.batches import Advance

@@ -27,7 +27,7 @@ from keyface.miniature.trials import FIRST_PERSON, FPS, find_person, render_tria
 from keyface.plugins import Category, edits
 from keyface.plugins.compose import compose
 from keyface.progress import each
-from keyface.video import VideoWriter
+from keyface.video import Encoding, VideoWriter
 
 CATEGORIES = "beard,glasses,old,smile,blond-hair"
 """Those of the goals: beard, glasses, age, smile and hair colour."""
@@ -192,6 +192,7 @@ def _parts(faces: Faces) -> Iterator[Faces]:
 
 
 def _write(path: Path, chunks: Iterable[Tensor], protocol: RenderedProtocol) -> None:
-    with VideoWriter(path, fps=protocol.fps, crf=_QUALITY, metadata={"comment": _COMMENT}) as writer:
+    encoding = Encoding(quality=_QUALITY)
+    with VideoWriter(path, fps=protocol.fps, metadata={"comment": _COMMENT}, encoding=encoding) as writer:
         for chunk in chunks:
             writer.write(chunk)

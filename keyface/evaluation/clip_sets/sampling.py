@@ -36,7 +36,7 @@ def sampled_frames(path: Path, clip: ClipSpec) -> Tensor:
     """
     times = _times(clip)
     # Without the last instants the reader would stop before a frame that begins exactly there.
-    reader = VideoReader(path, max_seconds=times[-1] + 2 * _TOLERANCE_SECONDS)
+    reader = VideoReader(path, end=times[-1] + 2 * _TOLERANCE_SECONDS)
     box = _square(reader, clip)
     wanted = _shown_at(times, reader, clip)
     frames: dict[int, Tensor] = {}
@@ -58,7 +58,7 @@ def is_long_enough(path: Path, clip: ClipSpec) -> bool:
         ValueError: The video is damaged.
     """
     times = _times(clip)
-    reader = VideoReader(path, max_seconds=times[-1] + 2 * _TOLERANCE_SECONDS)
+    reader = VideoReader(path, end=times[-1] + 2 * _TOLERANCE_SECONDS)
     return times[-1] <= _end(reader) - _TOLERANCE_SECONDS
 
 

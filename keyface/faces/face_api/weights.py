@@ -1,22 +1,12 @@
-"""Reads the weights of TensorFlow.js: a JSON manifest and one file of bytes, quantized or not."""
+"""Networks of face-api and the names of their weights."""
 
-import json
-import math
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 
+from keyface.faces.tfjs.weights import read_tensors
 from keyface.weights.states import give_state
-
-_TYPES: dict[str, np.dtype[Any]] = {
-    "float32": np.dtype("<f4"),
-    "uint8": np.dtype("u1"),
-    "uint16": np.dtype("<u2"),
-}
-_MANIFEST_LIMIT = 2**20
 
 _RENAMED = {
     "filters": "weight",
@@ -25,62 +15,6 @@ _RENAMED = {
     "depthwise_filter": "depthwise.weight",
     "pointwise_filter": "pointwise.weight",
 }
-
-
-def read_tensors(folder: Path, model: str) -> dict[str, Tensor]:
-    """Read `MODEL-weights_manifest.json` and the file of bytes that belongs to it.
-
-    A quantized value q stands for `q · scale + min`.
-
-    Args:
-        folder: Where both files are.
-        model: Name that the files begin with.
-
-    Returns:
-        fp32 tensors by the names of the manifest, in TensorFlow's layout.
-
-    Raises:
-        FileNotFoundError: A file is missing.
-        ValueError: The manifest is damaged, or the bytes are not as many as it says.
-    """
-    manifest, content = folder / f"{model}-weights_manifest.json", folder / f"{model}.bin"
-    missing = [path.name for path in (manifest, content) if not path.is_file()]
-    if missing:
-        raise FileNotFoundError(f"{folder} lacks {', '.join(missing)}; run `keyface weights get face-api`")
-    if manifest.stat().st_size > _MANIFEST_LIMIT:
-        raise ValueError(f"{manifest}: larger than {_MANIFEST_LIMIT} bytes, this is no manifest of weights")
-    try:
-        entries = [entry for group in json.loads(manifest.read_bytes()) for entry in group["weights"]]
-        layout = [_layout(entry) for entry in entries]
-    except (
-        UnicodeDecodeError,
-        json.JSONDecodeError,
-        RecursionError,
-        KeyError,
-        TypeError,
-        ValueError,
-    ) as error:
-        raise ValueError(f"{manifest}: no manifest of TensorFlow.js weights: {error!r}") from error
-    data = content.read_bytes()
-    needed = sum(count * stored.itemsize for _, _, count, stored, _, _ in layout)
-    if len(data) != needed:
-        raise ValueError(f"{content}: {len(data)} bytes, the manifest describes {needed}; fetch it again")
-    tensors, offset = {}, 0
-    for name, shape, count, stored, scale, least in layout:
-        values = np.frombuffer(data, stored, count, offset).astype(np.float32)
-        tensors[name] = torch.from_numpy(values * np.float32(scale) + np.float32(least)).view(shape)
-        offset += count * stored.itemsize
-    return tensors
-
-
-def _layout(entry: dict[str, Any]) -> tuple[str, list[int], int, np.dtype[Any], float, float]:
-    shape = [int(side) for side in entry["shape"]]
-    if entry["dtype"] != "float32" or any(side < 1 for side in shape):
-        raise ValueError(f"{entry['name']} is {entry['dtype']} of shape {shape}")
-    quantization = entry.get("quantization") or {"dtype": "float32", "scale": 1.0, "min": 0.0}
-    stored = _TYPES[quantization["dtype"]]
-    scale, least = float(quantization["scale"]), float(quantization["min"])
-    return str(entry["name"]), shape, math.prod(shape), stored, scale, least
 
 
 class FaceApiNetwork(nn.Module):

@@ -10,9 +10,9 @@ from keyface.faces.regions.outlines import OUTLINES, Outlines
 
 Points = NDArray[np.float64]
 
-_PADS = {"nose": 0.06, "l_brow": 0.07, "r_brow": 0.07, "l_eye": 0.05, "r_eye": 0.05}
-"""How much further than its points a part goes, in distances from eyes to mouth: lashes, the width of brows that
-are a line."""
+_PADS = {"skin": 0.06, "nose": 0.05, "l_brow": 0.07, "r_brow": 0.07, "l_eye": 0.05, "r_eye": 0.05}
+"""How much further than its points a part goes, in distances from eyes to mouth: lashes, the sides of the face,
+brows that are a line only."""
 
 _FAR = 100.0
 _KEPT = 0.92
@@ -90,7 +90,7 @@ class _Drawing:
     def face(self, names: Collection[str]) -> None:
         """Draw the face and its parts, the named ones white and the others black."""
         if "skin" in names:
-            self._polygon(self.oval)
+            self._polygon(self.oval, pad=_PADS["skin"])
         elif not {"hair", "hat"} & set(names):
             self._polygon(self.oval, fill=0)
         else:  # which may hang over the forehead and the face's rim

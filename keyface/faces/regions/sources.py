@@ -12,9 +12,21 @@ from keyface.faces.regions.labels import check_regions, region_mask
 from keyface.faces.regions.landmarks import Landmarker
 from keyface.faces.regions.outlines import OUTLINES
 
+_PARSED = 4
+"""Crops that are parsed together: parsers are large networks."""
+
+_FARTHEST = 8
+"""Sides of the crop that landmarks may be away from it."""
+
 
 class RegionSource(Protocol):
-    """Find named regions of faces in their crops."""
+    """Find named regions of faces in their crops.
+
+    Attributes:
+        name: What finds them, for records.
+    """
+
+    name: str
 
     def __call__(self, crops: Tensor, names: Collection[str]) -> Tensor:
         """Return masks (n, 1, s, s) float32 in [0, 1], on the CPU.
@@ -32,17 +44,19 @@ class ParsedRegions:
     Args:
         label: Gives (n, s, s) of `keyface.celeba.REGIONS` for crops (n, 3, s, s), as
             `keyface.faces.parser.FaceParser` does.
+        name: What finds them, for records.
     """
 
-    def __init__(self, label: Callable[[Tensor], Tensor]) -> None:
-        self.label = label
+    def __init__(self, label: Callable[[Tensor], Tensor], name: str = "label maps") -> None:
+        self.label, self.name = label, name
 
     def __call__(self, crops: Tensor, names: Collection[str]) -> Tensor:
         """Return the pixels that are labelled with one of the names, see `RegionSource`."""
         check_regions(names)
         if not names:
             return _everywhere(crops)
-        return region_mask(self.label(crops), names)[:, None].float().cpu()
+        masks = [region_mask(self.label(part), names) for part in crops.split(_PARSED)]
+        return torch.cat(masks)[:, None].float().cpu()
 
 
 class LandmarkRegions:
@@ -52,10 +66,11 @@ class LandmarkRegions:
 
     Args:
         landmarks: Gives 68 (iBUG), 468 or 478 (MediaPipe) points of the face in each crop.
+        name: What finds them, for records.
     """
 
-    def __init__(self, landmarks: Landmarker) -> None:
-        self.landmarks = landmarks
+    def __init__(self, landmarks: Landmarker, name: str = "landmarks") -> None:
+        self.landmarks, self.name = landmarks, name
 
     def __call__(self, crops: Tensor, names: Collection[str]) -> Tensor:
         """Return what is drawn for the names, see `RegionSource`."""
@@ -102,10 +117,6 @@ class RegionMasks:
         """Yield masks in order, (n, 1, s, s) in [0, 1], in the chunks of the clip."""
         for crops in self.crops.chunks(size):
             yield self.source(crops, self.names)
-
-
-_FARTHEST = 8
-"""Sides of the crop."""
 
 
 def _everywhere(crops: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from keyface.faces.detecting import DetectingRecognizer
 from keyface.faces.face_api import FaceApi
 from keyface.faces.face_api.recognition import SAME_PERSON
-from keyface.faces.face_api.weights import read_tensors
+from keyface.faces.tfjs.weights import read_tensors
 
 REFERENCE: dict[str, Any] = json.loads((Path(__file__).parent / "face_api_reference.json").read_text())
 

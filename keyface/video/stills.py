@@ -1,0 +1,107 @@
+"""Pictures as clips of one frame, so that whatever edits videos edits them, too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from keyface.pictures import from_uint8
+from keyface.video.formats import STILL_SUFFIXES, is_still
+from keyface.video.reader import Timing, VideoReader
+
+_MOST_PIXELS = 100_000_000
+_FORMATS = ("PNG", "JPEG", "WEBP")
+
+
+class StillReader(VideoReader):
+    """A picture file as a clip of one frame, upright and RGB.
+
+    Args:
+        path: A png, jpg or webp file.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no picture that can be read, or too large a one.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.on_corrupt, self.start, self.end, self.held = "error", None, None, 0
+        self.image = read_still(self.path)
+        self.height, self.width = self.image.shape[-2:]
+        self.rotation, self.colorspace = 0, 2
+        self.fps, self.time_base, self.pixel_aspect = Fraction(1), Fraction(1), Fraction(1)
+        self.codec, self.has_audio = "", False
+
+    @property
+    def timings(self) -> list[Timing]:  # type: ignore[override]
+        """Return the time stamp of the only frame."""
+        return [Timing(0, 1)]
+
+    @property
+    def looks(self) -> Tensor:  # type: ignore[override]
+        """Return the frame, (1, 3, H, W) in [-1, 1]."""
+        return self.image[None]
+
+    def frames(self, numbers: Sequence[int]) -> Tensor:
+        """Return the frame, (1, 3, H, W) in [-1, 1]; its number is 0."""
+        if list(numbers) != [0]:
+            raise ValueError(f"{self.path}: is a picture; its only frame is 0")
+        return self.image[None]
+
+    def chunks(self, size: int) -> Iterator[Tensor]:
+        """Yield the frame, (1, 3, H, W) in [-1, 1]."""
+        yield self.image[None]
+
+
+def open_video(
+    path: Path | str,
+    *,
+    on_corrupt: str = "error",
+    start: Fraction | float | None = None,
+    end: Fraction | float | None = None,
+) -> VideoReader:
+    """Open a video, or a picture as a clip of one frame.
+
+    Args:
+        path: The file; its suffix tells a picture.
+        on_corrupt: As of `VideoReader`.
+        start: As of `VideoReader`.
+        end: As of `VideoReader`.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It cannot be read, or a part of a picture is asked for.
+    """
+    if not is_still(Path(path)):
+        return VideoReader(path, on_corrupt="hold" if on_corrupt == "hold" else "error", start=start, end=end)
+    if start is not None or end is not None:
+        raise ValueError(f"{path}: is a picture, so no start or end can be given")
+    return StillReader(path)
+
+
+def read_still(path: Path) -> Tensor:
+    """Return a picture file, turned upright, as (3, H, W) in [-1, 1].
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no picture that can be read, or too large a one.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such picture")
+    try:
+        with Image.open(path, formats=_FORMATS) as picture:
+            if picture.width * picture.height > _MOST_PIXELS:
+                raise ValueError(
+                    f"{path}: {picture.width} x {picture.height} pixels; at most {_MOST_PIXELS:,} are taken"
+                )
+            upright = ImageOps.exif_transpose(picture).convert("RGB")
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path}: not a picture that can be read ({', '.join(STILL_SUFFIXES)})") from error
+    return from_uint8(torch.from_numpy(np.array(upright)).permute(2, 0, 1))

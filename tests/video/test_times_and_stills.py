@@ -1,0 +1,93 @@
+"""Parts of a video by time, single frames, and pictures as clips of one frame."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from keyface.video import StillReader, VideoReader, VideoWriter, open_video, parse_time, write_clip
+
+
+def numbered(path: Path, frames: int, fps: int = 25) -> Path:
+    """Frames of one grey each, brighter by 2 of 255 from one to the next."""
+    levels = torch.arange(frames).mul(2).add(10).to(torch.uint8)
+    write_clip(path, levels[:, None, None, None].expand(-1, 3, 32, 32), fps=fps)
+    return path
+
+
+def levels(reader: VideoReader) -> list[int]:
+    return [round(float(frame.mean() + 1) * 127.5) for chunk in reader.chunks(7) for frame in chunk]
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [("62.5", 62.5), (0.4, Fraction(2, 5)), ("1:02.5", 62.5), ("1:00:00", 3600), (" 7 ", 7), (".5", 0.5)],
+)
+def test_times(given: str | float, seconds: float) -> None:
+    assert parse_time(given, "--start") == seconds
+
+
+@pytest.mark.parametrize("given", ["", "-1", "1:60", "1:61:00", "nan", "1e3", "a", "1:", ":", ".", "1:2:3:4"])
+def test_what_is_no_time(given: str) -> None:
+    with pytest.raises(ValueError, match="--start"):
+        parse_time(given, "--start")
+
+
+@pytest.mark.parametrize(("seconds", "frames"), [(0.04, 1), (0.2, 5), (0.4, 10), (0.41, 11)])
+def test_the_end_is_exact(tmp_path: Path, seconds: float, frames: int) -> None:
+    assert len(VideoReader(numbered(tmp_path / "a.mp4", 20), end=seconds)) == frames
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+@pytest.mark.parametrize(("start", "first"), [("0", 0), ("0.4", 10), ("0.41", 11), ("4.6", 115)])
+def test_a_start_is_exact_also_after_seeking(tmp_path: Path, suffix: str, start: str, first: int) -> None:
+    path = numbered(tmp_path / f"a{suffix}", 120)
+    reader = VideoReader(path, start=parse_time(start, "--start"), end=parse_time("4.8", "--end"))
+    assert levels(reader) == pytest.approx(list(range(10 + 2 * first, 250, 2)), abs=1)
+    assert reader.timings[0].pts == 0
+    with VideoWriter(tmp_path / "cut.mp4", like=reader) as writer:
+        for chunk in reader.chunks(16):
+            writer.write(chunk)
+    cut = VideoReader(tmp_path / "cut.mp4")
+    assert len(cut) == 120 - first
+    assert cut.seconds == pytest.approx((120 - first) / 25)
+
+
+def test_a_range_without_frames_is_said(tmp_path: Path) -> None:
+    path = numbered(tmp_path / "a.mp4", 10)
+    with pytest.raises(ValueError, match="no frame is shown from 7 s on; the video is shorter"):
+        len(VideoReader(path, start=7))
+
+
+def test_single_frames_by_number(tmp_path: Path) -> None:
+    reader = VideoReader(numbered(tmp_path / "a.mp4", 30), start=Fraction(1, 5))
+    found = reader.frames([0, 3, 19])
+    assert found.shape == (3, 3, 32, 32)
+    assert [round(float(frame.mean() + 1) * 127.5) for frame in found] == pytest.approx([20, 26, 58], abs=1)
+    with pytest.raises(ValueError, match="frame 25 is wanted, and there are 25"):
+        reader.frames([25])
+
+
+def test_a_picture_is_a_clip_of_one_frame(tmp_path: Path) -> None:
+    pixels = np.zeros((20, 30, 3), np.uint8)
+    pixels[:5, :, 0] = 200  # a red bar at the top
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter, clockwise
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
+    reader = open_video(tmp_path / "a.png")
+    assert isinstance(reader, StillReader)
+    assert (len(reader), reader.height, reader.width, reader.has_audio) == (1, 30, 20, False)
+    (frame,) = next(reader.chunks(16))
+    assert torch.equal(reader.frames([0])[0], frame)
+    assert float(frame[0, :, -5:].min()) > 0, "the bar is on the right"
+    assert float(frame[0, :, :15].max()) == -1
+    with pytest.raises(ValueError, match="is a picture"):
+        open_video(tmp_path / "a.png", start=1)
+    (tmp_path / "b.png").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match="not a picture that can be read"):
+        open_video(tmp_path / "b.png")
+    with pytest.raises(FileNotFoundError, match="no such picture"):
+        open_video(tmp_path / "c.png")
