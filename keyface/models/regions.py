@@ -39,7 +39,9 @@ def find_regions(
             return None
         name = here[0]
     if name not in SOURCES:
-        raise LookupError(f"no source of face regions is called {name!r}; there are {', '.join(SOURCES)}, auto")
+        raise LookupError(
+            f"no source of face regions is called {name!r}; there are {', '.join(SOURCES)}, auto"
+        )
     return SOURCES[name](store.require([name])[name], torch.device(device))
 
 

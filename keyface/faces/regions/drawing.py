@@ -10,13 +10,26 @@ from keyface.faces.regions.outlines import OUTLINES, Outlines
 
 Points = NDArray[np.float64]
 
-_PADS = {"skin": 0.06, "nose": 0.05, "l_brow": 0.07, "r_brow": 0.07, "l_eye": 0.05, "r_eye": 0.05}
-"""How much further than its points a part goes, in distances from eyes to mouth: lashes, the sides of the face,
-brows that are a line only."""
+_PADS = {
+    "skin": 0.06,
+    "nose": 0.05,
+    "l_brow": 0.12,
+    "r_brow": 0.12,
+    "l_eye": 0.05,
+    "r_eye": 0.05,
+    "u_lip": 0.05,
+    "l_lip": 0.05,
+}
+"""How much further than its points a part goes, in distances from eyes to mouth: lashes, the sides of the
+face, brows that are a line only or lie a little lower than a network says."""
+
+_FINE = 512
+"""Least side of a drawing: Pillow draws to the pixel only, small crops are averages of finer drawings."""
 
 _FAR = 100.0
+_NECK = 2.5
 _KEPT = 0.92
-"""Of the face's outline: hair may hang over the rest of it."""
+"""Of the face's outline: hair may hang over its rim, and ears begin there."""
 
 
 def draw_regions(points: Points, names: Collection[str], size: int) -> NDArray[np.uint8]:
@@ -31,22 +44,23 @@ def draw_regions(points: Points, names: Collection[str], size: int) -> NDArray[n
         size: Rows and columns.
 
     Returns:
-        (size, size): 255 inside, 0 outside.
+        (size, size): 255 inside, 0 outside, in between on the edge.
     """
-    drawing = _Drawing(points.astype(np.float64), OUTLINES[len(points)], size)
+    scale = -(-_FINE // size)
+    drawing = _Drawing(scale * points.astype(np.float64), OUTLINES[len(points)], scale * size)
     for name in names:
         drawing.surroundings(name)
     drawing.face(names)
     if "eye_g" in names:
         drawing.glasses()
-    return np.asarray(drawing.picture)
+    return np.asarray(drawing.picture.reduce(scale))
 
 
 class _Drawing:
-    """A mask in the making, and the face's own axes: the origin between the eyes, 1 from there to the mouth."""
+    """A mask in the making, and the face's own axes: origin between the eyes, 1 from there to the mouth."""
 
     def __init__(self, points: Points, outlines: Outlines, size: int) -> None:
-        self.points, self.outlines, self.size = points, outlines, size
+        self.points, self.outlines = points, outlines
         self.picture = Image.new("L", (size, size))
         self._pen = ImageDraw.Draw(self.picture)
         first, second = (points[list(eye)].mean(axis=0) for eye in outlines.eyes)
@@ -85,17 +99,16 @@ class _Drawing:
             case "neck" | "neck_l":
                 low = self.jaw[self.jaw[:, 1] > 1.0]
                 if len(low) > 1:
-                    self._polygon(np.concatenate([low, low[::-1] + [0.0, 2.5]]))
+                    self._polygon(np.concatenate([low, low[::-1] + np.array([0.0, _NECK])]))
 
     def face(self, names: Collection[str]) -> None:
         """Draw the face and its parts, the named ones white and the others black."""
         if "skin" in names:
             self._polygon(self.oval, pad=_PADS["skin"])
-        elif not {"hair", "hat"} & set(names):
-            self._polygon(self.oval, fill=0)
-        else:  # which may hang over the forehead and the face's rim
+        else:
             kept = self.oval.mean(axis=0) + _KEPT * (self.oval - self.oval.mean(axis=0))
-            kept[:, 1] = np.maximum(kept[:, 1], self.brow_line)
+            if {"hair", "hat"} & set(names):  # which may hang over the forehead
+                kept[:, 1] = np.maximum(kept[:, 1], self.brow_line)
             self._polygon(kept, fill=0)
         for name, outline in self.outlines.parts.items():
             self._polygon(self._own(outline), 255 if name in names else 0, _PADS.get(name, 0.0))
@@ -119,6 +132,8 @@ class _Drawing:
         places = self.origin + self.unit * own @ self.axes - 0.5
         corners = [(float(x), float(y)) for x, y in places]
         self._pen.polygon(corners, fill=fill)
-        width = round(2 * pad * self.unit)
-        if width > 1:
-            self._pen.line([*corners, corners[0], corners[1]], fill=fill, width=width, joint="curve")
+        radius = round(pad * self.unit)
+        if radius > 0:
+            self._pen.line([*corners, corners[0]], fill=fill, width=2 * radius)
+            for x, y in corners:  # where lines leave gaps
+                self._pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=fill)

@@ -18,6 +18,9 @@ _PARSED = 4
 _FARTHEST = 8
 """Sides of the crop that landmarks may be away from it."""
 
+_SMALLEST = 0.05
+"""Of the side of the crop: smaller than this is no face that was placed there."""
+
 
 class RegionSource(Protocol):
     """Find named regions of faces in their crops.
@@ -55,14 +58,14 @@ class ParsedRegions:
         check_regions(names)
         if not names:
             return _everywhere(crops)
-        masks = [region_mask(self.label(part), names) for part in crops.split(_PARSED)]
+        masks = [region_mask(self.label(part), names) for part in torch.split(crops, _PARSED)]
         return torch.cat(masks)[:, None].float().cpu()
 
 
 class LandmarkRegions:
     """Regions drawn from dense landmarks, see `drawing.draw_regions`.
 
-    A frame whose landmarks are not finite, or lie far outside the crop, gets the whole picture.
+    A frame whose landmarks are not finite, far outside the crop or on one spot gets the whole picture.
 
     Args:
         landmarks: Gives 68 (iBUG), 468 or 478 (MediaPipe) points of the face in each crop.
@@ -82,7 +85,9 @@ class LandmarkRegions:
         if points.shape[1] not in OUTLINES:
             known = ", ".join(map(str, OUTLINES))
             raise ValueError(f"{points.shape[1]} landmarks are in an unknown order; {known} are known")
-        sane = np.isfinite(points).all(axis=(1, 2)) & (np.abs(points).max(axis=(1, 2)) < _FARTHEST * size)
+        extents = np.ptp(points, axis=1).max(axis=1)
+        finite = np.isfinite(points).all(axis=(1, 2)) & (np.abs(points).max(axis=(1, 2)) < _FARTHEST * size)
+        sane = finite & (extents > _SMALLEST * size)
         masks = [
             draw_regions(face, names, size) if drawable else np.full((size, size), 255, np.uint8)
             for face, drawable in zip(points, sane, strict=True)
