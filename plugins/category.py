@@ -1,7 +1,7 @@
 """What an edit category is: plain data, checked when it is made."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -128,6 +128,16 @@ class Category:
         if not all(attributes.get(needed, False) for needed in self.needs):
             return False
         return not any(attributes.get(hiding, False) for hiding in self.hidden_by)
+
+
+def free_regions(categories: Iterable[Category]) -> tuple[str, ...]:
+    """Return the regions that an edit of several categories is free to change.
+
+    Returns:
+        Each name once; nothing, which means the whole image, where one of them has no regions.
+    """
+    regions = [category.regions for category in categories]
+    return tuple(dict.fromkeys(name for names in regions for name in names)) if all(regions) else ()
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 
@@ -17,7 +17,7 @@ from keyface.miniature.population.labels import CHANGEABLE, counterfactual, true
 from keyface.miniature.population.parameters import Faces
 from keyface.miniature.population.world import HELD_OUT, draw_faces
 from keyface.miniature.rendering.renderer import render, render_flow
-from keyface.plugins.category import Category
+from keyface.plugins.category import Category, free_regions
 from keyface.plugins.compose import compose
 
 FPS = 12
@@ -100,7 +100,6 @@ def render_trial(
         if category.attribute in CHANGEABLE:
             edited = counterfactual(edited, category.attribute, category.present)
     before, after = _render(faces, size), _render(edited, size)
-    regions = {name for category in categories for name in category.regions}
     pair = compose(write_captions(faces[:1])[0], categories)
     moved = [render_flow(faces[i : i + 1], faces[i + 1 : i + 2], size) for i in range(frames - 1)]
     return Trial(
@@ -112,7 +111,7 @@ def render_trial(
         valid=torch.cat([each[1] for each in moved])
         if moved
         else torch.zeros(0, size, size, dtype=torch.bool),
-        region=_free_region(before, after, regions, radius=max(1, size // 32)),
+        region=_free_region(before, after, free_regions(categories), radius=max(1, size // 32)),
         ground_truth=after[0],
     )
 
@@ -149,7 +148,7 @@ def _render(faces: Faces, size: int) -> tuple[Tensor, Tensor]:
 
 
 def _free_region(
-    before: tuple[Tensor, Tensor], after: tuple[Tensor, Tensor], names: set[str], radius: int
+    before: tuple[Tensor, Tensor], after: tuple[Tensor, Tensor], names: Collection[str], radius: int
 ) -> Tensor:
     """Mark where the picture may change, (T, H, W) bool; everywhere without names.
 

@@ -64,3 +64,11 @@ def test_several_edits_at_once() -> None:
 def test_nobody_is_found_where_nobody_fits() -> None:
     with pytest.raises(LookupError, match="nobody among 2000 people"):
         find_person([edits["beard"]], FIRST_PERSON, seed=0, also={"Male": False})
+
+
+def test_an_edit_without_regions_frees_the_whole_picture_also_beside_others() -> None:
+    anywhere = Category("pale", ("pale skin",), "tanned skin", "Pale_Skin")
+    one = render_trial(FIRST_PERSON, [edits["glasses"]], frames=1, size=64, seed=0)
+    both = render_trial(FIRST_PERSON, [edits["glasses"], anywhere], frames=1, size=64, seed=0)
+    assert not one.region.all()
+    assert both.region.all()
