@@ -67,6 +67,8 @@ class Rich:
     attached: dict[str, bytes] = field(default_factory=dict)
     small_video_first: bool = False
     drawn_text: bytes | None = None
+    aspect: Fraction | None = None
+    colours: tuple[int, int, int, int] | None = None
 
 
 def picture(index: int, height: int, width: int) -> np.ndarray:
@@ -97,6 +99,11 @@ def make_rich(path: Path, rich: Rich) -> Path:
         video = container.add_stream(rich.codec, rate=rich.fps)
         video.height, video.width = rich.size
         video.pix_fmt = rich.pixels
+        if rich.aspect:
+            video.codec_context.sample_aspect_ratio = rich.aspect
+        if rich.colours:
+            context = video.codec_context
+            context.color_primaries, context.color_trc, context.colorspace, context.color_range = rich.colours
         if rich.bit_rate:
             video.bit_rate = rich.bit_rate
         if small is not None:

@@ -3,7 +3,6 @@
 The text under each field is also its line in `keyface edit --help`.
 """
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -87,25 +86,6 @@ class Choice:
     options: dict[str, str]
     bits: int
     bit_rate: int | None = None
-
-    def warn_of_size(self, path: Path, height: int, width: int) -> None:
-        """Say when a size makes a file that few players show.
-
-        Neither H.264 nor H.265 can crop 4:2:0 by one pixel: both count the cropping in pairs of pixels. So
-        odd sides are kept by sampling colour in full.
-        """
-        if self.encoder.needs_even and (height % 2 or width % 2):
-            able = [
-                codec
-                for codec in format_of(path).video
-                if codec in encoders_here() and not encoders_here()[codec].needs_even
-            ]
-            other = f"; --encoding.codec {able[0]} plays" if able else "; .mp4 with codec vp9 plays"
-            warnings.warn(
-                f"{path}: {width}x{height} is odd, which {self.encoder.codec} keeps only in 4:4:4, and "
-                f"browsers, phones and televisions do not play that{other}",
-                stacklevel=4,
-            )
 
 
 def choose(encoding: Encoding, path: Path, like: VideoReader | None) -> Choice:

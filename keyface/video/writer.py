@@ -20,7 +20,7 @@ from keyface.video.carrying.carried import Carried
 from keyface.video.carrying.tracks import AnyPacket, Span
 from keyface.video.encoding import Encoding, choose
 from keyface.video.formats import format_of, is_still, require_container
-from keyface.video.picture_track import PictureTrack
+from keyface.video.picture_track import PictureTrack, warn_of_size
 from keyface.video.reader import Timing, VideoReader
 from keyface.video.still_writer import StillWriter
 
@@ -103,7 +103,7 @@ class VideoWriter:
             height, width = frames.shape[2:]
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if self.like is None:
-                self._choice.warn_of_size(self.path, height, width)
+                warn_of_size(self._choice, self.path, height, width)
             self._container = self._open(str(self._temporary), height, width)
         with _told(self.path):
             for image in frames:
@@ -147,7 +147,7 @@ class VideoWriter:
 
     def _try_header(self, like: VideoReader) -> None:
         """Write the header of a file in memory; what the kind of file does not take shows there."""
-        self._choice.warn_of_size(self.path, like.height, like.width)
+        warn_of_size(self._choice, self.path, like.height, like.width, like.pixel_aspect)
         try:
             with self._files:
                 self._open(io.BytesIO(), like.height, like.width).start_encoding()

@@ -188,6 +188,21 @@ def test_like_a_source_whose_codec_is_not_written(tmp_path: Path) -> None:
         VideoWriter(tmp_path / "out.mp4", like=reader, encoding=Encoding(like_source=True))
 
 
+@pytest.mark.parametrize("codec", list(encoders_here()))
+@pytest.mark.parametrize("frames", [1, 2, 3])
+@pytest.mark.filterwarnings("ignore:.*10-bit colour")
+def test_few_frames(tmp_path: Path, codec: str, frames: int) -> None:
+    for number in range(4):
+        path = tmp_path / f"{number}.mkv"
+        write_clip(path, clip(frames), 25, encoding=Encoding(codec=codec))  # type: ignore[arg-type]
+        reader = VideoReader(path)
+        assert [timing.pts * reader.time_base for timing in reader.timings] == [
+            Fraction(index, 25) for index in range(frames)
+        ]
+    write_clip(tmp_path / "a.mov", clip(frames), 25, encoding=Encoding(codec="h265"))
+    assert len(VideoReader(tmp_path / "a.mov")) == frames
+
+
 @pytest.mark.parametrize("name", ["a.webm", "a.mp4"])
 @pytest.mark.parametrize("codec", ["vp9", "av1"])
 def test_odd_sizes_play_everywhere(tmp_path: Path, name: str, codec: str) -> None:
@@ -220,3 +235,38 @@ def test_webm_with_sound(tmp_path: Path) -> None:
         assert container.format.name == "matroska,webm"
         sound = container.streams.audio[0]
         assert (sound.codec_context.name, sound.layout.name) == ("opus", "5.1")
+
+
+@pytest.mark.parametrize("aspect", [Fraction(4, 3), Fraction(16, 15), Fraction(8, 9)])
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [
+        ("a.mp4", "h264"),
+        ("a.mkv", "h265"),
+        ("a.mp4", "vp9"),
+        ("a.mov", "prores"),
+        ("a.webm", "vp9"),
+        ("a.mkv", "av1"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*10-bit colour")
+def test_the_shape_of_pixels(tmp_path: Path, aspect: Fraction, name: str, codec: str) -> None:
+    """What is shown is as wide as before: by the same shape of pixels, or by more or fewer of them."""
+    reader = VideoReader(make_rich(tmp_path / "in.mp4", Rich(frames=3, size=(144, 180), aspect=aspect)))
+    encoding = Encoding(codec=codec)  # type: ignore[arg-type]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        writer = VideoWriter(tmp_path / name, like=reader, encoding=encoding)
+    with writer:
+        writer.write(next(reader.chunks(3)))
+    with av.open(str(tmp_path / name)) as container:
+        stream = container.streams.video[0]
+        found = stream.sample_aspect_ratio or Fraction(1)
+        shown = stream.width * found / stream.height
+    assert float(shown) == pytest.approx(float(180 * aspect / 144), rel=0.003)
+    if (name, codec) in (("a.webm", "vp9"), ("a.mkv", "av1")):
+        assert found == 1
+        assert [str(each.message) for each in caught if "square" in str(each.message)]
+    else:
+        assert (found, stream.width, stream.height) == (aspect, 180, 144)
+        assert not caught
