@@ -68,6 +68,7 @@ def edit_video(
     The file is decoded for its time stamps, for the crops, and for the frames that the change is added to;
     where faces are followed also to find them, and for the frames that captioners look at.
     """
+    assert request.output is not None, "a preview writes no video"
     reader, size = request.reader, pipe.backbone.image_size
     jobs = make_jobs(pipe, request, plan, say)
     crops = [(len(job.clip), 3, size, size) for job in jobs]

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import cast
 
 import av
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -16,7 +15,7 @@ from keyface.cli.main import main
 from keyface.pipeline.request import VideoRequest
 from keyface.pipeline.video import check_space
 from keyface.plugins import edits
-from keyface.video import VideoReader, write_clip
+from keyface.video import VideoReader
 
 FAST = ["--steps", "2", "--settings.interval", "3", "--guidance", "2"]
 

@@ -70,6 +70,7 @@ class FaceDetector(nn.Module):
         )
         self.body = nn.Sequential(*(_Residual(width, dilation) for dilation in (1, 2, 4, 1)))
         self.head = nn.Conv2d(width, 1 + 2 * LANDMARKS, 1)
+        assert self.head.bias is not None
         nn.init.constant_(self.head.bias[:1], -4.0)  # hardly any cell is a face's middle
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -95,7 +96,9 @@ class FaceDetector(nn.Module):
             threshold: Least score of a face.
         """
         candidates = [self._candidates(level, threshold) for level in _pyramid(images)]
-        return [self._merge(image, threshold, *_joined(candidates, index)) for index, image in enumerate(images)]
+        return [
+            self._merge(image, threshold, *_joined(candidates, index)) for index, image in enumerate(images)
+        ]
 
     def _candidates(self, level: tuple[Tensor, float], threshold: float) -> list[tuple[Tensor, Tensor]]:
         """Return scores (n,) and landmarks (n, 5, 2), in pixels of the whole image, of each image."""
