@@ -73,6 +73,8 @@ class Rich:
     drawn_text: bytes | None = None
     aspect: Fraction | None = None
     colours: tuple[int, int, int, int] | None = None
+    stamps: Sequence[int] | None = None
+    """When each frame is shown, in milliseconds."""
 
 
 def picture(index: int, height: int, width: int) -> np.ndarray:
@@ -113,6 +115,8 @@ def make_rich(path: Path, rich: Rich) -> Path:
             video.bit_rate = rich.bit_rate
         if small is not None:
             video.disposition = Disposition.default
+        if rich.stamps:
+            video.codec_context.time_base = video.time_base = Fraction(1, 1000)
         if rich.timecode:
             video.metadata["timecode"] = rich.timecode
         sounds = [_add_sound(container, sound) for sound in rich.sounds]
@@ -176,6 +180,8 @@ def _encode_pictures(container: Any, stream: Any, rich: Rich, size: tuple[int, i
     for index in range(rich.frames):
         frame = av.VideoFrame.from_ndarray(picture(index, *size), format="rgb24").reformat(format=pixels)
         frame.pts, frame.time_base = index, 1 / rich.fps
+        if rich.stamps:
+            frame.pts, frame.time_base = rich.stamps[index], Fraction(1, 1000)
         container.mux(stream.encode(frame))
     container.mux(stream.encode(None))
 

@@ -9,6 +9,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from jsonargparse import ArgumentParser
 from rich_videos import Rich, Sound, make_rich, picture
 
 from keyface.configuration import given
@@ -333,3 +334,42 @@ def test_colours_are_told_as_in_the_source(
         )
     after = VideoReader(tmp_path / name)
     assert psnr((next(after.chunks(3)) + 1) * 127.5, (next(reader.chunks(3)) + 1) * 127.5) > 33
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [
+        ("a.mp4", "h265"),
+        ("a.webm", "vp9"),
+        ("a.mp4", "vp9"),
+        ("a.mkv", "av1"),
+        ("a.mp4", "av1"),
+        ("a.mov", "prores"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*10-bit colour")
+def test_variable_frame_rates(tmp_path: Path, name: str, codec: str) -> None:
+    stamps = [0, 33, 66, 180, 200, 300, 301, 400, 520, 900, 933, 966]
+    reader = VideoReader(make_rich(tmp_path / "in.mkv", Rich(frames=12, stamps=stamps)))
+    with VideoWriter(tmp_path / name, like=reader, encoding=Encoding(codec=codec)) as writer:  # type: ignore[arg-type]
+        writer.write(next(reader.chunks(12)))
+    after = VideoReader(tmp_path / name)
+    assert [timing.pts * after.time_base * 1000 for timing in after.timings] == stamps
+
+
+def test_the_options_of_the_command_line() -> None:
+    parser = ArgumentParser()
+    parser.add_argument("--encoding", type=Encoding, default=Encoding())
+    words = [
+        "--encoding.codec",
+        "av1",
+        "--encoding.preset",
+        "8",
+        "--encoding.quality",
+        "30",
+        "--encoding.ten_bit",
+        "true",
+    ]
+    chosen = parser.instantiate(parser.parse_args(words)).encoding
+    assert chosen == Encoding(codec="av1", preset="8", quality=30, ten_bit=True)
+    assert parser.instantiate(parser.parse_args([])).encoding == Encoding()
