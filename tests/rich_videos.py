@@ -8,6 +8,7 @@ from typing import Any
 
 import av
 import numpy as np
+import torch
 from av.stream import Disposition
 from av.subtitles.subtitle import SubtitleSet
 
@@ -240,3 +241,18 @@ def pitches(path: Path, track: int = 0) -> list[int]:
     middle = samples[:, rate // 10 : -rate // 10]
     spectrum = np.abs(np.fft.rfft(middle * np.hanning(middle.shape[1])))
     return [round(peak * rate / middle.shape[1] / 10) * 10 for peak in spectrum.argmax(axis=1)]
+
+
+def clip(frames: int = 8, height: int = 96, width: int = 128) -> torch.Tensor:
+    images = np.stack([picture(index, height, width) for index in range(frames)])
+    return torch.from_numpy(images).permute(0, 3, 1, 2)
+
+
+def first_frame(path: Path) -> tuple[str, av.VideoFrame]:
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        return stream.codec_context.codec.canonical_name, next(container.decode(stream))
+
+
+def psnr(first: torch.Tensor, second: torch.Tensor) -> float:
+    return float(-10 * torch.log10((first.float() - second.float()).div(255).square().mean()))
