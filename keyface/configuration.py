@@ -12,6 +12,9 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 Configured = TypeVar("Configured")
 
+_YAML_WORDS = {True: ("on", "yes"), False: ("off", "no")}
+"""YAML reads these words as true and false, also where they are one of several choices."""
+
 
 def parse(cls: type[Configured], values: Mapping[str, Any], where: str) -> Configured:
     """Make a dataclass from a mapping.
@@ -157,6 +160,8 @@ def _typed(hint: Any, value: Any, where: str, name: str) -> Any:
     """Return a value in the type of its field."""
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--value", type=hint)
+    if isinstance(value, bool) and get_origin(hint) is Literal:
+        value = next((word for word in _YAML_WORDS[value] if word in get_args(hint)), value)
     try:
         typed = parser.parse_object({"value": value}).value
     except ArgumentError:

@@ -4,8 +4,18 @@ A category is data (`Category`), the registry finds it by name (`edits`), and `c
 source and the target prompt of one or several of them.
 """
 
-from keyface.plugins.category import Category, Demands, EditError
+from keyface.plugins.category import Category, Demands, EditError, free_regions
 from keyface.plugins.compose import PromptPair, compose
 from keyface.plugins.registry import PluginError, Registry, edits
 
-__all__ = ["Category", "Demands", "EditError", "PluginError", "PromptPair", "Registry", "compose", "edits"]
+__all__ = [
+    "Category",
+    "Demands",
+    "EditError",
+    "PluginError",
+    "PromptPair",
+    "Registry",
+    "compose",
+    "edits",
+    "free_regions",
+]

@@ -1,7 +1,7 @@
 """What an edit category is: plain data, checked when it is made."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -32,6 +32,9 @@ class Category:
             do, in (0, 2]; no edit undoes more than the whole.
         guidance: The guidance scale, as a multiple of the model's usual one, in (0, 2]; below 1 for what
             comes easily, such as colours, which too much of it makes gaudy.
+        threshold: The change from which a pixel is taken from the edit, as a multiple of the usual
+            thresholds (`Composition.low`, `.high`), in (0, 2]; below 1 for faint changes, such as the skin's
+            with age.
         injection: Fraction of the usual time that ε1's attention is injected, in [0, 1].
         reshapes: Whether the edit changes shapes, as beards, glasses and hats do, and not only colours, lines
             or an expression. Queries and keys hold the shape of what ε1 sees, so such edits get its keys and
@@ -57,6 +60,7 @@ class Category:
     conflicts: tuple[str, ...] = ()
     strength: float = 1.0
     guidance: float = 1.0
+    threshold: float = 1.0
     injection: float = 1.0
     reshapes: bool = False
     place: str = "clause"
@@ -86,7 +90,7 @@ class Category:
                 )
         if self.name in self.conflicts:
             raise EditError(f"{where}: it cannot conflict with itself")
-        for multiple in ("strength", "guidance"):
+        for multiple in ("strength", "guidance", "threshold"):
             value = getattr(self, multiple)
             if not (math.isfinite(value) and 0.0 < value <= 2.0):
                 raise EditError(f"{where}: {multiple} is {value}, it must be in (0, 2]")
@@ -107,7 +111,7 @@ class Category:
         for field in ("present", "reshapes"):
             if not isinstance(getattr(self, field), bool):
                 raise EditError(f"edit category {self.name!r}: {field} must be true or false")
-        for field in ("strength", "guidance", "injection"):
+        for field in ("strength", "guidance", "threshold", "injection"):
             value = getattr(self, field)
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise EditError(f"edit category {self.name!r}: {field} must be a number")
@@ -126,6 +130,16 @@ class Category:
         return not any(attributes.get(hiding, False) for hiding in self.hidden_by)
 
 
+def free_regions(categories: Iterable[Category]) -> tuple[str, ...]:
+    """Return the regions that an edit of several categories is free to change.
+
+    Returns:
+        Each name once; nothing, which means the whole image, where one of them has no regions.
+    """
+    regions = [category.regions for category in categories]
+    return tuple(dict.fromkeys(name for names in regions for name in names)) if all(regions) else ()
+
+
 @dataclass(frozen=True)
 class Demands:
     """What several categories ask of one edit.
@@ -134,12 +148,14 @@ class Demands:
         strength: The mean of what they ask for: the largest would make each of them as strong as the
             strongest, at the cost of the likeness.
         guidance: The mean, too.
+        threshold: The smallest, since what is left out of the frame is lost.
         injection: The smallest, since one edit that cannot grow under ε1's features fails altogether.
         reshapes: Whether one of them does, for the same reason.
     """
 
     strength: float = 1.0
     guidance: float = 1.0
+    threshold: float = 1.0
     injection: float = 1.0
     reshapes: bool = False
 
@@ -151,6 +167,7 @@ class Demands:
         return cls(
             fmean(category.strength for category in categories),
             fmean(category.guidance for category in categories),
+            min(category.threshold for category in categories),
             min(category.injection for category in categories),
             any(category.reshapes for category in categories),
         )

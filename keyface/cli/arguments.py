@@ -13,18 +13,20 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "Input": (
-        "config", "video", "crop", "max_seconds", "on_corrupt", "shards", "images", "attributes", "masks",
+        "config", "video", "person", "finder", "crop", "doubtful", "start", "end", "max_seconds",
+        "on_corrupt", "shards", "images", "attributes", "masks",
         "landmarks", "identities", "mapping", "protocol", "method", "videos", "annotations", "clips",
         "gallery", "frames", "long_clips", "distractors", "limit", "branch", "file", "benchmark",
         "reference", "name", "names", "shell",
     ),
     "Output": (
-        "output", "compare", "json", "plot", "sheet", "show", "cache", "runs", "overwrite", "resume",
+        "output", "compare", "mask_video", "preview", "encoding", "json", "plot", "sheet", "show",
+        "cache", "runs", "overwrite", "resume",
         "restart",
     ),
     "Edit": (
         "edits", "categories", "prompt", "source", "negative", "steps", "guidance", "strength", "seed",
-        "ours", "variants", "sweep", "modes",
+        "compose",         "ours", "variants", "sweep", "modes",
     ),
     "Networks": (
         "weights", "identity", "direction", "backbone", "captioner", "judges", "raft", "scale", "form",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from keyface.editing.settings import given_settings
 from keyface.pipeline.defaults import GivenSettings
@@ -48,7 +49,7 @@ def edit(
     start: str | None = None,
     end: str | None = None,
     max_seconds: float | None = None,
-    encoding: Encoding = Encoding(),  # noqa: B008
+    encoding: Annotated[Mapping[str, Any], Encoding] = MappingProxyType({}),
     cache: Path | None = None,
     on_corrupt: Literal["error", "hold"] = "error",
     device: str | None = None,
@@ -134,7 +135,7 @@ def edit(
         compare=compare,
         mask_video=mask_video,
         preview=preview,
-        encoding=encoding,
+        encoding=Encoding(**encoding),
         start=start,
         end=end,
         max_seconds=max_seconds,

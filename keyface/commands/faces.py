@@ -28,8 +28,8 @@ def faces(
 ) -> None:
     """Find the people in a video: a table, and a contact sheet with -o.
 
-    Their numbers are what `keyface edit --person` takes; 1 is who is seen most. Ages and sexes are guesses of a
-    network from pictures.
+    Their numbers are what `keyface edit --person` takes; 1 is who is seen most. Ages and sexes are guesses
+    of a network from pictures.
 
     Args:
         video: The video: mp4, mov, mkv, webm or avi; or a still.
@@ -40,7 +40,7 @@ def faces(
         end: Look only before this time.
         device: Where to compute, such as cuda or cpu.
         overwrite: Replace an existing sheet.
-        json: Print the people with boxes and landmarks of every frame as JSON on stdout, and nothing else there.
+        json: Print the people with the landmarks of every frame as JSON on stdout, and nothing else there.
 
     Raises:
         ValueError: The video cannot be used, or shows no face.

@@ -59,7 +59,7 @@ class Clip:
         self._other_row = {frame: row for row, frame in enumerate(shape.others)}
         self.maps = maps
         self.batches = Batches(self.settings.chunk_size, journal, after=maps.release)
-        files = maps.allocate(clip_layout(shape, strategy))
+        files = self._files = maps.allocate(clip_layout(shape, strategy))
         self.clean, self.reconstructed = files["clean"], files["reconstructed"]
         self.trajectory, self._inverted_others = files["inverted-sources"], files.get("inverted-others")
         self._even_levels, self._odd_levels = files["even-levels"], files["odd-levels"]
@@ -105,6 +105,12 @@ class Clip:
         `at_level(start level)` holds the sources after inversion, `at_level(0)` what was denoised.
         """
         return self._odd_levels if level % 2 else self._even_levels
+
+    def unedited_files(self) -> list[str]:
+        """Return the names of the files in which there is something before the edit itself begins."""
+        begun = "even-levels" if self.settings.start_level % 2 == 0 else "odd-levels"
+        later = {"even-levels", "odd-levels", "edited", "even-originals", "odd-originals"} - {begun}
+        return [name for name in self._files if name not in later]
 
     def originals(self, level: int) -> Tensor:
         """Return the clean latents (T, C, h, w) as predicted at a level, for solvers that look back."""

@@ -23,6 +23,7 @@ from keyface.editing.strategies.strategy import Networks, Strategy
 from keyface.editing.strategies.tokenflow import TokenFlowStrategy
 from keyface.editing.strategies.tokens import TokenStrategy
 from keyface.resume.batches import Advance, free_memory
+from keyface.resume.cache import CachedWork
 from keyface.resume.journal import Journal
 from keyface.resume.memory_maps import MemoryMaps, layout_bytes
 from keyface.resume.session import Session
@@ -40,6 +41,9 @@ __all__ = [
     "TensorMasks",
     "VideoEditor",
 ]
+
+BEFORE_EDIT = ("encode", "invert_sources", "invert_others", "reconstruct_keyframes", "errors")
+"""Entries of the journal about work that does not depend on the target."""
 
 STRATEGIES: dict[str, type[Strategy]] = {
     "tokens": TokenStrategy,
@@ -164,6 +168,7 @@ class VideoEditor:
         progress: Progress | None = None,
         temporary: Path | None = None,
         session: Session | None = None,
+        cached: CachedWork | None = None,
     ) -> Iterator[EditedClip]:
         """Edit a clip up to the latents of its frames, whose files are there until the block ends.
 
@@ -177,6 +182,7 @@ class VideoEditor:
             temporary: Where to make the folder of temporary files, which is removed at the end; None: the
                 system's place for them.
             session: An open folder that keeps everything instead, so that a killed edit goes on where it was.
+            cached: Keeps what comes before the edit itself for other edits of the clip, or has it already.
 
         Raises:
             NotFiniteError: As of `edit`.
@@ -192,7 +198,9 @@ class VideoEditor:
         with evaluating(*modules), _place(temporary, session) as (maps, journal):
             clip = Clip.open(self.backbone, self._inverter, self.strategy, frames, maps, journal)
             seconds: dict[str, float] = {}
-            psnr = self._edit(clip, frames, prompts, every_frame, seconds, progress)
+            if cached is not None:
+                cached.restore(maps, clip.batches.journal)
+            psnr = self._edit(clip, frames, prompts, every_frame, seconds, progress, cached)
             unedited = clip.reconstructed if every_frame else clip.clean
             yield EditedClip(clip, frames, regions, unedited, psnr, seconds, self.temporary_bytes(frames))
 
@@ -205,6 +213,7 @@ class VideoEditor:
         every_frame: bool,
         seconds: dict[str, float],
         progress: Progress | None,
+        cached: CachedWork | None,
     ) -> tuple[float, float]:
         """Run the stages up to the edited latents; return the PSNRs of `reconstruct`."""
         with _stage("encode", clip.length, seconds, progress) as advance:
@@ -215,6 +224,8 @@ class VideoEditor:
         units = clip.length if every_frame else len(clip.keyframes)
         with _stage("reconstruct", units, seconds, progress) as advance:
             psnr = reconstruct(clip, source, every_frame, advance)
+        if cached is not None:
+            cached.keep(clip.maps, clip.unedited_files(), clip.batches.journal.entries(BEFORE_EDIT))
         guidance = Guidance.of(target, negative, self.settings.guidance_scale)
         networks = Networks(self.identity, self.direction, guidance, source)
         denoiser = self.strategy.denoiser(clip, networks)

@@ -4,7 +4,7 @@ The text under each field is also its line in `keyface edit --help`.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 SELF_ATTENTION = r"attn1$"
@@ -130,13 +130,13 @@ class Composition:
     mode: Literal["detail", "mask", "off"] = "detail"
     """What a frame becomes: `detail` the clip plus M · d, which keeps every detail that the autoencoder
     loses; `mask` the decoded edit where M is 1, and the clip where it is 0; `off` the decoded edit."""
-    low: float = 0.08
+    low: float = 0.06
     """Magnitude of d up to which nothing changes (M is 0). Categories ask for a multiple of it."""
-    high: float = 0.2
+    high: float = 0.1
     """Magnitude of d from which M is 1. Categories ask for a multiple of it."""
-    blur: float = 0.07
+    blur: float = 0.03
     """Standard deviation of the Gaussian that averages the magnitude over its neighbourhood; 0 is none."""
-    feather: float = 0.05
+    feather: float = 0.02
     """Standard deviation of the Gaussian that softens the edge of M; 0 is none."""
     smoothing: float = 1.0
     """Standard deviation, in frames, of the Gaussian that M is averaged with over time; 0 is none."""
@@ -154,3 +154,8 @@ class Composition:
         for name in ("blur", "feather", "margin"):
             check_within(f"composition.{name}", getattr(self, name), 0.0, WIDEST_BLUR)
         check_within("composition.smoothing", self.smoothing, 0.0, LONGEST_SMOOTHING)
+
+    def with_threshold(self, multiple: float) -> "Composition":
+        """Return this with `low` and `high` times a multiple; no change is greater than 2."""
+        high = min(multiple * self.high, 2.0)
+        return replace(self, low=min(multiple * self.low, self.low / self.high * high), high=high)

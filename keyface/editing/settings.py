@@ -114,8 +114,8 @@ class EditSettings:
         """Return these settings scaled by what the categories of one edit ask for.
 
         Strength (1 at most) and guidance (at least 1) become the mean of their multiples, the time of
-        injection the smallest of their shares. Where a category changes shapes, which queries and keys of ε1
-        would hold, ε1's keys and values are injected.
+        injection and the composition's thresholds the smallest of their shares. Where a category changes
+        shapes, which queries and keys of ε1 would hold, ε1's keys and values are injected.
 
         Args:
             categories: What is edited together; none leaves the settings as they are.
@@ -130,6 +130,7 @@ class EditSettings:
                 mode="kv" if asked.reshapes else self.injection.mode,
                 until=asked.injection * self.injection.until,
             ),
+            composition=self.composition.with_threshold(asked.threshold),
         )
 
     @property

@@ -28,7 +28,8 @@ def sane_landmarks(landmarks: Tensor) -> Tensor:
 def _spreads(landmarks: Tensor) -> Tensor:
     """Return the points' spread along their two axes (B, 2), largest first."""
     centred = landmarks - landmarks.mean(dim=1, keepdim=True)
-    return torch.linalg.svdvals(centred.double())
+    spreads: Tensor = torch.linalg.svdvals(centred.double())
+    return spreads
 
 
 def check_landmarks(landmarks: Tensor) -> None:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from keyface.faces.face_api import FaceApi
+from keyface.faces.face import FaceFinder
 from keyface.faces.recognition import Recognizer
 
 
@@ -15,7 +15,7 @@ class DetectingRecognizer(nn.Module):
         finder: Finds them where none are given; the surest face counts.
     """
 
-    def __init__(self, recognizer: Recognizer, finder: FaceApi) -> None:
+    def __init__(self, recognizer: Recognizer, finder: FaceFinder) -> None:
         super().__init__()
         self.recognizer = recognizer
         self.finder = finder

@@ -1,7 +1,6 @@
 """Locality: how much an edit changed where it had no business to change anything.
 
-Compare with the reconstruction of the clip (autoencoder, inversion, no edit) rather than with the source:
-what the autoencoder loses would otherwise be counted as the edit's.
+Compare with the source clip: what the autoencoder loses is the edit's, too, where an edit shows it.
 """
 
 import torch
@@ -36,7 +35,7 @@ def outside_change(edited: Tensor, reference: Tensor, region: Tensor) -> Tensor:
 
     Args:
         edited: (B, C, H, W) in [-1, 1].
-        reference: (B, C, H, W) in [-1, 1], usually the reconstruction.
+        reference: (B, C, H, W) in [-1, 1], usually the source clip.
         region: (B, H, W) or (B, 1, H, W) bool, true where change is asked for.
 
     Returns:
@@ -64,7 +63,7 @@ def background_drift(
 
     Args:
         edited: (B, C, H, W) in [-1, 1].
-        reference: (B, C, H, W) in [-1, 1], usually the reconstruction.
+        reference: (B, C, H, W) in [-1, 1], usually the source clip.
         person: (B, H, W) bool, `person_mask` of the original; None where nobody labelled it, and then the
             drift is the change outside the region.
         region: (B, H, W) bool, where the edit may change the picture.

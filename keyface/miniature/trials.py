@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 
@@ -17,7 +17,7 @@ from keyface.miniature.population.labels import CHANGEABLE, counterfactual, true
 from keyface.miniature.population.parameters import Faces
 from keyface.miniature.population.world import HELD_OUT, draw_faces
 from keyface.miniature.rendering.renderer import render, render_flow
-from keyface.plugins.category import Category
+from keyface.plugins.category import Category, free_regions
 from keyface.plugins.compose import compose
 
 FPS = 12
@@ -27,6 +27,7 @@ FIRST_PERSON = HELD_OUT + 50_000
 """Trials take people from here on, clear of those that networks are validated and tuned on."""
 
 _PATIENCE = 2_000
+_VISIBLE = 0.02
 _CHUNK = 16
 
 
@@ -42,7 +43,8 @@ class Trial:
         flow: (T - 1, 2, H, W) in pixels, exact, from each frame to the next.
         valid: (T - 1, H, W) bool, where the flow holds.
         region: (T, H, W) bool, where the categories may change the picture: their classes in the frame or in
-            the same frame rendered with the edit, a little dilated.
+            the same frame rendered with the edit, and whatever else the rendered edit changes, a little
+            dilated.
         ground_truth: (T, 3, H, W), the same clip rendered with the edit.
     """
 
@@ -98,7 +100,6 @@ def render_trial(
         if category.attribute in CHANGEABLE:
             edited = counterfactual(edited, category.attribute, category.present)
     before, after = _render(faces, size), _render(edited, size)
-    regions = {name for category in categories for name in category.regions}
     pair = compose(write_captions(faces[:1])[0], categories)
     moved = [render_flow(faces[i : i + 1], faces[i + 1 : i + 2], size) for i in range(frames - 1)]
     return Trial(
@@ -110,7 +111,7 @@ def render_trial(
         valid=torch.cat([each[1] for each in moved])
         if moved
         else torch.zeros(0, size, size, dtype=torch.bool),
-        region=_free_region(before[1], after[1], regions, radius=max(1, size // 32)),
+        region=_free_region(before, after, free_regions(categories), radius=max(1, size // 32)),
         ground_truth=after[0],
     )
 
@@ -146,8 +147,19 @@ def _render(faces: Faces, size: int) -> tuple[Tensor, Tensor]:
     return torch.cat([part.image for part in parts]), torch.cat([part.mask for part in parts])
 
 
-def _free_region(before: Tensor, after: Tensor, names: set[str], radius: int) -> Tensor:
-    """Mark where the picture may change, (T, H, W) bool; everywhere without names."""
+def _free_region(
+    before: tuple[Tensor, Tensor], after: tuple[Tensor, Tensor], names: Collection[str], radius: int
+) -> Tensor:
+    """Mark where the picture may change, (T, H, W) bool; everywhere without names.
+
+    Args:
+        before: Images and label maps.
+        after: The same with the edit. What it changes may change, also outside its classes: stubble has the
+            hair's colour.
+        names: The categories' classes.
+        radius: By which the classes' pixels and those that change are dilated.
+    """
     if not names:
-        return torch.ones_like(before, dtype=torch.bool)
-    return dilate(region_mask(before, names) | region_mask(after, names), radius)
+        return torch.ones_like(before[1], dtype=torch.bool)
+    changed = (after[0] - before[0]).abs().amax(dim=1) > _VISIBLE
+    return dilate(region_mask(before[1], names) | region_mask(after[1], names) | changed, radius)

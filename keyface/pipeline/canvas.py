@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
-from keyface.editing.composition import join
+from keyface.editing.composition import Layer
 from keyface.faces.crops import put_back, square_corners
 
 if TYPE_CHECKING:
-    from keyface.editing.composition import Layer
     from keyface.pipeline.face_clips import FaceClip
     from keyface.video import VideoReader
 
@@ -50,15 +50,15 @@ class Strip:
     def take(self, count: int) -> Layer:
         """Return the layer of the next so many frames."""
         parts: list[Layer] = []
-        have = 0
-        while have < count:
+        missing = count
+        while missing:
             layer = self._left.pop() if self._left else next(self._layers)
-            mine, rest = layer.split(count - have)
-            parts.append(mine)
-            have += len(mine.mask)
-            if rest is not None:
-                self._left.append(rest)
-        return join(parts)
+            parts.append(_slice(layer, 0, missing))
+            missing -= len(parts[-1].mask)
+            if len(layer.mask) > len(parts[-1].mask):
+                self._left.append(_slice(layer, len(parts[-1].mask), None))
+        tensors = (torch.cat(each) for each in zip(*(part[1:] for part in parts), strict=True))
+        return Layer(parts[0].first, *tensors)
 
 
 def paint(reader: VideoReader, strips: Sequence[Strip], mode: str, chunk: int = 16) -> Iterator[Painted]:
@@ -72,11 +72,13 @@ def paint(reader: VideoReader, strips: Sequence[Strip], mode: str, chunk: int = 
     """
     first = 0
     for frames in reader.chunks(chunk):
-        yield paint_frames(frames, first, strips, mode)
+        yield paint_frames(frames, first, strips, mode, reader.pixel_aspect)
         first += len(frames)
 
 
-def paint_frames(frames: Tensor, first: int, strips: Sequence[Strip], mode: str) -> Painted:
+def paint_frames(
+    frames: Tensor, first: int, strips: Sequence[Strip], mode: str, aspect: Fraction | float = 1
+) -> Painted:
     """Put the edits on the next frames (n, 3, H, W) of a video; where people overlap, changes add up.
 
     Args:
@@ -84,6 +86,7 @@ def paint_frames(frames: Tensor, first: int, strips: Sequence[Strip], mode: str)
         first: Number of the first of them.
         strips: Of all clips; what was taken of them so far ends before `first`.
         mode: How they are composed, `Composition.mode`.
+        aspect: Width of a pixel in its heights.
     """
     height, width = frames.shape[-2:]
     stop = first + len(frames)
@@ -95,21 +98,23 @@ def paint_frames(frames: Tensor, first: int, strips: Sequence[Strip], mode: str)
             continue
         layer, squares = strip.take(rows.stop - rows.start), strip.clip.squares[rows]
         shown = strip.clip.presence[rows].view(-1, 1, 1, 1) * feather(
-            squares, layer.mask.shape[-1], height, width
+            squares, layer.mask.shape[-1], height, width * float(aspect)
         )
         on = slice(rows.start + strip.clip.first - first, rows.stop + strip.clip.first - first)
         if mode == "detail":
-            put_back(layer.change * shown, squares, after[on])
+            put_back(layer.change * shown, squares, after[on], aspect)
         else:
+            # M · e, of which the layer has M · (e - s) and, but for clamping, s.
+            pasted = layer.mask * (layer.edited - layer.change) + layer.change
             cover, edited = torch.zeros_like(whole[on]), torch.zeros_like(after[on])
-            put_back(layer.mask * shown, squares, cover)
-            put_back(layer.mask * shown * layer.edited, squares, edited)
+            put_back(layer.mask * shown, squares, cover, aspect)
+            put_back(pasted * shown, squares, edited, aspect)
             after[on] = after[on] * (1 - cover) + edited
-        put_back(layer.mask * shown, squares, whole[on])
+        put_back(layer.mask * shown, squares, whole[on], aspect)
     return Painted(frames, after.clamp_(-1, 1), whole.clamp_(0, 1))
 
 
-def feather(squares: Tensor, size: int, height: int, width: int) -> Tensor:
+def feather(squares: Tensor, size: int, height: float, width: float) -> Tensor:
     """Return how much of an edit shows in each pixel of its crop, (n, 1, size, size) in [0, 1].
 
     It rises from the square's edges inwards over `BORDER` of its side, but for edges that lie wholly on the
@@ -119,7 +124,7 @@ def feather(squares: Tensor, size: int, height: int, width: int) -> Tensor:
         squares: (n, 4), oriented.
         size: Side of the crops in pixels.
         height: Of the frames.
-        width: Of the frames.
+        width: Of the frames, in heights of a pixel.
     """
     ramp = max(round(BORDER * size), 1)
     inside = torch.arange(size, dtype=torch.float32).add(1).div(ramp + 1).clamp(max=1)
@@ -133,7 +138,7 @@ def feather(squares: Tensor, size: int, height: int, width: int) -> Tensor:
     return (down[:, :, None] * across[:, None, :])[:, None]
 
 
-def _sides_beyond(squares: Tensor, height: int, width: int, slack: float = 1.0) -> list[Tensor]:
+def _sides_beyond(squares: Tensor, height: float, width: float, slack: float = 1.0) -> list[Tensor]:
     """Tell which sides of squares, from the upper clockwise, lie on or beyond a border of the frame."""
     corners = square_corners(squares)  # (n, 4, 2): upper left, upper right, lower right, lower left
     borders = torch.stack(
@@ -146,3 +151,7 @@ def _sides_beyond(squares: Tensor, height: int, width: int, slack: float = 1.0) 
         dim=-1,
     )
     return [(borders[:, side] & borders[:, (side + 1) % 4]).any(dim=-1) for side in range(4)]
+
+
+def _slice(layer: Layer, start: int, stop: int | None) -> Layer:
+    return Layer(layer.first + start, *(each[start:stop] for each in layer[1:]))

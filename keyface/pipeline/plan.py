@@ -102,5 +102,5 @@ def _notes(
         )
     notes += [f"warning: {doubt}" for clip in clips for doubt in clip.doubts]
     if untouched:
-        notes.append(f"{untouched} of {footage.frames} frames show no face to edit, and pass through")
+        notes.append(f"{untouched} of {footage.frames} frames show no face to edit, and stay as they are")
     return notes

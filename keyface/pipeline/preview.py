@@ -50,7 +50,8 @@ def preview_edit(
     crops = cut(frames, alone.squares, pipe.backbone.image_size, pixel_aspect=reader.pixel_aspect)
     editor = pipe.editor(replace(settings, interval=1))
     with editor.prepare(TensorFrames(crops), job.prompts, progress=progress) as edited:
-        painted = paint_frames(frames, 0, [Strip(alone, edited.layers())], settings.composition.mode)
+        strip = Strip(alone, edited.layers())
+        painted = paint_frames(frames, 0, [strip], settings.composition.mode, reader.pixel_aspect)
     side = min(_TALLEST, round(float(alone.squares[:, 2].max())))
     shown = [
         cut(each, alone.squares, side, pixel_aspect=reader.pixel_aspect)

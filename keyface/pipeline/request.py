@@ -95,7 +95,7 @@ class VideoRequest:
         self._check_words()
         given_settings(self.settings)
         self._check_people()
-        _ = self._times
+        _ = self.times
         self._check_targets()
         self._check_stopped()
         _ = self.square, self.reader
@@ -123,7 +123,7 @@ class VideoRequest:
     @cached_property
     def reader(self) -> VideoReader:
         """Return the opened video."""
-        start, end = self._times
+        start, end = self.times
         return open_video(self.video, on_corrupt=self.on_corrupt, start=start, end=end)
 
     @cached_property
@@ -148,8 +148,8 @@ class VideoRequest:
         return self.output
 
     @cached_property
-    def _times(self) -> tuple[Fraction | None, Fraction | None]:
-        """Return start and end in seconds."""
+    def times(self) -> tuple[Fraction | None, Fraction | None]:
+        """Return start and end in seconds; None where there is none."""
         start = None if self.start is None else parse_time(self.start, "--start")
         end = None if self.end is None else parse_time(self.end, "--end")
         if self.max_seconds is not None:
@@ -197,6 +197,7 @@ class VideoRequest:
             if self.preview.suffix.lower() != ".png":
                 raise ValueError(f"--preview {self.preview}: write to a .png file")
         else:
+            require_container(self._output, "-o/--output", still=still)
             targets |= {"-o/--output": self._output, "its record": self.record}
             if self.compare is not None:
                 targets["--compare"] = self.compare

@@ -20,6 +20,7 @@ from keyface.pipeline.canvas import Strip, paint
 from keyface.pipeline.face_clips import CropFrames, cut_crops
 from keyface.pipeline.prompts import warn_of_prompts, write_prompts
 from keyface.pipeline.record import SYNTHETIC, EditRecord, describe, strangeness
+from keyface.resume.cache import WorkCache
 from keyface.resume.session import Session
 from keyface.video import open_writer
 
@@ -67,6 +68,7 @@ def edit_video(
     The file is decoded for its time stamps, for the crops, and for the frames that the change is added to;
     where faces are followed also to find them, and for the frames that captioners look at.
     """
+    assert request.output is not None, "a preview writes no video"
     reader, size = request.reader, pipe.backbone.image_size
     jobs = make_jobs(pipe, request, plan, say)
     crops = [(len(job.clip), 3, size, size) for job in jobs]
@@ -92,12 +94,14 @@ def edit_video(
         if not session.journal.count("crops"):
             cut_crops(reader, [(job.clip, each) for job, each in zip(jobs, pixels, strict=True)])
             session.journal.write(crops=1)
+        cache = None if request.cache is None else WorkCache.of(request.cache)
         edited = [
             stack.enter_context(
                 job.editor.prepare(
                     CropFrames(each),
                     job.prompts,
                     session=session.part(f"clip-{number}"),
+                    cached=None if cache is None else cache.of_work(_unedited(pipe, request, job)),
                     progress=_part(progress, number, len(jobs)),
                 )
             )
@@ -237,6 +241,26 @@ def _decides(pipe: FaceEditPipeline, request: VideoRequest, jobs: Sequence[Job])
             }
             for number, job in enumerate(jobs, start=1)
         },
+        "device": str(pipe.backbone.device),
+    }
+
+
+def _unedited(pipe: FaceEditPipeline, request: VideoRequest, job: Job) -> dict[str, Any]:
+    """Return everything that inversion and reconstruction of a clip depend on: not the target."""
+    settings = asdict(job.settings)
+    for name in ("guidance_scale", "guidance_from", "guidance_until", "injection", "composition"):
+        del settings[name]
+    used = ("weights/", "identity/") if job.settings.inversion == "identity" else ("weights/",)
+    return {
+        "keyface": keyface.__version__,
+        "input": request.sha256,
+        "range": [None if each is None else str(each) for each in request.times],
+        "held": request.on_corrupt,
+        "weights": {name: digest for name, digest in pipe.versions.items() if name.startswith(used)},
+        "first": job.clip.first,
+        "squares": _digest(job.clip.squares),
+        "source": job.prompts.source,
+        "settings": settings,
         "device": str(pipe.backbone.device),
     }
 

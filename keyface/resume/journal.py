@@ -46,6 +46,10 @@ class Journal:
         """Whether there is any entry."""
         return bool(self._entries)
 
+    def entries(self, names: Sequence[str]) -> dict[str, Value]:
+        """Return those of the named entries that are there."""
+        return {name: self._entries[name] for name in names if name in self._entries}
+
     def count(self, name: str) -> int:
         """Return how many units of `name` are done."""
         value = self._entries.get(name, 0)
@@ -63,4 +67,8 @@ class Journal:
         if self._path is None:
             return
         self._before()
-        write_text(self._path, json.dumps(self._entries))
+        try:
+            write_text(self._path, json.dumps(self._entries))
+        except FileNotFoundError:  # the folder went meanwhile, which `before` has words for
+            self._before()
+            raise

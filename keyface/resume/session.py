@@ -30,10 +30,14 @@ class Session:
     Args:
         owned: Says whether the folder is still the one that this process locked. Every entry of the journal
             asks first: someone may have removed the folder, and another process made a new one.
+        whole: The folder that is owned, of which this is a part; None if it is the whole.
     """
 
-    def __init__(self, folder: Path, resumed: bool, owned: Callable[[], bool]) -> None:
+    def __init__(
+        self, folder: Path, resumed: bool, owned: Callable[[], bool], whole: Path | None = None
+    ) -> None:
         self.folder, self.resumed, self._owned = folder, resumed, owned
+        self._whole = folder if whole is None else whole
         self.maps = MemoryMaps(folder)
         self.journal = Journal(folder / _JOURNAL, before=self._before_entry)
         self.parts: list[Session] = []
@@ -47,13 +51,13 @@ class Session:
         """Return a session of one part of the work, with files and a journal in a folder inside."""
         folder = self.folder / name
         folder.mkdir(exist_ok=True)
-        self.parts.append(Session(folder, self.resumed, self._owned))
+        self.parts.append(Session(folder, self.resumed, self._owned, self._whole))
         return self.parts[-1]
 
     def _before_entry(self) -> None:
         if not self._owned():
             raise ValueError(
-                f"{self.folder}: was removed or replaced while this edit worked in it; the edit is stopped, "
+                f"{self._whole}: was removed or replaced while this edit worked in it; the edit is stopped, "
                 "repeat the command"
             )
         self.maps.flush()

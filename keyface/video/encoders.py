@@ -36,6 +36,8 @@ class Encoder:
         options: Always given, so that the same frames give the same bytes.
         ten_bit_options: Given for 10 bits.
         rate_options: Given where a bit rate is asked for.
+        timed_from: Frames from which on its packets say when to decode them. Of fewer, x265 gives the numbers
+            that it finds in memory.
         mp4_tag: Four letters that .mp4 and .mov call it by, where FFmpeg's own do not play everywhere.
     """
 
@@ -54,6 +56,7 @@ class Encoder:
     options: Mapping[str, str] = field(default_factory=dict)
     ten_bit_options: Mapping[str, str] = field(default_factory=dict)
     rate_options: Mapping[str, str] = field(default_factory=dict)
+    timed_from: int = 1
     mp4_tag: str | None = None
 
     def pixel_format(self, bits: int, height: int, width: int) -> str:
@@ -94,6 +97,7 @@ ENCODERS = (
         needs_even=True,
         keeps_aspect=True,
         options={"x265-params": "log-level=none:frame-threads=2"},
+        timed_from=3,
         mp4_tag="hvc1",  # Apple's players take no other
     ),
     Encoder(

@@ -88,25 +88,6 @@ class Choice:
     bits: int
     bit_rate: int | None = None
 
-    def warn_of_size(self, path: Path, height: int, width: int) -> None:
-        """Say when a size makes a file that few players show.
-
-        Neither H.264 nor H.265 can crop 4:2:0 by one pixel: both count the cropping in pairs of pixels. So
-        odd sides are kept by sampling colour in full.
-        """
-        if self.encoder.needs_even and (height % 2 or width % 2):
-            able = [
-                codec
-                for codec in format_of(path).video
-                if codec in encoders_here() and not encoders_here()[codec].needs_even
-            ]
-            other = f"; --encoding.codec {able[0]} plays" if able else "; .mp4 with codec vp9 plays"
-            warnings.warn(
-                f"{path}: {width}x{height} is odd, which {self.encoder.codec} keeps only in 4:4:4, and "
-                f"browsers, phones and televisions do not play that{other}",
-                stacklevel=4,
-            )
-
 
 def choose(encoding: Encoding, path: Path, like: VideoReader | None) -> Choice:
     """Return what a file is to be encoded with.
@@ -135,6 +116,11 @@ def choose(encoding: Encoding, path: Path, like: VideoReader | None) -> Choice:
     wanted = 10 if encoding.ten_bit else bits
     if wanted not in encoder.bits_here:
         wanted = encoder.bits_here[0]
+        if wanted < bits:
+            warnings.warn(
+                f"{path}: the encoder {encoder.name} of this PyAV writes {wanted} bits, not {bits}",
+                stacklevel=3,
+            )
     options = dict(encoder.options)
     if bit_rate is not None:
         options |= encoder.rate_options
@@ -166,7 +152,7 @@ def _source_codec(like: VideoReader, path: Path) -> tuple[Codec, int, int]:
     codec = known.get(name)
     if codec is None or rate == 0:
         raise ValueError(
-            f"{path}: encoding.like_source: {name}, the codec of {like.path.name}, is not written; choose "
-            f"encoding.codec: {', '.join(get_args(Codec))}"
+            f"{path}: encoding.like_source: {name}, the codec of {like.path.name}, is not written; give "
+            f"encoding.codec in its place: {', '.join(get_args(Codec))}"
         )
     return codec, 10 if bits > 8 else 8, rate

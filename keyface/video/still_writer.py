@@ -12,6 +12,7 @@ from torch import Tensor
 from keyface.files import replacing
 from keyface.pictures import to_image
 from keyface.video.formats import FORMATS, STILL_SUFFIXES, is_still, require_container
+from keyface.video.picture_track import square_size
 from keyface.video.reader import VideoReader
 
 _EDITED_BY_A_MODEL = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
@@ -82,6 +83,9 @@ class StillWriter:
         if self.frames > 1:
             raise ValueError(f"{self.path}: a picture takes one frame; write to one of {', '.join(FORMATS)}")
         self._image = to_image(frames[0])
+        if self.like is not None and self.like.pixel_aspect != 1:  # pictures have square pixels
+            height, width = square_size(frames.shape[2], frames.shape[3], self.like.pixel_aspect)
+            self._image = self._image.resize((width, height), Image.Resampling.LANCZOS)
 
     def _save(self) -> None:
         if self._image is None:
@@ -92,7 +96,9 @@ class StillWriter:
         if self.like is not None and is_still(self.like.path):
             with Image.open(self.like.path) as source:
                 exif, xmp = source.getexif(), _packet(source.info) or xmp
-                told = {"icc_profile": source.info.get("icc_profile")}
+                profile = source.info.get("icc_profile")
+                # The reader makes all pictures RGB; a profile for ink or gray would then be wrong.
+                told = {"icc_profile": profile} if profile and profile[16:20] == b"RGB " else {}
         comment, title = self.metadata.get("comment"), self.metadata.get("title")
         exif.pop(ExifTags.Base.Orientation, None)
         if comment:

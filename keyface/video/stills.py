@@ -42,12 +42,12 @@ class StillReader(VideoReader):
         self.codec, self.has_audio = "", False
 
     @property
-    def timings(self) -> list[Timing]:  # type: ignore[override]
+    def timings(self) -> list[Timing]:
         """Return the time stamp of the only frame."""
         return [Timing(0, 1)]
 
     @property
-    def looks(self) -> Tensor:  # type: ignore[override]
+    def looks(self) -> Tensor:
         """Return the frame, (1, 3, H, W) in [-1, 1]."""
         return self.image[None]
 

@@ -18,7 +18,7 @@ PATIENCE_SECONDS = 600.0
 
 def command(video: Path, output: Path, weights: Path, *more: str) -> list[str]:
     words = ["edit", str(video), "-o", str(output), "--weights", str(weights), "--source", "a man"]
-    return [*words, "--settings.interval", "3", "--guidance", "2", "--steps", "30", *more]
+    return [*words, "--crop", "centre", "--settings.interval", "3", "--guidance", "2", "--steps", "30", *more]
 
 
 def signal_in_the_middle(words: list[str], journal: Path, number: signal.Signals) -> Fork:
@@ -51,14 +51,14 @@ def test_a_killed_edit_goes_on_and_no_other_edit_does(
     assert "temporary files: " in capsys.readouterr().err
 
     kill_in_the_middle(
-        command(video, output, weights, "--prompt", "a man with glasses"), state / "journal.json"
+        command(video, output, weights, "--prompt", "a man with glasses"), state / "clip-1" / "journal.json"
     )
     assert not output.exists()
-    done = json.loads((state / "journal.json").read_text())["steps"]
+    done = json.loads((state / "clip-1" / "journal.json").read_text())["steps"]
     assert 3 <= done < 30
 
     assert main(command(video, output, weights, "--prompt", "a woman")) == 1
-    assert "prompts.target was 'a man with glasses' and is now 'a woman'" in capsys.readouterr().err
+    assert "clips.1.prompts.target was 'a man with glasses' and is now 'a woman'" in capsys.readouterr().err
     other = tmp_path / "other.mp4"
     other.write_bytes(whole.read_bytes())
     assert main(command(other, output, weights, "--prompt", "a man with glasses")) == 1
@@ -98,15 +98,15 @@ def test_a_running_edit_keeps_its_folder_and_does_not_go_on_in_another(
 ) -> None:
     output, state = tmp_path / "out.mp4", tmp_path / "out.mp4.state"
     words = command(video, output, weights, "--prompt", "a man with glasses")
-    process = signal_in_the_middle(words, state / "journal.json", signal.SIGSTOP)
+    process = signal_in_the_middle(words, state / "clip-1" / "journal.json", signal.SIGSTOP)
     try:
-        journal = (state / "journal.json").read_bytes()
+        journal = (state / "clip-1" / "journal.json").read_bytes()
         assert main([*words, "--restart"]) == 1
         said = capsys.readouterr().err.splitlines()
         assert said == [
             f"keyface: error: {state}: another process is at work on this edit; wait until it ends"
         ]
-        assert (state / "journal.json").read_bytes() == journal
+        assert (state / "clip-1" / "journal.json").read_bytes() == journal
         shutil.rmtree(state)
         shutil.copytree(weights / "unet", state)
     finally:

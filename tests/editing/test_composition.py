@@ -215,7 +215,7 @@ def test_the_mask_follows_the_blurred_magnitude():
     change[1, 20:60, 20:60] = 0.3
     change[1, 90, 90] = 0.3
     mask = change_mask(change, Composition())
-    assert mask[0, 40, 40] == pytest.approx(1.0)
+    assert mask[0, 40, 40] > 0.97
     assert mask[0, 90, 90] == 0.0
 
 

@@ -103,7 +103,9 @@ def test_a_video_from_python(weights: Path, video: Path, tmp_path: Path) -> None
         "no --identity given: using the backbone's untuned U-Net in its place",
         f"--direction: taken from {run / 'export'}",
     ]
-    record = pipe.edit(video, tmp_path / "out.mp4", edits="glasses", source="a photo of a man", settings=FAST)
+    record = pipe.edit(
+        video, tmp_path / "out.mp4", edits="glasses", source="a photo of a man", settings=FAST, crop="centre"
+    )
     assert record.sidecar == json.loads((tmp_path / "out.json").read_text())
     assert record.path == tmp_path / "out.json"
     assert len(VideoReader(record.output)) == 7
@@ -122,7 +124,13 @@ def test_the_record_names_no_folder_of_this_machine(weights: Path, video: Path, 
     pipe = FaceEditPipeline.from_pretrained(weights)
     both = tmp_path / "both.mp4"
     record = pipe.edit(
-        video, tmp_path / "out.mp4", prompt="a woman", source="a man", settings=FAST, compare=both
+        video,
+        tmp_path / "out.mp4",
+        prompt="a woman",
+        source="a man",
+        settings=FAST,
+        crop="centre",
+        compare=both,
     )
     assert record.compare == both
     assert str(tmp_path) not in record.path.read_text()

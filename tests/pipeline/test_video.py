@@ -1,6 +1,7 @@
 """From a video file to a video file: how often the clip is read."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from keyface.diffusion.backbone import Backbone
 from keyface.pipeline import request as request_module
 from keyface.pipeline.companions import Familiarity
 from keyface.pipeline.pipeline import FaceEditPipeline
+from keyface.pipeline.request import VideoRequest
 from keyface.video import reader as reader_module
 
 
@@ -41,11 +43,32 @@ def test_the_clip_is_decoded_three_times_and_hashed_once(
     monkeypatch.setattr(reader_module, "decode", counting)
     monkeypatch.setattr(request_module, "sha256", noting)
     pipe = FaceEditPipeline.from_pretrained(weights)
-    pipe.captioner, pipe.familiarity = captioner, Familiarity(surprise, 0.5, "nothing is known")
+    pipe.captioner, pipe.familiarity = captioner, Familiarity(surprise, 9.5, "much is known")
     settings = {"steps": 2, "interval": 3, "guidance_scale": 2.0}
-    record = pipe.edit(video, tmp_path / "out.mp4", edits=["glasses"], settings=settings)
-    assert decoded == 1 + 3 * 7, "the first frame when it is opened, then three passes over 7 frames"
+    record = pipe.edit(video, tmp_path / "out.mp4", edits=["glasses"], crop="centre", settings=settings)
+    assert decoded == 1 + 4 * 7, "the first frame; then time stamps, looks, crops, and frames to be changed"
     assert hashed == [video]
     assert looked == [5, 5]
     assert record.sidecar["prompts"]["source"] == "a photo of a man"
+    assert record.sidecar["metrics"]["surprise"] == 9.0
+
+
+def test_a_captioner_says_nothing_of_faces_that_its_model_does_not_know(
+    weights: Path, video: Path, tmp_path: Path
+) -> None:
+    pipe = FaceEditPipeline.from_pretrained(weights)
+    pipe.captioner = lambda frames: "a photo of a man"
+    pipe.familiarity = Familiarity(lambda _, frames: frames.mean((1, 2, 3)) * 0 + 9.0, 0.5, "little is known")
+    request = VideoRequest(
+        video,
+        tmp_path / "out.mp4",
+        edits="glasses",
+        crop="centre",
+        settings={"steps": 2, "interval": 3, "guidance_scale": 2.0},
+    )
+    said: list[str] = []
+    with pytest.raises(ValueError, match="--source"):
+        pipe.run(request, say=said.append)
+    assert "its surprise is 9.00" in said[0], "before anything slow"
+    record = pipe.run(replace(request, source="a photo of a man"))
     assert any("its surprise is 9.00" in warning for warning in record.sidecar["warnings"])

@@ -1,6 +1,6 @@
 import pytest
 
-from keyface.plugins import Category, Demands, EditError
+from keyface.plugins import Category, Demands, EditError, free_regions
 
 
 def make(**changes: object) -> Category:
@@ -66,3 +66,10 @@ def test_edits_together_ask_for_the_mean_strength_and_guidance_and_the_least_inj
 def test_one_edit_that_changes_shapes_decides_for_all_that_are_made_together() -> None:
     assert Demands.of([make(), make(reshapes=True)]).reshapes
     assert not Demands.of([make(), make()]).reshapes
+
+
+def test_edits_together_may_change_the_regions_of_all_and_everything_where_one_may() -> None:
+    glasses, hair, anywhere = make(regions=("eye_g", "skin")), make(regions=("hair", "skin")), make()
+    assert free_regions([glasses, hair]) == ("eye_g", "skin", "hair")
+    assert free_regions([glasses, anywhere, hair]) == ()
+    assert free_regions([]) == ()

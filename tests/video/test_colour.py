@@ -184,7 +184,10 @@ def test_pictures_in_rgb_are_written_in_a_matrix_that_is_told(tmp_path: Path) ->
 
 def test_full_range_is_written_as_limited_where_it_cannot_be_told(tmp_path: Path) -> None:
     source = make(tmp_path / "in.mp4", [texture(0)] * 2, matrix=BT709, full_range=True)
-    with pytest.warns(UserWarning, match="10-bit"):
+    with (
+        pytest.warns(UserWarning, match="10-bit"),
+        pytest.warns(UserWarning, match="prores cannot say that its range is full; it is made limited"),
+    ):
         target = rewrite(source, tmp_path / "out.mov", Encoding(codec="prores"))
     assert not target.appearance.full_range
     assert float((levels(target) - levels(VideoReader(source))).mean().abs()) < 0.3

@@ -45,10 +45,10 @@ def largest_file(size: int) -> Iterator[None]:
         signal.signal(signal.SIGXFSZ, before)
 
 
-@pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.mkv", "a.webm"])
-@pytest.mark.parametrize("room", [500, 20_000, 36_000])
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.webm"])
+@pytest.mark.parametrize("room", [500, 20_000])
 def test_a_full_disk_leaves_the_old_video_and_nothing_else(tmp_path: Path, name: str, room: int) -> None:
-    source = make_rich(tmp_path / "in.mp4", Rich(frames=50, size=(144, 192), sounds=[Sound()]))
+    source = make_rich(tmp_path / "in.mp4", Rich(frames=30, size=(144, 192), sounds=[Sound()]))
     target, reader = tmp_path / name, VideoReader(source)
     target.write_bytes(b"previous")
     len(reader)

@@ -166,7 +166,6 @@ def describe_run(
         "intervals": {"confidence": CONFIDENCE, "resamples": RESAMPLES, "method": "percentile bootstrap"},
         "judges": dict(judges.versions),
         "flow": None if judges.flow is None else judges.flow.name,
-        "unedited_reference": None if scorer.reference is None else scorer.reference.name,
         "weights": dict(weights),
         "sha256": {
             row.name: {

@@ -78,6 +78,9 @@ def describe(pipe: FaceEditPipeline, variant: Variant) -> dict[str, Any]:
     for name in ("strength", "guidance_scale"):
         if name not in variant.settings:
             described[name] = f"the category's x {described[name]:g}"
+    for name in ("low", "high"):
+        if name not in variant.settings.get("composition", {}):
+            described["composition"][name] = f"the category's x {described['composition'][name]:g}"
     if "until" not in variant.settings.get("injection", {}):
         described["injection"]["until"] = f"the category's x {described['injection']['until']:g}"
     return described

@@ -17,7 +17,7 @@ from keyface.evaluation.rows.variants import Variant
 from keyface.files import joint_sha256, json_text, sha256, write_text
 from keyface.pipeline.pipeline import FaceEditPipeline
 from keyface.pipeline.record import SYNTHETIC
-from keyface.video import write_clip
+from keyface.video.lossless import write_lossless
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Outputs:
     def write(
         self, clip: ClipSpec, frames: Tensor, made_from: Mapping[str, Any], report: Mapping[str, Any]
     ) -> None:
-        """Write the video, then its sidecar: without the second, the first counts as not made.
+        """Write the video, lossless, then its sidecar: without the second, the first counts as not made.
 
         Args:
             clip: Which clip.
@@ -55,7 +55,7 @@ class Outputs:
         sidecar = self.folder / f"{clip.key}.json"
         sidecar.unlink(missing_ok=True)
         rate = Fraction(clip.fps).limit_denominator(1001)
-        write_clip(self.folder / f"{clip.key}.mp4", frames, rate, metadata={"comment": SYNTHETIC})
+        write_lossless(self.folder / f"{clip.key}.mp4", frames, rate, {"comment": SYNTHETIC})
         content = {"statement": SYNTHETIC, "digest": digest(made_from), "made_from": made_from, **report}
         write_text(sidecar, json_text(content, allow_nan=True))
 

@@ -96,11 +96,11 @@ METRICS: Mapping[str, Metric] = {
         ),
         Metric(
             "outside_l1", "outside L1", "change outside the edit's regions, intensities in [0, 1]", False,
-            (INVERSION, AUTOENCODER, SOURCE, ANOTHER),
+            (SOURCE, AUTOENCODER, INVERSION, ANOTHER),
         ),
         Metric(
             "outside_psnr", "outside PSNR", "the same as PSNR in dB, at most 100", True,
-            (INVERSION, AUTOENCODER, SOURCE, ANOTHER),
+            (SOURCE, AUTOENCODER, INVERSION, ANOTHER),
         ),
         Metric(
             "inside_l1", "inside L1", "distance to the renderer's edit inside the regions, in [0, 1]", False,
@@ -108,7 +108,7 @@ METRICS: Mapping[str, Metric] = {
         ),
         Metric(
             "background_drift", "background", "change of the background, intensities in [0, 1]", False,
-            (INVERSION, AUTOENCODER, SOURCE, ANOTHER),
+            (SOURCE, AUTOENCODER, INVERSION, ANOTHER),
         ),
     )
 }  # fmt: skip

@@ -10,7 +10,6 @@ from torch import Tensor
 from keyface.evaluation.clip_sets.clip_set import ClipSet
 from keyface.evaluation.clip_sets.spec import ClipSpec
 from keyface.evaluation.rows.candidate import Candidate
-from keyface.evaluation.rows.controls import INVERSION
 from keyface.evaluation.scoring.cache import ScoreCache
 from keyface.evaluation.scoring.metrics import split
 from keyface.evaluation.scoring.scorer import Scorer
@@ -100,15 +99,14 @@ def score_rows(
 
     Args:
         clips: The clip set.
-        candidates: The rows; change outside the regions is measured against the inversion, if it is there.
+        candidates: The rows.
         judges: Who judges.
         cache: Folder of what was computed before; None keeps nothing.
 
     Returns:
         The rows' scores, and what scored them.
     """
-    reference = next((row for row in candidates if row.name == INVERSION), None)
-    scorer = Scorer(clips, judges, ScoreCache(cache), reference)
+    scorer = Scorer(clips, judges, ScoreCache(cache))
     gallery = Gallery.of(scorer)
     found: dict[str, list[ClipScores]] = {candidate.name: [] for candidate in candidates}
     for clip in each(clips.edited, "score"):

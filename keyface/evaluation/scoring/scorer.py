@@ -25,15 +25,10 @@ class Scorer:
         clips: The clip set.
         judges: Who judges.
         cache: Where embeddings and scores are kept.
-        reference: The row that shows the clip without an edit, usually the inversion: change outside the
-            regions is measured against it, so that what the model loses anyway is not counted as the edit's.
-            None takes the source clip.
     """
 
-    def __init__(
-        self, clips: ClipSet, judges: Judges, cache: ScoreCache, reference: Candidate | None = None
-    ) -> None:
-        self.clips, self.judges, self.cache, self.reference = clips, judges, cache, reference
+    def __init__(self, clips: ClipSet, judges: Judges, cache: ScoreCache) -> None:
+        self.clips, self.judges, self.cache = clips, judges, cache
         self._source = source(clips)
         self._hashes: dict[Path, str] = {}
 
@@ -52,13 +47,11 @@ class Scorer:
             ValueError: A video is damaged, or does not fit its original.
         """
         clip = original.clip
-        reference = self.reference if self.reference and self.reference.video_of(clip) else None
         made_from = {
             "kind": "score",
             "clip": clip.to_json(),
             "candidate": self._file(candidate, clip),
             "original": self._file(self._source, clip),
-            "reference": None if reference is None else self._file(reference, clip),
             **original.ground_truth_hashes,
             "judges": dict(self.judges.versions),
         }
@@ -69,8 +62,7 @@ class Scorer:
             found = scores.identity(self.embeddings(candidate, clip, lambda: frames), own)
             found |= scores.temporal(frames, original.motion, self.judges.flow)
             found |= scores.success(frames, original.frames, clip, self.judges)
-            unedited = original.frames if reference is None else reference.frames_of(clip)
-            return found | scores.locality(frames, unedited, original)
+            return found | scores.locality(frames, original)
 
         return self.cache.numbers(made_from, make)
 

@@ -109,20 +109,20 @@ def direction(encoder: ImageTextEncoder, frames: Tensor, original: Tensor, sourc
     return float(torch.cat(each).mean())
 
 
-def locality(frames: Tensor, unedited: Tensor, original: Original) -> dict[str, float]:
-    """Return what changed where nothing had to, against the clip without an edit; empty without regions.
+def locality(frames: Tensor, original: Original) -> dict[str, float]:
+    """Return what changed where nothing had to, against the original; empty without regions.
 
     Where there is ground truth, also how far from it the edit is inside the regions: a classifier
     takes a yellow beard for a beard, too.
 
     Args:
         frames: (T, 3, S, S) in [-1, 1].
-        unedited: The reference row's frames, or the original's.
         original: Knows the regions.
     """
     truth = original.ground_truth
     if truth is None:
         return {}
+    unedited = original.frames
     psnr = float(outside_psnr(frames, unedited, truth.region))
     found = {
         "outside_l1": float(outside_change(frames, unedited, truth.region)),

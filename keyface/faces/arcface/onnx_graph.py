@@ -142,7 +142,7 @@ class OnnxGraph(nn.Module):
         path = Path(path)
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no such file; an ONNX network is needed")
-        model = _read(path)
+        model = read_onnx(path)
         nodes = [_node(node, path) for node in model.graph.node if node.op_type != "Constant"]
         weights = _constants(model.graph, path)
         unknown = sorted({node.kind for node in nodes} - OPERATORS.keys())
@@ -182,7 +182,13 @@ class OnnxGraph(nn.Module):
         return result
 
 
-def _read(path: Path) -> Any:
+def read_onnx(path: Path) -> Any:
+    """Return the ONNX model of a file; files that it points to are not opened.
+
+    Raises:
+        ImportError: The package `onnx` is not installed.
+        ValueError: It is no ONNX network.
+    """
     try:
         import onnx
     except ImportError as error:

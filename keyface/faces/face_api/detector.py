@@ -1,12 +1,10 @@
 """A tiny YOLO that finds faces."""
 
-from typing import NamedTuple
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops import nms
 
+from keyface.faces.face_api.boxes import STEP, Boxes, keep_best, scaled
 from keyface.faces.face_api.layers import SeparableConv, max_pool_same, normalize
 from keyface.faces.face_api.weights import FaceApiNetwork
 
@@ -21,22 +19,10 @@ ANCHORS = (
 """Width and height of the boxes that the network corrects, cells."""
 
 SIDES = (224, 416)
-"""Input sizes that are tried in this order until a face is found: large faces are found in the small one."""
+"""Lengths of the input's longer side, tried in this order until a face is found: large ones are found in the
+first. Faces need about 35 pixels there; a larger input would find them in textures, too."""
 
 _SLOPE = 0.1
-_IOU = 0.4
-
-
-class Boxes(NamedTuple):
-    """What was found in one image, the surest first.
-
-    Attributes:
-        corners: (n, 4) pixels: left, top, right, bottom; may reach over the border.
-        scores: (n,) in (0, 1).
-    """
-
-    corners: Tensor
-    scores: Tensor
 
 
 class TinyFaceDetector(FaceApiNetwork):
@@ -53,7 +39,7 @@ class TinyFaceDetector(FaceApiNetwork):
         self.conv8 = nn.Conv2d(512, 5 * len(ANCHORS), 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return raw boxes (B, cells, cells, anchors, 5) of square images (B, 3, S, S) in [-1, 1], S ÷ 32."""
+        """Return raw boxes (B, rows, columns, anchors, 5) of images (B, 3, H, W) in [-1, 1], H and W ÷ 32."""
         out = F.leaky_relu(self.conv0(normalize(images, MEAN)), _SLOPE)
         for layer in (self.conv1, self.conv2, self.conv3, self.conv4, self.conv5):
             out = F.leaky_relu(layer(max_pool_same(out, 2, 2)), _SLOPE)
@@ -67,7 +53,8 @@ class TinyFaceDetector(FaceApiNetwork):
         Args:
             images: (B, 3, H, W) RGB in [-1, 1].
             threshold: Least score of a face.
-            sides: Input sizes, multiples of 32, tried in this order for the images without a face so far.
+            sides: Lengths of the input's longer side, multiples of 32, tried in this order for the images
+                without a face so far.
 
         Returns:
             One `Boxes` an image; empty where no face was found.
@@ -82,24 +69,16 @@ class TinyFaceDetector(FaceApiNetwork):
         return found
 
     def _at(self, images: Tensor, side: int, threshold: float) -> list[Boxes]:
-        height, width = images.shape[-2:]
-        longest = max(height, width)
-        # Black on the right or at the bottom makes the image square.
-        square = F.pad(images.float(), (0, longest - width, 0, longest - height), value=-1.0)
-        raw = self(F.interpolate(square, (side, side), mode="bilinear", antialias=True, align_corners=False))
-        cells = raw.shape[1]
-        steps = torch.arange(cells, device=raw.device, dtype=raw.dtype)
+        small, factor = scaled(images, side)
+        raw = self(small)
+        rows, columns = (torch.arange(n, device=raw.device, dtype=raw.dtype) for n in raw.shape[1:3])
         anchors = torch.tensor(ANCHORS, device=raw.device, dtype=raw.dtype)
-        xs = (raw[..., 0].sigmoid() + steps.view(1, 1, -1, 1)) * (longest / cells)
-        ys = (raw[..., 1].sigmoid() + steps.view(1, -1, 1, 1)) * (longest / cells)
-        halves = raw[..., 2:4].exp() * anchors * (longest / cells / 2)
+        cell = STEP * factor
+        xs = (raw[..., 0].sigmoid() + columns.view(1, 1, -1, 1)) * cell
+        ys = (raw[..., 1].sigmoid() + rows.view(1, -1, 1, 1)) * cell
+        halves = raw[..., 2:4].exp() * anchors * (cell / 2)
         corners = torch.stack(
             [xs - halves[..., 0], ys - halves[..., 1], xs + halves[..., 0], ys + halves[..., 1]], dim=-1
         ).flatten(1, 3)
         scores = raw[..., 4].sigmoid().flatten(1)
-        results = []
-        for boxes, values in zip(corners, scores, strict=True):
-            sure = values > threshold
-            kept = nms(boxes[sure], values[sure], _IOU)
-            results.append(Boxes(boxes[sure][kept], values[sure][kept]))
-        return results
+        return [keep_best(*each, threshold) for each in zip(corners, scores, strict=True)]

@@ -12,11 +12,23 @@ MEAN = (122.782, 117.001, 104.298)
 
 def pad_same(data: Tensor, kernel: int, stride: int, value: float = 0.0) -> Tensor:
     """Pad (B, C, H, W) as TensorFlow's "same" does: the odd pixel goes to the right and the bottom."""
+    return F.pad(data, _pads(data, kernel, stride), value=value)
+
+
+def _pads(data: Tensor, kernel: int, stride: int) -> list[int]:
     pads: list[int] = []
     for side in (data.shape[-1], data.shape[-2]):
         total = max((math.ceil(side / stride) - 1) * stride + kernel - side, 0)
         pads += [total // 2, total - total // 2]
-    return F.pad(data, pads, value=value)
+    return pads
+
+
+def conv_same(data: Tensor, weight: Tensor, bias: Tensor | None, stride: int, groups: int = 1) -> Tensor:
+    """Convolve (B, C, H, W), padded as TensorFlow's "same" does; no copy where both sides get as much."""
+    left, right, top, bottom = _pads(data, weight.shape[-1], stride)
+    if (left, top) == (right, bottom):
+        return F.conv2d(data, weight, bias, stride, (top, left), groups=groups)
+    return F.conv2d(F.pad(data, (left, right, top, bottom)), weight, bias, stride, groups=groups)
 
 
 def max_pool_same(data: Tensor, kernel: int, stride: int) -> Tensor:
@@ -38,7 +50,7 @@ class ConvSame(nn.Conv2d):
 
     def forward(self, data: Tensor) -> Tensor:
         """Convolve (B, C, H, W)."""
-        return super().forward(pad_same(data, self.kernel_size[0], self.stride[0]))
+        return conv_same(data, self.weight, self.bias, self.stride[0])
 
 
 class SeparableConv(nn.Module):
@@ -52,5 +64,6 @@ class SeparableConv(nn.Module):
 
     def forward(self, data: Tensor) -> Tensor:
         """Convolve (B, C, H, W)."""
-        result: Tensor = self.pointwise(self.depthwise(pad_same(data, 3, self.stride)))
+        depthwise = conv_same(data, self.depthwise.weight, None, self.stride, self.depthwise.groups)
+        result: Tensor = self.pointwise(depthwise)
         return result

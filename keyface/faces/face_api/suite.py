@@ -1,12 +1,12 @@
 """All of face-api's networks together: from a photograph to what is known of the faces in it."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import torch
 from torch import Tensor, nn
 
+from keyface.faces.face import Face, Looks
 from keyface.faces.face_api.detector import TinyFaceDetector
 from keyface.faces.face_api.features import (
     EXPRESSIONS,
@@ -17,24 +17,8 @@ from keyface.faces.face_api.features import (
     five_of_68,
 )
 from keyface.faces.face_api.recognition import FaceApiRecognizer
+from keyface.faces.face_api.ssd import SsdFaceDetector
 from keyface.faces.squares import crop_squares, squares_around
-
-
-@dataclass(frozen=True)
-class Face:
-    """One face that was found.
-
-    Attributes:
-        box: (4,) pixels: left, top, right, bottom.
-        score: How sure the detector is, 0 to 1.
-        landmarks68: (68, 2) pixels (x, y), iBUG's order.
-        landmarks: (5, 2) pixels (x, y): eyes, nose tip, mouth corners, as recognizers take them.
-    """
-
-    box: Tensor
-    score: float
-    landmarks68: Tensor
-    landmarks: Tensor
 
 
 class FaceApi(nn.Module):
@@ -47,9 +31,11 @@ class FaceApi(nn.Module):
         torch.Size([1, 128])
     """
 
+    knows = "real faces"
+
     def __init__(
         self,
-        detector: TinyFaceDetector,
+        detector: SsdFaceDetector | TinyFaceDetector,
         landmarks: LandmarkNetwork,
         recognizer: FaceApiRecognizer,
         expression: ExpressionNetwork,
@@ -67,13 +53,17 @@ class FaceApi(nn.Module):
     def load(cls, folder: Path | str) -> Self:
         """Read the networks from the folder that `keyface weights get face-api` made.
 
+        The single-shot detector finds faces where its files are there; folders of earlier versions hold
+        only the tiny one.
+
         Raises:
             FileNotFoundError: Files are missing.
             ValueError: Files are damaged.
         """
         folder = Path(folder)
+        detector = SsdFaceDetector if SsdFaceDetector.is_in(folder) else TinyFaceDetector
         return cls(
-            TinyFaceDetector.load(folder),
+            detector.load(folder),
             LandmarkNetwork.load(folder),
             FaceApiRecognizer.load(folder),
             ExpressionNetwork.load(folder),
@@ -81,50 +71,48 @@ class FaceApi(nn.Module):
         )
 
     @torch.no_grad()
-    def find(self, images: Tensor, threshold: float = 0.5) -> list[list[Face]]:
-        """Find faces and their landmarks.
-
-        Args:
-            images: (B, 3, H, W) RGB in [-1, 1].
-            threshold: Least score of a face.
-
-        Returns:
-            The faces of each image, the surest first; an empty list where there is none.
-        """
+    def find(self, images: Tensor) -> list[list[Face]]:
+        """Find faces with 68 landmarks in iBUG's order (`points`), see `keyface.faces.face.FaceFinder`."""
         found: list[list[Face]] = []
-        for image, boxes in zip(images, self.detector.detect(images, threshold), strict=True):
+        for image, boxes in zip(images, self.detector.detect(images), strict=True):
             if not len(boxes.scores):
                 found.append([])
                 continue
-            squares = squares_around(boxes.corners)
-            crops = crop_squares(image.expand(len(squares), -1, -1, -1), squares, SIZE)
-            points = squares[:, None, :2] + self.landmarks(crops) * squares[:, None, 2:]
+            points = self._points(image, boxes.corners)
             five = five_of_68(points)
             found.append(
                 [
-                    Face(box, float(score), dense, sparse)
-                    for box, score, dense, sparse in zip(
-                        boxes.corners, boxes.scores, points, five, strict=True
+                    Face(box, float(score), sparse, dense)
+                    for box, score, sparse, dense in zip(
+                        boxes.corners, boxes.scores, five, points, strict=True
                     )
                 ]
             )
         return found
 
-    @torch.no_grad()
-    def look(self, images: Tensor, faces: list[Face]) -> list[dict[str, float]]:
-        """Say how one face of each image looks: age in years, the probability of male and of each expression.
+    def _points(self, image: Tensor, corners: Tensor) -> Tensor:
+        squares = squares_around(corners)
+        crops = crop_squares(image.expand(len(squares), -1, -1, -1), squares, SIZE)
+        points: Tensor = squares[:, None, :2] + self.landmarks(crops) * squares[:, None, 2:]
+        return points
 
-        Args:
-            images: (B, 3, H, W) RGB in [-1, 1].
-            faces: One a image.
+    @torch.no_grad()
+    def look(self, images: Tensor, faces: list[Face]) -> list[Looks]:
+        """Guess age, sex and expression, see `keyface.faces.face.FaceDescriber`.
+
+        Raises:
+            ValueError: A face has no 68 points, because another finder found it.
         """
-        points = torch.stack([face.landmarks68 for face in faces])
+        if any(face.points is None or face.points.shape != (68, 2) for face in faces):
+            raise ValueError("face-api looks at faces that it found itself, with 68 points")
+        if not faces:
+            return []
+        points = torch.stack([face.points for face in faces if face.points is not None])
         low, high = points.amin(dim=1), points.amax(dim=1)
         padding = 0.1 * (high - low)
         crops = crop_squares(images, squares_around(torch.cat([low - padding, high + padding], dim=1)), SIZE)
-        looks, expressions = self.age_gender(crops), self.expression(crops)
+        guesses, expressions = self.age_gender(crops), self.expression(crops)
         return [
-            {"age": float(age), "male": float(male)}
-            | {name: float(value) for name, value in zip(EXPRESSIONS, values, strict=True)}
-            for age, male, values in zip(looks.age, looks.male, expressions, strict=True)
+            Looks(float(age), float(male), dict(zip(EXPRESSIONS, values.tolist(), strict=True)))
+            for age, male, values in zip(guesses.age, guesses.male, expressions, strict=True)
         ]

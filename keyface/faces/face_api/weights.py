@@ -23,6 +23,11 @@ class FaceApiNetwork(nn.Module):
     MODEL: ClassVar[str]
 
     @classmethod
+    def is_in(cls, folder: Path) -> bool:
+        """Return whether the network's files are in a folder of face-api's files."""
+        return all((folder / f"{cls.MODEL}{end}").is_file() for end in ("-weights_manifest.json", ".bin"))
+
+    @classmethod
     def load(cls, folder: Path) -> Self:
         """Read the network from the folder of face-api's files; it is frozen.
 
@@ -31,11 +36,17 @@ class FaceApiNetwork(nn.Module):
             ValueError: A file is damaged, or belongs to another network.
         """
         tensors = read_tensors(folder, cls.MODEL)
-        separable = {name.rpartition("/")[0] for name in tensors if name.endswith("/depthwise_filter")}
-        state = {_torch_name(name, separable): _torch_layout(name, value) for name, value in tensors.items()}
+        names = cls.parts_of(list(tensors))
+        state = {names[name]: _torch_layout(name, tensors[name]) for name in names}
         network = cls()
         give_state(network, state, folder / f"{cls.MODEL}.bin")
         return network
+
+    @classmethod
+    def parts_of(cls, names: list[str]) -> dict[str, str]:
+        """Return the network's part for each of a file's tensors; those that it does without are left out."""
+        separable = {name.rpartition("/")[0] for name in names if name.endswith("/depthwise_filter")}
+        return {name: _torch_name(name, separable) for name in names}
 
 
 def _torch_name(name: str, separable: set[str]) -> str:
@@ -48,7 +59,7 @@ def _torch_name(name: str, separable: set[str]) -> str:
 
 
 def _torch_layout(name: str, value: Tensor) -> Tensor:
-    if name.endswith("/depthwise_filter"):
+    if name.endswith(("/depthwise_filter", "/depthwise_weights")):
         return value.permute(2, 3, 0, 1).contiguous()
     if value.dim() == 4:
         return value.permute(3, 2, 0, 1).contiguous()

@@ -71,14 +71,14 @@ class HumanFaces(nn.Module):
 
     @torch.no_grad()
     def find(
-        self, images: Tensor, candidate: float = 0.6, presence: float = 0.75, levels: int = 2
+        self, images: Tensor, candidate: float = 0.6, presence: float = 0.5, levels: int = 2
     ) -> list[list[Face]]:
         """Find faces with their meshes; the box is that of the mesh, the score detector's times presence.
 
         Args:
             images: (B, 3, H, W) RGB in [-1, 1].
             candidate: Least score of the detector.
-            presence: Least presence by the mesh of a face.
+            presence: Least presence of a face by the mesh, also times the detector's score.
             levels: 1 looks at the whole image; each further level also at square parts of it, for smaller
                 faces: of the image's shorter side, of half of it and so on.
 

@@ -18,7 +18,7 @@ _TYPES: dict[str, dict[str, np.dtype[Any]]] = {
         "uint8": np.dtype("u1"),
         "uint16": np.dtype("<u2"),
     },
-    "int32": {"int32": np.dtype("<i4")},
+    "int32": {"int32": np.dtype("<i4"), "uint8": np.dtype("u1"), "uint16": np.dtype("<u2")},
     "bool": {"bool": np.dtype("?")},
 }
 _MANIFEST_LIMIT = 2**20
@@ -126,8 +126,10 @@ def read_content(path: Path, layout: list[Stored]) -> dict[str, Tensor]:
     tensors, offset = {}, 0
     for entry in layout:
         values = np.frombuffer(data, entry.stored, math.prod(entry.shape), offset)
-        if entry.dtype == "float32":
+        if entry.dtype != "bool" and entry.stored.name != "int32":
             values = values.astype(np.float32) * np.float32(entry.scale) + np.float32(entry.least)
+        if entry.dtype == "int32":
+            values = values.round()
         tensors[entry.name] = torch.from_numpy(values.astype(entry.dtype)).view(entry.shape)
         offset += entry.bytes
     return tensors

@@ -28,6 +28,7 @@ LONGEST = 640
 LANDMARKS = 5
 
 _IOU = 0.35
+_CLOSER_LOOKS = 2
 _REFINED_SIDE, _REFINED_FACE = 96, 44.0
 
 
@@ -69,6 +70,7 @@ class FaceDetector(nn.Module):
         )
         self.body = nn.Sequential(*(_Residual(width, dilation) for dilation in (1, 2, 4, 1)))
         self.head = nn.Conv2d(width, 1 + 2 * LANDMARKS, 1)
+        assert self.head.bias is not None
         nn.init.constant_(self.head.bias[:1], -4.0)  # hardly any cell is a face's middle
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -86,7 +88,7 @@ class FaceDetector(nn.Module):
         return scores, offsets * OFFSET_PIXELS + middles[..., None, :]
 
     @torch.no_grad()
-    def find(self, images: Tensor, threshold: float = 0.5) -> list[list[Face]]:
+    def find(self, images: Tensor, threshold: float = 0.7) -> list[list[Face]]:
         """Find the faces of each image, the surest first.
 
         Args:
@@ -94,7 +96,9 @@ class FaceDetector(nn.Module):
             threshold: Least score of a face.
         """
         candidates = [self._candidates(level, threshold) for level in _pyramid(images)]
-        return [self._merge(image, *_joined(candidates, index)) for index, image in enumerate(images)]
+        return [
+            self._merge(image, threshold, *_joined(candidates, index)) for index, image in enumerate(images)
+        ]
 
     def _candidates(self, level: tuple[Tensor, float], threshold: float) -> list[tuple[Tensor, Tensor]]:
         """Return scores (n,) and landmarks (n, 5, 2), in pixels of the whole image, of each image."""
@@ -109,21 +113,32 @@ class FaceDetector(nn.Module):
             results.append((sure[sane], points[sane]))
         return results
 
-    def _merge(self, image: Tensor, scores: Tensor, landmarks: Tensor) -> list[Face]:
+    def _merge(self, image: Tensor, threshold: float, scores: Tensor, landmarks: Tensor) -> list[Face]:
         if not len(scores):
             return []
-        boxes = _boxes(landmarks)
-        kept = nms(boxes, scores, _IOU)
+        kept = nms(_boxes(landmarks), scores, _IOU)
         scores, landmarks = scores[kept], landmarks[kept]
-        refined = self._refine(image, landmarks)
-        landmarks = torch.where(sane_landmarks(refined)[:, None, None], refined, landmarks)
+        for _ in range(_CLOSER_LOOKS):
+            again, refined = self._refine(image, landmarks)
+            sure = (again > threshold) & sane_landmarks(refined)
+            scores, landmarks = torch.minimum(scores, again)[sure], refined[sure]
+            if not len(scores):
+                return []
+        order = scores.argsort(descending=True)
+        boxes = _boxes(landmarks)[order]
+        kept = order[nms(boxes, scores[order], _IOU)]
         return [
             Face(box, float(score), points - 0.5)
-            for box, score, points in zip(_boxes(landmarks), scores, landmarks, strict=True)
+            for box, score, points in zip(_boxes(landmarks[kept]), scores[kept], landmarks[kept], strict=True)
         ]
 
-    def _refine(self, image: Tensor, landmarks: Tensor) -> Tensor:
-        """Look at each face once more, upright and at the size that the network sees best."""
+    def _refine(self, image: Tensor, landmarks: Tensor) -> tuple[Tensor, Tensor]:
+        """Look at each face once more, upright and at the size that the network sees best.
+
+        Returns:
+            Scores (n,), for what only looked like a face does not look like one from near, and landmarks
+            (n, 5, 2).
+        """
         squares = detector_squares(landmarks)
         across = landmarks[:, 1] - landmarks[:, 0]
         side = squares[:, 2] * (_REFINED_SIDE / _REFINED_FACE)
@@ -132,11 +147,13 @@ class FaceDetector(nn.Module):
         oriented = torch.cat([middle, side[:, None], roll[:, None]], dim=1)
         crops = cut(image.expand(len(landmarks), -1, -1, -1), oriented, _REFINED_SIDE, border="black")
         logits, places = self(crops)
-        weights = logits.masked_fill(~_central(logits), -torch.inf).flatten(1).softmax(dim=1)
+        logits = logits.masked_fill(~_central(logits), -torch.inf).flatten(1)
+        weights = logits.softmax(dim=1)
         points = (weights[:, :, None, None] * places.flatten(1, 2)).sum(dim=1) / _REFINED_SIDE
         corners = square_corners(oriented)
         right, down = corners[:, 1] - corners[:, 0], corners[:, 3] - corners[:, 0]
-        return corners[:, :1] + points[..., :1] * right[:, None] + points[..., 1:] * down[:, None]
+        placed = corners[:, :1] + points[..., :1] * right[:, None] + points[..., 1:] * down[:, None]
+        return logits.amax(dim=1).sigmoid(), placed
 
 
 def cell_middles(height: int, width: int, device: torch.device | str = "cpu") -> Tensor:

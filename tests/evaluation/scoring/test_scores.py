@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from keyface.evaluation.scoring.original import Motion, Original
 from keyface.models.judges import Judges, edit_success
 from keyface.plugins import edits
 from keyface.video import write_clip
+from keyface.video.lossless import write_lossless
 
 SIZE = 32
 
@@ -56,10 +58,13 @@ JUDGES = Judges(
 )
 
 
-def known(folder: Path, clip: ClipSpec, motion: Motion, person: Tensor | None = None) -> Original:
+def known(
+    folder: Path, clip: ClipSpec, frames: Tensor, motion: Motion, person: Tensor | None = None
+) -> Original:
     """The original of a clip whose edit may change rows and columns 4 to 11."""
     region = torch.zeros(clip.frames, SIZE, SIZE, dtype=torch.bool)
     region[:, 4:12, 4:12] = True
+    write_lossless(folder / clip.video, frames, Fraction(clip.fps))
     write_ground_truth(folder, clip, GroundTruth(motion.flow, motion.valid, region, person))
     return Original(ClipSet("made up", 0, "a test", (clip,), (), folder), clip, JUDGES)
 
@@ -171,19 +176,20 @@ def test_an_edit_inside_its_region_changes_nothing_outside(
     clip = spec(frames=4, size=SIZE)
     person = torch.zeros(4, SIZE, SIZE, dtype=torch.bool)
     person[:, :16] = True
-    original = known(tmp_path, clip, motion, person)
+    original = known(tmp_path, clip, frames, motion, person)
+    frames = original.frames
     assert original.motion is not None
     assert original.motion.exact
     inside = frames.clone()
     inside[:, :, 4:12, 4:12] = 1.0
-    assert scores.locality(inside, frames, original) == {
+    assert scores.locality(inside, original) == {
         "outside_l1": 0.0,
         "outside_psnr": scores.BEST_PSNR,
         "background_drift": 0.0,
     }
     on_the_face = frames.clone()
     on_the_face[:, :, 14:16] = 0.0
-    found = scores.locality(on_the_face, frames, original)
+    found = scores.locality(on_the_face, original)
     assert found["outside_l1"] > 0.01
     assert found["background_drift"] == 0, "the face is no background"
     assert found["outside_psnr"] < 30
@@ -194,7 +200,7 @@ def test_the_distance_to_the_renderers_edit_counts_inside_the_region_alone(
 ) -> None:
     frames, motion = moving
     clip = spec(frames=4, size=SIZE)
-    original = known(tmp_path, clip, motion)
+    original = known(tmp_path, clip, frames, motion)
     (tmp_path / EDITS).mkdir()
     write_clip(tmp_path / EDITS / f"{clip.key}.mp4", torch.zeros(4, 3, SIZE, SIZE), fps=clip.fps)
     ground_truth = original.ground_truth_edit
@@ -202,13 +208,13 @@ def test_the_distance_to_the_renderers_edit_counts_inside_the_region_alone(
     edited = ground_truth.clone()
     edited[:, :, 4:12, 4:8] += 0.5
     edited[:, :, 20:] = 1.0
-    assert scores.locality(edited, frames, original)["inside_l1"] == pytest.approx(0.125, abs=1e-6)
-    assert scores.locality(ground_truth, frames, original)["inside_l1"] == 0
+    assert scores.locality(edited, original)["inside_l1"] == pytest.approx(0.125, abs=1e-6)
+    assert scores.locality(ground_truth, original)["inside_l1"] == 0
 
 
 def test_without_truth_there_is_no_locality(tmp_path: Path, spec: Callable[..., ClipSpec]) -> None:
     clip = spec()
     original = Original(ClipSet("made up", 0, "a test", (clip,), (), tmp_path), clip, JUDGES)
-    assert scores.locality(torch.zeros(4, 3, 8, 8), torch.zeros(4, 3, 8, 8), original) == {}
+    assert scores.locality(torch.zeros(4, 3, 8, 8), original) == {}
     assert original.ground_truth_hashes == {"truth": None, "answer": None}
     assert original.motion is None, "and no estimator is among the judges"

@@ -9,6 +9,13 @@ from torch import Tensor
 from keyface.celeba import REGION_IDS, REGIONS
 
 
+def check_regions(names: Iterable[str]) -> None:
+    """Refuse names that are not in `keyface.celeba.REGIONS`."""
+    unknown = [name for name in names if name not in REGION_IDS]
+    if unknown:
+        raise ValueError(f"unknown face regions {unknown}; CelebAMask-HQ has {', '.join(REGIONS)}")
+
+
 def region_mask(labels: Tensor, names: Iterable[str]) -> Tensor:
     """Mark the pixels that belong to any of the named classes.
 
@@ -20,9 +27,7 @@ def region_mask(labels: Tensor, names: Iterable[str]) -> Tensor:
         (B, H, W) bool.
     """
     names = list(names)
-    unknown = [name for name in names if name not in REGION_IDS]
-    if unknown:
-        raise ValueError(f"unknown face regions {unknown}; CelebAMask-HQ has {', '.join(REGIONS)}")
+    check_regions(names)
     ids = torch.tensor([REGION_IDS[name] for name in names], device=labels.device, dtype=torch.int64)
     return torch.isin(labels.to(torch.int64), ids)
 
