@@ -73,7 +73,7 @@ def find_suite(
         here = [each for each in FINDERS if not store.missing(catalogue()[each])]
         if not here:
             raise MissingWeightsError(
-                "nothing that finds real faces is here; `keyface weights get human` brings it (23 MB), or "
+                "nothing that finds real faces is here; `keyface weights get human` brings it (144 MB), or "
                 "give the square to edit by --crop x,y,size"
             )
         name = here[0]

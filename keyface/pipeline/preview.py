@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from fractions import Fraction
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from PIL import ImageDraw
@@ -14,7 +15,7 @@ from keyface.editing.frames import TensorFrames
 from keyface.editing.keyframes import select_keyframes
 from keyface.faces.crops import cut, square_corners
 from keyface.pictures import draw_sheet, from_uint8, save_png, spread, to_image
-from keyface.pipeline.canvas import Strip, paint_frames
+from keyface.pipeline.canvas import Painted, Strip, paint_frames
 from keyface.pipeline.video import make_jobs
 
 if TYPE_CHECKING:
@@ -26,8 +27,22 @@ if TYPE_CHECKING:
     from keyface.pipeline.request import VideoRequest
 
 KEYFRAMES = 3
-_TALLEST = 512
+_SHORTEST, _TALLEST = 192, 512
 """Pixels of a picture's rows."""
+
+
+class Keyframes(NamedTuple):
+    """Keyframes of a clip, edited.
+
+    Attributes:
+        numbers: Of the frames in the video.
+        squares: (n, 4), the oriented square of each.
+        painted: Before and after.
+    """
+
+    numbers: list[int]
+    squares: Tensor
+    painted: Painted
 
 
 def preview_edit(
@@ -39,38 +54,44 @@ def preview_edit(
 ) -> Path:
     """Edit three keyframes of the longest clip together, and draw them; see `FaceEditPipeline.preview`."""
     assert request.preview is not None
+    _, squares, painted = edit_keyframes(pipe, request, plan, progress, say)
+    aspect = request.reader.pixel_aspect
+    side = min(max(round(float(squares[:, 2].max())), _SHORTEST), _TALLEST)
+    before, after = (
+        cut(each, squares, side, pixel_aspect=aspect) for each in (painted.before, painted.after)
+    )
+    frames = _with_squares(painted.before, squares, side, aspect)
+    return save_png(draw_sheet([("frame", frames), ("before", before), ("after", after)]), request.preview)
+
+
+def edit_keyframes(
+    pipe: FaceEditPipeline,
+    request: VideoRequest,
+    plan: Plan,
+    progress: Progress | None,
+    say: Callable[[str], None],
+) -> Keyframes:
+    """Edit three of the keyframes that the edit of the longest clip would have, with joint attention."""
     longest = max(plan.clips, key=len)
     (job,) = make_jobs(pipe, request, replace(plan, clips=(longest,)), say)
-    clip, settings = job.clip, job.settings
+    clip, settings, reader = job.clip, job.settings, request.reader
     keyframes = select_keyframes(len(clip), settings.interval, settings.seed)
     rows = [keyframes[index] for index in spread(len(keyframes), KEYFRAMES)]
-    reader = request.reader
-    frames = reader.frames([clip.first + row for row in rows])
+    numbers = [clip.first + row for row in rows]
+    frames = reader.frames(numbers)
     alone = replace(clip, first=0, squares=clip.squares[rows], presence=clip.presence[rows])
     crops = cut(frames, alone.squares, pipe.backbone.image_size, pixel_aspect=reader.pixel_aspect)
     editor = pipe.editor(replace(settings, interval=1))
     with editor.prepare(TensorFrames(crops), job.prompts, progress=progress) as edited:
         strip = Strip(alone, edited.layers())
         painted = paint_frames(frames, 0, [strip], settings.composition.mode, reader.pixel_aspect)
-    side = min(_TALLEST, round(float(alone.squares[:, 2].max())))
-    shown = [
-        cut(each, alone.squares, side, pixel_aspect=reader.pixel_aspect)
-        for each in (painted.before, painted.after)
-    ]
-    sheet = draw_sheet(
-        [
-            ("frame", _with_squares(painted.before, alone.squares, side)),
-            ("before", shown[0]),
-            ("after", shown[1]),
-        ]
-    )
-    return save_png(sheet, request.preview)
+    return Keyframes(numbers, alone.squares, painted)
 
 
-def _with_squares(frames: Tensor, squares: Tensor, tallest: int) -> Tensor:
+def _with_squares(frames: Tensor, squares: Tensor, tallest: int, aspect: Fraction) -> Tensor:
     """Draw the square of each frame on it, and make the frames at most so tall."""
     pictures = []
-    for frame, corners in zip(frames, square_corners(squares), strict=True):
+    for frame, corners in zip(frames, square_corners(squares, aspect), strict=True):
         picture = to_image(frame)
         points = [(float(x), float(y)) for x, y in corners]
         ImageDraw.Draw(picture).line(
