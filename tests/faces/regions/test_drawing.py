@@ -64,18 +64,16 @@ def test_the_mouth_is_the_polygon_of_its_points() -> None:
     assert drawn.sum() == pytest.approx(expected.sum(), rel=0.35)  # 4 pixels high, half is rim
 
 
-def test_a_rectangle_is_filled_to_its_edges() -> None:
+@pytest.mark.parametrize("size", [128, 512])
+def test_a_rectangle_is_filled_to_its_edges(size: int) -> None:
     points = face()
-    # Of the inside of the mouth: x from 40 to 160, y from 60 to 140; the middle is pixel row 100.
-    points[60:68] = [[40, 60], [60, 60], [100, 60], [140, 60], [160, 60], [160, 140], [100, 140], [40, 140]]
-    rows, columns = np.nonzero(shown(("mouth",), points))
-    assert abs(rows.min() - 60) <= 1
-    assert abs(rows.max() - 139) <= 1
-    assert abs(columns.min() - 40) <= 1
-    assert abs(columns.max() - 159) <= 1
-    # Neither further to the right than to the left.
-    assert rows.min() + rows.max() == 199
-    assert columns.min() + columns.max() == 199
+    # The inside of the mouth reaches from 40 to 100 across and from 50 to 110 down.
+    points[60:68] = [[40, 50], [60, 50], [80, 50], [100, 50], [100, 80], [100, 110], [70, 110], [40, 110]]
+    mask = draw_regions(points, ("mouth",), size) / 255.0
+    assert mask.sum() == pytest.approx(60 * 60, rel=0.04)
+    middle = [(mask.sum(axis=axis) * (np.arange(size) + 0.5)).sum() / mask.sum() for axis in (0, 1)]
+    # A pixel's middle is half a pixel from its edge; Pillow paints up to half a pixel more at the far sides.
+    assert middle == pytest.approx([70, 80], abs=0.3)
 
 
 @pytest.mark.parametrize(
