@@ -71,7 +71,7 @@ def test_a_rectangle_is_filled_to_its_edges(size: int) -> None:
     errors = []
     for part in (0.1, 0.35, 0.6, 0.85):
         points = face()
-        points[60:68] = mouth + [70 + part, 80 + part]
+        points[60:68] = mouth + np.array([70 + part, 80 + part])
         mask = draw_regions(points, ("mouth",), size) / 255.0
         assert mask.sum() == pytest.approx(60 * 60, rel=0.04)
         for axis, middle in ((0, 70 + part), (1, 80 + part)):
