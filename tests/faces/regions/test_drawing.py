@@ -76,7 +76,7 @@ def test_a_rectangle_is_filled_to_its_edges(size: int) -> None:
         assert mask.sum() == pytest.approx(60 * 60, rel=0.04)
         for axis, middle in ((0, 70 + part), (1, 80 + part)):
             errors.append((mask.sum(axis=axis) * (np.arange(size) + 0.5)).sum() / mask.sum() - middle)
-    # Pillow rounds corners to whole pixels, to either side.
+    # Corners are rounded to whole pixels, to either side.
     assert np.abs(errors).max() <= 0.55
     assert np.mean(errors) == pytest.approx(0.0, abs=0.05)
 
