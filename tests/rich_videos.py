@@ -8,6 +8,7 @@ from typing import Any
 
 import av
 import numpy as np
+import torch
 from av.stream import Disposition
 from av.subtitles.subtitle import SubtitleSet
 
@@ -28,7 +29,10 @@ SAMPLES = {"s16": np.int16, "s32": np.int32}
 
 @dataclass(frozen=True)
 class Sound:
-    """One track of sound; channel k is a tone of 200 + 100 k Hz."""
+    """One track of sound; channel k is a tone of 200 + 100 k Hz.
+
+    With steps it is heard in the second and fourth quarter of each second alone.
+    """
 
     codec: str = "aac"
     layout: str = "stereo"
@@ -37,6 +41,7 @@ class Sound:
     samples: str = "s16"
     rate: int = 48000
     title: str | None = None
+    steps: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,8 @@ class Rich:
     drawn_text: bytes | None = None
     aspect: Fraction | None = None
     colours: tuple[int, int, int, int] | None = None
+    stamps: Sequence[int] | None = None
+    """When each frame is shown, in milliseconds."""
 
 
 def picture(index: int, height: int, width: int) -> np.ndarray:
@@ -84,7 +91,8 @@ def tones(sound: Sound, seconds: float) -> np.ndarray:
     """The samples of a track before encoding, (channels, samples) in [-1, 1]."""
     channels = len(av.AudioLayout(sound.layout).channels)
     times = np.arange(round(sound.rate * seconds)) / sound.rate
-    return np.stack([0.25 * np.sin(2 * np.pi * (200 + 100 * k) * times) for k in range(channels)])
+    loud = np.floor(4 * times) % 2 if sound.steps else 1
+    return np.stack([0.25 * loud * np.sin(2 * np.pi * (200 + 100 * k) * times) for k in range(channels)])
 
 
 def make_rich(path: Path, rich: Rich) -> Path:
@@ -108,6 +116,8 @@ def make_rich(path: Path, rich: Rich) -> Path:
             video.bit_rate = rich.bit_rate
         if small is not None:
             video.disposition = Disposition.default
+        if rich.stamps:
+            video.codec_context.time_base = video.time_base = Fraction(1, 1000)
         if rich.timecode:
             video.metadata["timecode"] = rich.timecode
         sounds = [_add_sound(container, sound) for sound in rich.sounds]
@@ -171,6 +181,8 @@ def _encode_pictures(container: Any, stream: Any, rich: Rich, size: tuple[int, i
     for index in range(rich.frames):
         frame = av.VideoFrame.from_ndarray(picture(index, *size), format="rgb24").reformat(format=pixels)
         frame.pts, frame.time_base = index, 1 / rich.fps
+        if rich.stamps:
+            frame.pts, frame.time_base = rich.stamps[index], Fraction(1, 1000)
         container.mux(stream.encode(frame))
     container.mux(stream.encode(None))
 
@@ -229,3 +241,18 @@ def pitches(path: Path, track: int = 0) -> list[int]:
     middle = samples[:, rate // 10 : -rate // 10]
     spectrum = np.abs(np.fft.rfft(middle * np.hanning(middle.shape[1])))
     return [round(peak * rate / middle.shape[1] / 10) * 10 for peak in spectrum.argmax(axis=1)]
+
+
+def clip(frames: int = 8, height: int = 96, width: int = 128) -> torch.Tensor:
+    images = np.stack([picture(index, height, width) for index in range(frames)])
+    return torch.from_numpy(images).permute(0, 3, 1, 2)
+
+
+def first_frame(path: Path) -> tuple[str, av.VideoFrame]:
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        return stream.codec_context.codec.canonical_name, next(container.decode(stream))
+
+
+def psnr(first: torch.Tensor, second: torch.Tensor) -> float:
+    return float(-10 * torch.log10((first.float() - second.float()).div(255).square().mean()))

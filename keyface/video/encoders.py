@@ -32,6 +32,7 @@ class Encoder:
         bits: Bits a sample that it can write, before asking this PyAV's build.
         needs_even: Whether its 4:2:0 refuses odd sides.
         keeps_aspect: Whether its stream says by itself how wide a pixel is.
+        keeps_full_range: Whether its stream can say that black is 0, not 16.
         options: Always given, so that the same frames give the same bytes.
         ten_bit_options: Given for 10 bits.
         rate_options: Given where a bit rate is asked for.
@@ -51,6 +52,7 @@ class Encoder:
     bits: tuple[int, ...] = (8, 10)
     needs_even: bool = False
     keeps_aspect: bool = False
+    keeps_full_range: bool = True
     options: Mapping[str, str] = field(default_factory=dict)
     ten_bit_options: Mapping[str, str] = field(default_factory=dict)
     rate_options: Mapping[str, str] = field(default_factory=dict)
@@ -137,6 +139,7 @@ ENCODERS = (
         preset_option="profile",
         chroma="422",
         bits=(10,),
+        keeps_full_range=False,
         options={"vendor": "apl0"},
     ),
 )

@@ -3,6 +3,7 @@
 The text under each field is also its line in `keyface edit --help`.
 """
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -115,6 +116,11 @@ def choose(encoding: Encoding, path: Path, like: VideoReader | None) -> Choice:
     wanted = 10 if encoding.ten_bit else bits
     if wanted not in encoder.bits_here:
         wanted = encoder.bits_here[0]
+        if wanted < bits:
+            warnings.warn(
+                f"{path}: the encoder {encoder.name} of this PyAV writes {wanted} bits, not {bits}",
+                stacklevel=3,
+            )
     options = dict(encoder.options)
     if bit_rate is not None:
         options |= encoder.rate_options
@@ -146,7 +152,7 @@ def _source_codec(like: VideoReader, path: Path) -> tuple[Codec, int, int]:
     codec = known.get(name)
     if codec is None or rate == 0:
         raise ValueError(
-            f"{path}: encoding.like_source: {name}, the codec of {like.path.name}, is not written; choose "
-            f"encoding.codec: {', '.join(get_args(Codec))}"
+            f"{path}: encoding.like_source: {name}, the codec of {like.path.name}, is not written; give "
+            f"encoding.codec in its place: {', '.join(get_args(Codec))}"
         )
     return codec, 10 if bits > 8 else 8, rate

@@ -4,22 +4,21 @@ import warnings
 from fractions import Fraction
 from pathlib import Path
 
-import numpy as np
 import torch
+import torch.nn.functional as F
 from av.container import OutputContainer
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from torch import Tensor
 
-from keyface.pictures import to_uint8
+from keyface.pictures import from_uint8
 from keyface.video.carrying.tracks import AnyPacket
+from keyface.video.colour import FULL_RANGE, HIGH_DYNAMIC_RANGE, Appearance, from_rgb
 from keyface.video.encoders import Encoder, encoders_here
 from keyface.video.encoding import Choice
 from keyface.video.formats import Format, format_of
-from keyface.video.reader import Timing, VideoReader
-
-UNSPECIFIED_COLORSPACE = 2
-SQUARE = Fraction(1)
+from keyface.video.reader import Timing
 
 
 class PictureTrack:
@@ -33,7 +32,7 @@ class PictureTrack:
         width: Of the pictures, in pixels.
         fps: Frames per second, on average.
         time_base: Seconds per unit of a time stamp.
-        like: The source whose colours are kept.
+        appearance: How the source's frames are shown, which is kept.
 
     Attributes:
         stream: The stream.
@@ -49,33 +48,39 @@ class PictureTrack:
         width: int,
         fps: Fraction,
         time_base: Fraction,
-        like: VideoReader | None,
+        appearance: Appearance,
     ) -> None:
         encoder = choice.encoder
         stream = target.add_stream(encoder.name, rate=fps, options=choice.options)
         assert isinstance(stream, VideoStream)
         self.stream = stream
         self._time_base = time_base
-        self._ten_bit = choice.bits > 8
         self._timed_from = encoder.timed_from
         self._frames = 0
         self._durations: dict[int, int] = {}
-        self._colorspace: int | None = None
-        aspect = SQUARE if like is None else like.pixel_aspect
-        self._height, self._width = height, width
-        if keeps_aspect(encoder, takes):
-            stream.codec_context.sample_aspect_ratio = aspect
-        else:
-            self._height, self._width = square_size(height, width, aspect)
-        stream.width, stream.height = self._width, self._height
-        stream.pix_fmt = encoder.pixel_format(choice.bits, self._height, self._width)
+        self._appearance = appearance.as_yuv(keeps_full_range=encoder.keeps_full_range)
+        self._size = height, width
+        if appearance.pixel_aspect != 1:
+            if keeps_aspect(encoder, takes):
+                stream.codec_context.sample_aspect_ratio = appearance.pixel_aspect
+            else:
+                self._size = square_size(height, width, appearance.pixel_aspect)
+        stream.height, stream.width = self._size
+        stream.pix_fmt = encoder.pixel_format(choice.bits, *self._size)
         stream.codec_context.time_base = stream.time_base = time_base
         if choice.bit_rate is not None:
             stream.bit_rate = choice.bit_rate
         if takes.muxer in ("mp4", "mov") and encoder.mp4_tag is not None:
             stream.codec_context.codec_tag = encoder.mp4_tag
-        if like is not None and like.colorspace != UNSPECIFIED_COLORSPACE:
-            self._colorspace = stream.codec_context.colorspace = like.colorspace
+        self._tag(stream.codec_context)
+
+    def _tag(self, context: VideoCodecContext) -> None:
+        """Say how the colours are to be shown."""
+        context.colorspace = self._appearance.colorspace
+        context.color_primaries = self._appearance.primaries
+        context.color_trc = self._appearance.transfer
+        if self._appearance.full_range:
+            context.color_range = FULL_RANGE
 
     def encode(self, image: Tensor, timing: Timing) -> list[AnyPacket]:
         """Return the packets that are ready after one more picture.
@@ -99,11 +104,11 @@ class PictureTrack:
         return packets
 
     def _frame(self, image: Tensor) -> VideoFrame:
-        levels = to_uint16(image).numpy() if self._ten_bit else to_uint8(image).numpy()
-        samples = np.ascontiguousarray(levels.transpose(1, 2, 0))
-        return VideoFrame.from_ndarray(samples, format="rgb48le" if self._ten_bit else "rgb24").reformat(
-            self._width, self._height, self.stream.pix_fmt, dst_colorspace=self._colorspace
-        )
+        height, width = image.shape[1:]
+        if (height, width) != self._size:
+            pixels = from_uint8(image) if image.dtype == torch.uint8 else image.float()
+            image = F.interpolate(pixels[None], self._size, mode="bicubic", antialias=True)[0]
+        return from_rgb(image, self.stream.pix_fmt or "", self._appearance)
 
     def _lasting(self, packets: list[AnyPacket]) -> list[AnyPacket]:
         """Give packets their durations, which the encoder drops: the last frame would last no time."""
@@ -130,44 +135,37 @@ def square_size(height: int, width: int, aspect: Fraction) -> tuple[int, int]:
     return (height, round(width * aspect)) if aspect >= 1 else (round(height / aspect), width)
 
 
-def warn_of_size(choice: Choice, path: Path, height: int, width: int, aspect: Fraction = SQUARE) -> None:
-    """Say when pictures are resampled, or make a file that few players show.
+def warn_of_changes(choice: Choice, path: Path, height: int, width: int, appearance: Appearance) -> None:
+    """Say what the new file shows otherwise than its source, and what few players show.
 
     Neither H.264 nor H.265 can crop 4:2:0 by one pixel: both count the cropping in pairs of pixels. So odd
     sides are kept by sampling colour in full.
 
     Args:
-        choice: What they are encoded with.
+        choice: What the pictures are encoded with.
         path: The new file.
         height: Of the pictures.
         width: Of the pictures.
-        aspect: Width of a pixel in its heights.
+        appearance: How the source's frames are shown.
     """
-    encoder, takes = choice.encoder, format_of(path)
-    if aspect != 1 and not keeps_aspect(encoder, takes):
-        height, width = square_size(height, width, aspect)
-        warnings.warn(
-            f"{path}: {encoder.codec} in {path.suffix} cannot say that pixels are {aspect} times as wide as "
-            f"high; the pictures are resampled to {width}x{height} square ones",
-            stacklevel=4,
+    encoder, takes, found = choice.encoder, format_of(path), []
+    if appearance.pixel_aspect != 1 and not keeps_aspect(encoder, takes):
+        height, width = square_size(height, width, appearance.pixel_aspect)
+        found.append(
+            f"{encoder.codec} in {path.suffix} cannot say that pixels are {appearance.pixel_aspect} times as "
+            f"wide as high; the pictures are resampled to {width}x{height} square ones"
         )
+    if appearance.full_range and not encoder.keeps_full_range:
+        found.append(f"{encoder.codec} cannot say that its range is full; it is made limited")
+    if appearance.transfer in HIGH_DYNAMIC_RANGE and choice.bits == 8:
+        found.append("high dynamic range in 8 bits shows bands; --encoding.ten_bit true avoids them")
     if encoder.needs_even and (height % 2 or width % 2):
         here = encoders_here()
         able = [codec for codec in takes.video if codec in here and not here[codec].needs_even]
         other = f"--encoding.codec {able[0]}" if able else ".mp4 with codec vp9"
-        warnings.warn(
-            f"{path}: {width}x{height} is odd, which {encoder.codec} keeps only in 4:4:4, and browsers, "
-            f"phones and televisions do not play that; {other} plays",
-            stacklevel=4,
+        found.append(
+            f"{width}x{height} is odd, which {encoder.codec} keeps only in 4:4:4, and browsers, phones and "
+            f"televisions do not play that; {other} plays"
         )
-
-
-def to_uint16(image: Tensor) -> Tensor:
-    """Turn an image in [-1, 1] into the nearest uint16 values, on the CPU.
-
-    Args:
-        image: Any shape; values outside [-1, 1] are clamped. 8-bit images are spread over 16 bits.
-    """
-    if image.dtype == torch.uint8:
-        return image.cpu().to(torch.int32).mul(257).to(torch.uint16)
-    return image.detach().float().add(1).mul(32767.5).round().clamp(0, 65535).to("cpu", torch.uint16)
+    for each in found:
+        warnings.warn(f"{path}: {each}", stacklevel=4)

@@ -14,15 +14,13 @@ import numpy as np
 import torch
 from av.container import InputContainer
 from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from torch import Tensor
 
 from keyface.pictures import from_uint8
+from keyface.video.colour import HIGH_DYNAMIC_RANGE, Appearance, to_rgb
 from keyface.video.container import decode, last_packet_end, open_container, upright_rotation, video_stream
-
-HIGH_DYNAMIC_RANGE = {16, 18}
-"""FFmpeg's transfer characteristics PQ and HLG."""
-
 
 _WORTH_SEEKING = Fraction(3)
 """Seconds before which a start is decoded up to."""
@@ -57,8 +55,7 @@ class VideoReader:
         rotation: Degrees, counter-clockwise, that were applied to make the frames upright.
         fps: Average frames per second, exact.
         time_base: Seconds per unit of a time stamp, exact.
-        pixel_aspect: Width of a stored pixel in its heights.
-        colorspace: FFmpeg's number for the YUV matrix; 2 is unspecified.
+        appearance: What the file says of colours and the shape of pixels, for the upright frames.
         has_audio: Whether there is an audio stream.
         held: Frames replaced so far by the last good one in the latest pass.
 
@@ -81,6 +78,7 @@ class VideoReader:
         self.end = None if end is None else Fraction(str(end))
         self.held = 0
         self._kept: dict[int, np.ndarray] = {}
+        self._reformatter = VideoReformatter()
         with open_container(self.path) as container:
             stream = video_stream(container, self.path)
             assert stream.time_base is not None
@@ -94,18 +92,22 @@ class VideoReader:
             )
         if first is None:
             raise ValueError(f"{self.path}: no frame can be decoded; the file is empty or damaged")
-        self.colorspace = int(first.colorspace)
         self.rotation = upright_rotation(first, self.path)
         sideways = self.rotation % 180 == 90
         self.height, self.width = (first.width, first.height) if sideways else (first.height, first.width)
         upright = aspect or Fraction(1)
-        self.pixel_aspect = 1 / upright if sideways else upright
+        self.appearance = Appearance.of(first, 1 / upright if sideways else upright, interlaced=False)
         self._origin = first.pts
         self._warn_about(first)
 
     def __len__(self) -> int:
         """Return the exact number of frames that `chunks` yields."""
         return len(self.timings)
+
+    @property
+    def pixel_aspect(self) -> Fraction:
+        """Return the width of a stored pixel in its heights; squares on the screen are that much narrower."""
+        return self.appearance.pixel_aspect
 
     @cached_property
     def timings(self) -> list[Timing]:
@@ -201,7 +203,7 @@ class VideoReader:
 
     def _upright(self, frame: VideoFrame) -> np.ndarray:
         """Return a frame as (H, W, 3) uint8."""
-        return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), self.rotation // 90))
+        return np.ascontiguousarray(np.rot90(to_rgb(frame, self._reformatter), self.rotation // 90))
 
     def _declared_frames(self, container: InputContainer, stream: VideoStream) -> int:
         """Return how many frames there are by the file's own word, which may be wrong; at least 1."""
@@ -278,9 +280,11 @@ class VideoReader:
         """Say what converting to 8-bit RGB loses."""
         components = frame.format.components
         losses = []
-        if max(component.bits for component in components) > 8:
-            losses.append(f"{max(component.bits for component in components)}-bit colour reduced to 8 bits")
-        if int(frame.color_trc) in HIGH_DYNAMIC_RANGE:
+        if self.appearance.bits > 8:
+            losses.append(f"{self.appearance.bits}-bit colour reduced to 8 bits")
+        if not self.appearance.knows_matrix:
+            losses.append(f"colours of matrix {self.appearance.colorspace} read as BT.709's")
+        if self.appearance.transfer in HIGH_DYNAMIC_RANGE:
             losses.append("high dynamic range kept without tone mapping")
         if any(component.is_alpha for component in components):
             losses.append("transparency dropped")

@@ -4,7 +4,7 @@ import errno
 import io
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -18,9 +18,10 @@ from torch import Tensor
 from keyface.files import publish, temporary_beside
 from keyface.video.carrying.carried import Carried
 from keyface.video.carrying.tracks import AnyPacket, Span
+from keyface.video.colour import Appearance
 from keyface.video.encoding import Encoding, choose
 from keyface.video.formats import format_of, is_still, require_container
-from keyface.video.picture_track import PictureTrack, warn_of_size
+from keyface.video.picture_track import PictureTrack, warn_of_changes
 from keyface.video.reader import Timing, VideoReader
 from keyface.video.still_writer import StillWriter
 
@@ -71,6 +72,7 @@ class VideoWriter:
         self._choice = choose(encoding or Encoding(), self.path, like)
         self._temporary = temporary_beside(self.path)
         self._files = ExitStack()
+        self._lost: list[str] = []
         self._container: OutputContainer | None = None
         self._companions: Iterator[tuple[Fraction, AnyPacket]] = iter(())
         if like is not None:
@@ -103,7 +105,7 @@ class VideoWriter:
             height, width = frames.shape[2:]
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if self.like is None:
-                warn_of_size(self._choice, self.path, height, width)
+                warn_of_changes(self._choice, self.path, height, width, Appearance())
             self._container = self._open(str(self._temporary), height, width)
         with _told(self.path):
             for image in frames:
@@ -135,7 +137,7 @@ class VideoWriter:
             width=width,
             fps=self.fps,
             time_base=self.time_base,
-            like=self.like,
+            appearance=Appearance() if self.like is None else self.like.appearance,
         )
         if self.like is None or is_still(self.like.path):
             target.metadata.update(self.metadata)
@@ -147,7 +149,7 @@ class VideoWriter:
 
     def _try_header(self, like: VideoReader) -> None:
         """Write the header of a file in memory; what the kind of file does not take shows there."""
-        warn_of_size(self._choice, self.path, like.height, like.width, like.pixel_aspect)
+        warn_of_changes(self._choice, self.path, like.height, like.width, like.appearance)
         try:
             with self._files:
                 self._open(io.BytesIO(), like.height, like.width).start_encoding()
@@ -186,8 +188,7 @@ class VideoWriter:
 
     def _discard(self) -> None:
         try:
-            with suppress(av.error.FFmpegError):  # of closing a file that is not kept, on a full disk
-                self._files.close()
+            self._files.close()
         finally:
             self._temporary.unlink(missing_ok=True)
 

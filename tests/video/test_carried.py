@@ -258,6 +258,49 @@ def test_a_part_takes_its_part_of_everything(tmp_path: Path) -> None:
     assert np.abs(samples[:, :shorter] - expected[:, :shorter]).mean() < 0.02
 
 
+def test_a_part_from_the_middle(tmp_path: Path) -> None:
+    """Encoded sound is cut to the sample, copied sound between its packets of 21 ms; both stay in time."""
+    rich = Rich(
+        frames=75,
+        sounds=[Sound("pcm_s16le", steps=True), Sound("aac", steps=True)],
+        texts=[
+            Text("subrip", [(0.1, 0.2, "gone"), (0.8, 1.2, "cut"), (1.3, 1.4, "kept"), (2.5, 2.6, "gone")])
+        ],
+        chapters=[(0, 0.5, "One"), (0.5, 1.5, "Two"), (1.5, 3, "Three")],
+        timecode="01:00:00:00",
+    )
+    source = make_rich(tmp_path / "in.mkv", rich)
+    target = rewrite(source, tmp_path / "a.mp4", start=1.0, end=2.0)
+    reader = VideoReader(target)
+    assert (len(reader), reader.timings[0].pts) == (25, 0)
+    assert said(target) == [
+        (Fraction(0), Fraction(1, 5), "cut"),
+        (Fraction(3, 10), Fraction(2, 5), "kept"),
+    ]
+    with av.open(str(target)) as container:
+        chapters = [
+            (float(each["start"] * each["time_base"]), each["metadata"]["title"])
+            for each in container.chapters()
+        ]
+        assert container.streams.video[0].metadata["timecode"] == "01:00:01:00"
+    assert chapters == [(0, "Two"), (0.5, "Three")]
+    for track, tolerance in ((0, 0.0005), (1, 0.0015)):
+        samples, rate, first = heard(target, track)
+        assert abs(first) < Fraction(22, 1000)
+        assert samples.shape[1] / rate == pytest.approx(1, abs=0.045)
+        loud = np.abs(samples[0]) > 0.1
+        # The sound comes on at 1.25 s and 1.75 s of the source and goes off at 1.5 s.
+        begins = np.flatnonzero(loud[1:] & ~loud[:-1] & ~_recently(loud, rate))[:2] / rate + float(first)
+        assert begins == pytest.approx([0.25, 0.75], abs=tolerance)
+
+
+def _recently(loud: np.ndarray, rate: int) -> np.ndarray:
+    """Tell for each sample but the last whether the 50 ms before it were loud."""
+    window = rate // 20
+    counts = np.concatenate([np.zeros(window), np.cumsum(loud)])
+    return (counts[window:] - counts[:-window])[:-1] > 0
+
+
 def test_the_small_first_stream_does_not_shift_the_others(tmp_path: Path) -> None:
     sounds = [Sound(language="eng"), Sound("flac", language="deu", default=False)]
     source = make_rich(

@@ -6,10 +6,10 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-import numpy as np
 import pytest
 import torch
-from rich_videos import Rich, Sound, make_rich, picture
+from jsonargparse import ArgumentParser
+from rich_videos import Rich, Sound, clip, first_frame, make_rich, psnr
 
 from keyface.configuration import given
 from keyface.video import Encoding, VideoReader, VideoWriter, write_clip
@@ -17,21 +17,6 @@ from keyface.video.encoders import encoders_here
 from keyface.video.formats import FORMATS
 
 DECODED = {"h264": "h264", "h265": "hevc", "vp9": "vp9", "av1": "av1", "prores": "prores"}
-
-
-def clip(frames: int = 8, height: int = 96, width: int = 128) -> torch.Tensor:
-    images = np.stack([picture(index, height, width) for index in range(frames)])
-    return torch.from_numpy(images).permute(0, 3, 1, 2)
-
-
-def first_frame(path: Path) -> tuple[str, av.VideoFrame]:
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        return stream.codec_context.codec.canonical_name, next(container.decode(stream))
-
-
-def psnr(first: torch.Tensor, second: torch.Tensor) -> float:
-    return float(-10 * torch.log10((first.float() - second.float()).div(255).square().mean()))
 
 
 @pytest.mark.parametrize(
@@ -67,6 +52,15 @@ def test_without_a_choice_it_is_x264_as_ever(tmp_path: Path) -> None:
     content = (tmp_path / "a.mp4").read_bytes()
     assert b"crf=16.0" in content  # x264 writes its settings into the file
     assert b"mbtree=0" in content
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        stream = container.streams.video[0]
+        assert stream.profile == "High"
+        assert (stream.color_primaries, stream.color_trc, stream.colorspace, stream.color_range) == (
+            2,
+            2,
+            2,
+            0,
+        )
     assert first_frame(tmp_path / "a.mp4")[1].format.name == "yuv420p"
     write_clip(tmp_path / "a.webm", clip(), 25)
     assert first_frame(tmp_path / "a.webm")[0] == "vp9"
@@ -84,23 +78,6 @@ def test_quality_and_preset_reach_the_encoder(tmp_path: Path) -> None:
         sizes[codec, quality] = path.stat().st_size
     for codec in ("h265", "vp9", "av1"):
         assert sizes[codec, 5] > 2 * sizes[codec, 45]
-
-
-@pytest.mark.parametrize("codec", [name for name, each in encoders_here().items() if 10 in each.bits_here])
-def test_ten_bits_hold_more_levels(tmp_path: Path, codec: str) -> None:
-    """A ramp over an eighth of the range has 28 levels of 8 bits, and 110 of 10."""
-    ramp = torch.linspace(0, 0.25, 640).expand(2, 3, 96, 640)
-    suffix = ".mov" if codec == "prores" else ".mp4"
-    write_clip(
-        tmp_path / f"a{suffix}",
-        ramp,
-        25,
-        encoding=Encoding(codec=codec, ten_bit=True, quality=None if codec == "prores" else 4),  # type: ignore[arg-type]
-    )
-    frame = first_frame(tmp_path / f"a{suffix}")[1]
-    assert frame.format.components[0].bits == 10
-    levels = np.unique(np.frombuffer(bytes(frame.planes[0]), np.uint16).reshape(96, -1)[48, :640])
-    assert len(levels) > 60
 
 
 @pytest.mark.parametrize(
@@ -188,44 +165,6 @@ def test_like_a_source_whose_codec_is_not_written(tmp_path: Path) -> None:
         VideoWriter(tmp_path / "out.mp4", like=reader, encoding=Encoding(like_source=True))
 
 
-@pytest.mark.parametrize("codec", list(encoders_here()))
-@pytest.mark.parametrize("frames", [1, 2, 3])
-@pytest.mark.filterwarnings("ignore:.*10-bit colour")
-def test_few_frames(tmp_path: Path, codec: str, frames: int) -> None:
-    for number in range(4):
-        path = tmp_path / f"{number}.mkv"
-        write_clip(path, clip(frames), 25, encoding=Encoding(codec=codec))  # type: ignore[arg-type]
-        reader = VideoReader(path)
-        assert [timing.pts * reader.time_base for timing in reader.timings] == [
-            Fraction(index, 25) for index in range(frames)
-        ]
-    write_clip(tmp_path / "a.mov", clip(frames), 25, encoding=Encoding(codec="h265"))
-    assert len(VideoReader(tmp_path / "a.mov")) == frames
-
-
-@pytest.mark.parametrize("name", ["a.webm", "a.mp4"])
-@pytest.mark.parametrize("codec", ["vp9", "av1"])
-def test_odd_sizes_play_everywhere(tmp_path: Path, name: str, codec: str) -> None:
-    write_clip(tmp_path / name, clip(2, 487, 501), 25, encoding=Encoding(codec=codec))  # type: ignore[arg-type]
-    frame = first_frame(tmp_path / name)[1]
-    assert (frame.width, frame.height, frame.format.name) == (501, 487, "yuv420p")
-
-
-@pytest.mark.parametrize("codec", ["h264", "h265"])
-def test_odd_sizes_that_few_players_take_are_said(tmp_path: Path, codec: str) -> None:
-    with pytest.warns(UserWarning, match="501x487 is odd, .* 4:4:4, .*; --encoding.codec vp9 plays"):
-        write_clip(tmp_path / "a.mp4", clip(2, 487, 501), 25, encoding=Encoding(codec=codec))  # type: ignore[arg-type]
-    frame = first_frame(tmp_path / "a.mp4")[1]
-    assert (frame.width, frame.height) == (501, 487)
-
-
-def test_h265_is_called_as_apple_does(tmp_path: Path) -> None:
-    for name in ("a.mp4", "a.mov"):
-        write_clip(tmp_path / name, clip(2), 25, encoding=Encoding(codec="h265"))
-        with av.open(str(tmp_path / name)) as container:
-            assert container.streams.video[0].codec_context.codec_tag == "hvc1"
-
-
 def test_webm_with_sound(tmp_path: Path) -> None:
     reader = VideoReader(make_rich(tmp_path / "a.mp4", Rich(sounds=[Sound(layout="5.1")])))
     with VideoWriter(tmp_path / "b.webm", like=reader) as writer:
@@ -237,36 +176,19 @@ def test_webm_with_sound(tmp_path: Path) -> None:
         assert (sound.codec_context.name, sound.layout.name) == ("opus", "5.1")
 
 
-@pytest.mark.parametrize("aspect", [Fraction(4, 3), Fraction(16, 15), Fraction(8, 9)])
-@pytest.mark.parametrize(
-    ("name", "codec"),
-    [
-        ("a.mp4", "h264"),
-        ("a.mkv", "h265"),
-        ("a.mp4", "vp9"),
-        ("a.mov", "prores"),
-        ("a.webm", "vp9"),
-        ("a.mkv", "av1"),
-    ],
-)
-@pytest.mark.filterwarnings("ignore:.*10-bit colour")
-def test_the_shape_of_pixels(tmp_path: Path, aspect: Fraction, name: str, codec: str) -> None:
-    """What is shown is as wide as before: by the same shape of pixels, or by more or fewer of them."""
-    reader = VideoReader(make_rich(tmp_path / "in.mp4", Rich(frames=3, size=(144, 180), aspect=aspect)))
-    encoding = Encoding(codec=codec)  # type: ignore[arg-type]
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        writer = VideoWriter(tmp_path / name, like=reader, encoding=encoding)
-    with writer:
-        writer.write(next(reader.chunks(3)))
-    with av.open(str(tmp_path / name)) as container:
-        stream = container.streams.video[0]
-        found = stream.sample_aspect_ratio or Fraction(1)
-        shown = stream.width * found / stream.height
-    assert float(shown) == pytest.approx(float(180 * aspect / 144), rel=0.003)
-    if (name, codec) in (("a.webm", "vp9"), ("a.mkv", "av1")):
-        assert found == 1
-        assert [str(each.message) for each in caught if "square" in str(each.message)]
-    else:
-        assert (found, stream.width, stream.height) == (aspect, 180, 144)
-        assert not caught
+def test_the_options_of_the_command_line() -> None:
+    parser = ArgumentParser()
+    parser.add_argument("--encoding", type=Encoding, default=Encoding())
+    words = [
+        "--encoding.codec",
+        "av1",
+        "--encoding.preset",
+        "8",
+        "--encoding.quality",
+        "30",
+        "--encoding.ten_bit",
+        "true",
+    ]
+    chosen = parser.instantiate(parser.parse_args(words)).encoding
+    assert chosen == Encoding(codec="av1", preset="8", quality=30, ten_bit=True)
+    assert parser.instantiate(parser.parse_args([])).encoding == Encoding()

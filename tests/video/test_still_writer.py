@@ -1,14 +1,16 @@
 """Pictures out: the pixels, what the picture is, what a photograph said of itself, all or nothing."""
 
+from fractions import Fraction
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 import torch
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageCms
 from rich_videos import Rich, make_rich, picture
 
-from keyface.video import Encoding, StillWriter, VideoReader, VideoWriter, open_writer
+from keyface.video import Encoding, StillWriter, VideoReader, VideoWriter, open_video, open_writer
 from keyface.video.formats import require_container
 
 COMMENT = "This picture is synthetic. Prompt: a man with a moustache, été"
@@ -38,6 +40,68 @@ def test_a_frame_becomes_a_picture(tmp_path: Path, name: str, worst: int) -> Non
     assert COMMENT.encode() in xmp
     if name == "a.png":
         assert info["Comment"] == COMMENT
+
+
+@pytest.mark.parametrize("name", ["b.jpg", "b.png", "b.webp"])
+def test_what_a_photograph_says_stays(tmp_path: Path, name: str) -> None:
+    """EXIF, place, colour profile and XMP are kept; the turn is not, for frames are upright."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    exif = Image.Exif()
+    exif[ExifTags.Base.Artist], exif[ExifTags.Base.ImageDescription] = "Ann", "At the sea"
+    exif[ExifTags.Base.Orientation] = 6
+    exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitude] = (48.0, 8.0, 15.0)
+    xmp = (
+        b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        b'<rdf:Description rdf:about="" xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmp:Rating="5"/>'
+        b"</rdf:RDF></x:xmpmeta>"
+    )
+    photo = Image.fromarray(picture(3, 48, 64))
+    photo.save(tmp_path / "a.jpg", exif=exif.tobytes(), icc_profile=profile, xmp=xmp)
+    reader = open_video(tmp_path / "a.jpg")
+    assert (reader.height, reader.width) == (64, 48)
+    with open_writer(tmp_path / name, like=reader, metadata={"comment": COMMENT}) as writer:
+        writer.write(next(reader.chunks(1)))
+    with Image.open(tmp_path / name) as image:
+        assert image.size == (48, 64)
+        found, info = image.getexif(), image.info
+    assert ExifTags.Base.Orientation not in found
+    assert (found[ExifTags.Base.Artist], found[ExifTags.Base.ImageDescription]) == ("Ann", "At the sea")
+    assert found.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitude] == (48.0, 8.0, 15.0)
+    assert info["icc_profile"] == profile
+    packet = info.get("xmp") or info["XML:com.adobe.xmp"].encode()
+    assert b'xmp:Rating="5"' in packet
+    assert b"compositeWithTrainedAlgorithmicMedia" in packet
+    ElementTree.fromstring(packet)
+
+
+def test_a_profile_for_ink_is_left_out(tmp_path: Path) -> None:
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    profile[16:20] = b"CMYK"
+    ink = Image.fromarray(picture(3, 48, 64)).convert("CMYK")
+    ink.save(tmp_path / "a.jpg", icc_profile=bytes(profile))
+    reader = open_video(tmp_path / "a.jpg")
+    with open_writer(tmp_path / "b.jpg", like=reader) as writer:
+        writer.write(next(reader.chunks(1)))
+    with Image.open(tmp_path / "b.jpg") as image:
+        assert "icc_profile" not in image.info
+
+
+def test_wide_pixels_become_square_ones(tmp_path: Path) -> None:
+    source = make_rich(tmp_path / "in.mp4", Rich(frames=1, size=(48, 60), aspect=Fraction(4, 3)))
+    reader = VideoReader(source)
+    with open_writer(tmp_path / "a.png", like=reader) as writer:
+        writer.write(next(reader.chunks(1)))
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.size == (80, 48)
+
+
+@pytest.mark.parametrize("name", ["b.mp4", "b.webm"])
+def test_a_photograph_becomes_a_video(tmp_path: Path, name: str) -> None:
+    Image.fromarray(picture(3, 48, 64)).save(tmp_path / "a.png")
+    reader = open_video(tmp_path / "a.png")
+    with open_writer(tmp_path / name, like=reader, metadata={"comment": COMMENT}) as writer:
+        writer.write(next(reader.chunks(1)))
+    assert len(VideoReader(tmp_path / name)) == 1
 
 
 def test_floats_are_rounded_to_the_nearest(tmp_path: Path) -> None:
