@@ -43,6 +43,9 @@ _REPEATED = (
     | Interpolation.FULL_CHR_H_INP
 )
 
+SMOOTH = Interpolation.BICUBIC | Interpolation.ACCURATE_RND
+"""For changing the size of frames, before their colours are converted."""
+
 
 @dataclass(frozen=True)
 class Appearance:

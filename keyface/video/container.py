@@ -1,9 +1,7 @@
 """Opening media files without trusting them, and decoding them without overlooking damage."""
 
 import os
-import warnings
 from collections.abc import Iterator
-from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -42,19 +40,20 @@ def open_container(path: Path) -> InputContainer:
 
 
 def video_stream(container: InputContainer, path: Path) -> VideoStream:
-    """Return the first moving-picture stream (cover art is a video stream too).
+    """Return the moving pictures that players show: the default stream, else the first that is no cover art.
 
     Raises:
         ValueError: There is none, or the file does not say how it is encoded.
     """
-    for stream in container.streams.video:
-        if not stream.disposition & Disposition.attached_pic:
-            # A file that was cut off before its first frame has none, which PyAV's types do not admit.
-            if getattr(stream, "codec_context", None) is None:
-                raise ValueError(f"{path}: its video is damaged: it cannot be told how it is encoded")
-            stream.thread_type = "AUTO"
-            return stream
-    raise ValueError(f"{path}: no video stream in it (audio only)")
+    moving = [each for each in container.streams.video if not each.disposition & Disposition.attached_pic]
+    if not moving:
+        raise ValueError(f"{path}: no video stream in it (audio only)")
+    stream = next((each for each in moving if each.disposition & Disposition.default), moving[0])
+    # A file that was cut off before its first frame has none, which PyAV's types do not admit.
+    if getattr(stream, "codec_context", None) is None:
+        raise ValueError(f"{path}: its video is damaged: it cannot be told how it is encoded")
+    stream.thread_type = "AUTO"
+    return stream
 
 
 def decode(
@@ -76,26 +75,3 @@ def decode(
                 yield frame.pts, None if frame.is_corrupt else frame
     except av.error.FFmpegError as error:
         raise ValueError(f"{path}: cannot be read on: {error.strerror}") from error
-
-
-def last_packet_end(container: InputContainer) -> Fraction:
-    """Return when the last packet of any stream ends, in seconds."""
-    return max(
-        (
-            ((packet.pts if packet.pts is not None else packet.dts or 0) + (packet.duration or 0))
-            * packet.time_base
-            for packet in container.demux()
-        ),
-        default=Fraction(0),
-    )
-
-
-def upright_rotation(frame: VideoFrame, path: Path) -> int:
-    """Return the degrees, counter-clockwise and in [0, 360), that turn a decoded frame upright."""
-    rotation = int(frame.rotation) % 360
-    if rotation % 90:
-        warnings.warn(
-            f"{path}: rotation by {rotation}° ignored, only quarter turns are applied", stacklevel=4
-        )
-        return 0
-    return rotation

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from functools import cached_property
-from itertools import islice, pairwise
+from itertools import islice, pairwise, repeat
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -19,8 +19,13 @@ from av.video.stream import VideoStream
 from torch import Tensor
 
 from keyface.pictures import from_uint8
-from keyface.video.colour import HIGH_DYNAMIC_RANGE, Appearance, to_rgb
-from keyface.video.container import decode, last_packet_end, open_container, upright_rotation, video_stream
+from keyface.video.colour import SMOOTH, Appearance, to_rgb
+from keyface.video.container import decode, open_container, video_stream
+from keyface.video.decoding.completeness import check_complete
+from keyface.video.decoding.fields import declared_fields, deinterlace
+from keyface.video.decoding.losses import losses
+from keyface.video.decoding.orientation import Orientation
+from keyface.video.decoding.stamps import increasing
 
 _WORTH_SEEKING = Fraction(3)
 """Seconds before which a start is decoded up to."""
@@ -50,9 +55,9 @@ class VideoReader:
 
     Attributes:
         path: The file.
-        height: Height in pixels after rotation.
-        width: Width in pixels after rotation.
-        rotation: Degrees, counter-clockwise, that were applied to make the frames upright.
+        height: Height in pixels of the upright frames.
+        width: Width in pixels of the upright frames.
+        orientation: How stored frames are turned and mirrored to be upright.
         fps: Average frames per second, exact.
         time_base: Seconds per unit of a time stamp, exact.
         appearance: What the file says of colours and the shape of pixels, for the upright frames.
@@ -78,7 +83,7 @@ class VideoReader:
         self.end = None if end is None else Fraction(str(end))
         self.held = 0
         self._kept: dict[int, np.ndarray] = {}
-        self._reformatter = VideoReformatter()
+        self._said: set[str] = set()
         with open_container(self.path) as container:
             stream = video_stream(container, self.path)
             assert stream.time_base is not None
@@ -86,19 +91,39 @@ class VideoReader:
             self.fps = stream.average_rate or stream.guessed_rate or Fraction(25)
             self.codec = stream.codec_context.name
             self.has_audio = bool(container.streams.audio)
-            aspect = stream.sample_aspect_ratio
             first = next(
                 (frame for _, frame in decode(container, stream, self.path) if frame is not None), None
             )
-        if first is None:
-            raise ValueError(f"{self.path}: no frame can be decoded; the file is empty or damaged")
-        self.rotation = upright_rotation(first, self.path)
-        sideways = self.rotation % 180 == 90
-        self.height, self.width = (first.width, first.height) if sideways else (first.height, first.width)
-        upright = aspect or Fraction(1)
-        self.appearance = Appearance.of(first, 1 / upright if sideways else upright, interlaced=False)
+            if first is None:
+                raise ValueError(f"{self.path}: no frame can be decoded; the file is empty or damaged")
+            self._describe(stream, first)
+
+    def _describe(self, stream: VideoStream, first: VideoFrame) -> None:
+        """Take over what the file and its first frame say of the pictures, and say what will be lost."""
+        said = []
+        orientation = Orientation.of(first)
+        if orientation is None:
+            said.append("its display matrix is ignored, only quarter turns and mirroring are applied")
+        self.orientation = orientation or Orientation()
+        self._stored = first.height, first.width
+        aspect = stream.sample_aspect_ratio or Fraction(1)
+        self.height, self.width = self._stored
+        if self.orientation.transposed:
+            self.height, self.width, aspect = self.width, self.height, 1 / aspect
+        interlaced = declared_fields(stream) is not None or first.interlaced_frame
+        self.appearance = Appearance.of(first, aspect, interlaced)
         self._origin = first.pts
-        self._warn_about(first)
+        if interlaced:
+            said.append("interlaced, so deinterlaced at the same frame rate")
+        said = losses(stream, first, self.appearance) + said
+        if said:
+            self._say(f"{', '.join(said)} ({first.format.name})", 4)
+
+    def _say(self, text: str, level: int = 3) -> None:
+        """Warn, once for each text."""
+        if text not in self._said:
+            self._said.add(text)
+            warnings.warn(f"{self.path}: {text}", stacklevel=level)
 
     def __len__(self) -> int:
         """Return the exact number of frames that `chunks` yields."""
@@ -116,28 +141,31 @@ class VideoReader:
         Raises:
             ValueError: Frames are damaged, or missing at the end although the file declares them.
         """
-        stamps: list[int] = []
+        found: list[int] = []
         usual = max(round(1 / (self.fps * self.time_base)), 1)
+        reformatter = VideoReformatter()
         with open_container(self.path) as container:
             stream = video_stream(container, self.path)
             wanted = _spread(self._declared_frames(container, stream))
             last: VideoFrame | None = None
             for index, (pts, frame) in enumerate(self._stamped(container, stream)):
-                stamps.append(pts)
+                found.append(pts)
                 last = last if frame is None else frame
                 if index in wanted and last is not None:
-                    self._kept[index] = self._upright(last)
-        self._first = stamps[0] if stamps else 0
-        gaps = [after - before for before, after in pairwise(stamps)]
-        if any(gap <= 0 for gap in gaps):
-            raise ValueError(
-                f"{self.path}: time stamps do not increase; remux it: ffmpeg -i IN -c copy OUT.mkv"
-            )
-        if not stamps:
+                    self._kept[index] = self._upright(last, reformatter)
+        if not found:
             raise ValueError(f"{self.path}: no frame is shown {self._range()}; the video is shorter")
+        stamps = increasing(found, usual)
+        moved = sum(before != after for before, after in zip(found, stamps, strict=True))
+        if moved:
+            self._say(f"time stamps do not increase: {moved} of {len(found)} frames are spread anew")
+        self._first = stamps[0]
         if self.end is None:
-            self._check_complete((stamps[-1] + usual) * self.time_base)
+            doubt = check_complete(self.path, (stamps[-1] + usual) * self.time_base, self.fps)
+            if doubt is not None:
+                self._say(doubt)
         shift = 0 if self.start is None else stamps[0]
+        gaps = [after - before for before, after in pairwise(stamps)]
         return [Timing(pts - shift, gap) for pts, gap in zip(stamps, [*gaps, usual], strict=True)]
 
     @cached_property
@@ -188,22 +216,24 @@ class VideoReader:
         """Yield upright (H, W, 3) uint8 images; damaged frames are replaced by the last good one."""
         self.held = 0
         last: np.ndarray | None = None
+        reformatter = VideoReformatter()
         with open_container(self.path) as container:
             stream = video_stream(container, self.path)
             for _, frame in self._stamped(container, stream):
                 if frame is None:
                     self.held += 1
-                else:
-                    last = self._upright(frame)
-                if last is None:
-                    raise ValueError(
-                        f"{self.path}: the first frame is damaged, none can be held in its place"
-                    )
-                yield last
+                    if last is not None:
+                        yield last
+                    continue
+                before, last = last, self._upright(frame, reformatter)
+                # There is no good frame before the first: the next one is shown in the place of damaged ones.
+                yield from repeat(last, 1 if before is not None else 1 + self.held)
+        if last is None:
+            raise ValueError(f"{self.path}: all frames are damaged, none can be held in their place")
 
-    def _upright(self, frame: VideoFrame) -> np.ndarray:
+    def _upright(self, frame: VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
         """Return a frame as (H, W, 3) uint8."""
-        return np.ascontiguousarray(np.rot90(to_rgb(frame, self._reformatter), self.rotation // 90))
+        return np.ascontiguousarray(self.orientation.apply(to_rgb(frame, reformatter)))
 
     def _declared_frames(self, container: InputContainer, stream: VideoStream) -> int:
         """Return how many frames there are by the file's own word, which may be wrong; at least 1."""
@@ -223,7 +253,10 @@ class VideoReader:
         step = max(round(1 / (self.fps * self.time_base)), 1)
         previous: int | None = None
         origin: int | None = self._origin if self._seek(container, stream) else None
-        for stamp, frame in decode(container, stream, self.path):
+        resizer = VideoReformatter()
+        for stamp, frame in deinterlace(
+            decode(container, stream, self.path), declared_fields(stream), self._say_interlaced
+        ):
             pts = stamp if stamp is not None else 0 if previous is None else previous + step
             origin = pts if origin is None else origin
             previous = pts
@@ -237,7 +270,24 @@ class VideoReader:
                     f"{self.path}: damaged at {float(pts * self.time_base):.2f} s; "
                     "--on-corrupt hold repeats the last good frame there"
                 )
+            if frame is not None and (frame.height, frame.width) != self._stored:
+                frame = self._resized(frame, pts, resizer)
             yield pts, frame
+
+    def _say_interlaced(self, stamp: int | None) -> None:
+        if not self.appearance.interlaced:
+            since = "later" if stamp is None else f"from {float(stamp * self.time_base):.2f} s on"
+            self._say(f"interlaced {since}, so deinterlaced at the same frame rate", 4)
+
+    def _resized(self, frame: VideoFrame, pts: int, resizer: VideoReformatter) -> VideoFrame:
+        """Return a frame scaled to the size of the first."""
+        height, width = self._stored
+        self._say(
+            f"the size changes from {width}x{height} to {frame.width}x{frame.height} at "
+            f"{float(pts * self.time_base):.2f} s; frames are scaled to the first one's",
+            4,
+        )
+        return resizer.reformat(frame, width, height, interpolation=SMOOTH)
 
     def _seek(self, container: InputContainer, stream: VideoStream) -> bool:
         """Go to a frame from which on the start can be decoded; tell whether that was possible."""
@@ -258,40 +308,6 @@ class VideoReader:
         start = f"from {float(self.start):g} s on" if self.start is not None else ""
         end = f"before {float(self.end):g} s" if self.end is not None else ""
         return " ".join(filter(None, (start, end)))
-
-    def _check_complete(self, end: Fraction) -> None:
-        """Raise when the file declares to last longer than what can be read from it."""
-        with open_container(self.path) as container:
-            stream = video_stream(container, self.path)
-            declared = [Fraction(container.duration or 0, av.time_base)]
-            if stream.duration:
-                declared = [(stream.duration + (stream.start_time or 0)) * self.time_base]
-            elif self.has_audio:
-                end = max(end, last_packet_end(container))
-        missing = max(declared) - end
-        if missing > max(3 / self.fps, Fraction(1, 10)):
-            raise ValueError(
-                f"{self.path}: cut off: it declares {float(max(declared)):.2f} s "
-                f"but only {float(end):.2f} s can be decoded; get it again, or remux what is there: "
-                "ffmpeg -i IN -c copy OUT.mkv"
-            )
-
-    def _warn_about(self, frame: VideoFrame) -> None:
-        """Say what converting to 8-bit RGB loses."""
-        components = frame.format.components
-        losses = []
-        if self.appearance.bits > 8:
-            losses.append(f"{self.appearance.bits}-bit colour reduced to 8 bits")
-        if not self.appearance.knows_matrix:
-            losses.append(f"colours of matrix {self.appearance.colorspace} read as BT.709's")
-        if self.appearance.transfer in HIGH_DYNAMIC_RANGE:
-            losses.append("high dynamic range kept without tone mapping")
-        if any(component.is_alpha for component in components):
-            losses.append("transparency dropped")
-        if len(components) == 1 and not frame.format.has_palette:
-            losses.append("grayscale read as RGB")
-        if losses:
-            warnings.warn(f"{self.path} ({frame.format.name}): {', '.join(losses)}", stacklevel=3)
 
 
 def _spread(frames: int) -> set[int]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from keyface.pictures import from_uint8
 from keyface.video.colour import Appearance
+from keyface.video.decoding.orientation import Orientation
 from keyface.video.formats import STILL_SUFFIXES, is_still
 from keyface.video.reader import Timing, VideoReader
 
@@ -36,7 +37,7 @@ class StillReader(VideoReader):
         self.on_corrupt, self.start, self.end, self.held = "error", None, None, 0
         self.image = read_still(self.path)
         self.height, self.width = self.image.shape[-2:]
-        self.rotation, self.appearance = 0, Appearance()
+        self.orientation, self.appearance = Orientation(), Appearance()
         self.fps, self.time_base = Fraction(1), Fraction(1)
         self.codec, self.has_audio = "", False
 
