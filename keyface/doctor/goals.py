@@ -47,6 +47,7 @@ GOALS = (
         needs=(
             "stable-diffusion-2-1-base|stable-diffusion-2-1-base-file|stable-diffusion-2-1|stable-diffusion-v1-5",
         ),
+        helped_by=("human",),
     ),
     Goal(
         "train",

@@ -18,10 +18,12 @@ GRIDS = ((16, 2), (8, 6))
 _SAME_FACE = 0.3
 _SAME_PLACE = 0.2
 _OVERLAP = 0.2
-_DOUBTFUL, _SURE = 0.45, 0.8
+_DOUBTFUL, _SURE = 0.4, 0.8
 """Scores from which on something is looked at again, and from which on once is enough."""
 _NEAR = 4.0
 """Side of what is seen at the second look, of the box."""
+_MOST_LOOKS = 8
+"""Of the unsure ones so many, the surest, are looked at again, so that clutter costs bounded time."""
 
 
 class Candidates(NamedTuple):
@@ -86,7 +88,7 @@ class BlazeFace(nn.Module):
         height, width = pyramid.levels[0].shape[-2:]
         far, part = self._look_at(pyramid, squares_over(height, width, levels), min(threshold, _DOUBTFUL))
         found = _merge(far, part)
-        unsure = found.scores < _SURE
+        unsure = (found.scores < _SURE) & ((found.scores < _SURE).cumsum(dim=0) <= _MOST_LOOKS)
         if not unsure.any():
             return found
         boxes = found.boxes[unsure]
@@ -97,7 +99,8 @@ class BlazeFace(nn.Module):
         # In each near look only what lies where the far one saw something.
         there = box_iou(near.boxes, boxes).gather(1, part[:, None])[:, 0] > _SAME_PLACE
         near = _merge(Candidates(*(values[there] for values in near)), part[there])
-        both = [torch.cat([old[~unsure], new]) for old, new in zip(found, near, strict=True)]
+        kept = ~unsure & (found.scores >= threshold)
+        both = [torch.cat([old[kept], new]) for old, new in zip(found, near, strict=True)]
         return _merge(Candidates(*both), torch.arange(len(both[0]), device=part.device))
 
     def _look_at(

@@ -14,8 +14,9 @@ SIZE = 192
 MARGIN = 1.5
 """Side of the crop, of the longer side of the box or of what the points fill: as the network was trained."""
 
-_STEADY = 0.04
-"""How far points may move between two looks, of the face's longer side."""
+_LOOKS = 2
+_STEADY = 0.03
+"""How often the mesh is laid again, and how little its points then move, of the face's longer side."""
 
 LEFT_EYE = (33, 246, 161, 160, 159, 158, 157, 173, 133, 155, 154, 153, 145, 144, 163, 7)
 RIGHT_EYE = (263, 466, 388, 387, 386, 385, 384, 398, 362, 382, 381, 380, 374, 373, 390, 249)
@@ -49,12 +50,12 @@ class FaceMesh(nn.Module):
         return points.view(len(crops), -1, 3)[..., :2] / SIZE, presence[:, 0]
 
     def locate(self, pyramid: Pyramid, found: Candidates, threshold: float) -> tuple[Tensor, Tensor]:
-        """Lay the mesh on what a detector found; a second time, where the first one has put it.
+        """Lay the mesh on what a detector found; then again where the last one lies, until it rests.
 
         Args:
             pyramid: The image.
             found: What may be faces.
-            threshold: Least presence of a face.
+            threshold: Least presence of a face, also times the detector's score.
 
         Returns:
             Points (n, 468, 2) in pixels and scores (n,), presence times the detector's, of those that are
@@ -62,20 +63,26 @@ class FaceMesh(nn.Module):
         """
         corners = found.boxes.view(-1, 2, 2)
         squares = around(corners, found.eyes[:, 0], found.eyes[:, 1], MARGIN)
-        squares[:, 2] = MARGIN * (corners[:, 1] - corners[:, 0]).amax(
-            dim=1
-        )  # of the box as it is, not turned
+        box_sides = (corners[:, 1] - corners[:, 0]).amax(dim=1)
+        squares[:, 2] = MARGIN * box_sides  # detectors' boxes are not turned with the face
         points, presence = self._lay(pyramid, squares)
         there = presence >= threshold
-        if not there.any():
-            return points[there], presence[there]
-        first, scores = points[there], found.scores[there]
-        squares = around(first, first[:, LEFT_EYE[0]], first[:, RIGHT_EYE[0]], MARGIN)
-        points, presence = self._lay(pyramid, squares)
-        # On a face the second mesh lies where the first did; on what only looks like one it does not.
-        moved = (points - first).norm(dim=-1).mean(dim=1) / (squares[:, 2] / MARGIN)
-        there = (presence >= threshold) & (moved < _STEADY)
-        return points[there], (presence * scores)[there]
+        points, scores = points[there], found.scores[there]
+        results = [(points[:0], scores[:0])]
+        for _ in range(_LOOKS):
+            if not len(points):
+                break
+            before = points
+            squares = around(before, before[:, LEFT_EYE[0]], before[:, RIGHT_EYE[0]], MARGIN)
+            points, presence = self._lay(pyramid, squares)
+            # On a face the mesh comes to rest; on what only looks like one it does not.
+            moved = (points - before).norm(dim=-1).mean(dim=1) / (squares[:, 2] / MARGIN)
+            there = presence >= threshold
+            rests = there & (moved < _STEADY)
+            sure = rests & (presence * scores >= threshold)
+            results.append((points[sure], (presence * scores)[sure]))
+            points, scores = points[there & ~rests], scores[there & ~rests]
+        return torch.cat([each for each, _ in results]), torch.cat([each for _, each in results])
 
     def _lay(self, pyramid: Pyramid, squares: Tensor) -> tuple[Tensor, Tensor]:
         points, presence = self(pyramid.cut(squares, SIZE))

@@ -78,7 +78,7 @@ class HumanFaces(nn.Module):
         Args:
             images: (B, 3, H, W) RGB in [-1, 1].
             candidate: Least score of the detector.
-            presence: Least presence by the mesh of a face.
+            presence: Least presence of a face by the mesh, also times the detector's score.
             levels: 1 looks at the whole image; each further level also at square parts of it, for smaller
                 faces: of the image's shorter side, of half of it and so on.
 

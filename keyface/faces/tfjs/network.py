@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from keyface.faces.tfjs.graph import Graph, Node, read_graph
-from keyface.faces.tfjs.operations import REUSING, VIEWING, Step, channels_last, make_step
+from keyface.faces.tfjs.layers import channels_last
+from keyface.faces.tfjs.operations import REUSING, VIEWING, Step, make_step
 
 _MOST_ELEMENTS = 2**24
 """Of one image's values between two operations."""
