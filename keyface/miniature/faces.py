@@ -59,4 +59,3 @@ class MiniatureDescriber:
         chances = dict(zip(self.classifier.labels, logits.unbind(dim=1), strict=True))
         rows = zip(chances["Male"].tolist(), chances["Smiling"].tolist(), strict=True)
         return [Looks(male=male, expressions={"happy": smiling}) for male, smiling in rows]
-

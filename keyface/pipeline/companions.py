@@ -11,10 +11,22 @@ from keyface.faces.crops import FFHQ, Placement
 from keyface.models.backbones import MINIATURE
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from keyface.diffusion.backbone import Backbone
+    from keyface.faces.regions import RegionSource
     from keyface.models.finders import FaceSuite
+
+FindRegions = Callable[["torch.device"], "RegionSource | None"]
+
+
+def find_real_regions(device: torch.device) -> RegionSource | None:
+    """Return what finds the regions of real faces: the first whose weights are here."""
+    from keyface.models.regions import find_regions
+
+    return find_regions("auto", device=device)
+
 
 ClipCaptioner = Callable[["Tensor"], str]
 """Captions frames (T, 3, H, W) in [-1, 1] of one clip together."""
@@ -50,6 +62,7 @@ class Companions:
         familiarity: Tells strangers.
         finder: Finds the faces that the backbone knows.
         placement: How it wants a face to lie in its pictures.
+        regions: Finds the regions of faces in crops on a device; None where nothing does for its faces.
     """
 
     identity: Path | None = None
@@ -58,6 +71,7 @@ class Companions:
     familiarity: Familiarity | None = None
     finder: Callable[[], FaceSuite] | None = None
     placement: Placement = FFHQ
+    regions: FindRegions | None = find_real_regions
 
     @classmethod
     def of(cls, name: str) -> Companions:
@@ -74,4 +88,5 @@ class Companions:
             Familiarity(familiarity.surprise, familiarity.LIMIT, "the miniature knows rendered faces only"),
             lambda: find_suite(MINIATURE),
             zoo.PLACEMENT,
+            None,
         )

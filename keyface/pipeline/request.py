@@ -163,6 +163,8 @@ class VideoRequest:
         return start, end
 
     def _check_words(self) -> None:
+        if self.output is None and self.preview is None:
+            raise ValueError("say where the edited video goes, by -o/--output")
         if bool(self.edits) == (self.prompt is not None):
             raise ValueError(
                 "say what to change, by either --edits NAME,... or --prompt TEXT, one of the two"
@@ -188,8 +190,6 @@ class VideoRequest:
                 )
 
     def _check_targets(self) -> None:
-        if self.output is None and self.preview is None:
-            raise ValueError("say where the edited video goes, by -o OUTPUT")
         still = is_still(self.video)
         targets = {}
         if self.preview is not None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from keyface.faces.face import Face
 from keyface.miniature import zoo
-from keyface.miniature.faces import LandmarkRecognizer, MiniatureDescriber, frame_squares
+from keyface.miniature.faces import LandmarkRecognizer, MiniatureDescriber
 from keyface.miniature.measure import held_out_faces, render_all
 from keyface.miniature.population.world import true_labels
 from keyface.models.finders import FINDERS, FaceSuite, find_suite
@@ -123,17 +123,10 @@ def test_the_miniatures_describer_says_sex_and_smile_and_no_age() -> None:
     far[..., 100:228, 150:278] = images
     box, shift = torch.zeros(4), torch.tensor([150.0, 100.0])
     found = [Face(box, 1.0, points + shift) for points in landmarks]
-    looks = MiniatureDescriber(zoo.attribute_classifier()).look(far, found)
+    looks = MiniatureDescriber(zoo.attribute_classifier(), zoo.PLACEMENT).look(far, found)
     assert all(each.age is None and set(each.expressions) == {"happy"} for each in looks)
     labels = true_labels(faces)
     male = torch.tensor([each.male > 0.5 for each in looks if each.male is not None])
     happy = torch.tensor([each.expressions["happy"] > 0.5 for each in looks])
     assert float((male == labels["Male"]).float().mean()) >= 0.9
     assert float((happy == labels["Smiling"]).float().mean()) >= 0.85
-
-
-def test_a_face_fills_its_square_as_it_fills_the_miniatures_frames() -> None:
-    _, landmarks = render_all(held_out_faces(40, 1), size=128)
-    squares = frame_squares(landmarks)
-    assert squares[:, 2].mean() == pytest.approx(128, rel=0.1)
-    assert squares[:, :2].mean(dim=0).tolist() == pytest.approx([0, 0], abs=8)
