@@ -151,6 +151,7 @@ def given_settings(
     guidance: float | None = None,
     strength: float | None = None,
     seed: int | None = None,
+    compose: str | None = None,
 ) -> dict[str, Any]:
     """Return the settings that a user gives, checked and nested, with those of the short options among them.
 
@@ -160,6 +161,7 @@ def given_settings(
         guidance: `--guidance`, short for `guidance_scale`.
         strength: `--strength`.
         seed: `--seed`.
+        compose: `--compose`, short for `composition.mode`.
 
     Raises:
         ValueError: A name is unknown, a value does not fit, or a setting is given twice.
@@ -173,4 +175,15 @@ def given_settings(
             option = "guidance" if name == "guidance_scale" else name
             raise ValueError(f"--{option} and --settings.{name} say the same; give one of the two")
         found[name] = value
+    if compose is not None:
+        found = _with_mode(found, compose)
     return given(EditSettings, found, "settings")
+
+
+def _with_mode(settings: Mapping[str, Any], mode: str) -> dict[str, Any]:
+    """Return settings, nested or by dotted names, with the mode of the composition."""
+    dotted = "composition.mode"
+    own = settings.get("composition", {})
+    if dotted in settings or (isinstance(own, Mapping) and "mode" in own):
+        raise ValueError(f"--compose and --settings.{dotted} say the same; give one of the two")
+    return {**settings, dotted: mode}
