@@ -181,15 +181,5 @@ def given_settings(
         if name in found or inner in found.get(group, {}):
             raise ValueError(f"--{option} and --settings.{name} say the same; give one of the two")
         found[name] = value
-    if compose is not None:
-        found = _with_mode(found, compose)
     return given(EditSettings, found, "settings")
 
-
-def _with_mode(settings: Mapping[str, Any], mode: str) -> dict[str, Any]:
-    """Return settings, nested or by dotted names, with the mode of the composition."""
-    dotted = "composition.mode"
-    own = settings.get("composition", {})
-    if dotted in settings or (isinstance(own, Mapping) and "mode" in own):
-        raise ValueError(f"--compose and --settings.{dotted} say the same; give one of the two")
-    return {**settings, dotted: mode}
