@@ -182,4 +182,3 @@ def given_settings(
             raise ValueError(f"--{option} and --settings.{name} say the same; give one of the two")
         found[name] = value
     return given(EditSettings, found, "settings")
-

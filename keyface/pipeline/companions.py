@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+
+from keyface.diffusion.device import choose_device
 from keyface.faces.crops import FFHQ, Placement
 from keyface.models.backbones import MINIATURE
+from keyface.models.captioners import BLIP2
+from keyface.weights import Store, catalogue
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from keyface.diffusion.backbone import Backbone
@@ -30,6 +34,23 @@ def find_real_regions(device: torch.device) -> RegionSource | None:
 
 ClipCaptioner = Callable[["Tensor"], str]
 """Captions frames (T, 3, H, W) in [-1, 1] of one clip together."""
+
+
+def blip2_if_here() -> ClipCaptioner | None:
+    """Return a captioner of real pictures, read when it is first asked; None without its weights."""
+    if Store().missing(catalogue()[BLIP2]):
+        return None
+
+    def caption(frames: Tensor) -> str:
+        from keyface.models.captioners import find_captioner
+
+        place = choose_device(None)
+        network = find_captioner(BLIP2, "bfloat16" if place.type == "cuda" else "float32")
+        if isinstance(network, torch.nn.Module):
+            network.to(place)
+        return network(frames[len(frames) // 2][None].to(place))[0]
+
+    return caption
 
 
 @dataclass(frozen=True)
@@ -77,7 +98,7 @@ class Companions:
     def of(cls, name: str) -> Companions:
         """Return what comes along with a backbone of this name (`keyface.models.backbones`)."""
         if name != MINIATURE:
-            return cls()
+            return cls(captioner=blip2_if_here())
         from keyface.miniature import familiarity, zoo
         from keyface.models.finders import find_suite
 
