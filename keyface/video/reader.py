@@ -117,12 +117,12 @@ class VideoReader:
             said.append("interlaced, so deinterlaced at the same frame rate")
         said = losses(stream, first, self.appearance) + said
         if said:
-            self._say(f"{', '.join(said)} ({first.format.name})", 4)
+            self._say("losses", f"{', '.join(said)} ({first.format.name})", 4)
 
-    def _say(self, text: str, level: int = 3) -> None:
-        """Warn, once for each text."""
-        if text not in self._said:
-            self._said.add(text)
+    def _say(self, what: str, text: str, level: int = 3) -> None:
+        """Warn, once for each kind of thing: not on each pass, nor for each frame."""
+        if what not in self._said:
+            self._said.add(what)
             warnings.warn(f"{self.path}: {text}", stacklevel=level)
 
     def __len__(self) -> int:
@@ -158,12 +158,14 @@ class VideoReader:
         stamps = increasing(found, usual)
         moved = sum(before != after for before, after in zip(found, stamps, strict=True))
         if moved:
-            self._say(f"time stamps do not increase: {moved} of {len(found)} frames are spread anew")
+            self._say(
+                "stamps", f"time stamps do not increase: {moved} of {len(found)} are spread anew"
+            )
         self._first = stamps[0]
         if self.end is None:
             doubt = check_complete(self.path, (stamps[-1] + usual) * self.time_base, self.fps)
             if doubt is not None:
-                self._say(doubt)
+                self._say("end", doubt)
         shift = 0 if self.start is None else stamps[0]
         gaps = [after - before for before, after in pairwise(stamps)]
         return [Timing(pts - shift, gap) for pts, gap in zip(stamps, [*gaps, usual], strict=True)]
@@ -277,12 +279,13 @@ class VideoReader:
     def _say_interlaced(self, stamp: int | None) -> None:
         if not self.appearance.interlaced:
             since = "later" if stamp is None else f"from {float(stamp * self.time_base):.2f} s on"
-            self._say(f"interlaced {since}, so deinterlaced at the same frame rate", 4)
+            self._say("fields", f"interlaced {since}, so deinterlaced at the same frame rate", 4)
 
     def _resized(self, frame: VideoFrame, pts: int, resizer: VideoReformatter) -> VideoFrame:
         """Return a frame scaled to the size of the first."""
         height, width = self._stored
         self._say(
+            "size",
             f"the size changes from {width}x{height} to {frame.width}x{frame.height} at "
             f"{float(pts * self.time_base):.2f} s; frames are scaled to the first one's",
             4,
