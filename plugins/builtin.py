@@ -14,10 +14,11 @@ _MOUTH = ("mouth", "u_lip", "l_lip")
 _FACE = ("skin", "nose", *_EYES, *_MOUTH)
 _HEAD = (*_FACE, "l_ear", "r_ear", "hair", "neck")
 
-_LINES_GUIDANCE = 1.42
+_LINES_STRENGTH = 0.92
+_LINES_GUIDANCE = 1.35
 """For lines that are drawn onto a face that stays."""
 
-_AGE_THRESHOLD = 0.8
+_AGE_THRESHOLD = 0.65
 """Age changes the whole skin a little."""
 
 _PLAIN_THRESHOLD = 1.5
@@ -58,6 +59,7 @@ AGE = (
         replaces=("old", "elderly", "older", "aged", "middle-aged", "senior"),
         regions=_HEAD,
         conflicts=("old",),
+        threshold=_AGE_THRESHOLD,
         place="adjective",
     ),
     Category(
@@ -69,6 +71,7 @@ AGE = (
         replaces=("young", "younger", "youthful", "middle-aged", "teenage"),
         regions=_HEAD,
         conflicts=("young",),
+        strength=_LINES_STRENGTH,
         guidance=_LINES_GUIDANCE,
         threshold=_AGE_THRESHOLD,
         place="adjective",

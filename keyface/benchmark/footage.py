@@ -111,7 +111,12 @@ def _matches(segments: Sequence[Segment], scene: SceneTruth, footage: Footage) -
         usual = max(set(known), key=known.count) if known else None
         rows = [row for row, each in enumerate(who) if each == usual and each is not None]
         errors, jitter = _crop_errors(segment, scene, footage, usual, rows)
-        found.append(_Match(len(known), len(who) - len(known), switches, errors, jitter))
+        right = sum(
+            bool(scene.visible[frame][each])
+            for frame, each in zip(numbers, who, strict=True)
+            if each is not None
+        )
+        found.append(_Match(right, len(who) - len(known), switches, errors, jitter))
     return found
 
 

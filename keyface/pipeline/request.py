@@ -16,6 +16,7 @@ from keyface.pipeline.square import Crop
 from keyface.plugins import Category
 from keyface.resume.session import require_free
 from keyface.video import Encoding, open_video, parse_time
+from keyface.video.encoding import choose
 from keyface.video.formats import is_still, require_container
 
 if TYPE_CHECKING:
@@ -208,6 +209,8 @@ class VideoRequest:
         for option, target in targets.items():
             if option not in ("its record", "--preview"):
                 require_container(target, option, still=still)
+                if not is_still(target):
+                    choose(self.encoding, target, self.reader)
             if target.exists() and self.video.exists() and target.samefile(self.video):
                 raise ValueError(f"{target}: is the input, which is never overwritten; give another name")
             require_file_name(target)

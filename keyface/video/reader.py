@@ -158,9 +158,7 @@ class VideoReader:
         stamps = increasing(found, usual)
         moved = sum(before != after for before, after in zip(found, stamps, strict=True))
         if moved:
-            self._say(
-                "stamps", f"time stamps do not increase: {moved} of {len(found)} are spread anew"
-            )
+            self._say("stamps", f"time stamps do not increase: {moved} of {len(found)} are spread anew")
         self._first = stamps[0]
         if self.end is None:
             doubt = check_complete(self.path, (stamps[-1] + usual) * self.time_base, self.fps)

@@ -152,9 +152,7 @@ def test_repeated_time_stamps_are_said_and_can_be_written(tmp_path: Path) -> Non
     with av.open(str(path)) as container:
         assert [packet.pts for packet in container.demux(video=0) if packet.size] == [0, 40, 40, 80, 120, 160]
     reader = VideoReader(path)
-    with pytest.warns(
-        UserWarning, match=r"time stamps do not increase: 1 of 6 are spread anew"
-    ) as said:
+    with pytest.warns(UserWarning, match=r"time stamps do not increase: 1 of 6 are spread anew") as said:
         timings = reader.timings
     assert len(said) == 1
     assert [timing.pts for timing in timings] == [0, 40, 60, 80, 120, 160]
