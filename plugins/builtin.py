@@ -14,9 +14,15 @@ _MOUTH = ("mouth", "u_lip", "l_lip")
 _FACE = ("skin", "nose", *_EYES, *_MOUTH)
 _HEAD = (*_FACE, "l_ear", "r_ear", "hair", "neck")
 
-_LINES_STRENGTH = 0.86
+_LINES_STRENGTH = 0.92
 _LINES_GUIDANCE = 1.35
 """For lines that are drawn onto a face that stays."""
+
+_AGE_THRESHOLD = 0.65
+"""Age changes the whole skin a little."""
+
+_PLAIN_THRESHOLD = 1.5
+"""For changes that are plain to see where they are."""
 
 _RESHAPED_INJECTION = 0.6
 """Fraction of the steps in which ε1's keys and values are injected; figures in docs/results.md."""
@@ -39,6 +45,9 @@ _SMILING = (*PHRASES["Smiling"], "a smile", "laughing")
 _SURPRISED = (*PHRASES["Surprised"], "with a surprised expression")
 _ANGRY = (*PHRASES["Angry"], "frowning", "with an angry expression")
 _SAD = (*PHRASES["Sad"], "with a sad expression")
+_SMILE_STRENGTH = 0.93
+"""Smiles come easily. Figures in docs/results.md."""
+
 _CALM = (*ABSENT_PHRASES["Smiling"], "with a serious expression")
 
 AGE = (
@@ -50,6 +59,7 @@ AGE = (
         replaces=("old", "elderly", "older", "aged", "middle-aged", "senior"),
         regions=_HEAD,
         conflicts=("old",),
+        threshold=_AGE_THRESHOLD,
         place="adjective",
     ),
     Category(
@@ -63,6 +73,7 @@ AGE = (
         conflicts=("young",),
         strength=_LINES_STRENGTH,
         guidance=_LINES_GUIDANCE,
+        threshold=_AGE_THRESHOLD,
         place="adjective",
     ),
 )
@@ -100,6 +111,8 @@ EXPRESSION = (
         replaces=(*_CALM, *_SURPRISED, *_ANGRY, *_SAD),
         regions=_FACE,
         conflicts=_others(_EXPRESSIONS, "smile"),
+        strength=_SMILE_STRENGTH,
+        threshold=_PLAIN_THRESHOLD,
     ),
     Category(
         "no-smile",
@@ -173,6 +186,7 @@ def _hair_colour(name: str) -> Category:
         conflicts=_others(_HAIR, name),
         strength=_HAIR_STRENGTH,
         guidance=_HAIR_GUIDANCE,
+        threshold=_PLAIN_THRESHOLD,
         hidden_by=("Bald", "Wearing_Hat"),
     )
 
@@ -260,8 +274,9 @@ _GOATEE = (*PHRASES["Goatee"], "goatee")
 _MOUSTACHE = (*PHRASES["Mustache"], "a mustache", "moustache", "mustache")
 _STUBBLE = (*PHRASES["5_o_Clock_Shadow"], "stubble")
 _BEARD_REGIONS = ("skin", *_MOUTH, "neck")
-_GROWN_GUIDANCE = 1.14
-"""Beards need a little more guidance than usual to grow. Figures in docs/results.md."""
+_GROWN_STRENGTH = 1.1
+_GROWN_GUIDANCE = 1.2
+"""Beards need more than usual to grow. Figures in docs/results.md."""
 
 FACIAL_HAIR = _reshaping(
     Category(
@@ -272,7 +287,9 @@ FACIAL_HAIR = _reshaping(
         replaces=(*_NO_BEARD, *_GOATEE, *_MOUSTACHE, *_STUBBLE),
         regions=_BEARD_REGIONS,
         conflicts=(*_others(_BEARDS, "beard"), "moustache", "woman"),
+        strength=_GROWN_STRENGTH,
         guidance=_GROWN_GUIDANCE,
+        threshold=_PLAIN_THRESHOLD,
         needs=("Male",),
     ),
     Category(
@@ -283,6 +300,7 @@ FACIAL_HAIR = _reshaping(
         replaces=(*_NO_BEARD, *_FULL_BEARD, *_MOUSTACHE, *_STUBBLE, "no goatee"),
         regions=_BEARD_REGIONS,
         conflicts=(*_others(_BEARDS, "goatee"), "moustache", "woman"),
+        strength=_GROWN_STRENGTH,
         guidance=_GROWN_GUIDANCE,
         needs=("Male",),
     ),
@@ -294,6 +312,7 @@ FACIAL_HAIR = _reshaping(
         replaces=(*_NO_BEARD, *_FULL_BEARD, *_GOATEE, *_STUBBLE, "no moustache", "no mustache"),
         regions=("skin", *_MOUTH, "nose"),
         conflicts=("beard", "goatee", "no-beard", "woman"),
+        strength=_GROWN_STRENGTH,
         guidance=_GROWN_GUIDANCE,
         needs=("Male",),
     ),

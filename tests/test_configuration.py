@@ -44,6 +44,21 @@ def test_what_is_not_given_keeps_its_default() -> None:
     assert parse(Needy, {"name": "a", "folder": "b"}, "x") == Needy("a", Path("b"))
 
 
+def test_off_is_a_choice_although_yaml_takes_it_for_false(tmp_path: Path) -> None:
+    @dataclass(frozen=True)
+    class Switch:
+        mode: Literal["mask", "off"] = "mask"
+        also: Literal["yes", "maybe"] = "maybe"
+        joint: bool = True
+
+    (tmp_path / "a.yaml").write_text("mode: off\nalso: yes\njoint: off\n")
+    read = read_yaml(tmp_path / "a.yaml")
+    found = given(Switch, read, "x")
+    assert found == {"mode": "off", "also": "yes", "joint": False}
+    with pytest.raises(ValueError, match="x: mode is True; it must be one of mask, off"):
+        given(Switch, {"mode": True}, "x")
+
+
 def test_only_what_is_given_is_returned_nested_and_typed() -> None:
     found = given(Outer, {"inner.until": 1, "at": [0.5, 1], "inner": {"mode": "kv"}}, "x")
     assert found == {"inner": {"until": 1.0, "mode": "kv"}, "at": (0.5, 1.0)}

@@ -47,6 +47,9 @@ SMALLER = {
     "keyface miniature clip": "--seconds 0.125 --fps 16",
     "keyface miniature measure": "--faces 4 --prompts 2",
     "keyface edit": "--steps 2",
+    # Rendered people stand in for the reader's own, whose age the miniature's networks do not guess.
+    "keyface edit talk.mp4": "--finder miniature --source 'a photo of a man'",
+    "keyface faces": "--finder miniature",
     "keyface shards render": "--count 24 --samples-per-shard 12",
     "keyface shards celeba-hq": (
         f"--landmarks CelebAMask-HQ/landmarks.txt --count 8 --size {SIDE} --workers 1"
@@ -187,7 +190,7 @@ def lines(console: str) -> list[str]:
 def smaller(command: str) -> list[str]:
     words = shlex.split(command)
     for start in sorted((start for start in SMALLER if command.startswith(start)), key=len):
-        words += SMALLER[start].split()
+        words += shlex.split(SMALLER[start])
     return words
 
 
@@ -291,7 +294,7 @@ def test_every_block_of_a_page_works(
     newcomer.follow(text, capsys)
     assert newcomer.ran
     for command in newcomer.ran:
-        if command.startswith("keyface edit"):
+        if command.startswith("keyface edit") and "--preview" not in command:
             output = Path(re.split(r"\s-o\s", command)[1].split()[0])
             assert output.exists(), command
             assert output.with_suffix(".json").exists(), command

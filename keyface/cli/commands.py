@@ -65,11 +65,14 @@ COMMANDS: Mapping[str, Command | Group] = {
     "faces": Command("keyface.commands.faces:faces", "Find the people in a video: who is who, and when."),
     "demo": Command("keyface.commands.demo:demo", "Train both branches briefly and edit a clip, end to end."),
     "benchmark": Group(
-        "Measure speed, memory and quality of the ways to edit; `benchmark train` measures training.",
+        "Measure the ways to edit; `benchmark train` measures training, `benchmark footage` finding faces.",
         {
             "train": Command(
                 "keyface.commands.benchmark_training:train", "Measure a training step and its parts."
-            )
+            ),
+            "footage": Command(
+                "keyface.commands.benchmark_footage:footage", "Measure how faces are found and followed."
+            ),
         },
         default=Command(
             "keyface.commands.benchmark:benchmark",

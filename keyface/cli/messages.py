@@ -120,8 +120,14 @@ def advise(message: str, parser: ArgumentParser) -> str:
         if action is not None and "Expected a" in message and hasattr(action, "_typehint"):
             words = in_words(action._typehint)
             if "<class" not in words and "not allowed" not in message:
-                return f"{_typed_name(found[1], parser)} is {found[2]!r}; it must be {words}"
+                advice = " (YAML takes off for false; write 'off')" if _unquoted_off(found[2], words) else ""
+                return f"{_typed_name(found[1], parser)} is {found[2]!r}; it must be {words}{advice}"
     return message
+
+
+def _unquoted_off(value: str, words: str) -> bool:
+    """Tell whether a config file had `off` for one of several choices, without quotes."""
+    return value == "False" and "off" in words.replace(",", "").split()
 
 
 def _lacking(keys: str) -> str:

@@ -37,6 +37,8 @@ def doctor(root: Path | None = None, json: bool = False, deep: bool = False) -> 
 
 def report(record: dict[str, Any]) -> str:
     """Return an examination as text: the machine, each goal with what it has and lacks, the plugins."""
+    from keyface.weights.finders import NO_FINDER
+
     facts, versions = record["machine"], record["packages"]
     asked = "by torch" if facts["gpu_asked"] == "torch" else "torch was not asked, --deep does"
     parts = [
@@ -47,6 +49,7 @@ def report(record: dict[str, Any]) -> str:
                 ("GPU", f"{facts['gpu']} ({asked})"),
                 ("disk", record["disk"]["here"]),
                 ("W&B", record["wandb"]["state"]),
+                ("finders", ", ".join(record["finders"]) or NO_FINDER),
             ]
         )
     ]

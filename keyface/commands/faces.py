@@ -47,6 +47,7 @@ def faces(
         FileNotFoundError: There is no such video.
     """
     from keyface.commands.console import print_json, table
+    from keyface.diffusion.device import choose_device
     from keyface.files import require_file_name
     from keyface.footage import scan
     from keyface.models.finders import find_suite
@@ -64,7 +65,7 @@ def faces(
         start=None if start is None else parse_time(start, "--start"),
         end=None if end is None else parse_time(end, "--end"),
     )
-    suite = find_suite(finder, device=device)
+    suite = find_suite(finder, choose_device(device))
     with stages({"find": 1.0}) as progress:
         footage = scan(reader, suite, progress)
     if not footage.people:

@@ -20,6 +20,7 @@ from keyface.diffusion.checks import (
     require_same_shapes,
     require_same_weights,
 )
+from keyface.diffusion.part_files import require_safetensors, variant_of
 
 
 @dataclass
@@ -46,7 +47,7 @@ class Backbone:
     def from_folder(
         cls, folder: Path | str, *, autoencoder: type = AutoencoderKL, dtype: torch.dtype = torch.float32
     ) -> "Backbone":
-        """Read a folder in diffusers' layout; weights are safetensors only.
+        """Read a folder in diffusers' layout; weights are safetensors, fp16 ones where there are no others.
 
         Args:
             folder: Holds `vae/ unet/ text_encoder/ tokenizer/ scheduler/`.
@@ -54,7 +55,7 @@ class Backbone:
             dtype: Precision of the weights.
 
         Raises:
-            FileNotFoundError: a part is missing.
+            FileNotFoundError: A part is missing, or its weights, such as where there are only pickles.
             ValueError: The `vae` part is of another class, whose weights would be left at random, or a part's
                 weights are not those of its network, or not finite.
         """
@@ -66,6 +67,13 @@ class Backbone:
             raise FileNotFoundError(
                 f"{folder} lacks {', '.join(missing)}; a model folder in diffusers' layout is needed"
             )
+        require_safetensors(
+            {
+                folder / "vae": autoencoder,
+                folder / "unet": UNet2DConditionModel,
+                folder / "text_encoder": CLIPTextModel,
+            }
+        )
         stored = json.loads((folder / "vae" / "config.json").read_text()).get("_class_name")
         if stored not in (None, autoencoder.__name__):
             raise ValueError(f"{folder / 'vae'} holds a {stored}; {autoencoder.__name__} is needed")
@@ -179,12 +187,12 @@ def load_unet(folder: Path | str, base: UNet2DConditionModel | None = None) -> U
 
 def _load(kind: Any, folder: Path, *, allow_foreign: bool = False, **options: Any) -> Any:
     """Read a network of diffusers or transformers, which only log what does not fit."""
-    file = file_of(folder)
+    file, variant = file_of(folder), variant_of(folder, kind)
     try:
         network, found = kind.from_pretrained(
-            folder, use_safetensors=True, output_loading_info=True, **options
+            folder, use_safetensors=True, output_loading_info=True, variant=variant, **options
         )
-    except (RuntimeError, ValueError, SafetensorError) as error:
+    except (RuntimeError, ValueError, OSError, SafetensorError) as error:
         told = str(error).partition(". ")[0]
         raise ValueError(
             f"{file}: damaged, or not the weights of the {kind.__name__} that {folder / 'config.json'} "

@@ -17,6 +17,7 @@ from keyface.doctor.finding import Finding, Level
 from keyface.doctor.torch_builds import torch_operators
 from keyface.weights import Store, catalogue
 from keyface.weights.description import describe
+from keyface.weights.finders import REAL_FINDERS, finder_folder, finders_here
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Goal:
         title: What is done.
         command: How it begins.
         needs: Weights without which it cannot be done; "a|b" is one of several, the first of them advised.
-        helped_by: Weights that it is better with.
+        helped_by: Weights that it is better with, "a|b" likewise.
     """
 
     name: str
@@ -47,7 +48,7 @@ GOALS = (
         needs=(
             "stable-diffusion-2-1-base|stable-diffusion-2-1-base-file|stable-diffusion-2-1|stable-diffusion-v1-5",
         ),
-        helped_by=("human",),
+        helped_by=("human|insightface|face-api",),
     ),
     Goal(
         "train",
@@ -84,6 +85,7 @@ def examine(store: Store, deep: bool = False) -> dict[str, Any]:
         "video": machine.video(findings),
         "disk": machine.disk(store, findings),
         "wandb": machine.wandb(findings),
+        "finders": list(finders_here(store)),
         "weights": [describe(entry, store) for entry in catalogue().values()],
         "plugins": plugins(findings),
     }
@@ -138,15 +140,15 @@ def weights(store: Store) -> Iterator[Finding]:
     for goal in GOALS:
         for alternatives in goal.needs:
             yield _weight(alternatives.split("|"), "missing", goal.name, store)
-        for name in goal.helped_by:
-            yield _weight([name], "optional", goal.name, store)
+        for alternatives in goal.helped_by:
+            yield _weight(alternatives.split("|"), "optional", goal.name, store)
 
 
 def _weight(names: list[str], level: Level, goal: str, store: Store) -> Finding:
     """Return what is known of the first weights that are here whole, else of the first of the names."""
     entries = [catalogue()[name] for name in names]
     for entry in entries:
-        if not store.missing(entry):
+        if not store.missing(entry) or (entry.name in REAL_FINDERS and finder_folder(entry.name, store)):
             return Finding("ok", entry.name, goals=(goal,))
     advised = entries[0]
     what = f"{advised.name} (partly)" if store.bytes(advised) else advised.name

@@ -128,20 +128,25 @@ class Composition:
     """
 
     mode: Literal["detail", "mask", "off"] = "detail"
-    """What a frame becomes: `detail` the clip plus M · d, which keeps every detail that the autoencoder
-    loses; `mask` the decoded edit where M is 1, and the clip where it is 0; `off` the decoded edit."""
+    """What a frame becomes: `detail` the clip plus the change that the edit made, inside the mask of what
+    changed, which keeps every detail of the clip; `mask` the decoded edit inside that mask, and the clip
+    outside it; `off` the decoded edit, which the autoencoder blurs everywhere."""
     low: float = 0.06
-    """Magnitude of d up to which nothing changes (M is 0). Categories ask for a multiple of it."""
+    """Change up to which a pixel is outside the mask; 2 is from black to white. Categories ask for a multiple
+    of it."""
     high: float = 0.1
-    """Magnitude of d from which M is 1. Categories ask for a multiple of it."""
+    """Change from which a pixel is wholly inside the mask. Categories ask for a multiple of it."""
     blur: float = 0.03
-    """Standard deviation of the Gaussian that averages the magnitude over its neighbourhood; 0 is none."""
+    """Standard deviation of the Gaussian by which the change is averaged over its neighbourhood, as a
+    fraction of the side; 0 is none."""
     feather: float = 0.02
-    """Standard deviation of the Gaussian that softens the edge of M; 0 is none."""
+    """Standard deviation of the Gaussian that softens the edge of the mask, as a fraction of the side; 0 is
+    none."""
     smoothing: float = 1.0
-    """Standard deviation, in frames, of the Gaussian that M is averaged with over time; 0 is none."""
+    """Standard deviation, in frames, of the Gaussian by which the mask is averaged over time; 0 is none."""
     margin: float = 0.03
-    """How far the regions of an edit are grown, where they are known, before M is held to them."""
+    """How far the regions of an edit are grown before the mask is held to them, as a fraction of the side;
+    without known regions of no effect."""
 
     def __post_init__(self) -> None:
         check_choice("composition.mode", self.mode, ("detail", "mask", "off"))

@@ -107,8 +107,6 @@ class _LooksOf:
 
     def see(self, track: Track, image: Tensor, face: Face, frame: int) -> None:
         """Look at a face, unless its track was looked at often or just now."""
-        if self._describer is None:
-            return
         known = self._seen.setdefault(id(track), [])
         # The 1st, 5th, 25th … find: long tracks are looked at over all their length.
         if len(known) < _LOOKS and len(track.frames) >= 5 ** len(known):

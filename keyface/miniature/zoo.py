@@ -78,10 +78,13 @@ def identity_network() -> Recognizer:
 @cache
 def recognizers() -> dict[str, Recognizer]:
     """Return the recognizers of the evaluation; they see whole frames, in which they find the face."""
-    return {
-        folder: _recognizer(folder, architecture, finds_faces=True)
-        for folder, architecture in RECOGNIZERS.items()
-    }
+    return {folder: recognizer(folder) for folder in RECOGNIZERS}
+
+
+@cache
+def recognizer(folder: str) -> IdentityNetwork:
+    """Return one of `RECOGNIZERS` by its folder."""
+    return _recognizer(folder, RECOGNIZERS[folder], finds_faces=True)
 
 
 @cache
@@ -123,10 +126,10 @@ def _embed(images: Tensor) -> Tensor:
 
 def _recognizer(
     folder: str, architecture: Architecture, aligned: bool = False, finds_faces: bool = False
-) -> Recognizer:
+) -> IdentityNetwork:
     with _same_random_numbers():
         network = IdentityNetwork(architecture, aligned=aligned, finds_faces=finds_faces)
-    return cast(Recognizer, load_network(network, WEIGHTS / folder))
+    return cast(IdentityNetwork, load_network(network, WEIGHTS / folder))
 
 
 @contextmanager

@@ -7,6 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import torch
+
 from keyface.diffusion.backbone import Backbone, load_unet
 from keyface.diffusion.device import choose_device
 from keyface.editing.editor import EditReport, Progress, VideoEditor
@@ -15,7 +17,7 @@ from keyface.faces.crops import FFHQ, Placement
 from keyface.files import sha256
 from keyface.models.backbones import MINIATURE, find_backbone
 from keyface.pipeline.branches import branch_folder
-from keyface.pipeline.companions import ClipCaptioner, Companions, Familiarity
+from keyface.pipeline.companions import ClipCaptioner, Companions, Familiarity, FindRegions
 from keyface.pipeline.defaults import defaults_of
 from keyface.pipeline.plan import FindFaces, Plan, make_plan
 from keyface.pipeline.preview import preview_edit
@@ -24,9 +26,10 @@ from keyface.pipeline.request import VideoRequest
 from keyface.pipeline.video import edit_video
 
 if TYPE_CHECKING:
-    import torch
     from diffusers import UNet2DConditionModel
     from torch import Tensor
+
+    from keyface.faces.regions import RegionSource
 
 Say = Callable[[str], None]
 Weights = Literal["tuned", "base"]
@@ -45,6 +48,7 @@ class FaceEditPipeline:
         familiarity: Tells whether the backbone knows a clip's face; None says nothing about it.
         finder: Finds the faces that the backbone knows; None takes a finder of real faces.
         placement: How the backbone wants a face to lie in its pictures.
+        regions: Finds the regions that an edit is held to; None holds it to none.
         name: What the backbone is called in records.
         folders: Where the fine-tuned branches were read from, by `identity` and `direction`.
 
@@ -64,6 +68,7 @@ class FaceEditPipeline:
         familiarity: Familiarity | None = None,
         finder: FindFaces | None = None,
         placement: Placement = FFHQ,
+        regions: FindRegions | None = None,
         name: str = "",
         folders: Mapping[str, Path] | None = None,
     ) -> None:
@@ -75,6 +80,7 @@ class FaceEditPipeline:
         self.familiarity = familiarity
         self.finder = finder
         self.placement = placement
+        self.find_regions = regions
         self.name = name
         self.folders = dict(folders or {})
 
@@ -131,9 +137,15 @@ class FaceEditPipeline:
             familiarity=companions.familiarity,
             finder=companions.finder,
             placement=companions.placement,
+            regions=companions.regions,
             name=Path(name).name,
             folders=folders,
         )
+
+    @cached_property
+    def regions(self) -> RegionSource | None:
+        """Return what finds the regions of faces in their crops, read when it is first asked for."""
+        return None if self.find_regions is None else self.find_regions(torch.device(self.backbone.device))
 
     @cached_property
     def versions(self) -> Mapping[str, str]:

@@ -95,10 +95,10 @@ def _notes(
     chosen = {person.number for person, _ in people}
     others = [str(person.number) for person in footage.people if person.number not in chosen]
     if others:
-        plural = "person" if len(others) == 1 else "people"
+        edited, left = ", ".join(map(str, sorted(chosen))), ", ".join(others)
         notes.append(
-            f"editing person {', '.join(map(str, sorted(chosen)))}; {plural} {', '.join(others)} left as they "
-            "are (`keyface faces` shows who is who, --person chooses)"
+            f"editing person {edited}; {'person' if len(others) == 1 else 'people'} {left} left as they are "
+            "(`keyface faces` shows who is who, --person chooses)"
         )
     notes += [f"warning: {doubt}" for clip in clips for doubt in clip.doubts]
     if untouched:

@@ -16,7 +16,7 @@ from keyface.editing.keyframes import select_keyframes
 from keyface.faces.crops import cut, square_corners
 from keyface.pictures import draw_sheet, from_uint8, save_png, spread, to_image
 from keyface.pipeline.canvas import Painted, Strip, paint_frames
-from keyface.pipeline.video import make_jobs
+from keyface.pipeline.video import held_to, make_jobs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,8 +81,10 @@ def edit_keyframes(
     frames = reader.frames(numbers)
     alone = replace(clip, first=0, squares=clip.squares[rows], presence=clip.presence[rows])
     crops = cut(frames, alone.squares, pipe.backbone.image_size, pixel_aspect=reader.pixel_aspect)
-    editor = pipe.editor(replace(settings, interval=1))
-    with editor.prepare(TensorFrames(crops), job.prompts, progress=progress) as edited:
+    editor, stream = pipe.editor(replace(settings, interval=1)), TensorFrames(crops)
+    with editor.prepare(
+        stream, job.prompts, regions=held_to(pipe, clip, stream), progress=progress
+    ) as edited:
         strip = Strip(alone, edited.layers())
         painted = paint_frames(frames, 0, [strip], settings.composition.mode, reader.pixel_aspect)
     return Keyframes(numbers, alone.squares, painted)

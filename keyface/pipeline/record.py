@@ -67,6 +67,7 @@ def describe(
         "prompts": asdict(first.prompts),
         "crop": None if request.square is None else asdict(request.square),
         "finder": plan.finder,
+        "regions": None if pipe.find_regions is None or pipe.regions is None else pipe.regions.name,
         "settings": asdict(first.settings),
         "clips": [
             {

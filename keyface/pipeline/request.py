@@ -16,6 +16,7 @@ from keyface.pipeline.square import Crop
 from keyface.plugins import Category
 from keyface.resume.session import require_free
 from keyface.video import Encoding, open_video, parse_time
+from keyface.video.encoding import choose
 from keyface.video.formats import is_still, require_container
 
 if TYPE_CHECKING:
@@ -163,6 +164,8 @@ class VideoRequest:
         return start, end
 
     def _check_words(self) -> None:
+        if self.output is None and self.preview is None:
+            raise ValueError("say where the edited video goes, by -o/--output")
         if bool(self.edits) == (self.prompt is not None):
             raise ValueError(
                 "say what to change, by either --edits NAME,... or --prompt TEXT, one of the two"
@@ -188,8 +191,6 @@ class VideoRequest:
                 )
 
     def _check_targets(self) -> None:
-        if self.output is None and self.preview is None:
-            raise ValueError("say where the edited video goes, by -o OUTPUT")
         still = is_still(self.video)
         targets = {}
         if self.preview is not None:
@@ -208,6 +209,8 @@ class VideoRequest:
         for option, target in targets.items():
             if option not in ("its record", "--preview"):
                 require_container(target, option, still=still)
+                if not is_still(target):
+                    choose(self.encoding, target, self.reader)
             if target.exists() and self.video.exists() and target.samefile(self.video):
                 raise ValueError(f"{target}: is the input, which is never overwritten; give another name")
             require_file_name(target)

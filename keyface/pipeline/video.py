@@ -14,18 +14,21 @@ from torch import Tensor
 
 import keyface
 from keyface.faces.crops import cut
+from keyface.faces.regions import RegionMasks
 from keyface.files import require_space, write_text
 from keyface.pictures import spread
 from keyface.pipeline.canvas import Strip, paint
-from keyface.pipeline.face_clips import CropFrames, cut_crops
+from keyface.pipeline.face_clips import FIXED, CropFrames, cut_crops
 from keyface.pipeline.prompts import warn_of_prompts, write_prompts
 from keyface.pipeline.record import SYNTHETIC, EditRecord, describe, strangeness
+from keyface.plugins import free_regions
 from keyface.resume.cache import WorkCache
 from keyface.resume.session import Session
 from keyface.video import open_writer
 
 if TYPE_CHECKING:
     from keyface.editing.editor import Progress, VideoEditor
+    from keyface.editing.frames import FrameStream, MaskStream
     from keyface.editing.settings import EditSettings, Prompts
     from keyface.pipeline.face_clips import FaceClip
     from keyface.pipeline.pipeline import FaceEditPipeline
@@ -100,6 +103,7 @@ def edit_video(
                 job.editor.prepare(
                     CropFrames(each),
                     job.prompts,
+                    regions=held_to(pipe, job.clip, CropFrames(each)),
                     session=session.part(f"clip-{number}"),
                     cached=None if cache is None else cache.of_work(_unedited(pipe, request, job)),
                     progress=_part(progress, number, len(jobs)),
@@ -159,6 +163,17 @@ def look_at(reader: VideoReader, clips: Sequence[FaceClip], size: int) -> list[T
         )
         for clip, each in zip(clips, rows, strict=True)
     ]
+
+
+def held_to(pipe: FaceEditPipeline, clip: FaceClip, crops: FrameStream) -> MaskStream | None:
+    """Return the regions that the edit of a clip is held to; None where all of the crop may change.
+
+    In a fixed square a face may lie anywhere: networks for crops of faces would look in the wrong place.
+    """
+    names = free_regions(clip.categories)
+    if clip.person == FIXED or not names or pipe.regions is None:
+        return None
+    return RegionMasks(crops, pipe.regions, names)
 
 
 def check_space(request: VideoRequest, reader: VideoReader, temporary: int = 0) -> None:

@@ -3,15 +3,18 @@
 The text under each field is also its line in `keyface edit --help`.
 """
 
+from __future__ import annotations
+
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
-from keyface.video.container import open_container, video_stream
 from keyface.video.encoders import Codec, Encoder, encoders_here, find_encoder
 from keyface.video.formats import FORMATS, format_of
-from keyface.video.reader import VideoReader
+
+if TYPE_CHECKING:
+    from keyface.video.reader import VideoReader
 
 _WORST = 63
 
@@ -135,6 +138,8 @@ def choose(encoding: Encoding, path: Path, like: VideoReader | None) -> Choice:
 
 def _source_codec(like: VideoReader, path: Path) -> tuple[Codec, int, int]:
     """Return codec, bits a sample and bits a second of a source; the packets are counted, not believed."""
+    from keyface.video.container import open_container, video_stream
+
     with open_container(like.path) as container:
         stream = video_stream(container, like.path)
         name = stream.codec_context.codec.canonical_name

@@ -153,7 +153,7 @@ def test_python_m_keyface_is_the_console_script(tmp_path: Path) -> None:
         (["weights", "get", "arcface", "--jsn"], "no such option: --jsn (did you mean '--json'?)"),
         (["benchmark", "train", "--brnches", "x"], "no such option: --brnches (did you mean '--branches'?)"),
         (["edit", "a.mp4", "--settings.stesp", "3"], "(did you mean '--settings.steps'"),
-        (["edit", "in.mp4", "--edits", "beard"], "missing: -o/--output"),
+        (["export", "run"], "missing: -o/--output"),
         (["edit", "-o", "out.mp4", "--edits", "beard"], "missing: VIDEO"),
         (["edit", "in.mp4", "-o", "out.mp4", "--steps", "x"], "--steps is 'x'; it must be a whole number"),
         (["edit", "in.mp4", "-o", "out.mp4", "--on-corrupt", "x"], "it must be one of error, hold"),

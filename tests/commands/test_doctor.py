@@ -43,8 +43,9 @@ def test_every_missing_weight_says_what_it_disables_and_how_to_get_it(
 ) -> None:
     record = examined(capsys)
     alternatives = {"stable-diffusion-2-1-base-file", "stable-diffusion-2-1", "stable-diffusion-v1-5"}
+    alternatives |= {"insightface"}
     for entry in catalogue().values():
-        if entry.name in alternatives:  # to the backbone that is advised
+        if entry.name in alternatives:  # to what is advised
             continue
         found = [each for each in record["findings"] if each["what"] == entry.name]
         assert {each["disables"] for each in found} == {entry.without}
@@ -95,6 +96,26 @@ def test_a_goal_works_when_all_that_it_needs_is_here(alone: Path, capsys: pytest
     (alone / "data/celeba-hq").mkdir(parents=True)
     (alone / "data/celeba-hq/index.json").write_text("{}")
     assert "data/celeba-hq" in examined(capsys)["goals"]["train"]["here"]
+
+
+def test_the_finders_that_are_here_are_listed_in_the_order_of_choice(
+    alone: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert examined(capsys)["finders"] == []
+    assert main(["doctor"]) == 0
+    assert (
+        "finders  no finder of real faces is here; run `keyface weights get human`" in capsys.readouterr().out
+    )
+    store, pack = Store(alone / "models"), alone / ".insightface/models/buffalo_l"
+    for name, folder in (("face-api", store.root / "face-api"), ("insightface", pack)):
+        folder.mkdir(parents=True)
+        for file in catalogue()[name].files:
+            (folder / file.path).write_bytes(b"weights")
+    record = examined(capsys)
+    assert record["finders"] == ["insightface", "face-api"]
+    assert "insightface" in record["goals"]["edit"]["here"], "the package's own folder counts"
+    assert main(["doctor"]) == 0
+    assert "finders  insightface, face-api\n" in capsys.readouterr().out
 
 
 def test_the_text_gives_each_goal_with_the_commands_that_bring_it(

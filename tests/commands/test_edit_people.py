@@ -175,3 +175,10 @@ def test_wrong_requests_are_one_line(
     (line,) = [each for each in capsys.readouterr().err.splitlines() if "error" in each]
     assert message in line
     assert not list(tmp_path.iterdir())
+
+
+def test_an_output_is_needed_unless_only_a_preview_is_asked_for(
+    scene: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["edit", str(scene), "--edits", "old"]) == 1
+    assert capsys.readouterr().err == "keyface: error: say where the edited video goes, by -o/--output\n"

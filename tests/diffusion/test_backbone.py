@@ -1,4 +1,9 @@
+import copy
 import json
+import re
+import shlex
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -52,10 +57,86 @@ def test_latents_are_scaled_and_differentiable(backbone):
     assert latents.grad is not None
 
 
-def test_pickled_weights_are_refused(backbone, folder):
+PARTS = {"vae": "diffusion_pytorch_model", "unet": "diffusion_pytorch_model", "text_encoder": "model"}
+
+
+def halved(backbone, folder):
+    """The folder with nothing but weights of half precision, as many models are published."""
+    for part, stem in PARTS.items():
+        network = getattr(backbone, part)
+        (folder / part / f"{stem}.safetensors").unlink()
+        halves = copy.deepcopy(network).half()
+        halves.save_pretrained(folder / part, variant="fp16")
+        assert (folder / part / f"{stem}.fp16.safetensors").is_file()
+        assert not (folder / part / f"{stem}.safetensors").exists()
+
+
+def test_a_folder_with_fp16_files_alone_is_read_in_the_precision_that_was_asked_for(backbone, folder):
+    halved(backbone, folder)
+    found = Backbone.from_folder(folder)
+    assert {found.vae.dtype, found.unet.dtype, found.text_encoder.dtype} == {torch.float32}
+    for part in PARTS:
+        stored, weights = getattr(backbone, part).state_dict(), getattr(found, part).state_dict()
+        for name, value in weights.items():
+            if value.is_floating_point():
+                torch.testing.assert_close(value, stored[name].half().float(), rtol=0, atol=0)
+    assert load_unet(folder / "unet", backbone.unet).dtype == torch.float32
+    file = folder / "unet" / "diffusion_pytorch_model.fp16.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"diffusion_pytorch_model.fp16.safetensors: damaged"):
+        Backbone.from_folder(folder)
+
+
+def test_shards_of_a_variant_are_read(backbone, folder):
     (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
-    torch.save(backbone.unet.state_dict(), folder / "unet" / "diffusion_pytorch_model.bin")
-    with pytest.raises(OSError, match="safetensors"):
+    backbone.unet.save_pretrained(folder / "unet", variant="fp16", max_shard_size="20KB")
+    assert len(list((folder / "unet").glob("*.fp16-*-of-*.safetensors"))) > 1
+    found = Backbone.from_folder(folder)
+    torch.testing.assert_close(found.unet.state_dict(), backbone.unet.state_dict())
+
+
+def test_plain_files_are_preferred_to_a_variant(backbone, folder):
+    copy.deepcopy(backbone.unet).half().save_pretrained(folder / "unet", variant="fp16")
+    found = Backbone.from_folder(folder)
+    torch.testing.assert_close(found.unet.state_dict(), backbone.unet.state_dict(), rtol=0, atol=0)
+
+
+def test_pickled_weights_are_named_with_how_to_convert_them(backbone, folder):
+    for part in ("unet", "text_encoder"):
+        (folder / part / f"{PARTS[part]}.safetensors").unlink()
+        target = folder / part / ("diffusion_pytorch_model.bin" if part == "unet" else "pytorch_model.bin")
+        torch.save(getattr(backbone, part).state_dict(), target)
+    with pytest.raises(FileNotFoundError) as told:
+        Backbone.from_folder(folder)
+    message = str(told.value)
+    assert (
+        f"{folder}/unet/diffusion_pytorch_model.safetensors, {folder}/text_encoder/model.safetensors"
+        in message
+    )
+    assert (
+        f"{folder}/unet/diffusion_pytorch_model.bin, {folder}/text_encoder/pytorch_model.bin can hold code"
+        in message
+    )
+    command = re.search(r'convert it: (python -c ".+")$', message)
+    assert command is not None
+    subprocess.run(shlex.split(command[1].replace("python", sys.executable, 1)), check=True)
+    found = Backbone.from_folder(folder)
+    torch.testing.assert_close(found.unet.state_dict(), backbone.unet.state_dict())
+    torch.testing.assert_close(found.text_encoder.state_dict(), backbone.text_encoder.state_dict())
+
+
+def test_a_pickle_is_not_opened(backbone, folder, tmp_path):
+    canary = tmp_path / "canary"
+    (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    code = f"cbuiltins\nexec\n(S'open({str(canary)!r}, chr(119))'\ntR."
+    (folder / "unet" / "diffusion_pytorch_model.bin").write_bytes(code.encode())
+    with pytest.raises(FileNotFoundError, match="is never opened here"):
+        Backbone.from_folder(folder)
+    with pytest.raises(FileNotFoundError, match="is never opened here"):
+        load_unet(folder / "unet")
+    assert not canary.exists()
+    (folder / "unet" / "diffusion_pytorch_model.bin").unlink()
+    with pytest.raises(FileNotFoundError, match=r"diffusion_pytorch_model.safetensors \(or .* is wanted$"):
         Backbone.from_folder(folder)
 
 

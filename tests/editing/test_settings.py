@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from keyface.editing.settings import EditSettings, Injection, Propagation, given_settings
+from keyface.editing.settings import Composition, EditSettings, Injection, Propagation, given_settings
 from keyface.plugins import Category
 
 PLAIN = Category("plain", targets=("pale skin",), source="tanned skin", attribute="Pale_Skin")
@@ -26,6 +26,14 @@ def test_categories_scale_the_settings() -> None:
     assert found.injection == Injection(until=0.6, residual_until=1.0)
     assert found.steps == 25
     assert defaults.for_categories([]) == defaults
+
+
+def test_the_loosest_threshold_decides_for_edits_that_are_made_together() -> None:
+    defaults = EditSettings(composition=Composition(low=0.1, high=0.2, mode="mask"))
+    found = defaults.for_categories([asking(threshold=1.5), asking(threshold=0.5)])
+    assert found.composition == Composition(low=0.05, high=0.1, mode="mask")
+    highest = EditSettings(composition=Composition(low=0.75, high=1.5)).for_categories([asking(threshold=2)])
+    assert highest.composition == Composition(low=1.0, high=2.0)
 
 
 def test_no_edit_undoes_more_than_the_whole_inversion() -> None:
@@ -89,3 +97,15 @@ def test_short_options_are_settings_too() -> None:
     }
     with pytest.raises(ValueError, match=r"--guidance and --settings\.guidance_scale say the same"):
         given_settings({"guidance_scale": 3.0}, guidance=2.0)
+
+
+def test_compose_is_short_for_the_mode_of_the_composition() -> None:
+    assert given_settings({"composition": {"high": 0.3}}, compose="mask") == {
+        "composition": {"high": 0.3, "mode": "mask"}
+    }
+    assert given_settings(None, compose="off") == {"composition": {"mode": "off"}}
+    for given in ({"composition": {"mode": "off"}}, {"composition.mode": "detail"}):
+        with pytest.raises(ValueError, match=r"--compose and --settings\.composition\.mode say the same"):
+            given_settings(given, compose="mask")
+    with pytest.raises(ValueError, match="settings: composition is 3; it must be a mapping"):
+        given_settings({"composition": 3}, compose=None)

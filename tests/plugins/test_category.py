@@ -28,6 +28,8 @@ def make(**changes: object) -> Category:
         ({"strength": 2.1}, "must be in (0, 2]"),
         ({"strength": float("nan")}, "must be in (0, 2]"),
         ({"strength": "much"}, "strength must be a number"),
+        ({"threshold": 0.0}, "threshold is 0.0, it must be in (0, 2]"),
+        ({"threshold": True}, "threshold must be a number"),
         ({"guidance": 0.0}, "guidance is 0.0, it must be in (0, 2]"),
         ({"guidance": "much"}, "guidance must be a number"),
         ({"injection": 1.5}, "injection is 1.5, it must be in [0, 1]"),
@@ -57,10 +59,15 @@ def test_applies_only_where_training_can_learn_something() -> None:
     assert not old.applies_to({"Young": False})
 
 
-def test_edits_together_ask_for_the_mean_strength_and_guidance_and_the_least_injection() -> None:
-    asked = Demands.of([make(strength=0.5, injection=1.0), make(strength=1.0, guidance=0.5, injection=0.5)])
-    assert asked == Demands(strength=0.75, guidance=0.75, injection=0.5)
-    assert Demands.of([]) == Demands(1.0, 1.0, 1.0)
+def test_edits_together_ask_for_the_mean_strength_and_guidance_and_the_least_of_the_rest() -> None:
+    asked = Demands.of(
+        [
+            make(strength=0.5, injection=1.0, threshold=1.5),
+            make(strength=1.0, guidance=0.5, injection=0.5, threshold=0.75),
+        ]
+    )
+    assert asked == Demands(strength=0.75, guidance=0.75, threshold=0.75, injection=0.5)
+    assert Demands.of([]) == Demands(1.0, 1.0, 1.0, 1.0)
 
 
 def test_one_edit_that_changes_shapes_decides_for_all_that_are_made_together() -> None:

@@ -128,8 +128,7 @@ class _Drawing:
 
     def _polygon(self, own: Points, fill: int = 255, pad: float = 0.0) -> None:
         """Fill a polygon (k, 2), along the face's own axes, and a line of `pad` to either side of it."""
-        # Pillow counts from the middle of the first pixel, points from its edge.
-        places = self.origin + self.unit * own @ self.axes - 0.5
+        places = self.origin + self.unit * own @ self.axes  # Pillow takes the pixels in which corners lie
         corners = [(float(x), float(y)) for x, y in places]
         self._pen.polygon(corners, fill=fill)
         radius = round(pad * self.unit)

@@ -1,13 +1,14 @@
 """Ways to edit: the rows of an ablation, the points of a sweep."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from keyface.configuration import read_yaml
 from keyface.diffusion.backbone import Backbone
-from keyface.editing.settings import EditSettings, Injection, Propagation
+from keyface.editing.settings import Composition, EditSettings, Injection, Propagation
 from keyface.evaluation.clip_sets.spec import ClipSpec
 from keyface.evaluation.files import find_config
 from keyface.evaluation.rows.ours import describe, settings_for
@@ -28,8 +29,11 @@ def test_shipped_solvers_are_compared_at_equal_steps() -> None:
 
 def test_the_shipped_peer_is_tokenflow() -> None:
     reshaping = EditSettings(injection=Injection(mode="kv", until=0.3))
-    peer = shipped("propagation")["tokenflow"].apply(reshaping)
+    rows = {name: row.apply(reshaping) for name, row in shipped("propagation").items()}
+    peer = rows.pop("tokenflow")
     assert (peer.propagation, peer.injection) == (Propagation.tokenflow(), Injection.tokenflow())
+    assert peer.composition.mode == "off", "the peer shows decoded frames, as it was published"
+    assert {row.composition.mode for row in rows.values()} == {"detail"}
 
 
 @pytest.mark.parametrize("name", ["ablation", "guidance", "propagation", "shapes"])
@@ -51,6 +55,9 @@ def test_the_ablation_leaves_out_one_part_a_row() -> None:
     assert rows["full"].branches == {"identity": "tuned", "direction": "tuned"}
     assert rows["untuned direction"].branches == {"identity": "tuned", "direction": "base"}
     assert rows["untuned"].branches == {"identity": "base", "direction": "base"}
+    assert full.composition.mode == "detail"
+    assert rows["without composition"].apply(full) == replace(full, composition=Composition(mode="off"))
+    assert rows["plain masking"].apply(full) == replace(full, composition=Composition(mode="mask"))
     single = rows["frame by frame"].apply(EditSettings())
     assert (single.interval, single.joint_attention) == (1, False)
 

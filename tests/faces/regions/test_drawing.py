@@ -64,18 +64,21 @@ def test_the_mouth_is_the_polygon_of_its_points() -> None:
     assert drawn.sum() == pytest.approx(expected.sum(), rel=0.35)  # 4 pixels high, half is rim
 
 
-def test_a_rectangle_is_filled_to_its_edges() -> None:
-    points = face()
-    # Of the inside of the mouth: x from 40 to 160, y from 60 to 140; the middle is pixel row 100.
-    points[60:68] = [[40, 60], [60, 60], [100, 60], [140, 60], [160, 60], [160, 140], [100, 140], [40, 140]]
-    rows, columns = np.nonzero(shown(("mouth",), points))
-    assert abs(rows.min() - 60) <= 1
-    assert abs(rows.max() - 139) <= 1
-    assert abs(columns.min() - 40) <= 1
-    assert abs(columns.max() - 159) <= 1
-    # Neither further to the right than to the left.
-    assert rows.min() + rows.max() == 199
-    assert columns.min() + columns.max() == 199
+@pytest.mark.parametrize("size", [128, 512])
+def test_a_rectangle_is_filled_to_its_edges(size: int) -> None:
+    # The inside of the mouth is 60 wide and high, and its middle here or some parts of a pixel further.
+    mouth = np.array([[-30, -30], [-10, -30], [10, -30], [30, -30], [30, 0], [30, 30], [0, 30], [-30, 30]])
+    errors = []
+    for part in (0.1, 0.35, 0.6, 0.85):
+        points = face()
+        points[60:68] = mouth + np.array([70 + part, 80 + part])
+        mask = draw_regions(points, ("mouth",), size) / 255.0
+        assert mask.sum() == pytest.approx(60 * 60, rel=0.04)
+        for axis, middle in ((0, 70 + part), (1, 80 + part)):
+            errors.append((mask.sum(axis=axis) * (np.arange(size) + 0.5)).sum() / mask.sum() - middle)
+    # Corners are rounded to whole pixels, to either side.
+    assert np.abs(errors).max() <= 0.55
+    assert np.mean(errors) == pytest.approx(0.0, abs=0.05)
 
 
 @pytest.mark.parametrize(

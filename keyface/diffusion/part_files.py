@@ -1,0 +1,85 @@
+"""Which files of a folder hold a network's weights: plain ones, or a variant such as fp16; never pickles."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel
+
+_PICKLES = (".bin", ".ckpt", ".pt", ".pth")
+_PREFERRED = "fp16"
+
+
+def variant_of(folder: Path, kind: type) -> str | None:
+    """Return the variant that a folder holds where it lacks the plain weights; None where it has them.
+
+    Args:
+        folder: Of one network, as diffusers or transformers saves it.
+        kind: The network's class.
+
+    Raises:
+        FileNotFoundError: It holds no safetensors file of the network.
+    """
+    require_safetensors({folder: kind})
+    names = _names(folder)
+    stem = _stem(kind)
+    if {f"{stem}.safetensors", f"{stem}.safetensors.index.json"} & names:
+        return None
+    found = _variants(stem, names)
+    return _PREFERRED if _PREFERRED in found else found[0]
+
+
+def require_safetensors(parts: Mapping[Path, type]) -> None:
+    """Refuse folders of networks that lack weights which can be read safely; one error tells all of them.
+
+    Args:
+        parts: Folder of each network → its class.
+
+    Raises:
+        FileNotFoundError: Some hold no safetensors file of their network; the message says which are wanted,
+            and how pickles are converted.
+    """
+    wanted, pickles, commands = [], [], []
+    for folder, kind in parts.items():
+        names, stem = _names(folder), _stem(kind)
+        if {f"{stem}.safetensors", f"{stem}.safetensors.index.json"} & names or _variants(stem, names):
+            continue
+        wanted.append(str(folder / f"{stem}.safetensors"))
+        # transformers called its pickles pytorch_model.bin.
+        own = sorted(name for name in names if name.endswith(_PICKLES) and stem in name)
+        pickles += [str(folder / name) for name in own]
+        if own:
+            commands.append(_conversion(folder, kind))
+    if not wanted:
+        return
+    told = f"no file of weights: {', '.join(wanted)} (or the same with .fp16) is wanted"
+    if pickles:
+        told += (
+            f"; {', '.join(pickles)} can hold code and is never opened here. If you trust where it came "
+            f'from, convert it: python -c "{"; ".join(commands)}"'
+        )
+    raise FileNotFoundError(told)
+
+
+def _names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+
+
+def _stem(kind: type) -> str:
+    return "model" if issubclass(kind, PreTrainedModel) else "diffusion_pytorch_model"
+
+
+def _variants(stem: str, names: set[str]) -> list[str]:
+    pattern = rf"{stem}\.(?:([\w-]+)\.safetensors|safetensors\.index\.([\w-]+)\.json)"
+    found = (re.fullmatch(pattern, name) for name in sorted(names))
+    shard = re.compile(r"\d{5}-of-\d{5}")
+    return [name for each in found if each and not shard.search(name := each[1] or each[2])]
+
+
+def _conversion(folder: Path, kind: Any) -> str:
+    library, name = kind.__module__.partition(".")[0], kind.__name__
+    return (
+        f"from {library} import {name}; "
+        f"{name}.from_pretrained({str(folder)!r}, use_safetensors=False).save_pretrained({str(folder)!r})"
+    )
