@@ -25,7 +25,7 @@ from keyface.video.decoding.completeness import check_complete
 from keyface.video.decoding.fields import declared_fields, deinterlace
 from keyface.video.decoding.losses import losses
 from keyface.video.decoding.orientation import Orientation
-from keyface.video.decoding.seeking import seek_before
+from keyface.video.decoding.seeking import leads_before
 from keyface.video.decoding.stamps import increasing
 
 _WORTH_SEEKING = Fraction(3)
@@ -155,7 +155,7 @@ class VideoReader:
                 if index in wanted and last is not None:
                     self._kept[index] = self._upright(last, reformatter)
         if not found:
-            raise ValueError(f"{self.path}: no frame is shown {self._range()}; the video is shorter")
+            raise self._empty()
         stamps = increasing(found, usual)
         moved = sum(before != after for before, after in zip(found, stamps, strict=True))
         if moved:
@@ -229,8 +229,10 @@ class VideoReader:
                 before, last = last, self._upright(frame, reformatter)
                 # There is no good frame before the first: the next one is shown in the place of damaged ones.
                 yield from repeat(last, 1 if before is not None else 1 + self.held)
-        if last is None:
+        if last is None and self.held:
             raise ValueError(f"{self.path}: all frames are damaged, none can be held in their place")
+        if last is None:
+            raise self._empty()
 
     def _upright(self, frame: VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
         """Return a frame as (H, W, 3) uint8."""
@@ -254,9 +256,9 @@ class VideoReader:
         step = max(round(1 / (self.fps * self.time_base)), 1)
         previous: int | None = None
         origin: int | None = None
-        if self.start is not None and self.start >= _WORTH_SEEKING and self._origin is not None:
-            target = self._origin + math.floor((self.start - 1) / self.time_base)
-            origin = self._origin if seek_before(container, stream, self.path, target) else None
+        if self._seek_to is not None:
+            container.seek(self._seek_to, stream=stream, backward=True)
+            origin = self._origin
         resizer = VideoReformatter()
         for stamp, frame in deinterlace(
             decode(container, stream, self.path), declared_fields(stream), self._say_interlaced
@@ -278,6 +280,14 @@ class VideoReader:
                 frame = self._resized(frame, pts, resizer)
             yield pts, frame
 
+    @cached_property
+    def _seek_to(self) -> int | None:
+        """Return the time stamp to seek to; None: decode from the beginning."""
+        if self.start is None or self.start < _WORTH_SEEKING or self._origin is None:
+            return None
+        target = self._origin + math.floor((self.start - 1) / self.time_base)
+        return target if leads_before(self.path, target) else None
+
     def _say_interlaced(self, stamp: int | None) -> None:
         if not self.appearance.interlaced:
             since = "later" if stamp is None else f"from {float(stamp * self.time_base):.2f} s on"
@@ -294,10 +304,11 @@ class VideoReader:
         )
         return resizer.reformat(frame, width, height, interpolation=SMOOTH)
 
-    def _range(self) -> str:
+    def _empty(self) -> ValueError:
         start = f"from {float(self.start):g} s on" if self.start is not None else ""
         end = f"before {float(self.end):g} s" if self.end is not None else ""
-        return " ".join(filter(None, (start, end)))
+        when = " ".join(filter(None, (start, end)))
+        return ValueError(f"{self.path}: no frame is shown {when}; the video is shorter")
 
 
 def _spread(frames: int) -> set[int]:

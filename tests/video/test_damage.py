@@ -34,7 +34,8 @@ def make(
     if codec == "libx265":
         groups = f"keyint={GROUP}:min-keyint={GROUP}:open-gop={int(open_groups)}:scenecut=0:b-adapt=0"
         options = {"x265-params": f"log-level=none:{groups}:bframes={between}"}
-    with av.open(str(path), "w", container_options={"live": "1"} if live else {}) as container:
+    writing = {"cluster_time_limit": "800"} if path.suffix == ".mkv" else {}
+    with av.open(str(path), "w", container_options=writing | ({"live": "1"} if live else {})) as container:
         stream = container.add_stream(codec, rate=25, options=options)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, pixels
         stream.codec_context.gop_size = GROUP
@@ -141,6 +142,26 @@ def test_a_start_within_open_groups_is_no_damage(tmp_path: Path, codec: str, suf
     every = levels(VideoReader(path))
     part = VideoReader(path, start=Fraction(82, 25), end=Fraction(95, 25))
     assert torch.equal(levels(part), every[82:95])
+
+
+def test_an_index_that_leads_too_late_is_noticed(tmp_path: Path) -> None:
+    """All entries of a Matroska index are made to point to the last cluster."""
+    path = make(tmp_path / "a.mkv", "libx264", 120)
+    every = levels(VideoReader(path))
+    data = bytearray(path.read_bytes())
+    cues = data.rindex(bytes.fromhex("1c53bb6b"))
+    entries = [at for at in range(cues, len(data) - 4) if data[at : at + 2] == b"\xf1\x82"]  # of two bytes
+    assert len(entries) > 3
+    last = data[entries[-1] + 2 : entries[-1] + 4]
+    for at in entries:
+        data[at + 2 : at + 4] = last
+    wrong = tmp_path / "wrong.mkv"
+    wrong.write_bytes(data)
+    start = Fraction(82, 25)
+    with av.open(str(wrong)) as container:
+        container.seek(2280, stream=container.streams.video[0])
+        assert next(container.decode(video=0)).pts > 3280, "the seek leads behind the start"
+    assert torch.equal(levels(VideoReader(wrong, start=start, end=Fraction(90, 25))), every[82:90])
 
 
 @pytest.mark.parametrize("sound", [False, True])

@@ -72,6 +72,23 @@ def test_cover_art_is_ignored(tmp_path: Path) -> None:
     assert float(levels(reader).mean()) == pytest.approx(90, abs=2)
 
 
+def test_sound_with_cover_art_is_no_video(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as container:
+        cover = container.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 32, 32, "yuvj420p"
+        cover.disposition = Disposition.attached_pic
+        sound = container.add_stream("aac", rate=48000)
+        container.mux(cover.encode(plain(250, 32, 32)))
+        container.mux(cover.encode(None))
+        samples = av.AudioFrame.from_ndarray(np.zeros((1, 9600), np.int16), "s16", "stereo")
+        samples.sample_rate = 48000
+        container.mux(sound.encode(samples))
+        container.mux(sound.encode(None))
+    with pytest.raises(ValueError, match=r"a\.mp4: no video stream in it \(audio only\)"):
+        VideoReader(path)
+
+
 def changing(
     path: Path, codec: str, changes: Sequence[tuple[int, tuple[int, int]]], frames: int = 20
 ) -> Path:

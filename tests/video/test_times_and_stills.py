@@ -60,6 +60,8 @@ def test_a_range_without_frames_is_said(tmp_path: Path) -> None:
     path = numbered(tmp_path / "a.mp4", 10)
     with pytest.raises(ValueError, match="no frame is shown from 7 s on; the video is shorter"):
         len(VideoReader(path, start=7))
+    with pytest.raises(ValueError, match="no frame is shown from 7 s on"):
+        next(VideoReader(path, start=7).chunks(4))
 
 
 def test_single_frames_by_number(tmp_path: Path) -> None:
