@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -19,6 +20,8 @@ from keyface.video.reader import Timing, VideoReader
 
 _MOST_PIXELS = 100_000_000
 _FORMATS = ("PNG", "JPEG", "WEBP")
+_DAMAGE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+"""What Pillow raises for files that are damaged or no pictures."""
 
 
 class StillReader(VideoReader):
@@ -97,13 +100,35 @@ def read_still(path: Path) -> Tensor:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such picture")
+    unreadable = f"{path}: not a picture that can be read ({', '.join(STILL_SUFFIXES)})"
     try:
-        with Image.open(path, formats=_FORMATS) as picture:
-            if picture.width * picture.height > _MOST_PIXELS:
-                raise ValueError(
-                    f"{path}: {picture.width} x {picture.height} pixels; at most {_MOST_PIXELS:,} are taken"
-                )
-            upright = ImageOps.exif_transpose(picture).convert("RGB")
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: not a picture that can be read ({', '.join(STILL_SUFFIXES)})") from error
-    return from_uint8(torch.from_numpy(np.array(upright)).permute(2, 0, 1))
+        picture = Image.open(path, formats=_FORMATS)
+    except _DAMAGE as error:
+        raise ValueError(unreadable) from error
+    with picture:
+        if picture.width * picture.height > _MOST_PIXELS:
+            raise ValueError(
+                f"{path}: {picture.width} x {picture.height} pixels; at most {_MOST_PIXELS:,} are taken"
+            )
+        try:
+            upright = ImageOps.exif_transpose(picture)
+            pixels = np.array(_eight_bits(upright).convert("RGB"))
+        except _DAMAGE as error:
+            raise ValueError(unreadable) from error
+        lost = []
+        if upright.has_transparency_data:
+            lost.append("transparency dropped")
+        if upright.mode.startswith("I"):
+            lost.append("16-bit grayscale reduced to 8 bits")
+        if getattr(picture, "n_frames", 1) > 1:
+            lost.append("only the first of its pictures is read")
+    if lost:
+        warnings.warn(f"{path}: {', '.join(lost)}", stacklevel=3)
+    return from_uint8(torch.from_numpy(pixels).permute(2, 0, 1))
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """Return a picture with 8 bits a sample; Pillow clips grayscale of 16 bits, all but black to white."""
+    if not picture.mode.startswith("I"):
+        return picture
+    return Image.fromarray((np.asarray(picture).astype(np.uint32) / 257).round().astype(np.uint8))

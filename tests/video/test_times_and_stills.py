@@ -8,7 +8,15 @@ import pytest
 import torch
 from PIL import Image
 
-from keyface.video import StillReader, VideoReader, VideoWriter, open_video, parse_time, write_clip
+from keyface.video import (
+    StillReader,
+    VideoReader,
+    VideoWriter,
+    open_video,
+    parse_time,
+    read_still,
+    write_clip,
+)
 
 
 def numbered(path: Path, frames: int, fps: int = 25) -> Path:
@@ -93,3 +101,39 @@ def test_a_picture_is_a_clip_of_one_frame(tmp_path: Path) -> None:
         open_video(tmp_path / "b.png")
     with pytest.raises(FileNotFoundError, match="no such picture"):
         open_video(tmp_path / "c.png")
+
+
+def test_what_a_picture_loses_is_said(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 65535, 256).astype(np.uint16)[None].repeat(4, 0)
+    Image.fromarray(ramp).save(tmp_path / "grey.png")
+    with pytest.warns(UserWarning, match=r"grey\.png: 16-bit grayscale reduced to 8 bits"):
+        found = read_still(tmp_path / "grey.png")
+    assert torch.equal(((found + 1) * 127.5).round(), torch.arange(256.0).expand(3, 4, 256))
+    Image.new("RGBA", (8, 8), (10, 255, 255, 0)).save(tmp_path / "a.webp", lossless=True, exact=True)
+    with pytest.warns(UserWarning, match=r"a\.webp: transparency dropped"):
+        found = read_still(tmp_path / "a.webp")
+    assert ((found[:, 0, 0] + 1) * 127.5).round().tolist() == [10, 255, 255]
+    several = [Image.new("RGB", (8, 8), (level, 0, 0)) for level in (0, 90, 180)]
+    several[0].save(tmp_path / "b.webp", save_all=True, append_images=several[1:])
+    with pytest.warns(UserWarning, match=r"b\.webp: only the first of its pictures is read"):
+        assert float(read_still(tmp_path / "b.webp").max()) == -1
+
+
+@pytest.mark.filterwarnings("ignore:.*EXIF|Tag data|.*exceeds limit")
+def test_damaged_and_huge_pictures_are_told_by_their_names(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.png")
+    data = (tmp_path / "a.png").read_bytes()
+    head = data.index(b"IHDR") - 4
+    spoilt = {
+        "length": data[: head + 3] + b"\x05" + data[head + 4 :],
+        "cut": data[: len(data) // 2],
+        "text": b"no picture" * 10,
+    }
+    for name, content in spoilt.items():
+        (tmp_path / f"{name}.png").write_bytes(content)
+        with pytest.raises(ValueError, match=rf"{name}\.png: not a picture that can be read"):
+            read_still(tmp_path / f"{name}.png")
+    Image.new("1", (12_000, 9_000)).save(tmp_path / "huge.png")
+    with pytest.raises(ValueError, match=r"huge\.png: 12000 x 9000 pixels; at most 100,000,000 are taken"):
+        read_still(tmp_path / "huge.png")
