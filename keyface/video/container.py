@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from heapq import heappop, heappush
 from pathlib import Path
 
 import av
@@ -61,17 +62,55 @@ def decode(
 ) -> Iterator[tuple[int | None, VideoFrame | None]]:
     """Yield (time stamp, frame) in display order; (time stamp, None) stands for a damaged frame.
 
+    Frames after a damaged one count as damaged until the next key frame, for they are predicted from it.
+
     Raises:
         ValueError: The file cannot be read on.
     """
+    clean = True
+    for stamp, frame in _decode(container, stream, path):
+        clean = frame is not None and (clean or frame.key_frame)
+        yield stamp, frame if clean else None
+
+
+def _decode(
+    container: InputContainer, stream: VideoStream, path: Path
+) -> Iterator[tuple[int | None, VideoFrame | None]]:
+    """Yield what the decoder gives, and None for frames that it says are damaged or that it leaves out.
+
+    A decoder may report an error some packets late. So the time of a frame that it leaves out is found by
+    comparing the time stamps of packets with those of frames. Some decoders leave out frames that are not to
+    be shown; only HEVC's leaves out damaged ones without an error, and at its beginning those that are
+    predicted from before.
+    """
+    tells = stream.codec_context.name != "hevc"
+    expected: list[tuple[int, bool]] = []
+    errors = 0
+    begun = False
     try:
         for packet in container.demux(stream):
+            if packet.size and packet.pts is not None and not packet.is_discard:
+                heappush(expected, (packet.pts, packet.is_keyframe))
             try:
                 frames = packet.decode()
-            except av.error.InvalidDataError:
-                yield packet.pts, None
+            except av.error.FFmpegError:  # mostly "invalid data", which one it is depends on the codec
+                if packet.pts is None:
+                    yield None, None
+                else:
+                    errors += 1
                 continue
             for frame in frames:
+                while frame.pts is not None and expected and expected[0][0] < frame.pts:
+                    missing, is_key = heappop(expected)
+                    if errors or (not tells and (begun or is_key)):
+                        errors, begun = max(errors - 1, 0), True
+                        yield missing, None
+                if expected and expected[0][0] == frame.pts:
+                    heappop(expected)
+                begun = True
                 yield frame.pts, None if frame.is_corrupt else frame
+        while expected and (errors or not tells):
+            errors = max(errors - 1, 0)
+            yield heappop(expected)[0], None
     except av.error.FFmpegError as error:
         raise ValueError(f"{path}: cannot be read on: {error.strerror}") from error

@@ -25,6 +25,7 @@ from keyface.video.decoding.completeness import check_complete
 from keyface.video.decoding.fields import declared_fields, deinterlace
 from keyface.video.decoding.losses import losses
 from keyface.video.decoding.orientation import Orientation
+from keyface.video.decoding.seeking import seek_before
 from keyface.video.decoding.stamps import increasing
 
 _WORTH_SEEKING = Fraction(3)
@@ -91,12 +92,13 @@ class VideoReader:
             self.fps = stream.average_rate or stream.guessed_rate or Fraction(25)
             self.codec = stream.codec_context.name
             self.has_audio = bool(container.streams.audio)
-            first = next(
-                (frame for _, frame in decode(container, stream, self.path) if frame is not None), None
-            )
-            if first is None:
-                raise ValueError(f"{self.path}: no frame can be decoded; the file is empty or damaged")
-            self._describe(stream, first)
+            self._origin: int | None = None
+            for stamp, first in decode(container, stream, self.path):
+                self._origin = stamp if self._origin is None else self._origin
+                if first is not None:
+                    self._describe(stream, first)
+                    return
+        raise ValueError(f"{self.path}: no frame can be decoded; the file is empty or damaged")
 
     def _describe(self, stream: VideoStream, first: VideoFrame) -> None:
         """Take over what the file and its first frame say of the pictures, and say what will be lost."""
@@ -112,7 +114,6 @@ class VideoReader:
             self.height, self.width, aspect = self.width, self.height, 1 / aspect
         interlaced = declared_fields(stream) is not None or first.interlaced_frame
         self.appearance = Appearance.of(first, aspect, interlaced)
-        self._origin = first.pts
         if interlaced:
             said.append("interlaced, so deinterlaced at the same frame rate")
         said = losses(stream, first, self.appearance) + said
@@ -252,7 +253,10 @@ class VideoReader:
         """Yield the frames of the range with a time stamp each; None stands for a damaged frame."""
         step = max(round(1 / (self.fps * self.time_base)), 1)
         previous: int | None = None
-        origin: int | None = self._origin if self._seek(container, stream) else None
+        origin: int | None = None
+        if self.start is not None and self.start >= _WORTH_SEEKING and self._origin is not None:
+            target = self._origin + math.floor((self.start - 1) / self.time_base)
+            origin = self._origin if seek_before(container, stream, self.path, target) else None
         resizer = VideoReformatter()
         for stamp, frame in deinterlace(
             decode(container, stream, self.path), declared_fields(stream), self._say_interlaced
@@ -289,21 +293,6 @@ class VideoReader:
             4,
         )
         return resizer.reformat(frame, width, height, interpolation=SMOOTH)
-
-    def _seek(self, container: InputContainer, stream: VideoStream) -> bool:
-        """Go to a frame from which on the start can be decoded; tell whether that was possible."""
-        if self.start is None or self.start < _WORTH_SEEKING or self._origin is None:
-            return False
-        target = self._origin + math.floor((self.start - 1) / self.time_base)
-        container.seek(target, stream=stream, backward=True)
-        first = next(
-            (stamp for stamp, frame in decode(container, stream, self.path) if frame is not None), None
-        )
-        if first is None or first > target:  # it landed too late
-            container.seek(stream.start_time or 0, stream=stream, backward=True)
-            return False
-        container.seek(target, stream=stream, backward=True)
-        return True
 
     def _range(self) -> str:
         start = f"from {float(self.start):g} s on" if self.start is not None else ""
