@@ -14,7 +14,7 @@ from keyface.pipeline.pipeline import FaceEditPipeline
 from keyface.video import reader as reader_module
 
 
-def test_the_clip_is_decoded_three_times_and_hashed_once(
+def test_the_clip_is_decoded_four_times_and_hashed_once(
     weights: Path, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoded, hashed, looked = 0, [], []
@@ -44,7 +44,7 @@ def test_the_clip_is_decoded_three_times_and_hashed_once(
     pipe.captioner, pipe.familiarity = captioner, Familiarity(surprise, 0.5, "nothing is known")
     settings = {"steps": 2, "interval": 3, "guidance_scale": 2.0}
     record = pipe.edit(video, tmp_path / "out.mp4", edits=["glasses"], settings=settings)
-    assert decoded == 1 + 3 * 7, "the first frame when it is opened, then three passes over 7 frames"
+    assert decoded == 1 + 4 * 7, "the first frame when it is opened, then four passes over 7 frames"
     assert hashed == [video]
     assert looked == [5, 5]
     assert record.sidecar["prompts"]["source"] == "a photo of a man"
