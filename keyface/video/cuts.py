@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch.nn.functional as F
-from scenedetect import ContentDetector, FrameTimecode
 from torch import Tensor
 
+from keyface.opencv import load_opencv
 from keyface.pictures import to_uint8
 
 DELAY = 4
@@ -27,7 +27,7 @@ class CutDetector:
     """
 
     def __init__(self) -> None:
-        self._detector = ContentDetector(_THRESHOLD, min_scene_len=0)
+        self._detector = _Content()
         self._recent: list[np.ndarray] = []
         self._suspects: list[int] = []
         self._frame = 0
@@ -40,7 +40,7 @@ class CutDetector:
         """
         found = []
         for picture in _small(frames):
-            if self._detector.process_frame(_time(self._frame), picture):
+            if self._detector.changed(picture):
                 self._suspects.append(self._frame)
             self._recent = [*self._recent, picture][-DELAY - 2 :]
             self._frame += 1
@@ -67,14 +67,27 @@ class CutDetector:
         return found
 
 
+class _Content:
+    """PySceneDetect's detector of content, a frame at a time."""
+
+    def __init__(self) -> None:
+        load_opencv("finding cuts")  # PySceneDetect needs it, and says less where it does not load
+        from scenedetect import ContentDetector, FrameTimecode
+
+        self._detector, self._time = ContentDetector(_THRESHOLD, min_scene_len=0), FrameTimecode
+        self._frame = 0
+
+    def changed(self, picture: np.ndarray) -> bool:
+        """Tell whether the next picture differs from the one before as shots do."""
+        time = self._time(self._frame, fps=25.0)  # it only counts frames
+        self._frame += 1
+        return bool(self._detector.process_frame(time, picture))
+
+
 def _differ(first: np.ndarray, second: np.ndarray) -> bool:
-    detector = ContentDetector(_THRESHOLD, min_scene_len=0)
-    detector.process_frame(_time(0), first)
-    return bool(detector.process_frame(_time(1), second))
-
-
-def _time(frame: int) -> FrameTimecode:
-    return FrameTimecode(frame, fps=25.0)  # it only counts frames
+    detector = _Content()
+    detector.changed(first)
+    return detector.changed(second)
 
 
 def _small(frames: Tensor) -> np.ndarray:

@@ -15,7 +15,7 @@ from keyface.callbacks.clips import Example, miniature_examples
 from keyface.callbacks.video_edit import VideoEditCallback
 from keyface.diffusion.backbone import Backbone
 from keyface.editing.editor import VideoEditor
-from keyface.editing.settings import EditSettings, Injection, Prompts
+from keyface.editing.settings import Composition, EditSettings, Injection, Prompts
 from keyface.metrics.temporal import temporal_loss
 from keyface.plugins import edits
 from keyface.video import VideoReader, write_clip
@@ -27,7 +27,8 @@ pytestmark = [
     # the frozen networks are to be in evaluation mode
     pytest.mark.filterwarnings("ignore:.*in eval mode at the start of training.*"),
 ]
-FAST = EditSettings(steps=2, interval=2, guidance_scale=2.0)
+FAST = EditSettings(steps=2, interval=2, guidance_scale=2.0, composition=Composition(mode="off"))
+"""Of random networks the decoded edit can be measured; composition would leave most of the clip."""
 
 
 def unit(vectors: Tensor) -> Tensor:
@@ -184,12 +185,18 @@ def test_settings_are_the_weights_then_the_categories_then_the_given_ones(
     (tmp_path / "edit.yaml").write_text("strength: 0.5\nguidance_scale: 4\ninjection: {until: 0.8}\n")
     tiny_backbone.source = tmp_path
     added = callback(settings={"steps": 3, "injection": {"until": 0.1}}, edits=["beard"])
-    category = replace(edits["beard"], strength=0.6, guidance=0.5, injection=0.5, reshapes=True)
+    category = replace(
+        edits["beard"], strength=0.6, guidance=0.5, threshold=0.5, injection=0.5, reshapes=True
+    )
     example = Example("beard", torch.zeros(1, 3, 8, 8), Prompts("a", "b"), [category], 10)
     defaults = added._pipeline(tiny_backbone, tiny_backbone.unet).defaults
     found = added._settings_for(example, defaults)
     assert found == EditSettings(
-        steps=3, strength=0.3, guidance_scale=2.0, injection=Injection(mode="kv", until=0.1)
+        steps=3,
+        strength=0.3,
+        guidance_scale=2.0,
+        injection=Injection(mode="kv", until=0.1),
+        composition=Composition(low=0.03, high=0.05),
     )
     assert callback(settings=FAST)._settings_for(example, defaults) == FAST
     with pytest.raises(ValueError, match="VideoEditCallback: settings: unknown name 'stepz'"):

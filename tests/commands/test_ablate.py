@@ -29,7 +29,7 @@ def test_one_row_a_variant_with_every_measure(folder: Path) -> None:
         assert list(row) == KEYS
         assert row["n"] == 2
         assert 1 / 3 <= row["mrr"] <= 1  # two originals and one other in the gallery
-        assert row["outside_change"] > 0
+        assert row["outside_change"] >= 0
 
 
 def test_its_figures_are_those_of_the_report(folder: Path) -> None:
@@ -40,5 +40,6 @@ def test_its_figures_are_those_of_the_report(folder: Path) -> None:
     assert rows[0]["outside_change"] == full["outside_l1"]
     assert rows[0]["inside_error"] == full["inside_l1"] > 0
     assert found["(rendered)"]["inside_l1"] == 0
-    assert found["(inversion)"]["outside_l1"] == 0
+    assert found["(source)"]["outside_l1"] == 0
+    assert found["full"]["outside_l1"] < found["without composition"]["outside_l1"]
     assert (folder / "sheet.png").stat().st_size > 1000

@@ -82,8 +82,9 @@ def test_controls_score_as_they_must(run: Run) -> None:
     assert another["r_at_1"] == 0, "somebody else finds himself, not the person whose place he takes"
     assert another["cosine_distance"] > inversion["cosine_distance"]
     assert another["temporal_loss_masked"] > source["temporal_loss_masked"]
-    assert (inversion["outside_l1"], inversion["outside_psnr"]) == (0, 100)
-    assert inversion["background_drift"] == 0
+    assert (source["outside_l1"], source["outside_psnr"]) == (0, 100)
+    assert source["background_drift"] == 0
+    assert inversion["outside_l1"] > 0, "what the autoencoder loses counts"
     assert source["temporal_loss_frames"] == pytest.approx(source["temporal_loss"] / 2), "1 pair of 2 frames"
 
 

@@ -16,7 +16,7 @@ from keyface.pipeline.request import VideoRequest
 from keyface.video import reader as reader_module
 
 
-def test_the_clip_is_decoded_three_times_and_hashed_once(
+def test_the_clip_is_decoded_four_times_and_hashed_once(
     weights: Path, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoded, hashed, looked = 0, [], []
