@@ -17,7 +17,7 @@ from keyface.editing.editor import (
 )
 
 PROMPTS = Prompts("a face", "a face with glasses")
-BARE = Composition(blur=0.0, feather=0.0, smoothing=0.0, margin=0.0)
+BARE = Composition(low=0.08, high=0.2, blur=0.0, feather=0.0, smoothing=0.0, margin=0.0)
 """M is the soft threshold of |d|, pixel by pixel and frame by frame."""
 SMALL = EditSettings(steps=4, interval=4, window=2, anchors=1, chunk_size=3, guidance_scale=3.0)
 
@@ -225,7 +225,7 @@ def test_the_mask_follows_the_blurred_magnitude():
         ({"mode": "soft"}, "choose one of detail, mask, off"),
         ({"low": -0.1}, "composition.low is -0.1"),
         ({"low": float("nan")}, "composition.low is nan"),
-        ({"low": 0.3}, "composition.high is 0.2; it must be above composition.low"),
+        ({"low": 0.3, "high": 0.2}, "composition.high is 0.2; it must be above composition.low"),
         ({"blur": 0.6}, "composition.blur is 0.6"),
         ({"smoothing": 100.0}, "composition.smoothing is 100"),
     ],
