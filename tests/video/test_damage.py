@@ -205,7 +205,11 @@ def test_a_recording_whose_sound_goes_on_is_said(tmp_path: Path) -> None:
 CUTS: list[tuple[str, Callable[[bytes], bytes], str]] = [
     ("a.mp4", lambda data: data[: data.index(b"moov") - 4], "its index \\(moov\\) is missing"),
     ("a.mkv", lambda data: data[: len(data) // 2], "cut off: it declares 1\\.60 s but only 0\\."),
-    ("a.avi", lambda data: data[: len(data) * 7 // 10], "damaged at 0\\.\\d\\d s|cut off: it declares 1\\.12 s"),
+    (
+        "a.avi",
+        lambda data: data[: len(data) * 7 // 10],
+        "damaged at 0\\.\\d\\d s|cut off: it declares 1",
+    ),
 ]
 
 
