@@ -219,6 +219,16 @@ def test_the_mask_follows_the_blurred_magnitude():
     assert mask[0, 90, 90] == 0.0
 
 
+def test_tails_of_blurs_are_cut_to_zero():
+    """Left half changed, its edge softened over 4 pixels: 2.5 deviations out .6 % would be left."""
+    change = torch.zeros(3, 100, 100)
+    change[:, :, :50] = 1.0
+    mask = change_mask(change, replace(BARE, feather=0.04))[0, 50]
+    assert mask[60:].tolist() == [0.0] * 40
+    inside = math.erfc(4.5 / 4.0 / math.sqrt(2.0)) / 2.0  # share of the Gaussian of column 54 beyond the edge
+    assert mask[54] == pytest.approx((inside - 0.02) / 0.98, abs=2e-3)
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
