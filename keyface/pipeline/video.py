@@ -68,8 +68,8 @@ def edit_video(
 ) -> EditRecord:
     """Edit a video file; see `FaceEditPipeline.run`.
 
-    The file is decoded for its time stamps, for the frames that captioners look at, for the crops, and for the
-    frames that the change is added to; where faces are followed also to find them.
+    The file is decoded for its time stamps, for the frames that captioners look at, for the crops, and for
+    the frames that the change is added to; where faces are followed also to find them.
     """
     assert request.output is not None, "a preview writes no video"
     reader, size = request.reader, pipe.backbone.image_size
