@@ -16,7 +16,7 @@ finding, following, cutting and putting back, a frame of 1280 by 720, on this ma
 
 def footage(
     finder: Literal["auto", "insightface", "human", "face-api", "miniature"] = "miniature",
-    photos: list[Path] | None = None,
+    photos: list[str] | None = None,
     seconds: float = 6.0,
     json: bool = False,
     output: Path | None = None,
@@ -52,7 +52,7 @@ def footage(
     if not 1 <= seconds <= 600:
         raise ValueError(f"--seconds is {seconds:g}; it must be from 1 to 600")
     suite = find_suite(finder, choose_device(device))
-    people = [person_of(photo, suite) for photo in photos] if photos else rendered_people()
+    people = [person_of(Path(photo), suite) for photo in photos] if photos else rendered_people()
     rows = []
     for scene in make_scenes(people, round(seconds * FPS)):
         with (
