@@ -46,8 +46,9 @@ def commands(words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str
     listed = re.search(r"Available subcommands:.*", text, flags=re.DOTALL)
     if words and not listed:
         yield words, text
-        if words == ("benchmark",):  # a command of its own, which also has one below it
+        if words == ("benchmark",):  # a command of its own, which also has two below it
             yield from commands(("benchmark", "train"))
+            yield from commands(("benchmark", "footage"))
         return
     names = re.findall(r"^ {4}([a-z][\w-]*)\b", listed[0] if listed else "", flags=re.MULTILINE)
     for name in names:
