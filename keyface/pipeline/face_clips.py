@@ -91,10 +91,9 @@ def face_clips(
             doubts = segment.doubts()
             if doubts and request.doubtful == "leave":
                 continue
-            stop = segment.first + len(segment.landmarks)
             squares = smooth_squares(
                 placement.squares(segment.landmarks, request.reader.pixel_aspect),
-                seconds[segment.first : stop],
+                seconds[segment.first : segment.stop],
             )
             clips.append(
                 FaceClip(
@@ -117,10 +116,11 @@ def face_clips(
 
 def _presence(segment: Segment, footage: Footage) -> Tensor:
     """Fade in and out, but not where the shot begins or ends."""
-    stop = segment.first + len(segment.landmarks)
     borders = {0, footage.frames, *footage.shots}
     return fades(
-        footage.seconds[segment.first : stop], begins=segment.first not in borders, ends=stop not in borders
+        footage.seconds[segment.first : segment.stop],
+        begins=segment.first not in borders,
+        ends=segment.stop not in borders,
     )
 
 

@@ -242,8 +242,9 @@ def _decides(pipe: FaceEditPipeline, request: VideoRequest, jobs: Sequence[Job])
     """Return everything that the edited frames depend on: a stopped edit goes on only with the same."""
     return {
         "keyface": keyface.__version__,
-        "input": {"sha256": request.sha256, "frames": len(request.reader)},
+        "input": _input(request),
         "weights": dict(pipe.versions),
+        "regions": None if pipe.regions is None else pipe.regions.name,
         "clips": {
             str(number): {
                 "person": job.clip.person,
@@ -260,6 +261,16 @@ def _decides(pipe: FaceEditPipeline, request: VideoRequest, jobs: Sequence[Job])
     }
 
 
+def _input(request: VideoRequest) -> dict[str, Any]:
+    """Return which frames of which file are edited."""
+    return {
+        "sha256": request.sha256,
+        "frames": len(request.reader),
+        "range": [None if each is None else str(each) for each in request.times],
+        "on_corrupt": request.on_corrupt,
+    }
+
+
 def _unedited(pipe: FaceEditPipeline, request: VideoRequest, job: Job) -> dict[str, Any]:
     """Return everything that inversion and reconstruction of a clip depend on: not the target."""
     settings = asdict(job.settings)
@@ -268,9 +279,7 @@ def _unedited(pipe: FaceEditPipeline, request: VideoRequest, job: Job) -> dict[s
     used = ("weights/", "identity/") if job.settings.inversion == "identity" else ("weights/",)
     return {
         "keyface": keyface.__version__,
-        "input": request.sha256,
-        "range": [None if each is None else str(each) for each in request.times],
-        "held": request.on_corrupt,
+        "input": _input(request),
         "weights": {name: digest for name, digest in pipe.versions.items() if name.startswith(used)},
         "first": job.clip.first,
         "squares": _digest(job.clip.squares),

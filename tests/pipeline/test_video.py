@@ -72,3 +72,32 @@ def test_a_captioner_says_nothing_of_faces_that_its_model_does_not_know(
     assert "its surprise is 9.00" in said[0], "before anything slow"
     record = pipe.run(replace(request, source="a photo of a man"))
     assert any("its surprise is 9.00" in warning for warning in record.sidecar["warnings"])
+
+
+def test_a_stopped_edit_goes_on_with_the_same_part_of_the_video_only(
+    weights: Path, video: Path, tmp_path: Path
+) -> None:
+    """Two parts with as many frames, in the same square."""
+    pipe = FaceEditPipeline.from_pretrained(weights)
+    first = VideoRequest(
+        video,
+        tmp_path / "out.mp4",
+        edits="glasses",
+        source="a photo of a man",
+        crop="centre",
+        end=0.1,
+        settings={"steps": 2, "interval": 3, "guidance_scale": 2.0},
+    )
+
+    def stop(stage: str, done: int, total: int) -> None:
+        if stage == "edit":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pipe.run(first, stop)
+    other = replace(first, start=0.1, end=0.2)
+    assert len(other.reader) == len(first.reader) == 3
+    with pytest.raises(ValueError, match=r"input\.range was \[None, '1/10'\] and is now \['1/10', '1/5'\]"):
+        pipe.run(other)
+    pipe.run(first)
+    assert first.record.exists()
