@@ -148,7 +148,7 @@ def test_options_are_checked_as_those_of_settings_are() -> None:
 def test_like_the_source(
     tmp_path: Path, codec: str, pixels: str, suffix: str, expected: tuple[str, str]
 ) -> None:
-    rich = Rich(frames=75, size=(192, 256), codec=codec, pixels=pixels, bit_rate=300_000)
+    rich = Rich(frames=150, size=(192, 256), codec=codec, pixels=pixels, bit_rate=300_000)
     source = make_rich(tmp_path / "in.mkv", rich)
     reader, target = VideoReader(source), tmp_path / f"out{suffix}"
     with VideoWriter(target, like=reader, encoding=Encoding(like_source=True)) as writer:
@@ -156,7 +156,7 @@ def test_like_the_source(
             writer.write(chunk)
     name, frame = first_frame(target)
     assert (name, frame.format.name) == expected
-    assert 0.4 < target.stat().st_size / source.stat().st_size < 2
+    assert 0.5 < target.stat().st_size / source.stat().st_size < 2
 
 
 def test_like_a_source_whose_codec_is_not_written(tmp_path: Path) -> None:
