@@ -1,5 +1,6 @@
 """Damaged and cut-off files: noticed, and what is shown in the place of damaged frames."""
 
+import re
 import warnings
 from collections.abc import Callable
 from fractions import Fraction
@@ -202,13 +203,19 @@ def test_a_recording_whose_sound_goes_on_is_said(tmp_path: Path) -> None:
         assert len(reader) == 10
 
 
+def frame_chunk(avi: bytes, number: int) -> int:
+    """Return where the chunk of a frame begins: eight bytes of header, then the frame."""
+    return [found.start() for found in re.finditer(b"00dc", avi)][number]
+
+
 CUTS: list[tuple[str, Callable[[bytes], bytes], str]] = [
     ("a.mp4", lambda data: data[: data.index(b"moov") - 4], "its index \\(moov\\) is missing"),
     ("a.mkv", lambda data: data[: len(data) // 2], "cut off: it declares 1\\.60 s but only 0\\."),
+    ("a.avi", lambda data: data[: frame_chunk(data, 13) + 30], r"damaged at 0\.48 s"),
     (
         "a.avi",
-        lambda data: data[: len(data) * 7 // 10],
-        "damaged at 0\\.\\d\\d s|cut off: it declares 1",
+        lambda data: data[: frame_chunk(data, 13) + 8],
+        r"cut off: it declares 1\.12 s but only 0\.48 s",
     ),
 ]
 
