@@ -26,7 +26,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     ),
     "Edit": (
         "edits", "categories", "prompt", "source", "negative", "steps", "guidance", "strength", "seed",
-        "compose",         "ours", "variants", "sweep", "modes",
+        "compose", "ours", "controls", "variants", "sweep", "modes",
     ),
     "Networks": (
         "weights", "identity", "direction", "backbone", "captioner", "judges", "raft", "scale", "form",

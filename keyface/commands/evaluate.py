@@ -18,6 +18,7 @@ def evaluate(
     protocol: str = "miniature",
     method: list[str] | None = None,
     ours: bool = False,
+    controls: bool = False,
     variants: Path | None = None,
     sweep: dict[str, Any] | str | None = None,
     settings: GivenSettings = MappingProxyType({}),
@@ -39,7 +40,7 @@ def evaluate(
     judges: str | None = None,
     raft: Path | None = None,
     benchmark: Path | None = None,
-    reference: Path | None = None,
+    reference: str | None = None,
     show: int = 5,
     json: bool = False,
     output: Path = Path("runs/evaluate"),
@@ -63,6 +64,7 @@ def evaluate(
             options; goals and multi_edit ship with keyface (configs/evaluate).
         method: Outputs to score, as NAME=DIR with DIR/KEY.mp4 for each clip; may be given several times.
         ours: Edit the clips with keyface, too.
+        controls: Score the calibration rows alone, and print as Markdown which metrics put which in order.
         variants: YAML file with one row a way to edit; ablation, guidance, propagation, shapes and solver
             ship with keyface (configs/evaluate).
         sweep: Settings and their values, over whose combinations the frontier of identity against edit
@@ -87,8 +89,8 @@ def evaluate(
         judges: package.module:function that gives judges of your own; see keyface.models.judges.
         raft: Weights of torchvision's raft_large; without it flow that is not exact is OpenCV's DIS.
         benchmark: JSON table of speeds to show, a list of objects.
-        reference: JSON list of published figures to show as other data, each with method, measure, value,
-            where and data.
+        reference: JSON file of published figures to show, as other data, beside the paper's, a list of
+            objects with method, measure, value, where, data and note; none leaves out the paper's, too.
         show: How many clips to show side by side in the report.
         json: Print the rows as JSON, a list with one object a method, and nothing else on stdout.
         output: Folder for the report, the clip set, our edits and the cache.
@@ -117,7 +119,9 @@ def evaluate(
     check_limit(limit)
     base = given_settings(settings, steps=steps, guidance=guidance, strength=strength)
     ways = choose_ways(ours, {"seed": seed, **base}, variants, sweep)
-    if base and not ways:
+    if controls and (method or ways):
+        raise ValueError("--controls scores the calibration rows alone; leave out --method and other rows")
+    if base and not ways and not controls:
         raise ValueError("--settings say how --ours, --variants or --sweep edit; add one of them")
     methods = [Method.parse(text) for text in method or ()]
     published = read_published(reference)
@@ -129,7 +133,7 @@ def evaluate(
     }  # fmt: skip
     given = {name: value for name, value in options.items() if value is not None}
     clip_set, path = open_clips(protocol, videos, annotations, given, output)
-    if path is not None and not methods and not ways:
+    if path is not None and not methods and not ways and not controls:
         say(next_step(path, clip_set))
         return
     clip_set = clip_set.limited(limit)
@@ -145,7 +149,9 @@ def evaluate(
     files = report.write(output)
     if json:
         print_json(report.rows)
-    conclude(report, table_too=not json)
+    elif controls:
+        print(report.controls())
+    conclude(report, table_too=not json and not controls)
     say(f"written: {', '.join(map(str, files))}")
 
 

@@ -15,6 +15,7 @@ from keyface.evaluation.rows.method import Method
 from keyface.evaluation.rows.outputs import weights_hashes
 from keyface.evaluation.rows.variants import Ways
 from keyface.evaluation.scoring.calibration import calibrate
+from keyface.evaluation.scoring.orderings import order_controls
 from keyface.evaluation.scoring.row_scores import score_rows
 from keyface.evaluation.scoring.summary import summarize
 from keyface.models.judges import Judges
@@ -62,12 +63,20 @@ def run(
     candidates = gather_rows(clips, methods, ways, pipe, output)
     scored, scorer = score_rows(clips, candidates, judges, cache or output / "cache")
     rows = [summarize(row, seed) for row in scored]
-    shown = [row for row in scored if row.candidate.kind == "method" or row.candidate.name == INVERSION]
+    methods_at_all = any(row.candidate.kind == "method" for row in scored)
+    shown = [
+        row
+        for row in scored
+        if row.candidate.kind == "method"
+        or row.candidate.name == INVERSION
+        or (not methods_at_all and row.candidate.kind == "control")
+    ]
     whole = [row.candidate for row in shown if not row.missing]
     return Report(
         describe_run(scorer, candidates, {} if pipe is None else weights_hashes(pipe), seed),
         rows,
         calibrate(scored, seed),
+        order_controls(scored, seed),
         frontier(rows),
         [*measured_speed(candidates), *speeds],
         published,

@@ -15,6 +15,9 @@ from keyface.metrics.psnr import psnr_of_error
 BEHIND = ("background", "cloth", "neck", "neck_l")
 """CelebAMask-HQ classes that are neither face nor hair, with what is worn on either."""
 
+LEAST_CHANGE = 1 / 255
+"""One step of 8-bit intensities in [0, 1]: an edit that changes less has nothing to be near to."""
+
 _PIXEL_RANGE = 2.0  # images are in [-1, 1]
 
 
@@ -49,6 +52,22 @@ def outside_psnr(edited: Tensor, reference: Tensor, region: Tensor) -> Tensor:
     """Return the PSNR in dB outside the region, infinite for no change; arguments as of `outside_change`."""
     _, squares, count = _outside_sums(edited, reference, region)
     return psnr_of_error(squares / count.clamp(min=1), value_range=1.0).float()
+
+
+def gain(error: float, unedited: float) -> float | None:
+    """Return how much of the way from the original to the faultless edit an edit went: 1 - error / unedited.
+
+    Doing nothing scores 0 and the faultless edit 1; an edit further from the faultless one than the original
+    is scores below 0.
+
+    Args:
+        error: The edit's distance to the faultless edit, inside the regions.
+        unedited: The original's own, intensities in [0, 1].
+
+    Returns:
+        The gain; None where the faultless edit differs from the original by less than `LEAST_CHANGE`.
+    """
+    return None if unedited < LEAST_CHANGE else 1.0 - error / unedited
 
 
 def person_mask(labels: Tensor) -> Tensor:

@@ -1,11 +1,13 @@
 """What IP-FaceDiff published, to be shown beside our figures: other data, other judges, not comparable.
 
-Only what could be read in the paper itself is here. The copies that were at hand when this was written hold
-its abstract but not its tables, so Tables 1 to 3 are left out rather than guessed. Whoever has the paper can
-add them with `--reference FILE`, a JSON list of objects with the fields of `Published`.
+`published.json` holds the abstract's figure and Tables 1 to 3 of arXiv 2501.07530 as they were read in the
+paper, with notes where a figure cannot be what the table calls it. `--reference FILE` adds figures of the
+user's, a JSON list of objects with the fields of `Published`; `--reference none` leaves all of them out.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,10 @@ from keyface.configuration import parse
 from keyface.evaluation.files import read_json
 
 _MAX_BYTES = 2**20
+_SHIPPED = Path(str(files("keyface.evaluation.report"))) / "published.json"
+
+NONE = "none"
+"""What `--reference` says for no published figures at all."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +31,7 @@ class Published:
         value: The figure, or a statement where there is none.
         where: The publication and the place in it.
         data: What it was measured on.
+        note: What a reader must know of this figure; empty for nothing.
     """
 
     method: str
@@ -32,36 +39,69 @@ class Published:
     value: float | str
     where: str
     data: str
+    note: str = ""
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if isinstance(value, str) and not value.strip():
+            if name != "note" and isinstance(value, str) and not value.strip():
                 raise ValueError(f"{name} is {value!r}; it must be text")
 
 
-PUBLISHED: tuple[Published, ...] = (
-    Published(
-        "IP-FaceDiff",
-        "editing time, against earlier methods",
-        "80 % less",
-        "arXiv 2501.07530v1, abstract",
-        "the paper's, not this clip set",
-    ),
-)
-"""Figures of the paper that were read in it."""
+@dataclass(frozen=True)
+class PublishedTable:
+    """Figures of one place in one publication, of the same data.
+
+    Attributes:
+        where: The publication and the place in it.
+        data: What they were measured on.
+        measures: The columns.
+        lines: Method → its figures by measure, as text; a figure with notes bears their marks.
+        notes: The notes, the first of which is marked "*", the second "**" and so on.
+    """
+
+    where: str
+    data: str
+    measures: tuple[str, ...]
+    lines: Mapping[str, Mapping[str, str]]
+    notes: tuple[str, ...]
 
 
-def read_published(path: Path | None) -> list[dict[str, Any]]:
-    """Return the published figures, and those of a file of the user's.
+def read_published(reference: str | None) -> list[dict[str, Any]]:
+    """Return the published figures that ship with keyface, and those of a file of the user's.
 
     Args:
-        path: A JSON list of objects with the fields of `Published`; None adds nothing.
+        reference: A JSON list of objects with the fields of `Published`; None adds nothing; "none" leaves out
+            those that ship, too.
 
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: It is of another form.
     """
-    return [asdict(each) for each in (*PUBLISHED, *(_read(path) if path is not None else ()))]
+    if reference == NONE:
+        return []
+    paths = [_SHIPPED, *([Path(reference)] if reference is not None else [])]
+    return [asdict(figure) for path in paths for figure in _read(path)]
+
+
+def by_table(figures: Sequence[Mapping[str, Any]]) -> list[PublishedTable]:
+    """Return published figures as tables, one for each place and data, in the order in which they come."""
+    places: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for figure in figures:
+        places.setdefault((figure["where"], figure["data"]), []).append(figure)
+    return [_table(where, data, found) for (where, data), found in places.items()]
+
+
+def _table(where: str, data: str, figures: Sequence[Mapping[str, Any]]) -> PublishedTable:
+    notes = tuple(dict.fromkeys(figure["note"] for figure in figures if figure["note"]))
+    lines: dict[str, dict[str, str]] = {}
+    for figure in figures:
+        mark = "*" * (notes.index(figure["note"]) + 1) if figure["note"] else ""
+        cells = lines.setdefault(figure["method"], {})
+        before = f"{cells[figure['measure']]}; " if figure["measure"] in cells else ""
+        cells[figure["measure"]] = f"{before}{figure['value']}{mark}"
+    return PublishedTable(
+        where, data, tuple(dict.fromkeys(figure["measure"] for figure in figures)), lines, notes
+    )
 
 
 def _read(path: Path) -> list[Published]:

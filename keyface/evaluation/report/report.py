@@ -12,11 +12,14 @@ from PIL.Image import Image
 
 import keyface
 from keyface.evaluation.report import plots, tables
+from keyface.evaluation.report.control_table import OUTCOMES, control_table, fitness, markdown, word
+from keyface.evaluation.report.published import by_table
 from keyface.evaluation.report.showcase import Shown
 from keyface.evaluation.rows.candidate import Candidate
 from keyface.evaluation.rows.controls import CONTROLS
 from keyface.evaluation.scoring.calibration import Verdict
 from keyface.evaluation.scoring.metrics import METRICS
+from keyface.evaluation.scoring.orderings import Ordering
 from keyface.evaluation.scoring.row_scores import RowScores
 from keyface.evaluation.scoring.scorer import Scorer
 from keyface.files import json_text, write_text
@@ -31,7 +34,8 @@ class Report:
     Attributes:
         about: What was scored, by whom, with which seeds and hashes.
         rows: One a method, of `keyface.evaluation.scoring.summary.summarize`; controls first.
-        verdicts: Whether each metric ordered the controls.
+        verdicts: Whether each metric is fit to order methods.
+        orderings: What each metric makes of each control.
         points: Of the frontier; empty where there is none.
         speed: Rows of the speed table.
         references: Published figures, of other data.
@@ -44,6 +48,7 @@ class Report:
     about: Mapping[str, Any]
     rows: Sequence[Mapping[str, Any]]
     verdicts: Sequence[Verdict]
+    orderings: Sequence[Ordering] = ()
     points: Sequence[Mapping[str, Any]] = ()
     speed: Sequence[Mapping[str, Any]] = ()
     references: Sequence[Mapping[str, Any]] = ()
@@ -58,7 +63,7 @@ class Report:
         return tuple(verdict.metric for verdict in self.verdicts if verdict.fit is False)
 
     def write(self, folder: Path) -> list[Path]:
-        """Write report.html, results.json, results.csv, table.tex, frontier.svg and sheet.png.
+        """Write report.html, results.json, results.csv, table.tex, controls.md, frontier.svg and sheet.png.
 
         Each is written whole or not at all; the last two only where there are points or pictures.
 
@@ -73,6 +78,7 @@ class Report:
             "results.json": self.json(),
             "results.csv": tables.long_csv(self.rows),
             "table.tex": tables.latex(self._shown_rows(), self.unfit, self.caption()),
+            "controls.md": self.controls(),
         }
         if self._frontier is not None:
             contents["frontier.svg"] = self._frontier + "\n"
@@ -89,12 +95,17 @@ class Report:
             f"seed {clips['seed']}, clip set {clips['digest'][:12]}."
         )
 
+    def controls(self) -> str:
+        """Return which metrics put which controls in order, as Markdown."""
+        return markdown(self.orderings, self.verdicts)
+
     def json(self) -> str:
         """Write all of it but the videos as JSON."""
         content = {
             "about": self.about,
             "rows": self.rows,
             "calibration": [asdict(verdict) for verdict in self.verdicts],
+            "controls": [asdict(ordering) for ordering in self.orderings],
             "frontier": self.points,
             "speed": self.speed,
             "references": self.references,
@@ -112,7 +123,7 @@ class Report:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        environment.filters["number"] = tables.number
+        environment.filters |= {"number": tables.number, "word": word, "fitness": fitness}
         columns = tables.measured(self.rows)
         rows = self._shown_rows()
         return environment.get_template("report.html").render(
@@ -125,6 +136,9 @@ class Report:
             categories=sorted({name for row in rows for name in row["by_category"]}),
             recognizers=sorted({name for row in rows for name in row["by_recognizer"]}),
             controls=CONTROLS,
+            ordered=control_table(self.orderings, self.verdicts),
+            outcomes=OUTCOMES,
+            published=by_table(self.references),
             metrics=METRICS,
             settings=json_text(self.about),
         )

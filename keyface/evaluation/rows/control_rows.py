@@ -1,4 +1,4 @@
-"""Makes the controls: originals in the place of edits, the ground truth, and what the model does unedited."""
+"""Makes the controls: originals in the place of edits, the ground truth, clips with a fault or unedited."""
 
 from pathlib import Path
 
@@ -17,7 +17,9 @@ from keyface.evaluation.rows.controls import ANOTHER, AUTOENCODER, GROUND_TRUTH,
 from keyface.evaluation.rows.method import Method
 from keyface.evaluation.rows.ours import describe, prompts_of, settings_for
 from keyface.evaluation.rows.outputs import Outputs, ingredients
+from keyface.evaluation.rows.spoiled import FAULTS
 from keyface.evaluation.rows.variants import Variant
+from keyface.files import sha256
 from keyface.pipeline.pipeline import FaceEditPipeline
 from keyface.progress import each
 
@@ -49,6 +51,42 @@ def ground_truth(clips: ClipSet) -> Candidate | None:
     """Return the control that is the renderer's own edit; None for clips that nobody rendered."""
     folder = clips.folder / EDITS
     return Candidate(GROUND_TRUTH, "control", clips, Method(EDITS, folder)) if folder.is_dir() else None
+
+
+def spoiled(clips: ClipSet, folder: Path) -> list[Candidate]:
+    """Make the controls with one known fault each.
+
+    Faults are put into the renderer's own edit, or into the original where nobody rendered the clips; too
+    little and too much of an edit are made of the former alone.
+
+    Args:
+        clips: The clip set.
+        folder: Gets a folder each.
+    """
+    truth = ground_truth(clips)
+    base = source(clips) if truth is None else truth
+    faults = {name: fault for name, fault in FAULTS.items() if truth is not None or fault.change is not None}
+    rows = {name: Outputs(folder / name.strip("()")) for name in faults}
+    for outputs in rows.values():
+        outputs.folder.mkdir(parents=True, exist_ok=True)
+    for clip in each(clips.edited, "controls with a fault"):
+        if (video := base.video_of(clip)) is None:
+            continue
+        hashes = {"original": sha256(clips.video_of(clip)), "faultless": sha256(video)}
+        wanted = {
+            name: {"control": name, "size": fault.size, "clip": clip.to_json(), **hashes}
+            for name, fault in faults.items()
+            if clip.frames > 1 or not fault.over_time
+        }
+        missing = [name for name, made_from in wanted.items() if not rows[name].has(clip, made_from)]
+        if missing:
+            original, faultless = clips.frames_of(clip), base.frames_of(clip)
+        for name in missing:
+            rows[name].write(clip, faults[name].spoil(original, faultless), wanted[name], {})
+    return [
+        Candidate(name, "control", clips, Method(outputs.folder.name, outputs.folder))
+        for name, outputs in rows.items()
+    ]
 
 
 def through_the_model(

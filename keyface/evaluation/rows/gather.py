@@ -5,7 +5,13 @@ from pathlib import Path
 
 from keyface.evaluation.clip_sets.clip_set import ClipSet
 from keyface.evaluation.rows.candidate import Candidate, refuse_twins
-from keyface.evaluation.rows.control_rows import another_person, ground_truth, source, through_the_model
+from keyface.evaluation.rows.control_rows import (
+    another_person,
+    ground_truth,
+    source,
+    spoiled,
+    through_the_model,
+)
 from keyface.evaluation.rows.method import Method
 from keyface.evaluation.rows.ours import edit_clips
 from keyface.evaluation.rows.variants import Ways
@@ -35,4 +41,5 @@ def gather_rows(
         edits += [edit_clips(clips, pipe, way, output / "methods" / way.name) for way in ways.rows]
         edits += [edit_clips(clips, pipe, way, output / "sweep" / way.name, "sweep") for way in ways.points]
     truth = ground_truth(clips)
-    return [*controls, *([truth] if truth is not None else []), another_person(clips), *edits]
+    faults = spoiled(clips, output / "controls")
+    return [*controls, *([truth] if truth is not None else []), *faults, another_person(clips), *edits]

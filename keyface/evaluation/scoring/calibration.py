@@ -2,23 +2,21 @@
 
 A step between neighbouring controls counts as wrong where the 95 % interval of the paired differences lies
 wholly on the wrong side; the first control must be better than the last with the interval wholly on the right
-side. A control that edits nothing may not reach the score of an edit.
+side. A control that edits nothing may not reach the score of an edit. A fault that a metric is there to see
+must cost it, with the interval wholly on the right side.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from keyface.evaluation.rows.controls import UNEDITED
 from keyface.evaluation.scoring.metrics import METRICS, Metric
+from keyface.evaluation.scoring.orderings import ROUNDING, Lead, compare, controls_of, lead
 from keyface.evaluation.scoring.row_scores import RowScores
-from keyface.evaluation.scoring.summary import interval
 
 ENOUGH = 10
 """With fewer clips a metric that points the right way is not called unfit for want of certainty."""
-
-_ROUNDING = 1e-6
-"""Differences below this are no differences."""
 
 
 @dataclass(frozen=True)
@@ -43,35 +41,22 @@ def calibrate(rows: Sequence[RowScores], seed: int) -> list[Verdict]:
         rows: All rows; only controls are looked at.
         seed: Of the bootstrap.
     """
-    controls = {row.candidate.name: row for row in rows if row.candidate.kind == "control"}
+    controls = controls_of(rows)
     measured = [each for each in METRICS.values() if any(row.values(each.name) for row in rows)]
     return [_verdict(metric, controls, seed) for metric in measured]
 
 
 def _verdict(metric: Metric, controls: Mapping[str, RowScores], seed: int) -> Verdict:
-    verdict = _below_ceiling(metric, controls)
-    if verdict is not None and verdict.fit is not True:
-        return verdict
-    order = [name for name in metric.order if name in controls and controls[name].values(metric.name)]
-    if len(order) < 2 or (metric.ends_differ and order[-1] != metric.order[-1]):
-        return verdict or Verdict(metric.name, None, "too few controls were scored to tell")
-    for better, worse in pairwise(order):
-        low, high, mean = _gain(metric, controls[better], controls[worse], seed)
-        if high < -_ROUNDING:
-            return Verdict(
-                metric.name,
-                False,
-                f"{worse} scores better than {better} by {-mean:.3g} [{-high:.3g}, {-low:.3g}]",
-            )
-    if metric.ends_differ:
-        low, high, mean = _gain(metric, controls[order[0]], controls[order[-1]], seed)
-        if low <= _ROUNDING:
-            clips = min(len(controls[name].values(metric.name)) for name in (order[0], order[-1]))
-            told = f"{order[0]} is not clearly better than {order[-1]}: by {mean:.3g} [{low:.3g}, {high:.3g}]"
-            if mean > _ROUNDING and clips < ENOUGH:
-                return Verdict(metric.name, None, f"{told}, and {clips} clips are too few to tell")
-            return Verdict(metric.name, False, told)
-    return Verdict(metric.name, True)
+    """Return the first check that failed, else the first that is in doubt, else that the metric is fit."""
+    checks = (
+        _below_ceiling(metric, controls),
+        _in_order(metric, controls, seed),
+        *_faults(metric, controls, seed),
+    )
+    found = [verdict for verdict in checks if verdict is not None]
+    if not found:
+        return Verdict(metric.name, None, "too few controls were scored to tell")
+    return min(found, key=lambda verdict: (False, None, True).index(verdict.fit))
 
 
 def _below_ceiling(metric: Metric, controls: Mapping[str, RowScores]) -> Verdict | None:
@@ -94,16 +79,37 @@ def _below_ceiling(metric: Metric, controls: Mapping[str, RowScores]) -> Verdict
     return Verdict(metric.name, True)
 
 
-def _gain(metric: Metric, better: RowScores, worse: RowScores, seed: int) -> tuple[float, float, float]:
-    """Return by how much one row beats another on the clips of both: the interval's ends and the mean."""
-    first, second = (
-        {each.clip.key: value for each in row.clips if (value := each.value(metric.name)) is not None}
-        for row in (better, worse)
-    )
-    sign = 1.0 if metric.higher else -1.0
-    gains = [sign * (first[key] - second[key]) for key in first if key in second]
-    if not gains:
-        return 0.0, 0.0, 0.0
-    mean = sum(gains) / len(gains)
-    low, high = interval(gains, seed)
-    return low, high, mean
+def _in_order(metric: Metric, controls: Mapping[str, RowScores], seed: int) -> Verdict | None:
+    """Check the metric's own order of controls; None where too few of them were scored."""
+    order = [name for name in metric.order if name in controls and controls[name].values(metric.name)]
+    if len(order) < 2 or (metric.ends_differ and order[-1] != metric.order[-1]):
+        return None
+    for better, worse in pairwise(order):
+        step = lead(metric, controls[better], controls[worse], seed)
+        if step is not None and step.high < -ROUNDING:
+            told = f"by {-step.mean:.3g} [{-step.high:.3g}, {-step.low:.3g}]"
+            return Verdict(metric.name, False, f"{worse} scores better than {better} {told}")
+    if not metric.ends_differ:
+        return Verdict(metric.name, True)
+    return _clearly(metric, order[0], order[-1], lead(metric, controls[order[0]], controls[order[-1]], seed))
+
+
+def _faults(metric: Metric, controls: Mapping[str, RowScores], seed: int) -> Iterator[Verdict]:
+    """Check each fault that the metric is there to see."""
+    for name in metric.sees:
+        found = compare(metric, name, controls, seed)
+        if found is not None:
+            yield _clearly(metric, found.better, name, found.lead)
+
+
+def _clearly(metric: Metric, better: str, worse: str, found: Lead | None) -> Verdict:
+    """Check that one control beats another beyond doubt."""
+    if found is None:
+        return Verdict(metric.name, None, f"{better} and {worse} have no clip in common")
+    if found.low > ROUNDING:
+        return Verdict(metric.name, True)
+    by = f"{found.mean:.3g} [{found.low:.3g}, {found.high:.3g}]"
+    told = f"{better} is not clearly better than {worse}: by {by}"
+    if found.mean > ROUNDING and found.n < ENOUGH:
+        return Verdict(metric.name, None, f"{told}, and {found.n} clips are too few to tell")
+    return Verdict(metric.name, False, told)

@@ -1,9 +1,9 @@
 """The metrics: each one's name, its meaning, which way is better, and how the controls must order it.
 
 The controls are rows with known answers: the source clip itself, what the autoencoder and the inversion alone
-make of it, somebody else's clip and, where there is one, the ground truth. A metric that does not put them
-into the order given here cannot be trusted to order methods either, and is reported as unfit
-(`keyface.evaluation.scoring.calibration`).
+make of it, the ground truth where there is one, clips with one fault, and somebody else's clip. A metric that
+does not put those that are its own into the order given here cannot be trusted to order methods either, and
+is reported as unfit (`keyface.evaluation.scoring.calibration`).
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,12 +12,19 @@ from dataclasses import dataclass
 from keyface.evaluation.rows.controls import (
     ANOTHER,
     AUTOENCODER,
+    DRIFT,
+    FLICKER,
     GROUND_TRUTH,
     INVERSION,
+    LAZY,
+    OVERDONE,
+    SHIFT,
     SOURCE,
+    ZOOM,
 )
 
 _SAME_PERSON = (SOURCE, AUTOENCODER, INVERSION, ANOTHER)
+_EVERYWHERE = (SHIFT, ZOOM, DRIFT)
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,8 @@ class Metric:
             them may be equal.
         ceiling: Above this a control that edits nothing may not score: the metric would see edits where there
             are none.
+        sees: Controls with a fault that the metric is there to see: each must be worse than what it was made
+            from, beyond doubt. What it makes of the others is reported all the same.
         by_recognizer: Whether there is a value for each recognizer; a row's is then their mean.
     """
 
@@ -44,6 +53,7 @@ class Metric:
     order: tuple[str, ...] = ()
     ends_differ: bool = True
     ceiling: float | None = None
+    sees: tuple[str, ...] = ()
     by_recognizer: bool = False
 
 
@@ -72,23 +82,27 @@ METRICS: Mapping[str, Metric] = {
         ),
         Metric(
             "temporal_loss", "temporal", "Eq. 7 over T - 1 pairs, source's flow, pixels in [0, 1]", False,
-            (SOURCE, AUTOENCODER, INVERSION, ANOTHER),
+            (SOURCE, AUTOENCODER, INVERSION, ANOTHER), sees=(FLICKER,),
         ),
         Metric(
             "temporal_loss_frames", "temporal, 1/T", "Eq. 7 with the paper's 1 / T, source's flow", False,
-            (SOURCE, AUTOENCODER, INVERSION, ANOTHER),
+            (SOURCE, AUTOENCODER, INVERSION, ANOTHER), sees=(FLICKER,),
         ),
         Metric(
             "temporal_loss_masked", "temporal, masked", "Eq. 7 but for hidden pixels, source's flow", False,
-            (SOURCE, AUTOENCODER, INVERSION, ANOTHER),
+            (SOURCE, AUTOENCODER, INVERSION, ANOTHER), sees=(FLICKER,),
         ),
         Metric(
             "temporal_loss_own", "temporal, own flow", "Eq. 7 over T - 1 pairs, the clip's own flow", False,
-            (SOURCE, AUTOENCODER, INVERSION), ends_differ=False,
+            (SOURCE, AUTOENCODER, INVERSION), ends_differ=False, sees=(FLICKER,),
         ),
         Metric(
             "edit_success", "edit success", "share of frames that show all that was asked for", True,
-            (GROUND_TRUTH, SOURCE), ceiling=0.5,
+            (GROUND_TRUTH, SOURCE), ceiling=0.5, sees=(LAZY,),
+        ),
+        Metric(
+            "gain", "gain", "1 - inside L1 / the source's own; 0: nothing done, 1: the renderer's edit", True,
+            (GROUND_TRUTH, SOURCE, ANOTHER), ceiling=0.1, sees=(LAZY, OVERDONE, *_EVERYWHERE),
         ),
         Metric(
             "direction_similarity", "CLIP direction", "cosine of image and text change, -1 to 1", True,
@@ -96,19 +110,19 @@ METRICS: Mapping[str, Metric] = {
         ),
         Metric(
             "outside_l1", "outside L1", "change outside the edit's regions, intensities in [0, 1]", False,
-            (SOURCE, AUTOENCODER, INVERSION, ANOTHER),
+            (SOURCE, AUTOENCODER, INVERSION, ANOTHER), sees=_EVERYWHERE,
         ),
         Metric(
             "outside_psnr", "outside PSNR", "the same as PSNR in dB, at most 100", True,
-            (SOURCE, AUTOENCODER, INVERSION, ANOTHER),
+            (SOURCE, AUTOENCODER, INVERSION, ANOTHER), sees=_EVERYWHERE,
         ),
         Metric(
             "inside_l1", "inside L1", "distance to the renderer's edit inside the regions, in [0, 1]", False,
-            (GROUND_TRUTH, SOURCE, ANOTHER),
+            (GROUND_TRUTH, SOURCE, ANOTHER), sees=(LAZY, OVERDONE, *_EVERYWHERE),
         ),
         Metric(
             "background_drift", "background", "change of the background, intensities in [0, 1]", False,
-            (SOURCE, AUTOENCODER, INVERSION, ANOTHER),
+            (SOURCE, AUTOENCODER, INVERSION, ANOTHER), sees=_EVERYWHERE,
         ),
     )
 }  # fmt: skip

@@ -10,10 +10,12 @@ from torch import Tensor
 from keyface.evaluation.clip_sets.clip_set import ClipSet
 from keyface.evaluation.clip_sets.spec import ClipSpec
 from keyface.evaluation.rows.candidate import Candidate
+from keyface.evaluation.rows.controls import SOURCE
 from keyface.evaluation.scoring.cache import ScoreCache
 from keyface.evaluation.scoring.metrics import split
 from keyface.evaluation.scoring.scorer import Scorer
 from keyface.metrics.identity import clip_embedding
+from keyface.metrics.locality import gain
 from keyface.metrics.retrieval import retrieve
 from keyface.models.judges import Judges
 from keyface.progress import each
@@ -111,9 +113,13 @@ def score_rows(
     found: dict[str, list[ClipScores]] = {candidate.name: [] for candidate in candidates}
     for clip in each(clips.edited, "score"):
         original = scorer.original(clip)
-        for candidate in candidates:
-            if candidate.video_of(clip) is not None:
-                found[candidate.name].append(ClipScores(clip, scorer.score(candidate, original)))
+        numbers = {
+            candidate.name: scorer.score(candidate, original)
+            for candidate in candidates
+            if candidate.video_of(clip) is not None
+        }
+        for name, values in _with_gain(numbers).items():
+            found[name].append(ClipScores(clip, values))
     rows = []
     for candidate in candidates:
         scored = _with_retrieval(scorer, candidate, found[candidate.name], gallery)
@@ -121,6 +127,19 @@ def score_rows(
         missing = tuple(clip.key for clip in clips.edited if clip.key not in keys)
         rows.append(RowScores(candidate, tuple(scored), missing))
     return rows, scorer
+
+
+def _with_gain(rows: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """Add `gain` to the numbers of one clip by row, where the renderer's edit and the source's row are known.
+
+    It is made here and not kept, so that scores of before hold.
+    """
+    unedited = rows.get(SOURCE, {}).get("inside_l1", 0.0)
+    found = {}
+    for name, values in rows.items():
+        own = gain(values["inside_l1"], unedited) if "inside_l1" in values else None
+        found[name] = {**values} if own is None else {**values, "gain": own}
+    return found
 
 
 def _with_retrieval(
