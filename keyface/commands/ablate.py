@@ -6,9 +6,9 @@ from typing import Any
 
 READING = """\
 r_at_1, mrr: edited clip against the originals, higher is better; cosine_distance: to the own original, lower;
-edit_success: share of frames with the attribute, higher; temporal_loss, outside_change, and inside_error, to
-the renderer's edit inside the regions: of intensities in [0, 1], lower. (inversion) is no edit at all,
-(rendered) is the renderer's own, faultless one.
+edit_success: share of frames with the attribute, higher; gain: 1 - inside_error / that of the source, higher;
+temporal_loss, outside_change, and inside_error, to the renderer's edit inside the regions: of intensities in
+[0, 1], lower. (inversion) is no edit at all, (rendered) is the renderer's own, faultless one.
 """
 
 COLUMNS: Mapping[str, str] = {
@@ -18,6 +18,7 @@ COLUMNS: Mapping[str, str] = {
     "mrr": "mrr",
     "cosine_distance": "cosine_distance",
     "edit_success": "edit_success",
+    "gain": "gain",
     "temporal_loss": "temporal_loss_masked",
     "outside_change": "outside_l1",
     "inside_error": "inside_l1",
@@ -89,5 +90,5 @@ def ablate(
 
 
 def as_variant(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return one of `keyface evaluate`'s rows with the ablation's keys."""
-    return {key: row[name] for key, name in COLUMNS.items()}
+    """Return one of `keyface evaluate`'s rows with the ablation's keys; None where nothing was measured."""
+    return {key: row.get(name) for key, name in COLUMNS.items()}

@@ -53,7 +53,7 @@ def columns(rows: Sequence[tuple[str, ...]]) -> str:
 
 
 def _text(value: object) -> str:
-    if not isinstance(value, float):
+    if value is not None and not isinstance(value, float):
         return str(value)
     from keyface.evaluation.report.tables import number
 

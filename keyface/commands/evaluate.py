@@ -150,7 +150,7 @@ def evaluate(
     if json:
         print_json(report.rows)
     elif controls:
-        print(report.controls())
+        print(report.controls(), end="")
     conclude(report, table_too=not json and not controls)
     say(f"written: {', '.join(map(str, files))}")
 

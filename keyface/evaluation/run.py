@@ -9,14 +9,14 @@ from keyface.evaluation.report.frontier import frontier
 from keyface.evaluation.report.report import Report, clip_records, describe_run
 from keyface.evaluation.report.showcase import middle_frames, side_by_side
 from keyface.evaluation.report.speed import measured_speed
-from keyface.evaluation.rows.controls import INVERSION
+from keyface.evaluation.rows.controls import INVERSION, SOURCE
 from keyface.evaluation.rows.gather import gather_rows
 from keyface.evaluation.rows.method import Method
 from keyface.evaluation.rows.outputs import weights_hashes
 from keyface.evaluation.rows.variants import Ways
 from keyface.evaluation.scoring.calibration import calibrate
 from keyface.evaluation.scoring.orderings import order_controls
-from keyface.evaluation.scoring.row_scores import score_rows
+from keyface.evaluation.scoring.row_scores import RowScores, score_rows
 from keyface.evaluation.scoring.summary import summarize
 from keyface.models.judges import Judges
 from keyface.pipeline.pipeline import FaceEditPipeline
@@ -63,14 +63,7 @@ def run(
     candidates = gather_rows(clips, methods, ways, pipe, output)
     scored, scorer = score_rows(clips, candidates, judges, cache or output / "cache")
     rows = [summarize(row, seed) for row in scored]
-    methods_at_all = any(row.candidate.kind == "method" for row in scored)
-    shown = [
-        row
-        for row in scored
-        if row.candidate.kind == "method"
-        or row.candidate.name == INVERSION
-        or (not methods_at_all and row.candidate.kind == "control")
-    ]
+    shown = _worth_showing(scored)
     whole = [row.candidate for row in shown if not row.missing]
     return Report(
         describe_run(scorer, candidates, {} if pipe is None else weights_hashes(pipe), seed),
@@ -85,3 +78,10 @@ def run(
         clip_records(scored),
         middle_frames(clips, whole, SHEET_COLUMNS),
     )
+
+
+def _worth_showing(rows: Sequence[RowScores]) -> list[RowScores]:
+    """Return the edits, and the inversion beside them, which edits nothing; without edits, all controls."""
+    if any(row.candidate.kind == "method" for row in rows):
+        return [row for row in rows if row.candidate.kind == "method" or row.candidate.name == INVERSION]
+    return [row for row in rows if row.candidate.kind == "control" and row.candidate.name != SOURCE]

@@ -95,9 +95,12 @@ def global_similarity(frame_embeddings: Tensor) -> Tensor:
 
 
 def temporal_identity(edited: Tensor, original: Tensor) -> dict[str, Tensor]:
-    """Return TL-ID and TG-ID of one clip as STIT defines them [Tzaban et al. 2022].
+    """Return TL-ID and TG-ID of one clip as STIT defines them [Tzaban et al. 2022, arXiv 2201.08361].
 
-    Both divide the edited clip's similarity by the original's own, so that 1 means as steady as the original.
+    Both divide the edited clip's mean similarity by the original's own, so that 1 means as steady as the
+    original. Above 1 the recognizer finds the edit steadier, as a face that moves less. (Code that goes round
+    for these measures divides pair by pair and then takes the mean, in which one pair that the recognizer
+    hardly takes for one person in the original outweighs all others.)
 
     Args:
         edited: (T, D) embeddings of the edited frames, T ≥ 2.

@@ -8,8 +8,8 @@ import pytest
 from keyface.cli.main import main
 
 KEYS = [
-    "variant", "n", "r_at_1", "mrr", "cosine_distance", "edit_success", "temporal_loss", "outside_change",
-    "inside_error",
+    "variant", "n", "r_at_1", "mrr", "cosine_distance", "edit_success", "gain", "temporal_loss",
+    "outside_change", "inside_error",
 ]  # fmt: skip
 
 
@@ -40,6 +40,7 @@ def test_its_figures_are_those_of_the_report(folder: Path) -> None:
     assert rows[0]["outside_change"] == full["outside_l1"]
     assert rows[0]["inside_error"] == full["inside_l1"] > 0
     assert found["(rendered)"]["inside_l1"] == 0
+    assert rows[0]["gain"] == full["gain"] < 1
     assert found["(source)"]["outside_l1"] == 0
     assert found["full"]["outside_l1"] < found["without composition"]["outside_l1"]
     assert (folder / "sheet.png").stat().st_size > 1000

@@ -62,7 +62,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_one_row_a_method_and_the_controls(run: Run) -> None:
     rows = run.results()["rows"]
     assert [row["method"] for row in rows] == [
-        "(source)", "(autoencoder)", "(inversion)", "(rendered)", "(another person)",
+        "(source)", "(autoencoder)", "(inversion)", "(rendered)", "(lazy edit)", "(overdone edit)",
+        "(flicker)", "(shift)", "(zoom)", "(colour drift)", "(another person)",
         "copies", "ours", "strength 0.5",
     ]  # fmt: skip
     assert {row["method"]: row["n"] for row in rows} == {row["method"]: 2 for row in rows} | {"copies": 1}
@@ -85,6 +86,10 @@ def test_controls_score_as_they_must(run: Run) -> None:
     assert (source["outside_l1"], source["outside_psnr"]) == (0, 100)
     assert source["background_drift"] == 0
     assert inversion["outside_l1"] > 0, "what the autoencoder loses counts"
+    assert (source["gain"], run.row("(rendered)")["gain"], run.row("copies")["gain"]) == (0, 1, 0)
+    assert run.row("(lazy edit)")["gain"] == pytest.approx(0.25, abs=0.03)
+    assert 0.4 < run.row("(overdone edit)")["gain"] < 0.9, "half as far off; what pixels cannot show is cut"
+    assert set(run.row("ours")["by_category"]["beard"]) > {"gain", "edit_success", "cosine_distance"}
     assert source["temporal_loss_frames"] == pytest.approx(source["temporal_loss"] / 2), "1 pair of 2 frames"
 
 
@@ -110,7 +115,7 @@ def test_the_record_holds_seeds_hashes_and_every_clip(run: Run) -> None:
         for role, folder in {"weights": "base", "identity": "identity", "direction": "direction"}.items()
     }
     assert len(about["sha256"]["ours"]) == 2
-    assert len(results["clips"]) == 8 * 2 - 1
+    assert len(results["clips"]) == 14 * 2 - 1
     assert {verdict["metric"] for verdict in results["calibration"]} >= {"r_at_1", "edit_success"}
     assert [point["method"] for point in results["frontier"]] == ["copies", "ours", "strength 0.5"]
     assert any(point["on_front"] for point in results["frontier"])
@@ -143,7 +148,10 @@ def test_the_page_needs_nothing_beside_it_and_plays(run: Run, tmp_path: Path) ->
     shown = VideoReader(tmp_path / "shown.mp4")
     assert (len(shown), shown.height, shown.width) == (2, 64, 4 * 64), "source, inversion, copies and ours"
     assert "copies lacks 1: beard" in text
+    assert "Published figures, of other data" in text
     assert "for reference, not for comparison" in text
+    assert "<td>0.221</td>" in text, "IP-FaceDiff's distance in the paper's Table 1"
+    assert "a multiple of .04, which this is not" in text
     assert (run.folder / "out" / "table.tex").read_text().count(r"\\") >= 8
     assert "copies,method,glasses,recognizer_vgg,mrr" in (run.folder / "out" / "results.csv").read_text()
 
@@ -173,9 +181,35 @@ def test_several_outputs_share_what_was_computed(run: Run) -> None:
     assert len(new) == 2 + 2, "our edits and their inversions; the originals and the gallery are known"
 
 
+def test_the_controls_alone_are_a_table_as_markdown(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    protocol = str(run.folder / "out" / "clips" / "protocol.json")
+    words = ["--cache", str(run.folder / "out" / "cache"), "--steps", "2", "--reference", "none"]
+    assert main(["evaluate", "--protocol", protocol, "--controls", *words, "-o", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    lines = printed.splitlines()
+    assert lines[0] == (
+        "| Measure | source | autoencoder | inversion | lazy edit | overdone edit | flicker | shift | zoom "
+        "| colour drift | another person | fit |"
+    )
+    cells = {line.split(" | ")[0]: line.strip("| ").split(" | ")[1:] for line in lines[2:] if line[:1] == "|"}
+    assert cells["| gain"][:-1] == ["yes"] * 10
+    assert cells["| cos. distance"][0] == "reversed", "no edit is nearer to the original than any edit"
+    assert "n = 2 clips" in printed
+    assert (tmp_path / "controls.md").read_text() == printed
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["references"] == []
+    assert {each["control"] for each in results["controls"] if each["metric"] == "gain"} == {
+        row["method"] for row in results["rows"]
+    } - {"(rendered)"}
+    assert "Published figures" not in (tmp_path / "report.html").read_text()
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["--controls", "--ours"], "--controls scores the calibration rows alone"),
         (["--protocol", "celeba"], "--protocol celeba"),
         (["--protocol", "missing.json"], "missing.json: no such clip set"),
         (["--method", "a=nowhere"], "nowhere: no such folder"),

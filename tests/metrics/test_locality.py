@@ -8,6 +8,7 @@ from keyface.metrics.locality import (
     BackgroundDrift,
     OutsideChange,
     background_drift,
+    gain,
     outside_change,
     outside_psnr,
     person_mask,
@@ -85,3 +86,17 @@ def test_background_drift_by_hand() -> None:
     first.merge_state(second)
     assert first.compute()["l1"].item() == pytest.approx(0.05 / 3)
     assert first.compute()["psnr"].item() == pytest.approx(-10 * math.log10(0.1**2 / 6), rel=1e-5)
+
+
+def test_gain_by_hand() -> None:
+    """The source is .04 from the faultless edit: nothing done is 0, half the way 1/2, twice as far off -1."""
+    assert gain(0.04, 0.04) == 0
+    assert gain(0.02, 0.04) == pytest.approx(0.5)
+    assert gain(0.0, 0.04) == 1
+    assert gain(0.08, 0.04) == pytest.approx(-1)
+
+
+def test_an_edit_that_changes_less_than_one_step_of_8_bits_has_no_gain() -> None:
+    assert gain(0.001, 0.0) is None
+    assert gain(0.001, 0.0039) is None
+    assert gain(0.001, 0.004) == pytest.approx(0.75)

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -70,3 +72,29 @@ def test_frames_are_embedded_in_chunks_and_in_range() -> None:
     embeddings = embed_frames(recognizer, frames, points, chunk_size=2)
     assert seen == [2, 2, 1]
     assert embeddings[3].tolist() == pytest.approx([1 / 10**0.5, 3 / 10**0.5])
+
+
+def turned(*degrees: float) -> torch.Tensor:
+    """Frames in the plane at these angles."""
+    return torch.tensor([[math.cos(math.radians(each)), math.sin(math.radians(each))] for each in degrees])
+
+
+def test_jitter_costs_tl_id_and_drift_tg_id() -> None:
+    """The original stands still, so both are the edited clip's own similarities, known from the angles."""
+    still, jitter, drift = turned(0, 0, 0, 0), turned(0, 20, 0, 20), turned(0, 10, 20, 30)
+    cos10, cos20, cos30 = (math.cos(math.radians(each)) for each in (10, 20, 30))
+    jitters, drifts = temporal_identity(jitter, still), temporal_identity(drift, still)
+    assert jitters["tl_id"].item() == pytest.approx(cos20)
+    assert jitters["tg_id"].item() == pytest.approx((4 * cos20 + 2) / 6), "0 with 0 and 20 with 20"
+    assert drifts["tl_id"].item() == pytest.approx(cos10)
+    assert drifts["tg_id"].item() == pytest.approx((3 * cos10 + 2 * cos20 + cos30) / 6)
+
+
+def test_means_are_divided_and_not_pair_by_pair() -> None:
+    """One pair of the original is at 80 degrees: its ratio alone would be 5.8."""
+    original, edited = turned(0, 0, 80), turned(0, 0, 0)
+    cos80 = math.cos(math.radians(80))
+    scores = temporal_identity(edited, original)
+    assert scores["tl_id"].item() == pytest.approx(2 / (1 + cos80))
+    assert scores["tg_id"].item() == pytest.approx(3 / (1 + 2 * cos80))
+    assert scores["tl_id"].item() != pytest.approx((1 + 1 / cos80) / 2)

@@ -10,6 +10,7 @@ import pytest
 from keyface.evaluation.report.report import Report
 from keyface.evaluation.report.showcase import Shown
 from keyface.evaluation.scoring.calibration import Verdict
+from keyface.evaluation.scoring.orderings import Lead, Ordering
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -43,9 +44,24 @@ def report() -> Report:
         {"clips": clips},
         rows,
         [Verdict("r_at_1", True), Verdict("edit_success", False, f"{HOSTILE} scores better")],
+        [
+            Ordering("r_at_1", "(another person)", "(rendered)", "ordered", Lead(0.9, 0.8, 1.0, 3)),
+            Ordering("r_at_1", "(lazy edit)", "(rendered)", "reversed", Lead(-0.2, -0.3, -0.1, 3)),
+            Ordering("edit_success", "(lazy edit)", "(rendered)", "unseen", Lead(0.0, 0.0, 0.0, 2)),
+            Ordering("edit_success", "(autoencoder)", "(source)", "unclear", Lead(0.1, -0.1, 0.3, 3)),
+        ],
         points,
         [{"method": HOSTILE, "seconds": 1.5}],
-        [{"method": "IP-FaceDiff", "measure": "time", "value": "80 % less", "where": "x", "data": HOSTILE}],
+        [
+            {
+                "method": "IP-FaceDiff",
+                "measure": "time",
+                "value": "80 % less",
+                "where": "x",
+                "data": HOSTILE,
+                "note": HOSTILE,
+            }
+        ],
         [Shown(HOSTILE, ("source", HOSTILE), "data:video/mp4;base64,AAAA")],
         [HOSTILE],
     )
@@ -76,7 +92,7 @@ def test_unfit_metrics_are_marked_and_explained(report: Report) -> None:
 
 def test_everything_is_written_whole_and_the_same_each_time(report: Report, tmp_path: Path) -> None:
     files = report.write(tmp_path)
-    names = ["report.html", "results.json", "results.csv", "table.tex", "frontier.svg"]
+    names = ["report.html", "results.json", "results.csv", "table.tex", "controls.md", "frontier.svg"]
     assert [file.name for file in files] == names
     first = {file: file.read_bytes() for file in files}
     report.write(tmp_path)
@@ -88,3 +104,32 @@ def test_everything_is_written_whole_and_the_same_each_time(report: Report, tmp_
     content = json.loads(first[tmp_path / "results.json"])
     assert content["rows"][1]["method"] == "ours"
     assert content["calibration"][1]["fit"] is False
+    assert content["controls"][1]["outcome"] == "reversed"
+    assert content["controls"][1]["lead"] == {"mean": -0.2, "low": -0.3, "high": -0.1, "n": 3}
+
+
+def test_the_table_of_metrics_and_controls_as_markdown(report: Report) -> None:
+    lines = report.controls().splitlines()
+    assert lines[:4] == [
+        "| Measure | autoencoder | lazy edit | another person | fit |",
+        "| --- | --- | --- | --- | --- |",
+        "| R@1 | - | reversed | yes | fit |",
+        "| edit success | ? | no | - | unfit |",
+    ]
+    assert lines[5].startswith("n = 2 to 3 clips, 95 % bootstrap intervals")
+    assert lines[5].endswith("Compared: autoencoder with source; lazy edit, another person with rendered.")
+    assert "**reversed**: scores better than what it was made from" in lines[6]
+
+
+def test_the_table_of_metrics_and_controls_on_the_page(report: Report) -> None:
+    text = report.html()
+    assert '(lazy edit)<span class="interval">against (rendered)</span>' in text
+    assert '<td class="reversed">reversed<span class="interval">-0.200, -0.300 to -0.100</span></td>' in text
+
+
+def test_nothing_scored_is_said(tmp_path: Path) -> None:
+    clips = {"name": "few", "seed": 0, "digest": "ab" * 32, "edited": 1, "gallery": 1}
+    empty = Report({"clips": clips}, [row("ours", "method")], [])
+    assert empty.controls() == "No control was scored.\n"
+    assert "Which metrics put" not in empty.html()
+    assert "Published figures" not in empty.html()
