@@ -9,9 +9,12 @@ from keyface.evaluation.scoring.metrics import METRICS, Metric
 from keyface.evaluation.scoring.orderings import Ordering, Outcome
 
 OUTCOMES: Mapping[Outcome, tuple[str, str]] = {
-    "ordered": ("yes", "worse than what it was made from: the interval of the differences lies above 0"),
-    "reversed": ("reversed", "scores better than what it was made from"),
-    "unseen": ("no", "every clip scores the same with and without it"),
+    "ordered": (
+        "yes",
+        "worse than the row it is compared with: the interval of the differences lies above 0",
+    ),
+    "reversed": ("reversed", "better than the row it is compared with"),
+    "unseen": ("no", "every clip scores the same in both rows"),
     "unclear": ("?", "the interval of the differences holds 0"),
 }
 """Outcome → the word in the table, and what it means."""
@@ -24,13 +27,13 @@ class ControlTable:
     Attributes:
         columns: Names of the controls that any metric measured.
         lines: The metric, its verdict, and what it makes of each control; None where it did not measure it.
-        made_from: Control → the row that it is compared with.
+        compared_with: Control → the row that it is compared with.
         clips: Fewest and most clips of a comparison.
     """
 
     columns: tuple[str, ...]
     lines: tuple[tuple[Metric, Verdict, tuple[Ordering | None, ...]], ...]
-    made_from: Mapping[str, str]
+    compared_with: Mapping[str, str]
     clips: tuple[int, int]
 
 
@@ -71,7 +74,7 @@ def markdown(orderings: Sequence[Ordering], verdicts: Sequence[Verdict]) -> str:
     meanings = "; ".join(f"**{said}**: {meaning}" for said, meaning in OUTCOMES.values())
     bases: dict[str, list[str]] = {}
     for name in table.columns:
-        bases.setdefault(table.made_from[name], []).append(bare(name))
+        bases.setdefault(table.compared_with[name], []).append(bare(name))
     compared = "; ".join(f"{', '.join(names)} with {bare(base)}" for base, names in bases.items())
     return "\n".join(
         [

@@ -32,10 +32,10 @@ CONTROLS: Mapping[str, str] = {
 UNEDITED = (SOURCE, AUTOENCODER, INVERSION)
 """Controls that edit nothing."""
 
-MADE_FROM: Mapping[str, tuple[str, ...]] = {
+COMPARED_WITH: Mapping[str, tuple[str, ...]] = {
     AUTOENCODER: (SOURCE,),
     INVERSION: (SOURCE,),
     SOURCE: (GROUND_TRUTH,),
     **dict.fromkeys((LAZY, OVERDONE, FLICKER, SHIFT, ZOOM, DRIFT, ANOTHER), (GROUND_TRUTH, SOURCE)),
 }
-"""Control → the row that it is worse than; where the first was not scored, the second."""
+"""Control → the row that is better by construction; where the first was not scored, the second."""

@@ -41,8 +41,8 @@ class Metric:
             them may be equal.
         ceiling: Above this a control that edits nothing may not score: the metric would see edits where there
             are none.
-        sees: Controls with a fault that the metric is there to see: each must be worse than what it was made
-            from, beyond doubt. What it makes of the others is reported all the same.
+        sees: Controls with a fault that the metric is there to see: each must be worse than the row that has
+            none, beyond doubt. What the metric makes of the others is reported all the same.
         by_recognizer: Whether there is a value for each recognizer; a row's is then their mean.
     """
 

@@ -1,10 +1,10 @@
-"""Which controls each metric puts in order: is what has a fault worse than what it was made from?"""
+"""Which controls each metric puts in order: is what has a fault worse than what has none?"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from keyface.evaluation.rows.controls import CONTROLS, MADE_FROM
+from keyface.evaluation.rows.controls import COMPARED_WITH, CONTROLS
 from keyface.evaluation.scoring.metrics import METRICS, Metric
 from keyface.evaluation.scoring.row_scores import RowScores
 from keyface.evaluation.scoring.summary import interval
@@ -52,7 +52,7 @@ def controls_of(rows: Sequence[RowScores]) -> dict[str, RowScores]:
 
 
 def order_controls(rows: Sequence[RowScores], seed: int) -> list[Ordering]:
-    """Compare each control with what it was made from, by every metric that was measured.
+    """Compare each control with the row that is better by construction, by every metric that was measured.
 
     Args:
         rows: All rows; only controls are looked at.
@@ -68,15 +68,18 @@ def order_controls(rows: Sequence[RowScores], seed: int) -> list[Ordering]:
 
 
 def compare(metric: Metric, control: str, controls: Mapping[str, RowScores], seed: int) -> Ordering | None:
-    """Compare one control with what it was made from; None where the metric did not measure both.
+    """Compare one control with the row that is better by construction.
 
     Args:
         metric: The metric.
         control: Its name.
         controls: The controls by name.
         seed: Of the bootstrap.
+
+    Returns:
+        The comparison, or None where the metric did not measure both on any clip.
     """
-    better = next((name for name in MADE_FROM.get(control, ()) if name in controls), None)
+    better = next((name for name in COMPARED_WITH.get(control, ()) if name in controls), None)
     if better is None or control not in controls:
         return None
     found = lead(metric, controls[better], controls[control], seed)

@@ -118,7 +118,7 @@ def test_the_table_of_metrics_and_controls_as_markdown(report: Report) -> None:
     ]
     assert lines[5].startswith("n = 2 to 3 clips, 95 % bootstrap intervals")
     assert lines[5].endswith("Compared: autoencoder with source; lazy edit, another person with rendered.")
-    assert "**reversed**: scores better than what it was made from" in lines[6]
+    assert "**reversed**: better than the row it is compared with" in lines[6]
 
 
 def test_the_table_of_metrics_and_controls_on_the_page(report: Report) -> None:

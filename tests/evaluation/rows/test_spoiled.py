@@ -14,7 +14,16 @@ from keyface.evaluation.clip_sets.ground_truth import EDITS
 from keyface.evaluation.clip_sets.spec import ClipSpec
 from keyface.evaluation.rows.candidate import Candidate
 from keyface.evaluation.rows.control_rows import spoiled
-from keyface.evaluation.rows.controls import CONTROLS, DRIFT, FLICKER, LAZY, MADE_FROM, OVERDONE, SHIFT, ZOOM
+from keyface.evaluation.rows.controls import (
+    COMPARED_WITH,
+    CONTROLS,
+    DRIFT,
+    FLICKER,
+    LAZY,
+    OVERDONE,
+    SHIFT,
+    ZOOM,
+)
 from keyface.evaluation.rows.spoiled import FAULTS, blend, drift, flicker, shift, zoom
 from keyface.video.lossless import write_lossless
 
@@ -68,7 +77,7 @@ def test_a_drift_goes_from_nothing_to_all_of_it() -> None:
 def test_every_fault_is_a_control_with_a_meaning_and_a_row_that_is_better() -> None:
     assert list(FAULTS) == [LAZY, OVERDONE, FLICKER, SHIFT, ZOOM, DRIFT]
     assert set(FAULTS) <= set(CONTROLS)
-    assert set(FAULTS) <= set(MADE_FROM)
+    assert set(FAULTS) <= set(COMPARED_WITH)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Which controls a metric puts in order: each against the row that it was made from."""
+"""Which controls a metric puts in order: each against the row that is better by construction."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
