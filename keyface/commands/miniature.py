@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -100,7 +100,7 @@ def train(
     shares: dict[str, float] | None = None,
     from_packaged: bool = False,
     checkpoints: float = 2.0,
-    device: Literal["auto", "cpu", "cuda"] = "auto",
+    device: str | None = None,
     restart: bool = False,
     *,
     lightning: Callable[[Sequence[str]], int],
@@ -123,7 +123,7 @@ def train(
         from_packaged: Begin with the packaged networks where names and shapes are the same. A branch always
             begins with the base.
         checkpoints: Minutes between checkpoints.
-        device: cpu, cuda, or auto for a GPU where there is one.
+        device: cpu, cuda, or auto; on a GPU where there is one if not given.
         restart: Begin anew, and forget what an unfinished run did.
         lightning: Runs a `lightning` command line and returns its exit status.
     """

@@ -7,13 +7,13 @@ def choose_device(name: torch.device | str | None, where: str = "device") -> tor
     """Return the device of a name, or without a name a GPU where there is one, else the CPU.
 
     Args:
-        name: As torch names it: cpu, cuda, cuda:1, mps; auto is as none.
+        name: As torch names it: cpu, cuda, cuda:1, mps.
         where: The option or argument that the name comes from, for the message.
 
     Raises:
         ValueError: There is no such device here.
     """
-    if name is None or name == "auto":
+    if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)

@@ -135,7 +135,8 @@ def test_a_killed_run_goes_on_with_the_step_where_it_was(tmp_path: Path) -> None
         (["--stages", "basis"], "'basis' is none (did you mean 'base'?)"),
         (["--stages", "base", "--shares", "{base: -1}"], "base is -1.0, it must be above 0"),
         (["--checkpoints", "0"], "--checkpoints is 0.0, it must be above 0"),
-        (["--device", "tpu"], "--device is 'tpu'"),
+        (["--device", "tpu"], "--device tpu: cannot compute there; devices here: cpu"),
+        (["--device", "auto", "--minutes", "0"], "--minutes is 0.0, it must be above 0"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_written(
