@@ -9,6 +9,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 class Accelerate(Callback):
     """Prepares a module's networks for the device when training begins; names of weights stay as they are.
 
+    Validations are not compiled: they are short, and their graphs would be others.
+
     Args:
         channels_last: Lay the weights of convolutions out with channels last.
         compiled: Names of the submodules to compile, such as `unet` or `network.stem`; each is compiled at
@@ -37,3 +39,17 @@ class Accelerate(Callback):
                     parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         for name in self.compiled:
             pl_module.get_submodule(name).compile()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Run what was compiled as it was written."""
+        if self.compiled:
+            torch.compiler.set_stance("force_eager")
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Run what was compiled again."""
+        if self.compiled:
+            torch.compiler.set_stance("default")
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Leave no trace on what runs after this training."""
+        self.on_validation_end(trainer, pl_module)

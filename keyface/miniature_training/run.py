@@ -147,9 +147,10 @@ def _fit(
     """Fit one stage, from its newest checkpoint if there is one, and put its network among the weights."""
     folder = places.work_of(output, stage.name)
     config = folder / "stage.yaml"
-    laid_over = overlay(stage, output, seconds, sizes, machine)
-    write_text(config, OmegaConf.to_yaml(OmegaConf.create(laid_over)))
-    words = ["fit", "-c", str(shipped(stage)), "-c", str(config)]
+    # One file: the command line would import the shipped callbacks, of which the stage has none.
+    whole = OmegaConf.merge(OmegaConf.load(shipped(stage)), overlay(stage, output, seconds, sizes, machine))
+    write_text(config, OmegaConf.to_yaml(whole))
+    words = ["fit", "-c", str(config)]
     words += ["--runs", str(folder.parent), "--experiment", stage.name]
     checkpoint = places.newest_checkpoint(output, stage)
     if checkpoint is not None:

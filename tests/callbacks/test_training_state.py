@@ -146,6 +146,33 @@ def test_training_begins_with_the_tensors_that_fit(
     assert '"samples_seen": 70' in (tmp_path / "export" / "card.json").read_text(), "the earlier stage"
 
 
+def test_training_is_compiled_and_validation_is_not(tmp_path: Path) -> None:
+    class Validated(Noisy):
+        seen: list[bool]
+
+        def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+            self.seen.append(bool(self.network(batch["image"]).isfinite().all()))
+
+        def val_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+            return DataLoader(Batches(0), batch_size=None)
+
+    module, plain = Validated(), Noisy()
+    module.seen = []
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    torch.manual_seed(3)
+    Trainer(
+        accelerator="cpu", max_steps=3, default_root_dir=tmp_path, logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, limit_val_batches=2, val_check_interval=2,
+        num_sanity_val_steps=0, callbacks=[Accelerate(compiled=["network"])],
+    ).fit(module)  # fmt: skip
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+    assert module.seen == [True, True]
+    torch.manual_seed(3)
+    fit(plain, tmp_path, 3)
+    torch.testing.assert_close(module.network.weight, plain.network.weight)
+
+
 def test_networks_are_laid_out_for_the_device(tmp_path: Path) -> None:
     class Convolution(Noisy):
         def __init__(self) -> None:
