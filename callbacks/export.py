@@ -9,14 +9,15 @@ from typing import Any
 import torch
 from lightning import Callback, LightningModule, Trainer
 
+from keyface.callbacks.initial import InitialWeights
 from keyface.models.cards import read_card, write_json
 
 
 class ExportNetwork(Callback):
     """Writes a module's network and its card into a folder when `fit` ends, by the module's `export(folder)`.
 
-    Where the module went on from exported weights (its `initial`), the card lists the earlier stages. The
-    new weights replace the old only when they are complete.
+    Where the module went on from exported weights (its `initial`, or `InitialWeights`), the card lists the
+    earlier stages. The new weights replace the old only when they are complete.
 
     Args:
         folder: Where the network goes.
@@ -37,8 +38,10 @@ class ExportNetwork(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Read the cards of the weights that the run goes on from, which this export may replace."""
         initial = pl_module.hparams.get("initial") or []
-        folders = [initial] if isinstance(initial, str) else initial
-        cards = [read_card(Path(folder)) for folder in folders]
+        folders = [Path(folder) for folder in ([initial] if isinstance(initial, str) else initial)]
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            folders += callback.folders if isinstance(callback, InitialWeights) else []
+        cards = [read_card(folder) for folder in folders]
         earlier = [stage for card in cards if card for stage in _stages(card)]
         # Weights whose mean the run goes on from may have stages in common.
         self._earlier = [stage for place, stage in enumerate(earlier) if stage not in earlier[:place]]

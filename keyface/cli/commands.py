@@ -96,11 +96,14 @@ COMMANDS: Mapping[str, Command | Group] = {
     ),
     "caption": Command("keyface.commands.caption:caption", "Describe the images of shards."),
     "miniature": Group(
-        "Look at the rendered world and measure its networks.",
+        "Look at the rendered world, train and measure its networks.",
         {
             "clip": Command("keyface.commands.miniature:clip", "Render a clip of one face to an mp4."),
             "sheet": Command("keyface.commands.miniature:sheet", "Render a contact sheet of faces."),
             "measure": Command("keyface.commands.measure:measure", "Measure the miniature's networks."),
+            "train": Command(
+                "keyface.commands.miniature:train", "Train the miniature's networks in a given time."
+            ),
         },
     ),
     "export": Command("keyface.commands.export:export", "Write a fine-tuned branch for diffusers."),

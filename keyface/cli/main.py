@@ -88,6 +88,8 @@ def run_command(words: Sequence[str]) -> int:
     function = command.resolve()
     given = values.as_dict()
     given.pop("config", None)
+    if given.get("device") == "auto":  # what each command does when nobody names one
+        del given["device"]
     if "device" in given:
         check_device(given["device"])
     if "lightning" in inspect.signature(function).parameters:

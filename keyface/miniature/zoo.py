@@ -1,4 +1,4 @@
-"""The miniature's trained networks, read from the package."""
+"""The miniature's trained networks, read from the package or from a folder like the package's."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ RECOGNIZERS: dict[str, Architecture] = {
 """Evaluation recognizers by folder; none shares architecture or weights with Eq. 5's network."""
 
 
-def backbone() -> Backbone:
+def backbone(weights: Path = WEIGHTS) -> Backbone:
     """Return the base: autoencoder, U-Net, text encoder, tokenizer and scheduler, in single precision.
 
     Raises:
         FileNotFoundError: If the package was installed without its weights.
     """
-    return Backbone.from_folder(WEIGHTS / "base", autoencoder=PatchAutoencoder, dtype=torch.float32)
+    return Backbone.from_folder(weights / "base", autoencoder=PatchAutoencoder, dtype=torch.float32)
 
 
 def identity_unet(base: UNet2DConditionModel | None = None) -> UNet2DConditionModel:
@@ -61,30 +61,30 @@ def direction_unet(base: UNet2DConditionModel | None = None) -> UNet2DConditionM
 
 
 @cache
-def clip_pair() -> ClipPair:
+def clip_pair(weights: Path = WEIGHTS) -> ClipPair:
     """Return the CLIP pair of Eq. 6, frozen."""
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(WEIGHTS / "clip")
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(weights / "clip")
     with _same_random_numbers():
         network = ClipPair(tokenizer)
-    return cast(ClipPair, load_network(network, WEIGHTS / "clip"))
+    return cast(ClipPair, load_network(network, weights / "clip"))
 
 
 @cache
-def identity_network() -> Recognizer:
+def identity_network(weights: Path = WEIGHTS) -> Recognizer:
     """Return the identity network of Eq. 5; it aligns faces and needs landmarks."""
-    return _recognizer("identity_network", "iresnet", aligned=True)
+    return _recognizer(weights / "identity_network", "iresnet", aligned=True)
 
 
 @cache
-def recognizers() -> dict[str, Recognizer]:
+def recognizers(weights: Path = WEIGHTS) -> dict[str, Recognizer]:
     """Return the recognizers of the evaluation; they see whole frames, in which they find the face."""
-    return {folder: recognizer(folder) for folder in RECOGNIZERS}
+    return {folder: recognizer(folder, weights) for folder in RECOGNIZERS}
 
 
 @cache
-def recognizer(folder: str) -> IdentityNetwork:
+def recognizer(folder: str, weights: Path = WEIGHTS) -> IdentityNetwork:
     """Return one of `RECOGNIZERS` by its folder."""
-    return _recognizer(folder, RECOGNIZERS[folder], finds_faces=True)
+    return _recognizer(weights / folder, RECOGNIZERS[folder], finds_faces=True)
 
 
 @cache
@@ -96,11 +96,11 @@ def face_finder() -> FaceDetector:
 
 
 @cache
-def attribute_classifier() -> AttributeClassifier:
+def attribute_classifier(weights: Path = WEIGHTS) -> AttributeClassifier:
     """Return the classifier that scores edits; nothing is trained against it."""
     with _same_random_numbers():
         network = AttributeClassifier(ATTRIBUTES)
-    return cast(AttributeClassifier, load_network(network, WEIGHTS / "attributes"))
+    return cast(AttributeClassifier, load_network(network, weights / "attributes"))
 
 
 def caption_images(images: Tensor) -> list[str]:
@@ -125,11 +125,11 @@ def _embed(images: Tensor) -> Tensor:
 
 
 def _recognizer(
-    folder: str, architecture: Architecture, aligned: bool = False, finds_faces: bool = False
+    folder: Path, architecture: Architecture, aligned: bool = False, finds_faces: bool = False
 ) -> IdentityNetwork:
     with _same_random_numbers():
         network = IdentityNetwork(architecture, aligned=aligned, finds_faces=finds_faces)
-    return cast(IdentityNetwork, load_network(network, WEIGHTS / folder))
+    return cast(IdentityNetwork, load_network(network, folder))
 
 
 @contextmanager

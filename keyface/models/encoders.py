@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from keyface.losses import ImageTextEncoder
-from keyface.models.backbones import MINIATURE
+from keyface.models.backbones import miniature_weights
 from keyface.weights import Store, catalogue
 
 
@@ -71,8 +71,8 @@ def find_encoder(network: str | nn.Module) -> ImageTextEncoder:
     """Read an image-text encoder by what a config says.
 
     Args:
-        network: `miniature`; OpenCLIP's weights of `keyface.weights.catalogue`, such as `clip-vit-b-16`;
-            `MODEL:path/to/weights`; or an encoder, which is returned as it is.
+        network: `miniature` or `miniature:FOLDER`; OpenCLIP's weights of `keyface.weights.catalogue`, such as
+            `clip-vit-b-16`; `MODEL:path/to/weights`; or an encoder, which is returned as it is.
 
     Raises:
         FileNotFoundError: The weights are not here; the message says how to get them.
@@ -80,10 +80,10 @@ def find_encoder(network: str | nn.Module) -> ImageTextEncoder:
     """
     if isinstance(network, nn.Module):
         return cast(ImageTextEncoder, network)
-    if network == MINIATURE:
+    if (own := miniature_weights(network)) is not None:
         from keyface.miniature import zoo
 
-        return zoo.clip_pair()
+        return zoo.clip_pair(own)
     entry = catalogue().get(network)
     if entry is not None and entry.kind == "clip":
         folder = Store().require([network])[network]

@@ -16,7 +16,7 @@ from keyface.faces.recognition import Recognizer
 from keyface.files import joint_sha256, sha256
 from keyface.losses import ImageTextEncoder
 from keyface.metrics.flow import FlowEstimator
-from keyface.models.backbones import MINIATURE
+from keyface.models.backbones import miniature_weights
 from keyface.models.protocols import AttributeClassifier
 from keyface.models.recognizers import load_recognizers
 from keyface.plugins import Category
@@ -119,8 +119,8 @@ def find_judges(name: str | Judges | None) -> Judges:
     """Read the judges of a training run's validation, by what a config says.
 
     Args:
-        name: `miniature`; recognizers of `keyface.models.recognizers`, separated by commas, such as
-            `cosface,facenet`; None for none; or judges, which are returned as they are.
+        name: `miniature` or `miniature:FOLDER`; recognizers of `keyface.models.recognizers`, separated by
+            commas, such as `cosface,facenet`; None for none; or judges, which are returned as they are.
 
     Raises:
         LookupError: There is no such recognizer.
@@ -130,11 +130,12 @@ def find_judges(name: str | Judges | None) -> Judges:
         return name
     if name is None:
         return Judges()
-    if name != MINIATURE:
+    weights = miniature_weights(name)
+    if weights is None:
         return Judges(load_recognizers([each.strip() for each in name.split(",") if each.strip()]))
     from keyface.miniature import zoo
 
-    return Judges(zoo.recognizers(), zoo.attribute_classifier())
+    return Judges(zoo.recognizers(weights), zoo.attribute_classifier(weights))
 
 
 @torch.inference_mode()

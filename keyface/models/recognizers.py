@@ -12,7 +12,7 @@ from keyface.faces.face_api.recognition import FaceApiRecognizer
 from keyface.faces.facenet.recognizer import FaceNet
 from keyface.faces.recognition import Recognizer
 from keyface.faces.vggface import VGGFace
-from keyface.models.backbones import MINIATURE
+from keyface.models.backbones import miniature_weights
 from keyface.weights import Store, catalogue
 
 READERS: Mapping[str, Callable[[Path], Recognizer]] = {
@@ -55,7 +55,8 @@ def find_identity_network(network: str | nn.Module) -> Recognizer:
     """Read f_arc of Eq. 5.
 
     Args:
-        network: `miniature`; what `load_recognizer` takes; or a network, which is returned as it is.
+        network: `miniature` or `miniature:FOLDER`; what `load_recognizer` takes; or a network, which is
+            returned as it is.
 
     Raises:
         LookupError: There is no recognizer of that name.
@@ -64,10 +65,10 @@ def find_identity_network(network: str | nn.Module) -> Recognizer:
     """
     if isinstance(network, nn.Module):
         return network
-    if network == MINIATURE:
+    if (weights := miniature_weights(network)) is not None:
         from keyface.miniature import zoo
 
-        return zoo.identity_network()
+        return zoo.identity_network(weights)
     return load_recognizer(network)
 
 

@@ -8,15 +8,15 @@ from typing import Any
 import torch
 from lightning import LightningModule
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
 
+from keyface.lightning_modules.optim import BY_TIME, WarmupLinear
 from keyface.miniature.storage import save_network
 
 Batch = dict[str, Any]
 
 
 class MiniatureModule(LightningModule):
-    """AdamW with warm-up, a flat stretch and a linear decay to zero.
+    """AdamW with warm-up, a flat stretch and a linear decay to zero, by steps or by time.
 
     Attributes:
         network: What is trained and exported.
@@ -25,7 +25,7 @@ class MiniatureModule(LightningModule):
         lr: Peak learning rate.
         weight_decay: AdamW's weight decay.
         warmup: Steps of linear warm-up.
-        flat: Fraction of all steps before the decay begins.
+        flat: Fraction of the run before the decay begins.
     """
 
     network: nn.Module
@@ -40,36 +40,21 @@ class MiniatureModule(LightningModule):
         """Return the optimizer over all trainable parameters and its schedule by step."""
         parameters = [p for p in self.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(parameters, self.lr, weight_decay=self.weight_decay)
-        total = int(self.trainer.estimated_stepping_batches)
-        scheduler = LambdaLR(
-            optimizer, lambda step: learning_rate_factor(step, total, self.warmup, self.flat)
-        )
+        steps = self.trainer.estimated_stepping_batches
+        total = BY_TIME if steps == float("inf") else int(steps)
+        scheduler = WarmupLinear(optimizer, total, self.warmup, self.flat)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Count the samples that the weights have seen; the count goes into the card."""
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Count the samples that the weights have seen; the count goes into the card.
+
+        A moving average of the weights takes it over when the batch ends, before the module could count then.
+        """
         self.samples_seen += len(batch["image"])
 
     def export(self, folder: Path) -> None:
         """Write the network's weights as safetensors into `folder`, in half precision."""
         save_network(self.network, folder)
-
-
-def learning_rate_factor(step: int, total: int, warmup: int, flat: float) -> float:
-    """Return the learning rate at `step` as a fraction of its peak.
-
-    Args:
-        step: Optimizer steps so far.
-        total: Steps of the whole run.
-        warmup: Steps of the linear rise.
-        flat: Fraction of `total` at which the linear fall to zero begins.
-    """
-    if step < warmup:
-        return (step + 1) / warmup
-    start = flat * total
-    if step < start:
-        return 1.0
-    return max(0.0, (total - step) / max(1.0, total - start))
 
 
 def with_pixel_noise(images: Tensor, greatest: float) -> Tensor:

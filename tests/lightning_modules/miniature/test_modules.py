@@ -13,7 +13,6 @@ from keyface.callbacks.export import ExportNetwork
 from keyface.datamodules.rendered import RenderedDataModule
 from keyface.lightning_modules.miniature.attributes import AttributesModule
 from keyface.lightning_modules.miniature.autoencoder import AutoencoderModule
-from keyface.lightning_modules.miniature.base import learning_rate_factor
 from keyface.lightning_modules.miniature.clip import ClipModule
 from keyface.lightning_modules.miniature.diffusion import (
     DiffusionModule,
@@ -81,11 +80,6 @@ def fit(module: LightningModule, datamodule: RenderedDataModule, folder: Path) -
     )
     trainer.fit(module, datamodule=datamodule)
     return trainer
-
-
-def test_learning_rate_rises_stays_and_falls() -> None:
-    factors = [learning_rate_factor(step, 100, warmup=10, flat=0.5) for step in (0, 9, 49, 75, 100)]
-    assert factors == pytest.approx([0.1, 1.0, 1.0, 0.5, 0.0])
 
 
 def test_margin_is_added_to_the_true_angle_only() -> None:

@@ -1,0 +1,26 @@
+"""A moving average of the weights for runs of any length."""
+
+from lightning.pytorch.callbacks import WeightAveraging
+from torch import Tensor
+
+
+class MovingAverage(WeightAveraging):
+    """Validates and ends with an exponential moving average of the weights.
+
+    The decay grows with the number of updates, `min(decay, (1 + n) / (10 + n))`, as that of the branches
+    does: Lightning's own `EMAWeightAveraging` keeps one decay, which holds a short run back at its first
+    weights.
+
+    Args:
+        decay: Final decay, in [0, 1).
+    """
+
+    def __init__(self, decay: float = 0.999) -> None:
+        if not 0.0 <= decay < 1.0:
+            raise ValueError(f"MovingAverage: decay is {decay}, it must be in [0, 1)")
+
+        def average(averaged: Tensor, current: Tensor, updates: Tensor | int) -> Tensor:
+            reached = min(decay, (1 + int(updates)) / (10 + int(updates)))
+            return averaged.lerp(current, 1 - reached)
+
+        super().__init__(avg_fn=average, use_buffers=False)

@@ -1,0 +1,100 @@
+"""Who gets how much time, and how much is rendered in it."""
+
+import pytest
+
+from keyface.miniature_training.shares import OVERHEAD, SHORTEST, Sizes, next_seconds, shares_of
+from keyface.miniature_training.stages import BY_NAME, STAGES, choose
+
+
+def test_all_of_the_time_is_given_away() -> None:
+    shares = shares_of(STAGES)
+    assert sum(shares.values()) == pytest.approx(1)
+    assert list(shares) == [
+        "autoencoder", "base", "clip", "identity_network", "recognizer_vgg", "recognizer_convnext",
+        "recognizer_inception", "attributes", "face_finder", "shards", "identity", "direction",
+    ]  # fmt: skip
+    assert shares["base"] == pytest.approx(0.42 / 1.02)
+
+
+def test_chosen_stages_share_the_time_by_their_ratios() -> None:
+    assert shares_of(choose(["base", "clip"])) == pytest.approx({"base": 0.84, "clip": 0.16})
+    assert shares_of(choose(["clip", "base"]), {"clip": 0.42}) == pytest.approx({"base": 0.5, "clip": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"bas": 1.0}, "'bas' is no stage (did you mean 'base'?)"),
+        ({"attributes": 1.0}, "attributes is not among the --stages (base, clip)"),
+        ({"base": 0.0}, "base is 0.0, it must be above 0"),
+        ({"base": float("inf")}, "base is inf"),
+    ],
+)
+def test_impossible_shares_are_refused(changed: dict[str, float], said: str) -> None:
+    with pytest.raises(ValueError, match="--shares: ") as error:
+        shares_of(choose(["base", "clip"]), changed)
+    assert said in str(error.value)
+
+
+def test_the_time_is_what_is_left_by_hand() -> None:
+    shares = {"a": 0.5, "b": 0.3, "c": 0.2}
+    # Nothing done: 100 s less what three stages are thought to need beside their training.
+    assert next_seconds("a", shares, 100, {}, []) == pytest.approx((100 - 3 * OVERHEAD) * 0.5)
+    # `a` took 60 s, of which 4 beside its training: b and c share 40 - 2 · 4 by 3 to 2.
+    assert next_seconds("b", shares, 100, {"a": 60}, [4]) == pytest.approx(32 * 0.6)
+    assert next_seconds("c", shares, 100, {"a": 60, "b": 25}, [4, 6]) == pytest.approx(15 - 5)
+    assert next_seconds("c", shares, 100, {"a": 60, "b": 45}, [4, 6]) == SHORTEST, "nothing is left"
+
+
+def test_a_run_takes_as_long_as_it_was_asked_to() -> None:
+    """However much each stage needs beside its training, as long as there is enough to take it from."""
+    shares, used, overheads = shares_of(STAGES), {}, []
+    for number, name in enumerate(shares):
+        beside = 5.0 if number % 2 else 1.0
+        used[name] = next_seconds(name, shares, 600, used, overheads) + beside
+        overheads.append(beside)
+    assert sum(used.values()) == pytest.approx(600, abs=3)
+
+
+def test_what_is_rendered_is_bounded_by_the_time() -> None:
+    dry, hour, fast = Sizes.of(60, 9.0), Sizes.of(3600, 9.0), Sizes.of(600, 5000.0)
+    # Two pictures of a pair, 4 of each person; the training and the validation set.
+    assert 8 * (dry.identities + dry.held_out) + dry.shards <= 60 * 9 * 0.25
+    assert dry.batch_size == 4
+    assert not dry.compiled
+    assert dry.held_out >= 2, "somebody to tell apart"
+    assert hour.batch_size is None
+    assert hour.compiled
+    assert 8 * (hour.identities + hour.held_out) <= 3600 * 9 * 4 * 0.15
+    assert (hour.identities % 8, hour.held_out % 8) == (0, 0), "whole batches of the compiled renderer"
+    assert (fast.identities, fast.held_out, fast.component_images) == (4000, 256, 2048)
+
+
+def test_needs_come_first() -> None:
+    names = [stage.name for stage in STAGES]
+    for stage in STAGES:
+        assert all(names.index(need) < names.index(stage.name) for need in stage.needs)
+    assert [stage.name for stage in choose(["clip", "autoencoder", "base"])] == [
+        "autoencoder",
+        "base",
+        "clip",
+    ]
+    assert choose(None) == list(STAGES)
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["clips"], "'clips' is none (did you mean 'clip'?); there are autoencoder, base, clip"),
+        ([], "none named"),
+        (
+            ["autoencoder", "identity"],
+            "identity needs base, which does not fit any longer when autoencoder is",
+        ),
+    ],
+)
+def test_impossible_stages_are_refused(names: list[str], said: str) -> None:
+    with pytest.raises(ValueError, match="--stages: ") as error:
+        choose(names)
+    assert said in str(error.value)
+    assert BY_NAME["identity"].branch

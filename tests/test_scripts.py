@@ -1,0 +1,44 @@
+"""scripts/: what can be tried without a GPU and without minutes of training."""
+
+import re
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+SCRIPT = ROOT / "scripts" / "train_miniature_gpu.sh"
+
+
+def run(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["bash", str(SCRIPT), *words], cwd=folder, capture_output=True, text=True)
+
+
+def test_each_wheel_has_the_version_of_the_tests() -> None:
+    names = re.search(r'names="(.*)"', SCRIPT.read_text())
+    assert names
+    pinned = re.findall(r"^([\w.-]+)==", (ROOT / "constraints.txt").read_text(), flags=re.MULTILINE)
+    assert set(names[1].split()) <= set(pinned)
+
+
+def test_parts_are_put_together_again_and_checked(tmp_path: Path) -> None:
+    weights = tmp_path / "made" / "weights" / "clip"
+    weights.mkdir(parents=True)
+    (weights / "model.safetensors").write_bytes(bytes(range(256)) * 400)
+    (tmp_path / "made" / "train.json").write_text("{}")
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    # As the script packs, with smaller parts.
+    packing = (
+        "tar -cf - -C made train.json weights | split -b 50k -d - parts/weights.tar. && "
+        "cd parts && sha256sum weights.tar.?? > SHA256SUMS"
+    )
+    subprocess.run(["bash", "-c", packing], cwd=tmp_path, check=True)
+    assert len(list(parts.glob("weights.tar.*"))) == 3
+    assert run("join", "parts", "whole", folder=tmp_path).returncode == 0
+    joined = tmp_path / "whole" / "weights" / "clip" / "model.safetensors"
+    assert joined.read_bytes() == (weights / "model.safetensors").read_bytes()
+    with (parts / "weights.tar.01").open("r+b") as file:
+        file.write(b"\xff\x00")
+    damaged = run("join", "parts", "other", folder=tmp_path)
+    assert damaged.returncode != 0
+    assert not (tmp_path / "other").exists()
+    assert "FROM holds weights.tar.00" in run("join", "none", "other", folder=tmp_path).stderr
