@@ -9,6 +9,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_LONGEST_NAME = 255
+"""Bytes of a file's name that the usual file systems take."""
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -40,17 +43,22 @@ def write_text(path: Path, text: str) -> None:
 
 
 def require_folder(path: Path) -> None:
-    """Refuse, before anything slow, a folder that cannot be made since there is a file in its place.
+    """Refuse, before anything slow, a folder that cannot be made or written into.
 
     Args:
         path: The folder; it, and those above it, need not exist yet.
 
     Raises:
-        ValueError: It, or a folder above it, is a file.
+        ValueError: It, or a folder above it, is a file, or nothing may be written there.
     """
     place = next(each for each in (path.absolute(), *path.absolute().parents) if each.exists())
     if not place.is_dir():
         raise ValueError(f"{place}: is a file, where a folder is needed; give another place")
+    if not os.access(place, os.W_OK | os.X_OK, effective_ids=True):
+        raise ValueError(
+            f"{place}: nothing may be written into this folder; give another place, or change whom it "
+            "belongs to"
+        )
 
 
 def require_file_name(path: Path) -> None:
@@ -60,11 +68,15 @@ def require_file_name(path: Path) -> None:
         path: The file; an older one may have the name.
 
     Raises:
-        ValueError: It is a folder's name, or a folder above it is a file.
+        ValueError: It is a folder's name, a folder above it is a file, nothing may be written there, or the
+            name is too long with what is added to it while it is written.
     """
     if path.is_dir():
         raise ValueError(f"{path}: is a folder; give the name of a file")
     require_folder(path.parent)
+    if len(os.fsencode(temporary_beside(path).name)) > _LONGEST_NAME:
+        longest = _LONGEST_NAME - len(os.fsencode(temporary_beside(Path("a")).name)) + 1
+        raise ValueError(f"{path}: the name is too long; give one of at most {longest} bytes")
 
 
 def require_space(folder: Path, needed: int, what: str) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from keyface.editing.settings import given_settings
 from keyface.pipeline.defaults import GivenSettings
+from keyface.pipeline.framing import Framing
 from keyface.video.encoding import Encoding
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def edit(
     compose: Literal["off", "mask", "detail"] | None = None,
     finder: Literal["insightface", "human", "face-api", "miniature"] | None = None,
     crop: str | None = None,
+    framing: Annotated[Mapping[str, Any], Framing] = MappingProxyType({}),
     doubtful: Literal["edit", "leave"] = "edit",
     start: str | None = None,
     end: str | None = None,
@@ -94,6 +96,7 @@ def edit(
         compose: Short for --settings.composition.mode: how the edit is put onto the frame.
         finder: What finds the faces; if not given, what comes with the weights, else the first that is there.
         crop: A fixed square to edit instead of a face, as x,y,size in pixels; centre is the largest there is.
+        framing: How the crop of a face is cut out of the frame.
         doubtful: What to do with faces that are small, turned away or cut by the border: edit or leave them.
         start: Edit only from this time on, in seconds or minutes:seconds; sound is cut with it.
         end: Edit only what is shown before this time.
@@ -131,6 +134,7 @@ def edit(
         person=person,
         finder=finder,
         crop=crop,
+        framing=Framing(**framing),
         doubtful=doubtful,
         compare=compare,
         mask_video=mask_video,

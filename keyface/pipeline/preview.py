@@ -55,11 +55,9 @@ def preview_edit(
     """Edit three keyframes of the longest clip together, and draw them; see `FaceEditPipeline.preview`."""
     assert request.preview is not None
     _, squares, painted = edit_keyframes(pipe, request, plan, progress, say)
-    aspect = request.reader.pixel_aspect
+    aspect, border = request.reader.pixel_aspect, request.framing.border
     side = min(max(round(float(squares[:, 2].max())), _SHORTEST), _TALLEST)
-    before, after = (
-        cut(each, squares, side, pixel_aspect=aspect) for each in (painted.before, painted.after)
-    )
+    before, after = (cut(each, squares, side, border, aspect) for each in (painted.before, painted.after))
     frames = _with_squares(painted.before, squares, side, aspect)
     return save_png(draw_sheet([("frame", frames), ("before", before), ("after", after)]), request.preview)
 
@@ -80,7 +78,9 @@ def edit_keyframes(
     numbers = [clip.first + row for row in rows]
     frames = reader.frames(numbers)
     alone = replace(clip, first=0, squares=clip.squares[rows], presence=clip.presence[rows])
-    crops = cut(frames, alone.squares, pipe.backbone.image_size, pixel_aspect=reader.pixel_aspect)
+    crops = cut(
+        frames, alone.squares, pipe.crop_side(request.framing), request.framing.border, reader.pixel_aspect
+    )
     editor, stream = pipe.editor(replace(settings, interval=1)), TensorFrames(crops)
     with editor.prepare(
         stream, job.prompts, regions=held_to(pipe, clip, stream), progress=progress

@@ -66,6 +66,7 @@ def describe(
         "edits": [category.name for category in request.categories],
         "prompts": asdict(first.prompts),
         "crop": None if request.square is None else asdict(request.square),
+        "framing": asdict(request.framing),
         "finder": plan.finder,
         "regions": None if pipe.find_regions is None or pipe.regions is None else pipe.regions.name,
         "settings": asdict(first.settings),

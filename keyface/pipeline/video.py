@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 import keyface
-from keyface.faces.crops import cut
+from keyface.faces.crops import Border
 from keyface.faces.regions import RegionMasks
 from keyface.files import require_space, write_text
+from keyface.footage.crops import crops_at
 from keyface.pictures import spread
 from keyface.pipeline.canvas import Strip, paint
 from keyface.pipeline.face_clips import FIXED, CropFrames, cut_crops
@@ -72,7 +73,7 @@ def edit_video(
     the frames that the change is added to; where faces are followed also to find them.
     """
     assert request.output is not None, "a preview writes no video"
-    reader, size = request.reader, pipe.backbone.image_size
+    reader, size = request.reader, pipe.crop_side(request.framing)
     jobs = make_jobs(pipe, request, plan, say)
     crops = [(len(job.clip), 3, size, size) for job in jobs]
     temporary = sum(
@@ -95,7 +96,11 @@ def edit_video(
             for number, shape in enumerate(crops, start=1)
         ]
         if not session.journal.count("crops"):
-            cut_crops(reader, [(job.clip, each) for job, each in zip(jobs, pixels, strict=True)])
+            cut_crops(
+                reader,
+                [(job.clip, each) for job, each in zip(jobs, pixels, strict=True)],
+                request.framing.border,
+            )
             session.journal.write(crops=1)
         cache = None if request.cache is None else WorkCache.of(request.cache)
         edited = [
@@ -130,9 +135,8 @@ def make_jobs(
     for note in plan.notes:
         say(note)
     jobs, strange = [], False
-    for clip, frames in zip(
-        plan.clips, look_at(request.reader, plan.clips, pipe.backbone.image_size), strict=True
-    ):
+    looks = look_at(request.reader, plan.clips, pipe.backbone.image_size, request.framing.border)
+    for clip, frames in zip(plan.clips, looks, strict=True):
         surprise = None if pipe.familiarity is None else pipe.familiarity.of(pipe.backbone, frames)
         doubt = strangeness(pipe.familiarity, surprise)
         if doubt is not None and not strange:
@@ -148,21 +152,12 @@ def make_jobs(
     return jobs
 
 
-def look_at(reader: VideoReader, clips: Sequence[FaceClip], size: int) -> list[Tensor]:
+def look_at(
+    reader: VideoReader, clips: Sequence[FaceClip], size: int, border: Border = "mirror"
+) -> list[Tensor]:
     """Return a few crops of each clip, spread evenly over it, (n, 3, size, size) in [-1, 1]."""
-    rows = [spread(len(clip), _LOOKS) for clip in clips]
-    wanted = sorted({clip.first + row for clip, each in zip(clips, rows, strict=True) for row in each})
-    frames = reader.frames(wanted)
-    at = {number: index for index, number in enumerate(wanted)}
-    return [
-        cut(
-            frames[[at[clip.first + row] for row in each]],
-            clip.squares[each],
-            size,
-            pixel_aspect=reader.pixel_aspect,
-        )
-        for clip, each in zip(clips, rows, strict=True)
-    ]
+    places = [[(clip.first + row, clip.squares[row]) for row in spread(len(clip), _LOOKS)] for clip in clips]
+    return crops_at(reader, places, size, border)
 
 
 def held_to(pipe: FaceEditPipeline, clip: FaceClip, crops: FrameStream) -> MaskStream | None:
@@ -245,6 +240,7 @@ def _decides(pipe: FaceEditPipeline, request: VideoRequest, jobs: Sequence[Job])
         "input": _input(request),
         "weights": dict(pipe.versions),
         "regions": None if pipe.regions is None else pipe.regions.name,
+        "framing": asdict(request.framing),
         "clips": {
             str(number): {
                 "person": job.clip.person,
@@ -283,6 +279,7 @@ def _unedited(pipe: FaceEditPipeline, request: VideoRequest, job: Job) -> dict[s
         "weights": {name: digest for name, digest in pipe.versions.items() if name.startswith(used)},
         "first": job.clip.first,
         "squares": _digest(job.clip.squares),
+        "framing": asdict(request.framing),
         "source": job.prompts.source,
         "settings": settings,
         "device": str(pipe.backbone.device),

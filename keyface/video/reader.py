@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from fractions import Fraction
 from functools import cached_property
 from itertools import islice, pairwise, repeat
@@ -30,6 +30,9 @@ from keyface.video.decoding.stamps import increasing
 
 _WORTH_SEEKING = Fraction(3)
 """Seconds before which a start is decoded up to."""
+
+CHUNK_BYTES = 256 * 2**20
+"""Memory for frames that are worked on together, as floats: 16 of 1280 by 720, two of 4K."""
 
 LOOKS = 5
 """Frames of a clip that are looked at to describe it."""
@@ -193,19 +196,34 @@ class VideoReader:
 
     def frames(self, numbers: Sequence[int]) -> Tensor:
         """Return some frames by ascending numbers, (n, 3, H, W) in [-1, 1]; one pass up to the last."""
-        wanted, found = set(numbers), []
+        return torch.stack([image for _, image in self.chosen(numbers)])
+
+    def chosen(self, numbers: Collection[int]) -> Iterator[tuple[int, Tensor]]:
+        """Yield some frames one by one: number and image (3, H, W) in [-1, 1]; one pass up to the last.
+
+        Args:
+            numbers: Of the frames, in any order; frames come in theirs.
+
+        Raises:
+            ValueError: There is no frame of such a number.
+        """
+        wanted, found = set(numbers), 0
         for index, image in enumerate(islice(self._images(), max(wanted) + 1)):
             if index in wanted:
-                found.append(image)
-        if len(found) < len(wanted):
+                found += 1
+                yield index, _floats([image])[0]
+        if found < len(wanted):
             raise ValueError(f"{self.path}: frame {max(wanted)} is wanted, and there are {len(self)}")
-        return _floats(found)
 
     @property
     def seconds(self) -> float:
         """How long the frames last, from the first one's start to the last one's end."""
         last = self.timings[-1]
         return float((last.pts + last.duration - self.timings[0].pts) * self.time_base)
+
+    def at_once(self, memory: int = CHUNK_BYTES, most: int = 16) -> int:
+        """Return how many frames fit into so many bytes as floats, from 1 to `most`."""
+        return min(max(memory // (self.height * self.width * 3 * 4), 1), most)
 
     def chunks(self, size: int) -> Iterator[Tensor]:
         """Yield the frames in order as (n, 3, H, W) RGB floats in [-1, 1] with n ≤ size."""

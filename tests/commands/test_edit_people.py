@@ -1,12 +1,13 @@
 """`keyface edit` on footage with people in it: faces found, followed, chosen; all else left alone."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
-from rendered_footage import two_people_a_cut_and_an_absence, wall
+from rendered_footage import place, two_people_a_cut_and_an_absence, wall
 from torch import Tensor
 
 from keyface.cli.main import main
@@ -164,6 +165,9 @@ def test_a_picture_is_edited_into_a_picture(scene: Path, tmp_path: Path) -> None
         (["--start", "1", "--end", "0.5"], "is not after --start"),
         (["--end", "1", "--max-seconds", "1"], "give one of the two"),
         (["--preview", "a.mp4"], "write to a .png file"),
+        (["--preview", "a.png", "--resume"], "leave it out"),
+        (["--cache", __file__], "is a file, where a folder is needed"),
+        (["--framing.margin", "9"], "framing.margin is 9"),
         (["--encoding.codec", "vp9", "--encoding.quality", "99"], "from 0 to 63"),
     ],
 )
@@ -182,3 +186,32 @@ def test_an_output_is_needed_unless_only_a_preview_is_asked_for(
 ) -> None:
     assert main(["edit", str(scene), "--edits", "old"]) == 1
     assert capsys.readouterr().err == "keyface: error: say where the edited video goes, by -o/--output\n"
+
+
+def test_a_photo_is_looked_at_before_the_video(
+    scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from keyface.pictures import save_png, to_image
+
+    photo = save_png(to_image(wall(0.0)), tmp_path / "wall.png")
+    words = ["edit", str(scene), "-o", str(tmp_path / "out.mp4"), "--edits", "old", "--person", str(photo)]
+    assert main(words) == 1
+    said = capsys.readouterr().err
+    assert "no face found in it" in said
+    assert "find:" not in said, "the video was looked through first"
+
+
+def test_what_is_left_alone_and_why_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    frames = [wall(-0.2) for _ in range(6)]
+    for number, frame in enumerate(frames):
+        place(frame, 0, number, (80, 90), side=60)
+        place(frame, 1, number, (250, 60), side=24)
+    write_clip(tmp_path / "a.mp4", torch.stack(frames), 25)
+    words = ["edit", str(tmp_path / "a.mp4"), "-o", str(tmp_path / "out.mp4"), "--source", SOURCE, *FAST]
+    words += ["--edits", "old", "--doubtful", "leave"]
+    assert main([*words, "--person", "2"]) == 1
+    assert re.search(r"is doubtful \(the face is 2\d pixels large, .*\), and --do", capsys.readouterr().err)
+    assert main([*words, "--person", "all"]) == 0
+    assert re.search(r"person 2 is left alone at 0.00-0.20 s: the face is 2\d pix", capsys.readouterr().err)
+    (clip,) = json.loads((tmp_path / "out.json").read_text())["clips"]
+    assert clip["person"] == 1
