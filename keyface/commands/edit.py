@@ -121,6 +121,8 @@ def edit(
     from keyface.pipeline.request import VideoRequest
     from keyface.progress import say, stages
 
+    if preview is not None and json:
+        raise ValueError("--preview makes no OUTPUT.json that --json could print; leave one out")
     request = VideoRequest(
         video,
         output,
@@ -157,6 +159,7 @@ def edit(
             say(f"weights: {weights}; {pipe.familiarity.scope}")
         if preview is not None:
             say(f"wrote {pipe.preview(request, progress, say, plan)}")
+            say("next: the same command without --preview edits the whole video")
             return
         record = pipe.run(request, progress, say, plan)
     summarize(record)
@@ -186,13 +189,13 @@ def summarize(record: EditRecord) -> None:
     sidecar, written = record.sidecar, [record.output, record.path]
     for warning in sidecar["warnings"]:
         say(f"warning: {warning}")
-    metrics = sidecar["metrics"]
+    metrics, frames = sidecar["metrics"], sidecar["input"]["frames"]
+    seconds = sum(metrics["seconds"].values())
     say(
-        f"{sidecar['input']['frames']} frames in {sum(metrics['seconds'].values()):.1f} s; reconstruction "
+        f"{frames} frame{'s' if frames > 1 else ''} in {seconds:.1f} s; reconstruction "
         f"{metrics['reconstruction_psnr']:.1f} dB, autoencoder alone {metrics['vae_psnr']:.1f} dB"
     )
-    if record.compare is not None:
-        written.append(record.compare)
+    written += [each for each in (record.compare, record.mask_video) if each is not None]
     say(f"wrote {', '.join(map(str, written))}. {sidecar['statement']}")
     if record.compare is None:
         say("next: add --compare both.mp4 --overwrite to see original and result side by side")

@@ -108,10 +108,10 @@ def _notes(
             "(`keyface faces` shows who is who, --person chooses)"
         )
     notes += [f"warning: {doubt}" for clip in clips for doubt in clip.doubts]
-    edited = {(clip.person, clip.first) for clip in clips}
+    in_clips = {(clip.person, clip.first) for clip in clips}
     for person, _ in people:
         for segment in person.segments:
-            if (person.number, segment.first) not in edited:
+            if (person.number, segment.first) not in in_clips:
                 first, last = segment.seconds
                 notes.append(
                     f"person {person.number} is left alone at {first:.2f}-{last:.2f} s: "

@@ -21,7 +21,7 @@ from keyface.pictures import spread
 from keyface.pipeline.canvas import Strip, paint
 from keyface.pipeline.face_clips import FIXED, CropFrames, cut_crops
 from keyface.pipeline.prompts import warn_of_prompts, write_prompts
-from keyface.pipeline.record import SYNTHETIC, EditRecord, describe, strangeness
+from keyface.pipeline.record import EditRecord, describe, statement_of, strangeness
 from keyface.plugins import free_regions
 from keyface.resume.cache import WorkCache
 from keyface.resume.session import Session
@@ -121,7 +121,7 @@ def edit_video(
     sidecar = describe(pipe, request, plan, jobs, reports)
     text = json.dumps(sidecar, indent=2, ensure_ascii=False)
     write_text(request.record, text + "\n")
-    return EditRecord(request.output, request.record, request.compare, json.loads(text))
+    return EditRecord(request.output, request.record, request.compare, request.mask_video, json.loads(text))
 
 
 def make_jobs(
@@ -199,7 +199,7 @@ def _write(
     """Decode the edits, and write all videos that are asked for."""
     reader = request.reader
     targets = dict.fromkeys([job.prompts.target for job in jobs])
-    comment = f"{SYNTHETIC} Prompt: {'; '.join(targets)}"
+    comment = f"{statement_of(request.output)} Prompt: {'; '.join(targets)}"
 
     def writer(path: Any) -> Any:
         return stack.enter_context(

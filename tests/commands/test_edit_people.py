@@ -50,6 +50,7 @@ def test_one_person_is_edited_and_all_else_stays(
     words = ["edit", str(scene), "-o", str(output), "--source", SOURCE, "--edits", "old", *FAST]
     assert main([*words, "--mask-video", str(mask), "--encoding.quality", "0"]) == 0
     said = capsys.readouterr().err
+    assert f"{output.with_suffix('.json')}, {mask}. This video is synthetic" in said
     assert "editing person 1; person 2 left as they are" in said
     assert "15 of 60 frames show no face to edit, and stay as they are" in said
     record = json.loads((tmp_path / "out.json").read_text())
@@ -79,7 +80,9 @@ def test_two_people_get_edits_of_their_own(scene: Path, tmp_path: Path) -> None:
     assert float(changed(frames_of(scene)[:10], frames_of(output)).min()) > 0.08
 
 
-def test_a_preview_shows_what_the_video_will(scene: Path, tmp_path: Path) -> None:
+def test_a_preview_shows_what_the_video_will(
+    scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Its three keyframes are the video's own, and look the same there where they are edited."""
     from keyface.pipeline.pipeline import FaceEditPipeline
     from keyface.pipeline.plan import make_plan
@@ -88,6 +91,9 @@ def test_a_preview_shows_what_the_video_will(scene: Path, tmp_path: Path) -> Non
 
     words = ["edit", str(scene), "--source", SOURCE, "--edits", "old", "--end", "0.72", *FAST]
     assert main([*words, "--preview", str(tmp_path / "preview.png")]) == 0
+    assert "preview: person 1 at 0.00, 0.24, 0.48 s\n" in capsys.readouterr().err
+    assert main([*words, "--preview", str(tmp_path / "two.png"), "--json"]) == 1
+    assert "--preview makes no OUTPUT.json" in capsys.readouterr().err
     assert main([*words, "-o", str(tmp_path / "out.mp4"), "--encoding.quality", "0"]) == 0
     assert {path.name for path in tmp_path.iterdir()} == {"preview.png", "out.mp4", "out.json"}
     with Image.open(tmp_path / "preview.png") as sheet:
@@ -149,6 +155,7 @@ def test_a_picture_is_edited_into_a_picture(scene: Path, tmp_path: Path) -> None
     save_png(to_image(VideoReader(scene).frames([25])[0]), tmp_path / "photo.png")
     words = ["edit", str(tmp_path / "photo.png"), "-o", str(tmp_path / "out.png"), "--source", SOURCE]
     assert main([*words, "--edits", "glasses", *FAST]) == 0
+    assert "This picture is synthetic" in json.loads((tmp_path / "out.json").read_text())["statement"]
     with Image.open(tmp_path / "photo.png") as before, Image.open(tmp_path / "out.png") as after:
         assert before.size == after.size
         assert before.tobytes() != after.tobytes()
