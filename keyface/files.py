@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator
@@ -38,8 +39,11 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write text as UTF-8, see `write_bytes`."""
-    write_bytes(path, text.encode())
+    """Write text as UTF-8, see `write_bytes`.
+
+    Names of files need not be UTF-8: bytes of them that are not are escaped, in the way that JSON reads.
+    """
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def require_folder(path: Path) -> None:
@@ -127,6 +131,18 @@ def json_text(content: object, *, allow_nan: bool = False) -> str:
 def temporary_beside(path: Path) -> Path:
     """Return a name for writing that nobody else takes, in the folder of the file and so on its disk."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what processes left beside a file that were killed while they wrote it.
+
+    Args:
+        path: The file, which nobody else writes now.
+    """
+    name = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.part")
+    for each in path.parent.iterdir() if path.parent.is_dir() else ():
+        if name.fullmatch(each.name):
+            each.unlink(missing_ok=True)
 
 
 def publish(source: Path, target: Path) -> None:

@@ -1,5 +1,6 @@
 """Files appear whole or not at all."""
 
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 
 from keyface.files import (
     publish,
+    remove_leftovers,
     replacing,
     require_file_name,
     require_folder,
@@ -155,3 +157,28 @@ def test_folders_into_which_nothing_may_be_written_are_refused() -> None:
             if root:
                 os.seteuid(0)
             folder.chmod(0o755)
+
+
+def test_what_a_killed_writer_left_of_a_file_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "a[1].mp4"
+    script = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from keyface.files import replacing\n"
+        "with replacing(Path(sys.argv[1])) as temporary:\n"
+        "    temporary.write_text('half')\n"
+        "    os._exit(9)\n"
+    )
+    for killed in (path, tmp_path / "a1.mp4"):
+        subprocess.run([sys.executable, "-c", script, killed], timeout=60, check=False)
+    path.write_text("whole")
+    assert len(list(tmp_path.iterdir())) == 3
+    remove_leftovers(path)
+    assert {each.name[:5] for each in tmp_path.iterdir()} == {"a[1].", ".a1.m"}
+    remove_leftovers(tmp_path / "no" / "such")
+
+
+def test_names_that_are_no_utf8_can_be_written_down(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.mp4")
+    write_text(tmp_path / "a.json", json.dumps({"name": name}, ensure_ascii=False))
+    assert json.loads((tmp_path / "a.json").read_text()) == {"name": name}

@@ -178,6 +178,10 @@ class VideoRequest:
             raise ValueError("--prompt is empty; say what the clip shall show")
         if self.source is not None and not self.source.strip():
             raise ValueError("--source is empty; say what the clip shows")
+        for option in ("prompt", "source", "negative"):
+            text = getattr(self, option)
+            if text is not None and not _is_text(text):
+                raise ValueError(f"--{option} {text!r}: holds bytes that are no UTF-8; type it anew")
         _ = self.casting
 
     def _check_people(self) -> None:
@@ -243,3 +247,12 @@ class VideoRequest:
                 f"{self.state}: no such folder, so no edit of {self.output} was stopped; leave --resume out"
             )
         require_free(self.state)
+
+
+def _is_text(words: str) -> bool:
+    """Tell whether words can be written as UTF-8: what a terminal gives may hold single bytes."""
+    try:
+        words.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -15,7 +15,7 @@ from torch import Tensor
 import keyface
 from keyface.faces.crops import Border
 from keyface.faces.regions import RegionMasks
-from keyface.files import require_space, write_text
+from keyface.files import remove_leftovers, require_space, write_text
 from keyface.footage.crops import crops_at
 from keyface.pictures import spread
 from keyface.pipeline.canvas import Strip, paint
@@ -91,6 +91,10 @@ def edit_video(
             if session.resumed
             else f"temporary files: {temporary / 2**20:.0f} MiB in {request.state}"
         )
+        remove_leftovers(request.output)
+        for beside in (request.compare, request.mask_video):
+            if session.resumed and beside is not None:
+                remove_leftovers(beside)
         pixels = [
             session.maps.tensor(f"crops-{number}", shape, torch.uint8)
             for number, shape in enumerate(crops, start=1)

@@ -86,6 +86,7 @@ class VideoReader:
         self.start = None if start is None else Fraction(str(start))
         self.end = None if end is None else Fraction(str(end))
         self.held = 0
+        self._after: int | None = None
         self._kept: dict[int, np.ndarray] = {}
         self._said: set[str] = set()
         with open_container(self.path) as container:
@@ -170,7 +171,15 @@ class VideoReader:
                 self._say("end", doubt)
         shift = 0 if self.start is None else stamps[0]
         gaps = [after - before for before, after in pairwise(stamps)]
-        return [Timing(pts - shift, gap) for pts, gap in zip(stamps, [*gaps, usual], strict=True)]
+        shown_last = self._lasts(stamps[-1], usual)
+        return [Timing(pts - shift, gap) for pts, gap in zip(stamps, [*gaps, shown_last], strict=True)]
+
+    def _lasts(self, stamp: int, usual: int) -> int:
+        """Return how long the last frame is shown: to the end of the range, if none follows before."""
+        if self.end is None or self._after is None:
+            return usual
+        end = (self._origin or 0) + math.floor(self.end / self.time_base)
+        return max(min(self._after, end) - stamp, min(usual, self._after - stamp))
 
     @cached_property
     def span(self) -> tuple[Fraction | None, Fraction | None]:
@@ -286,6 +295,7 @@ class VideoReader:
             previous = pts
             shown = (pts - origin) * self.time_base
             if self.end is not None and shown >= self.end:
+                self._after = pts
                 return
             if self.start is not None and shown < self.start:
                 continue
