@@ -3,11 +3,15 @@
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_LONGEST_NAME = 255
+"""Bytes of a file's name that the usual file systems take."""
 
 
 @contextmanager
@@ -35,22 +39,30 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write text as UTF-8, see `write_bytes`."""
-    write_bytes(path, text.encode())
+    """Write text as UTF-8, see `write_bytes`.
+
+    Names of files need not be UTF-8: bytes of them that are not are escaped, in the way that JSON reads.
+    """
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def require_folder(path: Path) -> None:
-    """Refuse, before anything slow, a folder that cannot be made since there is a file in its place.
+    """Refuse, before anything slow, a folder that cannot be made or written into.
 
     Args:
         path: The folder; it, and those above it, need not exist yet.
 
     Raises:
-        ValueError: It, or a folder above it, is a file.
+        ValueError: It, or a folder above it, is a file, or nothing may be written there.
     """
     place = next(each for each in (path.absolute(), *path.absolute().parents) if each.exists())
     if not place.is_dir():
         raise ValueError(f"{place}: is a file, where a folder is needed; give another place")
+    if not os.access(place, os.W_OK | os.X_OK, effective_ids=True):
+        raise ValueError(
+            f"{place}: nothing may be written into this folder; give another place, or change whom it "
+            "belongs to"
+        )
 
 
 def require_file_name(path: Path) -> None:
@@ -60,11 +72,15 @@ def require_file_name(path: Path) -> None:
         path: The file; an older one may have the name.
 
     Raises:
-        ValueError: It is a folder's name, or a folder above it is a file.
+        ValueError: It is a folder's name, a folder above it is a file, nothing may be written there, or the
+            name is too long with what is added to it while it is written.
     """
     if path.is_dir():
         raise ValueError(f"{path}: is a folder; give the name of a file")
     require_folder(path.parent)
+    if len(os.fsencode(temporary_beside(path).name)) > _LONGEST_NAME:
+        longest = _LONGEST_NAME - len(os.fsencode(temporary_beside(Path("a")).name)) + 1
+        raise ValueError(f"{path}: the name is too long; give one of at most {longest} bytes")
 
 
 def require_space(folder: Path, needed: int, what: str) -> None:
@@ -115,6 +131,18 @@ def json_text(content: object, *, allow_nan: bool = False) -> str:
 def temporary_beside(path: Path) -> Path:
     """Return a name for writing that nobody else takes, in the folder of the file and so on its disk."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what processes left beside a file that were killed while they wrote it.
+
+    Args:
+        path: The file, which nobody else writes now.
+    """
+    name = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.part")
+    for each in path.parent.iterdir() if path.parent.is_dir() else ():
+        if name.fullmatch(each.name):
+            each.unlink(missing_ok=True)
 
 
 def publish(source: Path, target: Path) -> None:

@@ -1,14 +1,26 @@
 """Files appear whole or not at all."""
 
+import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
-from keyface.files import publish, replacing, require_space, sha256, write_bytes, write_text
+from keyface.files import (
+    publish,
+    remove_leftovers,
+    replacing,
+    require_file_name,
+    require_folder,
+    require_space,
+    sha256,
+    write_bytes,
+    write_text,
+)
 
 
 def test_a_file_and_its_folder_are_made(tmp_path: Path) -> None:
@@ -114,3 +126,59 @@ def test_a_file_is_synced_before_it_gets_its_name_and_the_name_after(
 def test_a_hash_is_that_of_the_content(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")  # the example of FIPS 180-4
     assert sha256(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_names_that_are_too_long_while_they_are_written_are_refused(tmp_path: Path) -> None:
+    """The file system takes the name, but not the temporary one."""
+    name = "é" * 120
+    require_file_name(tmp_path / name)
+    write_text(tmp_path / name, "it can be written")
+    with pytest.raises(ValueError, match="too long; give one of at most 240 bytes"):
+        require_file_name(tmp_path / (name + "a"))
+    (tmp_path / (name + "a")).touch()
+    with pytest.raises(OSError, match="too long"):
+        write_text(tmp_path / (name + "a"), "it cannot")
+
+
+def test_folders_into_which_nothing_may_be_written_are_refused() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        require_folder(folder / "new" / "deeper")
+        folder.chmod(0o555)
+        root = os.geteuid() == 0
+        if root:  # who may write anywhere
+            os.seteuid(65534)
+        try:
+            with pytest.raises(ValueError, match="nothing may be written into this folder"):
+                require_folder(folder / "new" / "deeper")
+            with pytest.raises(ValueError, match="nothing may be written into this folder"):
+                require_file_name(folder / "a.mp4")
+        finally:
+            if root:
+                os.seteuid(0)
+            folder.chmod(0o755)
+
+
+def test_what_a_killed_writer_left_of_a_file_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "a[1].mp4"
+    script = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from keyface.files import replacing\n"
+        "with replacing(Path(sys.argv[1])) as temporary:\n"
+        "    temporary.write_text('half')\n"
+        "    os._exit(9)\n"
+    )
+    for killed in (path, tmp_path / "a1.mp4"):
+        subprocess.run([sys.executable, "-c", script, killed], timeout=60, check=False)
+    path.write_text("whole")
+    assert len(list(tmp_path.iterdir())) == 3
+    remove_leftovers(path)
+    assert {each.name[:5] for each in tmp_path.iterdir()} == {"a[1].", ".a1.m"}
+    remove_leftovers(tmp_path / "no" / "such")
+
+
+def test_names_that_are_no_utf8_can_be_written_down(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.mp4")
+    write_text(tmp_path / "a.json", json.dumps({"name": name}, ensure_ascii=False))
+    assert json.loads((tmp_path / "a.json").read_text()) == {"name": name}

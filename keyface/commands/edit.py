@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from keyface.editing.settings import given_settings
 from keyface.pipeline.defaults import GivenSettings
+from keyface.pipeline.framing import Framing
 from keyface.video.encoding import Encoding
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def edit(
     compose: Literal["off", "mask", "detail"] | None = None,
     finder: Literal["insightface", "human", "face-api", "miniature"] | None = None,
     crop: str | None = None,
+    framing: Annotated[Mapping[str, Any], Framing] = MappingProxyType({}),
     doubtful: Literal["edit", "leave"] = "edit",
     start: str | None = None,
     end: str | None = None,
@@ -94,6 +96,7 @@ def edit(
         compose: Short for --settings.composition.mode: how the edit is put onto the frame.
         finder: What finds the faces; if not given, what comes with the weights, else the first that is there.
         crop: A fixed square to edit instead of a face, as x,y,size in pixels; centre is the largest there is.
+        framing: How the crop of a face is cut out of the frame.
         doubtful: What to do with faces that are small, turned away or cut by the border: edit or leave them.
         start: Edit only from this time on, in seconds or minutes:seconds; sound is cut with it.
         end: Edit only what is shown before this time.
@@ -118,6 +121,8 @@ def edit(
     from keyface.pipeline.request import VideoRequest
     from keyface.progress import say, stages
 
+    if preview is not None and json:
+        raise ValueError("--preview makes no OUTPUT.json that --json could print; leave one out")
     request = VideoRequest(
         video,
         output,
@@ -131,6 +136,7 @@ def edit(
         person=person,
         finder=finder,
         crop=crop,
+        framing=Framing(**framing),
         doubtful=doubtful,
         compare=compare,
         mask_video=mask_video,
@@ -153,6 +159,7 @@ def edit(
             say(f"weights: {weights}; {pipe.familiarity.scope}")
         if preview is not None:
             say(f"wrote {pipe.preview(request, progress, say, plan)}")
+            say("next: the same command without --preview edits the whole video")
             return
         record = pipe.run(request, progress, say, plan)
     summarize(record)
@@ -182,13 +189,13 @@ def summarize(record: EditRecord) -> None:
     sidecar, written = record.sidecar, [record.output, record.path]
     for warning in sidecar["warnings"]:
         say(f"warning: {warning}")
-    metrics = sidecar["metrics"]
+    metrics, frames = sidecar["metrics"], sidecar["input"]["frames"]
+    seconds = sum(metrics["seconds"].values())
     say(
-        f"{sidecar['input']['frames']} frames in {sum(metrics['seconds'].values()):.1f} s; reconstruction "
+        f"{frames} frame{'s' if frames > 1 else ''} in {seconds:.1f} s; reconstruction "
         f"{metrics['reconstruction_psnr']:.1f} dB, autoencoder alone {metrics['vae_psnr']:.1f} dB"
     )
-    if record.compare is not None:
-        written.append(record.compare)
+    written += [each for each in (record.compare, record.mask_video) if each is not None]
     say(f"wrote {', '.join(map(str, written))}. {sidecar['statement']}")
     if record.compare is None:
         say("next: add --compare both.mp4 --overwrite to see original and result side by side")

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from fractions import Fraction
 
     from keyface.faces.face import Looks
     from keyface.footage import Footage, Person
+    from keyface.footage.crops import Place
     from keyface.video import VideoReader
 
 _COLUMNS = 6
@@ -40,7 +41,7 @@ def faces(
         end: Look only before this time.
         device: Where to compute, such as cuda or cpu.
         overwrite: Replace an existing sheet.
-        json: Print the people with the landmarks of every frame as JSON on stdout, and nothing else there.
+        json: Print the people with box and landmarks of every frame as JSON on stdout, and nothing else.
 
     Raises:
         ValueError: The video cannot be used, or shows no face.
@@ -116,6 +117,7 @@ def describe(footage: Footage) -> dict[str, Any]:
                         "doubts": segment.doubts(),
                         "found": segment.found.tolist(),
                         "sides": segment.sides.tolist(),
+                        "boxes": segment.boxes.tolist(),
                         "landmarks": segment.landmarks.tolist(),
                     }
                     for segment in person.segments
@@ -128,24 +130,27 @@ def describe(footage: Footage) -> dict[str, Any]:
 
 def write_sheet(reader: VideoReader, footage: Footage, path: Path) -> None:
     """Write a contact sheet: a row of crops a person, spread over the time in which they are seen."""
+    from keyface.footage.crops import crops_at
     from keyface.pictures import draw_sheet, save_png
 
-    rows = [(_label(person), _crops(reader, person)) for person in footage.people]
-    save_png(draw_sheet(rows), path)
+    places = [_places(person, reader.pixel_aspect) for person in footage.people]
+    crops = crops_at(reader, places, _SIDE)
+    labels = [_label(person) for person in footage.people]
+    save_png(draw_sheet(list(zip(labels, crops, strict=True))), path)
 
 
-def _crops(reader: VideoReader, person: Person) -> Tensor:
+def _places(person: Person, pixel_aspect: Fraction) -> list[Place]:
+    """Return frames and squares of a person, spread over the time in which they are seen."""
     import torch
 
-    from keyface.faces.crops import FFHQ, cut
+    from keyface.faces.crops import FFHQ
     from keyface.pictures import spread
 
     numbers = [frame for segment in person.segments for frame in range(segment.first, segment.stop)]
     points = torch.cat([segment.landmarks for segment in person.segments])
     chosen = spread(len(numbers), _COLUMNS)
-    frames = reader.frames([numbers[index] for index in chosen])
-    squares = FFHQ.squares(points[chosen], reader.pixel_aspect)
-    return cut(frames, squares, _SIDE, pixel_aspect=reader.pixel_aspect)
+    squares = FFHQ.squares(points[chosen], pixel_aspect)
+    return [(numbers[index], square) for index, square in zip(chosen, squares, strict=True)]
 
 
 def _row(person: Person, footage: Footage) -> dict[str, object]:

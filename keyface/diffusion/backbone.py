@@ -121,6 +121,11 @@ class Backbone:
         """Side in pixels of the images that the U-Net was made for."""
         return int(self.unet.config.sample_size) * self.downscale
 
+    @property
+    def coarsest_cell(self) -> int:
+        """Pixels that a cell of the U-Net's coarsest level is wide: images' sides are multiples of it."""
+        return self.downscale * int(2 ** (len(self.unet.config.block_out_channels) - 1))
+
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "Backbone":
         """Move the three networks in place, and return this object."""
         for module in (self.vae, self.unet, self.text_encoder):

@@ -92,8 +92,7 @@ def clip_layout(shape: ClipShape, strategy: Strategy) -> Layout:
 
 
 def _latent_size(backbone: Backbone, inverter: UNet2DConditionModel, frames: FrameStream) -> tuple[int, int]:
-    cell = backbone.downscale
-    multiple = cell * 2 ** (len(inverter.config.block_out_channels) - 1)
+    cell, multiple = backbone.downscale, backbone.coarsest_cell
     if frames.height % multiple or frames.width % multiple:
         raise ValueError(
             f"frames are {frames.width} by {frames.height} pixels; this model needs multiples of "

@@ -36,7 +36,7 @@ class Track:
 
     Attributes:
         frames: Numbers of the frames in which it was found, ascending.
-        faces: What was found there.
+        faces: What was found there, without dense landmarks, which would fill the memory in a long video.
         embeddings: Unit vectors (D,) by frame, of some of them.
     """
 
@@ -60,7 +60,8 @@ class Track:
             step = (_middle(face.box) - _middle(self.faces[-1].box)) / (frame - self.frames[-1])
             self._velocity = step if self._velocity is None else torch.lerp(self._velocity, step, _MOMENTUM)
         self.frames.append(frame)
-        self.faces.append(face)
+        # Copies: a finder's tensors may be small parts of large ones, which would be kept as well.
+        self.faces.append(Face(face.box.clone(), face.score, face.landmarks.clone()))
 
     def embedding(self) -> Tensor | None:
         """Return the mean of what is known, a unit vector (D,); None where nothing is."""

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from keyface.faces.alignment import sane_landmarks
 from keyface.faces.face import Looks
 from keyface.faces.squares import detector_squares
 from keyface.video import read_still
@@ -24,6 +25,9 @@ TURNED = 0.28
 
 _DOUBTFUL_SHARE = 0.5
 
+_RIVAL_SHARE = 0.6
+"""Of the largest face's side: a smaller one on a photo is somebody in the background."""
+
 
 @dataclass(frozen=True)
 class Segment:
@@ -33,6 +37,7 @@ class Segment:
         first: Number of the first frame.
         seconds: Time of the first and of the last frame.
         landmarks: (n, 5, 2) pixels (x, y); between finds they are interpolated.
+        boxes: (n, 4) pixels: left, top, right, bottom, as the finder draws them; likewise.
         found: (n,) bool, whether a face was found there.
         size: (height, width) of the frames.
     """
@@ -40,6 +45,7 @@ class Segment:
     first: int
     seconds: tuple[float, float]
     landmarks: Tensor
+    boxes: Tensor
     found: Tensor
     size: tuple[int, int]
 
@@ -163,19 +169,25 @@ class Footage:
                 if person.number == int(who):
                     return [person]
             raise ValueError(f"there is no person {who}; {self._there_are()}")
-        return [self._like(Path(who), suite)]
+        return [self.like(Path(who), embedding_on(Path(who), suite), suite.same_person)]
 
-    def _like(self, photo: Path, suite: FaceSuite) -> Person:
-        image = read_still(photo)
-        faces = suite.finder.find(image[None])[0]
-        if not faces:
-            raise ValueError(f"{photo}: no face found in it; give a photo that shows one person clearly")
-        own = suite.recognizer(image[None], faces[0].landmarks[None])[0]
+    def like(self, photo: Path, embedding: Tensor, same_person: float) -> Person:
+        """Return who looks most like the person on a photo.
+
+        Args:
+            photo: The photo, for messages.
+            embedding: Of the face on it, (D,).
+            same_person: Least cosine similarity of one person's faces.
+
+        Raises:
+            ValueError: Nobody does.
+        """
+        own = embedding
         known = [person for person in self.people if person.embedding is not None]
         likeness = [float(own @ person.embedding) for person in known if person.embedding is not None]
-        if not likeness or max(likeness) < suite.same_person:
+        if not likeness or max(likeness) < same_person:
             best = f"the nearest is person {known[int(np.argmax(likeness))].number}" if likeness else "nobody"
-            value = f" with a similarity of {max(likeness):.2f}, needed is {suite.same_person:.2f}"
+            value = f" with a similarity of {max(likeness):.2f}, needed is {same_person:.2f}"
             raise ValueError(f"{photo}: shows nobody in this video; {best}{value if likeness else ''}")
         return known[int(np.argmax(likeness))]
 
@@ -183,6 +195,29 @@ class Footage:
         if len(self.people) == 1:
             return "there is one, number 1"
         return f"there are {len(self.people)}, from 1 to {len(self.people)}"
+
+
+def embedding_on(photo: Path, suite: FaceSuite) -> Tensor:
+    """Return the embedding (D,) of the person on a photo: of its largest face.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no picture, shows no face, or several people of about the same size.
+    """
+    image = read_still(photo)
+    faces = [face for face in suite.finder.find(image[None])[0] if bool(sane_landmarks(face.landmarks[None]))]
+    if not faces:
+        raise ValueError(f"{photo}: no face found in it; give a photo that shows one person clearly")
+    points = torch.stack([face.landmarks.float() for face in faces])
+    sides = detector_squares(points)[:, 2]
+    rivals = int((sides > _RIVAL_SHARE * sides.max()).sum())
+    if rivals > 1:
+        raise ValueError(
+            f"{photo}: shows {rivals} faces of about the same size; give a photo of one person, or cut it"
+        )
+    with torch.no_grad():
+        embedding: Tensor = suite.recognizer(image[None], points[sides.argmax()][None])[0]
+    return embedding
 
 
 def turned_by(landmarks: Tensor) -> Tensor:

@@ -85,17 +85,34 @@ def same_people(tracks: Sequence[Track], same_person: float) -> list[list[Track]
         Groups of tracks, each by first frame.
     """
     groups = [[track] for track in tracks]
+    known = [track.embedding() for track in tracks]
+    told = [each for each in known if each is not None]
+    if not told:
+        return groups
+    sums = torch.stack([torch.zeros_like(told[0]) if each is None else each for each in known]).double()
+    spans = torch.tensor([(track.frames[0], track.frames[-1]) for track in tracks])
+    apart = (spans[:, None, 0] > spans[None, :, 1]) | (spans[None, :, 0] > spans[:, None, 1])
+    unlike = torch.tensor([each is None for each in known])
+    apart &= ~(unlike[:, None] | unlike[None, :])
+    units = torch.nn.functional.normalize(sums, dim=1)
+    likeness = torch.where(apart, units @ units.T, -torch.inf)
     while True:
-        best, pair = same_person, None
-        for first in range(len(groups)):
-            for second in range(first + 1, len(groups)):
-                likeness = _likeness(groups[first], groups[second])
-                if likeness is not None and likeness >= best and not _overlap(groups[first], groups[second]):
-                    best, pair = likeness, (first, second)
-        if pair is None:
-            return groups
-        joined = sorted(groups[pair[0]] + groups.pop(pair[1]), key=lambda track: track.frames[0])
-        groups[pair[0]] = joined
+        first, second = divmod(int(likeness.argmax()), len(tracks))
+        if likeness[first, second] < same_person:
+            break
+        first, second = min(first, second), max(first, second)
+        groups[first] += groups[second]
+        groups[second] = []
+        sums[first] += sums[second]
+        units[first] = torch.nn.functional.normalize(sums[first], dim=0)
+        apart[first] &= apart[second]
+        row = torch.where(apart[first], units @ units[first], -torch.inf)
+        apart[:, first] = apart[first]
+        likeness[first], likeness[:, first] = row, row
+        for gone in (apart[second], apart[:, second]):
+            gone.fill_(False)
+        likeness[second], likeness[:, second] = -torch.inf, -torch.inf
+    return [sorted(group, key=lambda track: track.frames[0]) for group in groups if group]
 
 
 class _LooksOf:
@@ -131,8 +148,7 @@ class _LooksOf:
 
 def _with_cuts(reader: VideoReader) -> Iterator[tuple[Tensor, set[int]]]:
     """Yield chunks of frames with the numbers of those that begin a shot, which are known a little later."""
-    pixels = reader.height * reader.width * 3 * 4
-    size = min(max(CHUNK_BYTES // pixels, DELAY + 1), _LONGEST_CHUNK)
+    size = max(reader.at_once(CHUNK_BYTES, _LONGEST_CHUNK), DELAY + 1)
     detector = CutDetector()
     cuts: set[int] = set()
     waiting: Tensor | None = None
@@ -162,7 +178,8 @@ def _embed(suite: FaceSuite, image: Tensor, faces: Sequence[Face]) -> list[Tenso
 def _segment(track: Track, seconds: Tensor, size: tuple[int, int]) -> Segment:
     """Return a track with its gaps filled."""
     first, last = track.frames[0], track.frames[-1]
-    points = torch.stack([face.landmarks.float() for face in track.faces])
+    points = torch.stack([face.landmarks.float().flatten() for face in track.faces])
+    boxes = torch.stack([face.box.float() for face in track.faces])
     known = torch.tensor(track.frames)
     wanted = torch.arange(first, last + 1)
     after = torch.searchsorted(known, wanted).clamp(max=len(known) - 1)
@@ -170,23 +187,11 @@ def _segment(track: Track, seconds: Tensor, size: tuple[int, int]) -> Segment:
     before = torch.where(known[after] == wanted, after, before)
     times = seconds.double()
     span = (times[known[after]] - times[known[before]]).clamp_min(1e-9)
-    share = ((times[wanted] - times[known[before]]) / span).clamp(0, 1).float()[:, None, None]
-    landmarks = torch.lerp(points[before], points[after], share)
+    share = ((times[wanted] - times[known[before]]) / span).clamp(0, 1).float()[:, None]
+    landmarks, box = (torch.lerp(each[before], each[after], share) for each in (points, boxes))
     found = torch.isin(wanted, known)
-    return Segment(first, (float(seconds[first]), float(seconds[last])), landmarks, found, size)
-
-
-def _overlap(first: Sequence[Track], second: Sequence[Track]) -> bool:
-    return any(
-        one.frames[0] <= other.frames[-1] and other.frames[0] <= one.frames[-1]
-        for one in first
-        for other in second
-    )
-
-
-def _likeness(first: Sequence[Track], second: Sequence[Track]) -> float | None:
-    own, other = _mean_embedding(first), _mean_embedding(second)
-    return None if own is None or other is None else float(own @ other)
+    when = float(seconds[first]), float(seconds[last])
+    return Segment(first, when, landmarks.view(-1, 5, 2), box, found, size)
 
 
 def _mean_embedding(tracks: Sequence[Track]) -> Tensor | None:

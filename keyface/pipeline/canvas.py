@@ -61,17 +61,19 @@ class Strip:
         return Layer(parts[0].first, *tensors)
 
 
-def paint(reader: VideoReader, strips: Sequence[Strip], mode: str, chunk: int = 16) -> Iterator[Painted]:
+def paint(
+    reader: VideoReader, strips: Sequence[Strip], mode: str, chunk: int | None = None
+) -> Iterator[Painted]:
     """Yield the video's frames with the edits on them; frames that no clip covers pass through untouched.
 
     Args:
         reader: The video.
         strips: Of all clips.
         mode: How they are composed, `Composition.mode`.
-        chunk: Frames at a time.
+        chunk: Frames at a time; None takes what memory allows.
     """
     first = 0
-    for frames in reader.chunks(chunk):
+    for frames in reader.chunks(reader.at_once() if chunk is None else chunk):
         yield paint_frames(frames, first, strips, mode, reader.pixel_aspect)
         first += len(frames)
 

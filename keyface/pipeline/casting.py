@@ -54,6 +54,11 @@ class Casting:
         return cls(roles, named=True)
 
     @property
+    def photos(self) -> list[str]:
+        """Return those choices that are paths of photos."""
+        return [who for who in self.roles if who not in EVERYONE and not who.isdecimal()]
+
+    @property
     def categories(self) -> list[Category]:
         """Return all categories, each once."""
         return list(dict.fromkeys(category for role in self.roles.values() for category in role))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,7 +13,7 @@ from keyface.faces.crops import cut, fades, smooth_squares
 from keyface.pictures import from_uint8, to_uint8
 
 if TYPE_CHECKING:
-    from keyface.faces.crops import Placement
+    from keyface.faces.crops import Border, Placement
     from keyface.faces.face import Looks
     from keyface.footage import Footage, Person, Segment
     from keyface.pipeline.request import VideoRequest
@@ -85,6 +85,7 @@ def face_clips(
         ValueError: Nothing is left to edit.
     """
     seconds = footage.seconds
+    placement = replace(placement, margin=placement.margin * request.framing.margin)
     clips = []
     for person, categories in people:
         for segment in person.segments:
@@ -107,9 +108,11 @@ def face_clips(
                 )
             )
     if not clips:
+        segments = [segment for person, _ in people for segment in person.segments]
+        why = "; ".join(dict.fromkeys(doubt for segment in segments for doubt in segment.doubts()))
         raise ValueError(
-            f"{request.video}: every face that was chosen is doubtful and --doubtful leave is given; nothing "
-            "is left to edit"
+            f"{request.video}: every face that was chosen is doubtful ({why}), and --doubtful leave is "
+            "given; nothing is left to edit"
         )
     return clips
 
@@ -145,22 +148,23 @@ class CropFrames:
             yield from_uint8(part)
 
 
-def cut_crops(reader: VideoReader, clips: Sequence[tuple[FaceClip, Tensor]]) -> None:
+def cut_crops(
+    reader: VideoReader, clips: Sequence[tuple[FaceClip, Tensor]], border: Border = "mirror"
+) -> None:
     """Cut the crops of all clips out of a video, which is read once.
 
     Args:
         reader: The video.
         clips: Each with its pixels (n, 3, S, S) uint8, which are filled.
+        border: What lies beyond the frame.
     """
     first = 0
-    for frames in reader.chunks(16):
+    for frames in reader.chunks(reader.at_once()):
         stop = first + len(frames)
         for clip, pixels in clips:
             rows = clip.within(first, stop)
             if rows.start < rows.stop:
                 shown = frames[rows.start + clip.first - first : rows.stop + clip.first - first]
                 size = pixels.shape[-1]
-                pixels[rows] = to_uint8(
-                    cut(shown, clip.squares[rows], size, pixel_aspect=reader.pixel_aspect)
-                )
+                pixels[rows] = to_uint8(cut(shown, clip.squares[rows], size, border, reader.pixel_aspect))
         first = stop

@@ -19,6 +19,7 @@ from keyface.models.backbones import MINIATURE, find_backbone
 from keyface.pipeline.branches import branch_folder
 from keyface.pipeline.companions import ClipCaptioner, Companions, Familiarity, FindRegions
 from keyface.pipeline.defaults import defaults_of
+from keyface.pipeline.framing import Framing
 from keyface.pipeline.plan import FindFaces, Plan, make_plan
 from keyface.pipeline.preview import preview_edit
 from keyface.pipeline.record import EditRecord
@@ -164,6 +165,14 @@ class FaceEditPipeline:
                 inside = file.name if file == place else file.relative_to(place).as_posix()
                 found[f"{role}/{inside}"] = sha256(file)
         return found
+
+    def crop_side(self, framing: Framing) -> int:
+        """Return the side in pixels of the crops that this backbone edits.
+
+        Raises:
+            ValueError: A side is asked for that it cannot take.
+        """
+        return framing.side(self.backbone.image_size, self.backbone.coarsest_cell)
 
     def editor(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keyface.pipeline.face_clips import FaceClip, face_clips, fixed_clips
@@ -60,12 +61,14 @@ def make_plan(
     """
     if request.square is not None:
         return Plan(tuple(fixed_clips(request)), None, None, False, 0, ())
-    from keyface.footage import scan
+    from keyface.footage import embedding_on, scan
     from keyface.models.finders import find_suite
 
     own = request.finder is None and own_finder is not None
     suite = own_finder() if own and own_finder is not None else find_suite(request.finder or "auto")
     reader = request.reader
+    # Before the video is looked through, which takes long.
+    photos = {who: embedding_on(Path(who), suite) for who in request.casting.photos}
     footage = scan(reader, suite, progress)
     if not footage.people:
         raise ValueError(
@@ -75,7 +78,11 @@ def make_plan(
     people = [
         (person, categories)
         for who, categories in request.casting.roles.items()
-        for person in footage.choose(who, suite)
+        for person in (
+            [footage.like(Path(who), photos[who], suite.same_person)]
+            if who in photos
+            else footage.choose(who, suite)
+        )
     ]
     clips = face_clips(request, footage, people, placement)
     covered = {frame for clip in clips for frame in range(clip.first, clip.stop)}
@@ -101,6 +108,15 @@ def _notes(
             "(`keyface faces` shows who is who, --person chooses)"
         )
     notes += [f"warning: {doubt}" for clip in clips for doubt in clip.doubts]
+    in_clips = {(clip.person, clip.first) for clip in clips}
+    for person, _ in people:
+        for segment in person.segments:
+            if (person.number, segment.first) not in in_clips:
+                first, last = segment.seconds
+                notes.append(
+                    f"person {person.number} is left alone at {first:.2f}-{last:.2f} s: "
+                    f"{'; '.join(segment.doubts())}"
+                )
     if untouched:
         notes.append(f"{untouched} of {footage.frames} frames show no face to edit, and stay as they are")
     return notes

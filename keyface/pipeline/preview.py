@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,6 +16,7 @@ from keyface.editing.keyframes import select_keyframes
 from keyface.faces.crops import cut, square_corners
 from keyface.pictures import draw_sheet, from_uint8, save_png, spread, to_image
 from keyface.pipeline.canvas import Painted, Strip, paint_frames
+from keyface.pipeline.face_clips import FIXED
 from keyface.pipeline.video import held_to, make_jobs
 
 if TYPE_CHECKING:
@@ -54,12 +55,11 @@ def preview_edit(
 ) -> Path:
     """Edit three keyframes of the longest clip together, and draw them; see `FaceEditPipeline.preview`."""
     assert request.preview is not None
-    _, squares, painted = edit_keyframes(pipe, request, plan, progress, say)
-    aspect = request.reader.pixel_aspect
+    numbers, squares, painted = edit_keyframes(pipe, request, plan, progress, say)
+    say(_what_is_shown(request, plan, numbers))
+    aspect, border = request.reader.pixel_aspect, request.framing.border
     side = min(max(round(float(squares[:, 2].max())), _SHORTEST), _TALLEST)
-    before, after = (
-        cut(each, squares, side, pixel_aspect=aspect) for each in (painted.before, painted.after)
-    )
+    before, after = (cut(each, squares, side, border, aspect) for each in (painted.before, painted.after))
     frames = _with_squares(painted.before, squares, side, aspect)
     return save_png(draw_sheet([("frame", frames), ("before", before), ("after", after)]), request.preview)
 
@@ -80,7 +80,9 @@ def edit_keyframes(
     numbers = [clip.first + row for row in rows]
     frames = reader.frames(numbers)
     alone = replace(clip, first=0, squares=clip.squares[rows], presence=clip.presence[rows])
-    crops = cut(frames, alone.squares, pipe.backbone.image_size, pixel_aspect=reader.pixel_aspect)
+    crops = cut(
+        frames, alone.squares, pipe.crop_side(request.framing), request.framing.border, reader.pixel_aspect
+    )
     editor, stream = pipe.editor(replace(settings, interval=1)), TensorFrames(crops)
     with editor.prepare(
         stream, job.prompts, regions=held_to(pipe, clip, stream), progress=progress
@@ -88,6 +90,17 @@ def edit_keyframes(
         strip = Strip(alone, edited.layers())
         painted = paint_frames(frames, 0, [strip], settings.composition.mode, reader.pixel_aspect)
     return Keyframes(numbers, alone.squares, painted)
+
+
+def _what_is_shown(request: VideoRequest, plan: Plan, numbers: Sequence[int]) -> str:
+    """Return a line that says whose keyframes are on the picture, and what is not."""
+    reader, longest = request.reader, max(plan.clips, key=len)
+    origin = reader.timings[0].pts
+    times = [float((reader.timings[number].pts - origin) * reader.time_base) for number in numbers]
+    who = "the square" if longest.person == FIXED else f"person {longest.person}"
+    others = len(plan.clips) - 1
+    hidden = f"; {others} shorter clip{'s' if others > 1 else ''} not shown" if others else ""
+    return f"preview: {who} at {', '.join(f'{time:.2f}' for time in times)} s{hidden}"
 
 
 def _with_squares(frames: Tensor, squares: Tensor, tallest: int, aspect: Fraction) -> Tensor:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import keyface
+from keyface.video.formats import is_still
 
 if TYPE_CHECKING:
     from keyface.editing.editor import EditReport
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from keyface.pipeline.video import Job
 
 SYNTHETIC = "This video is synthetic: the face in it was edited by a generative model (keyface)."
+SYNTHETIC_PICTURE = SYNTHETIC.replace("video", "picture")
 POOR_AUTOENCODER_DB = 25.0
 POOR_INVERSION_DB = 3.0
 
@@ -30,12 +32,14 @@ class EditRecord:
         output: The edited video.
         path: The sidecar.
         compare: The video of original and result side by side, if one was asked for.
+        mask_video: The video of what the edit might change, likewise.
         sidecar: What the sidecar says: inputs' hashes, prompts, settings, metrics, warnings.
     """
 
     output: Path
     path: Path
     compare: Path | None
+    mask_video: Path | None
     sidecar: dict[str, Any]
 
 
@@ -53,7 +57,7 @@ def describe(
     reader, first = request.reader, jobs[0]
     surprises = [job.surprise for job in jobs if job.surprise is not None]
     return {
-        "statement": SYNTHETIC,
+        "statement": statement_of(request.output),
         "keyface": keyface.__version__,
         "input": {
             "name": request.video.name,
@@ -66,6 +70,7 @@ def describe(
         "edits": [category.name for category in request.categories],
         "prompts": asdict(first.prompts),
         "crop": None if request.square is None else asdict(request.square),
+        "framing": asdict(request.framing),
         "finder": plan.finder,
         "regions": None if pipe.find_regions is None or pipe.regions is None else pipe.regions.name,
         "settings": asdict(first.settings),
@@ -107,6 +112,11 @@ def describe(
             )
         ),
     }
+
+
+def statement_of(output: Path | None) -> str:
+    """Return the sentence that says what an output is."""
+    return SYNTHETIC_PICTURE if output is not None and is_still(output) else SYNTHETIC
 
 
 def strangeness(familiarity: Familiarity | None, surprise: float | None) -> str | None:

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from keyface.editing.settings import given_settings
-from keyface.files import require_file_name, sha256
+from keyface.files import require_file_name, require_folder, sha256
 from keyface.pipeline.casting import EVERYONE, Casting
+from keyface.pipeline.framing import Framing
 from keyface.pipeline.square import Crop
 from keyface.plugins import Category
+from keyface.resume.cache import WorkCache
 from keyface.resume.session import require_free
 from keyface.video import Encoding, open_video, parse_time
 from keyface.video.encoding import choose
@@ -49,6 +51,7 @@ class VideoRequest:
         finder: Name of what finds faces (`keyface.models.finders`); None takes what comes with the weights,
             else the first that is there.
         crop: A fixed square to edit instead of a face: the square, "x,y,size" in pixels, or "centre".
+        framing: How the crop of a face is cut out of the frame.
         doubtful: `edit` or `leave` faces that are small, turned away or cut by the border.
         compare: Where to write a video of original and result side by side.
         mask_video: Where to write a video of what the edit may change: white where the mask is 1.
@@ -78,6 +81,7 @@ class VideoRequest:
     person: str | None = None
     finder: str | None = None
     crop: Crop | str | None = None
+    framing: Framing = field(default_factory=Framing)
     doubtful: Literal["edit", "leave"] = "edit"
     compare: Path | None = None
     mask_video: Path | None = None
@@ -174,6 +178,10 @@ class VideoRequest:
             raise ValueError("--prompt is empty; say what the clip shall show")
         if self.source is not None and not self.source.strip():
             raise ValueError("--source is empty; say what the clip shows")
+        for option in ("prompt", "source", "negative"):
+            text = getattr(self, option)
+            if text is not None and not _is_text(text):
+                raise ValueError(f"--{option} {text!r}: holds bytes that are no UTF-8; type it anew")
         _ = self.casting
 
     def _check_people(self) -> None:
@@ -181,13 +189,17 @@ class VideoRequest:
             for option, given in (("--person", self.person), ("--finder", self.finder)):
                 if given is not None:
                     raise ValueError(f"--crop edits one fixed square, so {option} has no say; leave one out")
+            for name in ("margin", "border"):
+                if getattr(self.framing, name) != getattr(Framing(), name):
+                    raise ValueError(
+                        f"--crop edits one fixed square, so --framing.{name} has no say; leave one out"
+                    )
             if self.casting.named:
                 raise ValueError("--crop edits one fixed square; --edits names several people, leave one out")
-        if self.person is not None and self.person not in EVERYONE and not self.person.isdecimal():
-            photo = Path(self.person)
-            if not photo.is_file():
+        for photo in self.casting.photos:
+            if not Path(photo).is_file():
                 raise FileNotFoundError(
-                    f"--person {self.person}: no such photo; give one, a number, or {', '.join(EVERYONE)}"
+                    f"--person {photo}: no such photo; give one, a number, or {', '.join(EVERYONE)}"
                 )
 
     def _check_targets(self) -> None:
@@ -216,14 +228,31 @@ class VideoRequest:
             require_file_name(target)
             if target.exists() and not self.overwrite:
                 raise ValueError(f"{target}: exists; give another name, or --overwrite to replace it")
+        if self.cache is not None:
+            WorkCache.of(self.cache)
+            require_folder(self.cache)
 
     def _check_stopped(self) -> None:
         if self.resume and self.restart:
             raise ValueError("--resume goes on and --restart begins anew; give one of the two")
         if self.preview is not None:
+            for option, wanted in (("--resume", self.resume), ("--restart", self.restart)):
+                if wanted:
+                    raise ValueError(
+                        f"--preview keeps nothing of an edit, so {option} has no say; leave it out"
+                    )
             return
         if self.resume and not self.state.is_dir():
             raise ValueError(
                 f"{self.state}: no such folder, so no edit of {self.output} was stopped; leave --resume out"
             )
         require_free(self.state)
+
+
+def _is_text(words: str) -> bool:
+    """Tell whether words can be written as UTF-8: what a terminal gives may hold single bytes."""
+    try:
+        words.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

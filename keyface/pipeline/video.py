@@ -13,14 +13,15 @@ import torch
 from torch import Tensor
 
 import keyface
-from keyface.faces.crops import cut
+from keyface.faces.crops import Border
 from keyface.faces.regions import RegionMasks
-from keyface.files import require_space, write_text
+from keyface.files import remove_leftovers, require_space, write_text
+from keyface.footage.crops import crops_at
 from keyface.pictures import spread
 from keyface.pipeline.canvas import Strip, paint
 from keyface.pipeline.face_clips import FIXED, CropFrames, cut_crops
 from keyface.pipeline.prompts import warn_of_prompts, write_prompts
-from keyface.pipeline.record import SYNTHETIC, EditRecord, describe, strangeness
+from keyface.pipeline.record import EditRecord, describe, statement_of, strangeness
 from keyface.plugins import free_regions
 from keyface.resume.cache import WorkCache
 from keyface.resume.session import Session
@@ -72,7 +73,7 @@ def edit_video(
     the frames that the change is added to; where faces are followed also to find them.
     """
     assert request.output is not None, "a preview writes no video"
-    reader, size = request.reader, pipe.backbone.image_size
+    reader, size = request.reader, pipe.crop_side(request.framing)
     jobs = make_jobs(pipe, request, plan, say)
     crops = [(len(job.clip), 3, size, size) for job in jobs]
     temporary = sum(
@@ -90,12 +91,20 @@ def edit_video(
             if session.resumed
             else f"temporary files: {temporary / 2**20:.0f} MiB in {request.state}"
         )
+        remove_leftovers(request.output)
+        for beside in (request.compare, request.mask_video):
+            if session.resumed and beside is not None:
+                remove_leftovers(beside)
         pixels = [
             session.maps.tensor(f"crops-{number}", shape, torch.uint8)
             for number, shape in enumerate(crops, start=1)
         ]
         if not session.journal.count("crops"):
-            cut_crops(reader, [(job.clip, each) for job, each in zip(jobs, pixels, strict=True)])
+            cut_crops(
+                reader,
+                [(job.clip, each) for job, each in zip(jobs, pixels, strict=True)],
+                request.framing.border,
+            )
             session.journal.write(crops=1)
         cache = None if request.cache is None else WorkCache.of(request.cache)
         edited = [
@@ -116,7 +125,7 @@ def edit_video(
     sidecar = describe(pipe, request, plan, jobs, reports)
     text = json.dumps(sidecar, indent=2, ensure_ascii=False)
     write_text(request.record, text + "\n")
-    return EditRecord(request.output, request.record, request.compare, json.loads(text))
+    return EditRecord(request.output, request.record, request.compare, request.mask_video, json.loads(text))
 
 
 def make_jobs(
@@ -130,9 +139,8 @@ def make_jobs(
     for note in plan.notes:
         say(note)
     jobs, strange = [], False
-    for clip, frames in zip(
-        plan.clips, look_at(request.reader, plan.clips, pipe.backbone.image_size), strict=True
-    ):
+    looks = look_at(request.reader, plan.clips, pipe.backbone.image_size, request.framing.border)
+    for clip, frames in zip(plan.clips, looks, strict=True):
         surprise = None if pipe.familiarity is None else pipe.familiarity.of(pipe.backbone, frames)
         doubt = strangeness(pipe.familiarity, surprise)
         if doubt is not None and not strange:
@@ -148,21 +156,12 @@ def make_jobs(
     return jobs
 
 
-def look_at(reader: VideoReader, clips: Sequence[FaceClip], size: int) -> list[Tensor]:
+def look_at(
+    reader: VideoReader, clips: Sequence[FaceClip], size: int, border: Border = "mirror"
+) -> list[Tensor]:
     """Return a few crops of each clip, spread evenly over it, (n, 3, size, size) in [-1, 1]."""
-    rows = [spread(len(clip), _LOOKS) for clip in clips]
-    wanted = sorted({clip.first + row for clip, each in zip(clips, rows, strict=True) for row in each})
-    frames = reader.frames(wanted)
-    at = {number: index for index, number in enumerate(wanted)}
-    return [
-        cut(
-            frames[[at[clip.first + row] for row in each]],
-            clip.squares[each],
-            size,
-            pixel_aspect=reader.pixel_aspect,
-        )
-        for clip, each in zip(clips, rows, strict=True)
-    ]
+    places = [[(clip.first + row, clip.squares[row]) for row in spread(len(clip), _LOOKS)] for clip in clips]
+    return crops_at(reader, places, size, border)
 
 
 def held_to(pipe: FaceEditPipeline, clip: FaceClip, crops: FrameStream) -> MaskStream | None:
@@ -204,7 +203,7 @@ def _write(
     """Decode the edits, and write all videos that are asked for."""
     reader = request.reader
     targets = dict.fromkeys([job.prompts.target for job in jobs])
-    comment = f"{SYNTHETIC} Prompt: {'; '.join(targets)}"
+    comment = f"{statement_of(request.output)} Prompt: {'; '.join(targets)}"
 
     def writer(path: Any) -> Any:
         return stack.enter_context(
@@ -245,6 +244,7 @@ def _decides(pipe: FaceEditPipeline, request: VideoRequest, jobs: Sequence[Job])
         "input": _input(request),
         "weights": dict(pipe.versions),
         "regions": None if pipe.regions is None else pipe.regions.name,
+        "framing": asdict(request.framing),
         "clips": {
             str(number): {
                 "person": job.clip.person,
@@ -283,6 +283,7 @@ def _unedited(pipe: FaceEditPipeline, request: VideoRequest, job: Job) -> dict[s
         "weights": {name: digest for name, digest in pipe.versions.items() if name.startswith(used)},
         "first": job.clip.first,
         "squares": _digest(job.clip.squares),
+        "framing": asdict(request.framing),
         "source": job.prompts.source,
         "settings": settings,
         "device": str(pipe.backbone.device),

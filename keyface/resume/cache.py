@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,6 +71,15 @@ class WorkCache:
             except (FileNotFoundError, NotADirectoryError):
                 continue
         return [path for _, path in sorted(found)]
+
+    def tidy(self) -> None:
+        """Remove what processes left that were killed while they copied into the cache."""
+        for left in self.folder.glob(f"{_UNFINISHED}*"):
+            try:
+                with _locked(left):
+                    shutil.rmtree(left, ignore_errors=True)
+            except OSError:  # a process is at work in it, or has just ended
+                continue
 
     def shrink(self, keep: Path) -> None:
         """Remove entries until the rest fits, but never `keep`."""
@@ -134,18 +145,42 @@ class CachedWork:
         if (self.place / _ENTRIES).is_file():
             return
         maps.flush()
-        self.cache.folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=self.cache.folder) as folder:
-            unfinished = Path(folder) / self.key
-            unfinished.mkdir()
-            try:
+        try:
+            self.cache.folder.mkdir(parents=True, exist_ok=True)
+            self.cache.tidy()
+            with _unfinished(self.cache.folder) as folder:
+                unfinished = folder / self.key
+                unfinished.mkdir()
                 for name in names:
                     shutil.copyfile(maps.folder / name, unfinished / name)
                 write_text(unfinished / _ENTRIES, json.dumps(dict(entries)))
                 unfinished.rename(self.place)
-            except OSError:  # no space left, or another process was first
-                return
+        except OSError:  # no space left, not allowed any more, or another process was first
+            return
         self.cache.shrink(keep=self.place)
+
+
+@contextmanager
+def _unfinished(parent: Path) -> Iterator[Path]:
+    """Make a folder that is removed at the end of the block, and locked until then (`WorkCache.tidy`)."""
+    made = tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=parent, ignore_cleanup_errors=True)
+    with made as folder, _locked(Path(folder)):
+        yield Path(folder)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Lock a folder, until the block or the process ends.
+
+    Raises:
+        OSError: Another process has locked it, or it is gone.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _copy_into(source: Path, target: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from keyface.video.encoders import Codec, Encoder, encoders_here, find_encoder
-from keyface.video.formats import FORMATS, format_of
+from keyface.video.formats import FORMATS, format_of, is_still
 
 if TYPE_CHECKING:
     from keyface.video.reader import VideoReader
@@ -108,6 +108,11 @@ def choose(encoding: Encoding, path: Path, like: VideoReader | None) -> Choice:
     if encoding.like_source:
         if like is None:
             raise ValueError(f"{path}: encoding.like_source needs a source")
+        if is_still(like.path):
+            raise ValueError(
+                f"{path}: encoding.like_source: {like.path.name} is a picture, so there is no codec to take "
+                "over; leave it out, or give encoding.codec"
+            )
         codec, bits, bit_rate = _source_codec(like, path)
     if codec not in takes:
         fitting = [suffix for suffix, each in FORMATS.items() if codec in each.video]

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from fractions import Fraction
 from functools import cached_property
 from itertools import islice, pairwise, repeat
@@ -30,6 +30,9 @@ from keyface.video.decoding.stamps import increasing
 
 _WORTH_SEEKING = Fraction(3)
 """Seconds before which a start is decoded up to."""
+
+CHUNK_BYTES = 256 * 2**20
+"""Memory for frames that are worked on together, as floats: 16 of 1280 by 720, two of 4K."""
 
 LOOKS = 5
 """Frames of a clip that are looked at to describe it."""
@@ -83,6 +86,7 @@ class VideoReader:
         self.start = None if start is None else Fraction(str(start))
         self.end = None if end is None else Fraction(str(end))
         self.held = 0
+        self._after: int | None = None
         self._kept: dict[int, np.ndarray] = {}
         self._said: set[str] = set()
         with open_container(self.path) as container:
@@ -167,7 +171,15 @@ class VideoReader:
                 self._say("end", doubt)
         shift = 0 if self.start is None else stamps[0]
         gaps = [after - before for before, after in pairwise(stamps)]
-        return [Timing(pts - shift, gap) for pts, gap in zip(stamps, [*gaps, usual], strict=True)]
+        shown_last = self._lasts(stamps[-1], usual)
+        return [Timing(pts - shift, gap) for pts, gap in zip(stamps, [*gaps, shown_last], strict=True)]
+
+    def _lasts(self, stamp: int, usual: int) -> int:
+        """Return how long the last frame is shown: to the end of the range, if none follows before."""
+        if self.end is None or self._after is None:
+            return usual
+        end = (self._origin or 0) + math.floor(self.end / self.time_base)
+        return max(min(self._after, end) - stamp, min(usual, self._after - stamp))
 
     @cached_property
     def span(self) -> tuple[Fraction | None, Fraction | None]:
@@ -193,19 +205,34 @@ class VideoReader:
 
     def frames(self, numbers: Sequence[int]) -> Tensor:
         """Return some frames by ascending numbers, (n, 3, H, W) in [-1, 1]; one pass up to the last."""
-        wanted, found = set(numbers), []
+        return torch.stack([image for _, image in self.chosen(numbers)])
+
+    def chosen(self, numbers: Collection[int]) -> Iterator[tuple[int, Tensor]]:
+        """Yield some frames one by one: number and image (3, H, W) in [-1, 1]; one pass up to the last.
+
+        Args:
+            numbers: Of the frames, in any order; frames come in theirs.
+
+        Raises:
+            ValueError: There is no frame of such a number.
+        """
+        wanted, found = set(numbers), 0
         for index, image in enumerate(islice(self._images(), max(wanted) + 1)):
             if index in wanted:
-                found.append(image)
-        if len(found) < len(wanted):
+                found += 1
+                yield index, _floats([image])[0]
+        if found < len(wanted):
             raise ValueError(f"{self.path}: frame {max(wanted)} is wanted, and there are {len(self)}")
-        return _floats(found)
 
     @property
     def seconds(self) -> float:
         """How long the frames last, from the first one's start to the last one's end."""
         last = self.timings[-1]
         return float((last.pts + last.duration - self.timings[0].pts) * self.time_base)
+
+    def at_once(self, memory: int = CHUNK_BYTES, most: int = 16) -> int:
+        """Return how many frames fit into so many bytes as floats, from 1 to `most`."""
+        return min(max(memory // (self.height * self.width * 3 * 4), 1), most)
 
     def chunks(self, size: int) -> Iterator[Tensor]:
         """Yield the frames in order as (n, 3, H, W) RGB floats in [-1, 1] with n ≤ size."""
@@ -268,6 +295,7 @@ class VideoReader:
             previous = pts
             shown = (pts - origin) * self.time_base
             if self.end is not None and shown >= self.end:
+                self._after = pts
                 return
             if self.start is not None and shown < self.start:
                 continue

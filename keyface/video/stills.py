@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -54,11 +54,11 @@ class StillReader(VideoReader):
         """Return the frame, (1, 3, H, W) in [-1, 1]."""
         return self.image[None]
 
-    def frames(self, numbers: Sequence[int]) -> Tensor:
-        """Return the frame, (1, 3, H, W) in [-1, 1]; its number is 0."""
-        if list(numbers) != [0]:
+    def chosen(self, numbers: Collection[int]) -> Iterator[tuple[int, Tensor]]:
+        """Yield the frame, whose number is 0: number and image (3, H, W) in [-1, 1]."""
+        if set(numbers) != {0}:
             raise ValueError(f"{self.path}: is a picture; its only frame is 0")
-        return self.image[None]
+        yield 0, self.image
 
     def chunks(self, size: int) -> Iterator[Tensor]:
         """Yield the frame, (1, 3, H, W) in [-1, 1]."""

@@ -1,12 +1,13 @@
 """`keyface edit` on footage with people in it: faces found, followed, chosen; all else left alone."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
-from rendered_footage import two_people_a_cut_and_an_absence, wall
+from rendered_footage import place, two_people_a_cut_and_an_absence, wall
 from torch import Tensor
 
 from keyface.cli.main import main
@@ -49,6 +50,7 @@ def test_one_person_is_edited_and_all_else_stays(
     words = ["edit", str(scene), "-o", str(output), "--source", SOURCE, "--edits", "old", *FAST]
     assert main([*words, "--mask-video", str(mask), "--encoding.quality", "0"]) == 0
     said = capsys.readouterr().err
+    assert f"{output.with_suffix('.json')}, {mask}. This video is synthetic" in said
     assert "editing person 1; person 2 left as they are" in said
     assert "15 of 60 frames show no face to edit, and stay as they are" in said
     record = json.loads((tmp_path / "out.json").read_text())
@@ -78,7 +80,9 @@ def test_two_people_get_edits_of_their_own(scene: Path, tmp_path: Path) -> None:
     assert float(changed(frames_of(scene)[:10], frames_of(output)).min()) > 0.08
 
 
-def test_a_preview_shows_what_the_video_will(scene: Path, tmp_path: Path) -> None:
+def test_a_preview_shows_what_the_video_will(
+    scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Its three keyframes are the video's own, and look the same there where they are edited."""
     from keyface.pipeline.pipeline import FaceEditPipeline
     from keyface.pipeline.plan import make_plan
@@ -87,6 +91,9 @@ def test_a_preview_shows_what_the_video_will(scene: Path, tmp_path: Path) -> Non
 
     words = ["edit", str(scene), "--source", SOURCE, "--edits", "old", "--end", "0.72", *FAST]
     assert main([*words, "--preview", str(tmp_path / "preview.png")]) == 0
+    said = capsys.readouterr().err
+    assert main([*words, "--preview", str(tmp_path / "two.png"), "--json"]) == 1
+    assert "--preview makes no OUTPUT.json" in capsys.readouterr().err
     assert main([*words, "-o", str(tmp_path / "out.mp4"), "--encoding.quality", "0"]) == 0
     assert {path.name for path in tmp_path.iterdir()} == {"preview.png", "out.mp4", "out.json"}
     with Image.open(tmp_path / "preview.png") as sheet:
@@ -103,6 +110,8 @@ def test_a_preview_shows_what_the_video_will(scene: Path, tmp_path: Path) -> Non
     pipe = FaceEditPipeline.from_pretrained()
     plan = make_plan(request, pipe.finder, pipe.placement)
     numbers, _, painted = edit_keyframes(pipe, request, plan, None, lambda text: None)
+    times = ", ".join(f"{number / 25:.2f}" for number in numbers)
+    assert f"preview: person 1 at {times} s\n" in said
     assert numbers == json.loads((tmp_path / "out.json").read_text())["metrics"]["keyframes"]
     final = frames_of(tmp_path / "out.mp4")[numbers]
     edited = (painted.mask > 0.1).expand_as(final)
@@ -148,6 +157,7 @@ def test_a_picture_is_edited_into_a_picture(scene: Path, tmp_path: Path) -> None
     save_png(to_image(VideoReader(scene).frames([25])[0]), tmp_path / "photo.png")
     words = ["edit", str(tmp_path / "photo.png"), "-o", str(tmp_path / "out.png"), "--source", SOURCE]
     assert main([*words, "--edits", "glasses", *FAST]) == 0
+    assert "This picture is synthetic" in json.loads((tmp_path / "out.json").read_text())["statement"]
     with Image.open(tmp_path / "photo.png") as before, Image.open(tmp_path / "out.png") as after:
         assert before.size == after.size
         assert before.tobytes() != after.tobytes()
@@ -164,6 +174,10 @@ def test_a_picture_is_edited_into_a_picture(scene: Path, tmp_path: Path) -> None
         (["--start", "1", "--end", "0.5"], "is not after --start"),
         (["--end", "1", "--max-seconds", "1"], "give one of the two"),
         (["--preview", "a.mp4"], "write to a .png file"),
+        (["--preview", "a.png", "--resume"], "leave it out"),
+        (["--negative", "a caf\udce9"], "holds bytes that are no UTF-8"),
+        (["--cache", __file__], "is a file, where a folder is needed"),
+        (["--framing.margin", "9"], "framing.margin is 9"),
         (["--encoding.codec", "vp9", "--encoding.quality", "99"], "from 0 to 63"),
     ],
 )
@@ -182,3 +196,32 @@ def test_an_output_is_needed_unless_only_a_preview_is_asked_for(
 ) -> None:
     assert main(["edit", str(scene), "--edits", "old"]) == 1
     assert capsys.readouterr().err == "keyface: error: say where the edited video goes, by -o/--output\n"
+
+
+def test_a_photo_is_looked_at_before_the_video(
+    scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from keyface.pictures import save_png, to_image
+
+    photo = save_png(to_image(wall(0.0)), tmp_path / "wall.png")
+    words = ["edit", str(scene), "-o", str(tmp_path / "out.mp4"), "--edits", "old", "--person", str(photo)]
+    assert main(words) == 1
+    said = capsys.readouterr().err
+    assert "no face found in it" in said
+    assert "find:" not in said, "the video was looked through first"
+
+
+def test_what_is_left_alone_and_why_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    frames = [wall(-0.2) for _ in range(6)]
+    for number, frame in enumerate(frames):
+        place(frame, 0, number, (80, 90), side=60)
+        place(frame, 1, number, (250, 60), side=24)
+    write_clip(tmp_path / "a.mp4", torch.stack(frames), 25)
+    words = ["edit", str(tmp_path / "a.mp4"), "-o", str(tmp_path / "out.mp4"), "--source", SOURCE, *FAST]
+    words += ["--edits", "old", "--doubtful", "leave"]
+    assert main([*words, "--person", "2"]) == 1
+    assert re.search(r"is doubtful \(the face is 2\d pixels large, .*\), and --do", capsys.readouterr().err)
+    assert main([*words, "--person", "all"]) == 0
+    assert re.search(r"person 2 is left alone at 0.00-0.20 s: the face is 2\d pix", capsys.readouterr().err)
+    (clip,) = json.loads((tmp_path / "out.json").read_text())["clips"]
+    assert clip["person"] == 1

@@ -1,5 +1,7 @@
 """Faces followed by place, motion and identity."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -95,3 +97,18 @@ def test_it_says_when_places_alone_may_confuse() -> None:
     assert tracker.ambiguous([face(102), face(150)]), "they are near one another"
     tracker.add([face(102)])
     assert tracker.ambiguous([face(103)]), "somebody may come back"
+
+
+def test_tracks_of_long_videos_stay_small() -> None:
+    """What a finder computed in passing is not kept: neither dense landmarks nor what a box is a part of."""
+    tracker = Tracker(fps=25, same_person=0.5)
+    for frame in range(30):
+        found = face(100 + frame)
+        boxes = torch.zeros(5000, 4)
+        boxes[7] = found.box
+        tracker.add([replace(found, box=boxes[7], points=torch.zeros(468, 2))])
+    (track,) = tracker.finish()
+    assert [float(each.box[0]) for each in track.faces] == [80.0 + frame for frame in range(30)]
+    for each in track.faces:
+        assert each.points is None
+        assert each.box.untyped_storage().nbytes() + each.landmarks.untyped_storage().nbytes() < 200

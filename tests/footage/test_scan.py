@@ -1,14 +1,19 @@
 """Who is where, on rendered footage, found by the miniature's own networks."""
 
 import re
+import time
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from rendered_footage import place, two_people_a_cut_and_an_absence, wall
 
+from keyface.faces.face import Face
 from keyface.faces.squares import detector_squares
+from keyface.faces.tracking import Track
 from keyface.footage import Footage, scan
+from keyface.footage.scan import same_people
 from keyface.miniature.population import clips, world
 from keyface.miniature.rendering.renderer import render_images
 from keyface.models.finders import FaceSuite, find_suite
@@ -75,6 +80,15 @@ def test_people_are_chosen_by_number_size_length_or_photo(
     save_png(to_image(wall(0.0)), tmp_path / "wall.png")
     with pytest.raises(ValueError, match="no face found in it"):
         footage.choose(str(tmp_path / "wall.png"), suite)
+    with Image.open(photos[0]) as left, Image.open(photos[1]) as right:
+        for name, side in (("friends", right.width), ("passer-by", right.width // 2)):
+            both = Image.new("RGB", (2 * left.width, left.height), (90, 90, 110))
+            both.paste(left, (0, 0))
+            both.paste(right.resize((side, side)), (left.width, 0))
+            both.save(tmp_path / f"{name}.png")
+    with pytest.raises(ValueError, match="shows 2 faces of about the same size"):
+        footage.choose(str(tmp_path / "friends.png"), suite)
+    assert footage.choose(str(tmp_path / "passer-by.png"), suite) == [first], "the larger face is meant"
 
 
 def test_small_turned_and_cut_faces_are_said(suite: FaceSuite, tmp_path: Path) -> None:
@@ -101,3 +115,41 @@ def test_a_wall_shows_nobody(suite: FaceSuite, tmp_path: Path) -> None:
     found = scan(VideoReader(tmp_path / "grey.mp4"), suite)
     assert found.people == ()
     assert found.without_face() == [(0.0, pytest.approx(11 / 25))]
+
+
+def track(first: int, last: int, embedding: list[float] | None) -> Track:
+    found = Face(torch.zeros(4), 1.0, torch.zeros(5, 2))
+    known = (
+        {} if embedding is None else {first: torch.nn.functional.normalize(torch.tensor(embedding), dim=0)}
+    )
+    return Track(list(range(first, last + 1)), [found] * (last + 1 - first), known)
+
+
+def test_tracks_are_joined_by_likeness_but_never_where_they_share_a_frame() -> None:
+    anna = [1.0, 0.0, 0.0]
+    tracks = [
+        track(0, 9, anna),
+        track(5, 14, [0.9, 0.1, 0.0]),  # like Anna, but seen beside her
+        track(10, 19, [0.8, 0.6, 0.0]),  # .8 to Anna
+        track(20, 29, [0.0, 0.0, 1.0]),
+        track(30, 39, None),
+        track(40, 49, anna),
+        track(50, 59, None),
+    ]
+    groups = same_people(tracks, 0.75)
+    assert [[tracks.index(each) for each in group] for group in groups] == [[0, 2, 5], [1], [3], [4], [6]]
+    assert same_people(tracks[4:5], 0.75) == [tracks[4:5]]
+    assert same_people([], 0.75) == []
+
+
+def test_hundreds_of_tracks_are_joined_in_seconds() -> None:
+    """A talk of an hour with a cut every few seconds, between two people."""
+    shots = 600
+    tracks = [
+        track(10 * shot, 10 * shot + 9, [1.0, 0.1 * (shot % 4), 5.0 * (shot % 2)]) for shot in range(shots)
+    ]
+    began = time.monotonic()
+    groups = same_people(tracks, 0.8)
+    assert time.monotonic() - began < 20
+    assert [len(group) for group in groups] == [shots // 2, shots // 2]
+    assert all(each.frames[0] % 20 == 0 for each in groups[0])

@@ -1,6 +1,8 @@
 """Work that a later edit finds again."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -88,3 +90,52 @@ def test_the_limit_is_the_environments(tmp_path: Path, monkeypatch: pytest.Monke
         monkeypatch.setenv(LIMIT_VARIABLE, wrong)
         with pytest.raises(ValueError, match=f"{LIMIT_VARIABLE} is '{wrong}'"):
             WorkCache.of(tmp_path)
+
+
+def test_what_killed_processes_left_is_removed_and_what_others_do_is_not(tmp_path: Path) -> None:
+    maps, _ = maps_in(tmp_path / "first")
+    cache = WorkCache(tmp_path / "cache", 10**6)
+    cache.folder.mkdir()
+    script = (
+        "import os, shutil, sys, time\n"
+        "from pathlib import Path\n"
+        "from keyface.resume import cache\n"
+        "from keyface.resume.memory_maps import MemoryMaps\n"
+        "folder = Path(sys.argv[1])\n"
+        "def slowly(source, target):\n"
+        "    target.touch()\n"
+        "    print('copying', flush=True)\n"
+        "    time.sleep(600)\n"
+        "cache.shutil.copyfile = slowly\n"
+        "work = cache.WorkCache(folder / 'cache', 10**6).of_work({'process': sys.argv[2]})\n"
+        "work.keep(MemoryMaps(folder / 'first'), ['clean'], {'encode': 4})\n"
+    )
+    running = [
+        subprocess.Popen([sys.executable, "-c", script, tmp_path, name], stdout=subprocess.PIPE, text=True)
+        for name in ("killed", "running")
+    ]
+    try:
+        for each in running:
+            assert each.stdout is not None
+            assert each.stdout.readline() == "copying\n"
+        assert len(list(cache.folder.iterdir())) == 2
+        running[0].kill()
+        running[0].wait()
+        work = cache.of_work({})
+        work.keep(maps, ["clean"], {"encode": 4})
+        left = [path for path in cache.folder.iterdir() if path != work.place]
+        assert len(left) == 1
+        assert next(left[0].iterdir()).name == cache.of_work({"process": "running"}).key
+    finally:
+        for each in running:
+            each.kill()
+            each.wait()
+            assert each.stdout is not None
+            each.stdout.close()
+
+
+def test_a_folder_that_became_a_file_only_means_that_nothing_is_kept(tmp_path: Path) -> None:
+    maps, _ = maps_in(tmp_path / "first")
+    (tmp_path / "cache").write_text("a file")
+    WorkCache(tmp_path / "cache", 10**6).of_work({}).keep(maps, ["clean"], {"encode": 4})
+    assert (tmp_path / "cache").read_text() == "a file"

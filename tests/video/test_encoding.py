@@ -9,10 +9,11 @@ import av
 import pytest
 import torch
 from jsonargparse import ArgumentParser
+from PIL import Image
 from rich_videos import Rich, Sound, clip, first_frame, make_rich, psnr
 
 from keyface.configuration import given
-from keyface.video import Encoding, VideoReader, VideoWriter, write_clip
+from keyface.video import Encoding, StillReader, VideoReader, VideoWriter, open_writer, write_clip
 from keyface.video.encoders import encoders_here
 from keyface.video.formats import FORMATS
 
@@ -157,6 +158,14 @@ def test_like_the_source(
     name, frame = first_frame(target)
     assert (name, frame.format.name) == expected
     assert 0.5 < target.stat().st_size / source.stat().st_size < 2
+
+
+def test_like_a_picture_is_refused(tmp_path: Path) -> None:
+    Image.new("RGB", (32, 32)).save(tmp_path / "photo.png")
+    with pytest.raises(ValueError, match=r"like_source: photo\.png is a picture, so there is no codec"):
+        open_writer(
+            tmp_path / "a.mp4", like=StillReader(tmp_path / "photo.png"), encoding=Encoding(like_source=True)
+        )
 
 
 def test_like_a_source_whose_codec_is_not_written(tmp_path: Path) -> None:

@@ -3,10 +3,12 @@
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rich_videos import Rich, make_rich
 
 from keyface.video import (
     StillReader,
@@ -62,6 +64,22 @@ def test_a_start_is_exact_also_after_seeking(tmp_path: Path, suffix: str, start:
     cut = VideoReader(tmp_path / "cut.mp4")
     assert len(cut) == 120 - first
     assert cut.seconds == pytest.approx((120 - first) / 25)
+
+
+def test_the_last_frame_of_a_part_lasts_to_its_end(tmp_path: Path) -> None:
+    """A still moment of .4 s, in the middle of which the part ends."""
+    stamps = [0, 40, 80, 400, 800, 840, 1000]
+    path = make_rich(tmp_path / "a.mkv", Rich(frames=7, stamps=stamps))
+    reader = VideoReader(path, end="0.7")
+    assert [float(each.duration * reader.time_base) for each in reader.timings] == [0.04, 0.04, 0.32, 0.3]
+    with VideoWriter(tmp_path / "cut.mkv", like=reader) as writer:
+        for chunk in reader.chunks(16):
+            writer.write(chunk)
+    with av.open(str(tmp_path / "cut.mkv")) as container:
+        assert container.duration == 700_000
+    part = VideoReader(path, start="0.05", end="0.81")
+    assert part.seconds == pytest.approx(0.04 + 0.72), "as usual, but not beyond the next frame"
+    assert VideoReader(path, start="0.4", end="0.7").seconds == pytest.approx(0.3)
 
 
 def test_a_range_without_frames_is_said(tmp_path: Path) -> None:

@@ -6,11 +6,12 @@ square, x counts in heights of a pixel: x on the screen is the stored x times `p
 """
 
 from keyface.faces.crops.placement import FFHQ, Placement, face_squares
-from keyface.faces.crops.sampling import cut, put_back, square_corners
+from keyface.faces.crops.sampling import Border, cut, put_back, square_corners
 from keyface.faces.crops.smoothing import fades, smooth_squares
 
 __all__ = [
     "FFHQ",
+    "Border",
     "Placement",
     "cut",
     "face_squares",
