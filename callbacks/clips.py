@@ -8,8 +8,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from keyface.callbacks.clip_networks import ClipNetworks
 from keyface.editing.settings import Prompts
-from keyface.pictures import largest_square, resize_square
+from keyface.faces.crops import Placement, smooth_squares
+from keyface.footage import scan
+from keyface.models.finders import FaceSuite
+from keyface.pictures import from_uint8, largest_square, resize_square
+from keyface.pipeline.face_clips import FaceClip, cut_crops
 from keyface.plugins import Category, compose
 from keyface.video import VideoReader
 
@@ -55,21 +60,33 @@ def video_examples(
     captions: Sequence[str] | None,
     frames: int,
     size: int,
+    networks: ClipNetworks,
+    placement: Placement,
 ) -> list[Example]:
-    """Read the first frames of each video, to be edited by each category.
+    """Read a few frames of each video, to be edited by each category.
 
     Args:
         categories: Edits, each applied by itself.
         paths: Videos.
-        captions: One a video; None captions the first frame with the miniature's network.
-        frames: At most so many of each.
-        size: The frames' centre is cut out and scaled to this square.
+        captions: One a video; None asks `networks.caption` about the first frame.
+        frames: At most so many of each: the first ones of whom is seen longest.
+        size: Rows and columns of the crop.
+        networks: Find the face and caption it.
+        placement: How the face is to lie in the crop.
+
+    Raises:
+        ValueError: A video shows no face.
     """
     examples = []
     for index, path in enumerate(paths):
         reader = VideoReader(path)
-        clip = square(next(reader.chunks(frames)), size)
-        caption = captions[index] if captions is not None else _miniature_caption(clip)
+        clip = face_frames(reader, frames, size, networks.suite, placement)
+        if captions is not None:
+            caption = captions[index]
+        else:
+            assert networks.caption is not None
+            with torch.no_grad():
+                caption = networks.caption(clip[:1])
         for category in categories:
             pair = compose(caption, [category])
             prompts = Prompts(pair.source, pair.target)
@@ -77,15 +94,45 @@ def video_examples(
     return examples
 
 
+def face_frames(
+    reader: VideoReader, frames: int, size: int, suite: FaceSuite | None, placement: Placement
+) -> Tensor:
+    """Cut out the face of the person who is seen longest, as an edit would.
+
+    Args:
+        reader: The video.
+        frames: At most so many.
+        size: Rows and columns of the crop.
+        suite: Finds faces; None takes the middle of each frame.
+        placement: How the face is to lie in the crop.
+
+    Returns:
+        (T, 3, size, size) in [-1, 1], T ≤ `frames`.
+
+    Raises:
+        ValueError: There is no face.
+    """
+    if suite is None:
+        return square(next(reader.chunks(frames)), size)
+    footage = scan(reader, suite)
+    if not footage.people:
+        raise ValueError(
+            f"{reader.path}: no face in its {footage.frames} frames (looked for {suite.finder.knows} with "
+            f"{suite.name}); give VideoEditCallback another clip, another `finder`, or finder: centre"
+        )
+    segment = max(footage.people[0].segments, key=lambda each: each.stop - each.first)
+    shown = slice(segment.first, min(segment.stop, segment.first + frames))
+    squares = smooth_squares(
+        placement.squares(segment.landmarks, reader.pixel_aspect),
+        footage.seconds[segment.first : segment.stop],
+    )[: shown.stop - shown.start]
+    clip = FaceClip(footage.people[0].number, (), segment.first, squares, torch.ones(len(squares)))
+    pixels = torch.empty(len(squares), 3, size, size, dtype=torch.uint8)
+    cut_crops(reader, [(clip, pixels)])
+    return from_uint8(pixels)
+
+
 def square(frames: Tensor, size: int) -> Tensor:
     """Cut out the largest square in the middle of frames (T, 3, H, W), resized to (T, 3, size, size)."""
     left, top, side = largest_square(0, 0, frames.shape[-1], frames.shape[-2])
     return resize_square(frames[..., top : top + side, left : left + side], size)
-
-
-def _miniature_caption(clip: Tensor) -> str:
-    from keyface.miniature import zoo
-
-    with torch.no_grad():
-        caption: str = zoo.caption_images(clip[:1])[0]
-    return caption

@@ -11,13 +11,12 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 
+from keyface.callbacks.clip_networks import ClipNetworks, Recognizers
 from keyface.callbacks.clips import Example, miniature_examples, video_examples
 from keyface.callbacks.dashboard import GrowingTable, log_image, log_videos
 from keyface.configuration import given
 from keyface.diffusion.backbone import Backbone, load_unet
 from keyface.editing.settings import EditSettings
-from keyface.faces.recognition import Recognizer
-from keyface.losses import ImageTextEncoder
 from keyface.metrics.direction import direction_similarity
 from keyface.metrics.identity import cosine_distance, embed_clip
 from keyface.metrics.temporal import temporal_loss
@@ -67,7 +66,10 @@ class VideoEditCallback(Callback):
         branch: Which branch the module trains: `identity` (ε1) or `direction` (ε2).
         edits: Names of edit categories; each is applied to each clip by itself.
         clips: How many clips to render of held-out miniature identities for each edit, or paths of videos.
-        captions: Source caption of each video; needed for videos that are not of the miniature.
+        captions: Source caption of each video; without them `captioner` writes one.
+        captioner: Name of a captioner, such as `blip2`; `miniature` for videos of rendered faces.
+        finder: Name of what finds the faces of videos, such as `human`; `auto` takes what is here,
+            `miniature` finds rendered faces, `centre` takes the middle of each frame.
         other: The other branch: None is the untuned base, `miniature` the shipped one, else the folder of an
             export, a run or an experiment.
         frames: Frames of each clip to edit.
@@ -75,9 +77,11 @@ class VideoEditCallback(Callback):
         every_n_steps: If given, edit at the first validation after every n steps, whatever the epoch.
         settings: Values of `EditSettings` that differ from the weights' defaults and from what the category
             asks for; whole settings are taken as they are. None is 20 steps.
-        recognizers: Networks for the identity distance, (images, landmarks) → (B, D); None is the
-            miniature's evaluation recognizers.
-        image_text: The CLIP pair for the direction similarity; None is the miniature's.
+        recognizers: Names of networks for the identity distance, as evaluators are named:
+            `[cosface, facenet]`; or networks by name, (images, None) → (B, D). None is the miniature's for
+            rendered clips, and refused for videos.
+        image_text: Name of the CLIP pair for the direction similarity, such as `clip-vit-b-16`, or the pair.
+            None is the miniature's for rendered clips, and leaves the measure out for videos.
         seed: Of the rendered clips.
 
     Example:
@@ -91,13 +95,15 @@ class VideoEditCallback(Callback):
         edits: Sequence[str] = ("glasses", "beard"),
         clips: int | list[str] = 1,
         captions: list[str] | None = None,
+        captioner: str | None = None,
+        finder: str = "auto",
         other: str | None = None,
         frames: int = 16,
         every_n_epochs: int = 1,
         every_n_steps: int | None = None,
         settings: dict[str, Any] | EditSettings | None = None,
-        recognizers: dict[str, nn.Module] | None = None,
-        image_text: nn.Module | None = None,
+        recognizers: Recognizers = None,
+        image_text: str | nn.Module | None = None,
         seed: int = 0,
     ) -> None:
         if branch not in get_args(Branch):
@@ -109,10 +115,15 @@ class VideoEditCallback(Callback):
             raise ValueError(
                 f"VideoEditCallback: {len(clips)} clips need as many captions, got {len(captions)}"
             )
+        if isinstance(clips, list) and captions is None and captioner is None:
+            raise ValueError(
+                "VideoEditCallback: its clips are videos, so give their captions, one each, or a captioner: "
+                "blip2, or miniature if the faces are rendered"
+            )
         self.branch = branch
         self.edits = tuple(edits)
         self.clips = clips
-        self.captions = captions
+        self.captions, self.captioner, self.finder = captions, captioner, finder
         self.other = other
         self.frames = frames
         self.every_n_epochs = every_n_epochs
@@ -125,6 +136,7 @@ class VideoEditCallback(Callback):
         self.seed = seed
         self._last_step = 0
         self._examples: list[Example] | None = None
+        self._networks: ClipNetworks | None = None
         self._table = GrowingTable("edits/table", ("step", "edit", "measure", "value"))
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -140,6 +152,10 @@ class VideoEditCallback(Callback):
         for clip in self.clips if isinstance(self.clips, list) else []:
             if not Path(clip).is_file():
                 raise FileNotFoundError(f"VideoEditCallback: no clip at {clip}")
+        if trainer.is_global_zero:
+            self._networks = self._find_networks()
+            if isinstance(self.clips, list):
+                self._examples = self._load(pl_module, pl_module.backbone)  # type: ignore[arg-type]
 
     def state_dict(self) -> dict[str, Any]:
         """Return the step of the last edit, for `every_n_steps` across a resume."""
@@ -176,7 +192,7 @@ class VideoEditCallback(Callback):
     def _edit_all(self, module: LightningModule, unet: UNet2DConditionModel) -> list[Result]:
         backbone = cast(EditingModule, module).backbone
         if self._examples is None:
-            self._examples = self._load(backbone.image_size)
+            self._examples = self._load(module, backbone)
         pipe = self._pipeline(backbone, unet)
         results = []
         for example in self._examples:
@@ -189,12 +205,20 @@ class VideoEditCallback(Callback):
             results.append(Result(example, edited.cpu(), measures))
         return results
 
-    def _load(self, size: int) -> list[Example]:
+    def _load(self, module: LightningModule, backbone: Backbone) -> list[Example]:
         categories = [registry[name] for name in self.edits]
         if isinstance(self.clips, int):
-            return miniature_examples(categories, self.clips, self.frames, size, self.seed)
+            return miniature_examples(categories, self.clips, self.frames, backbone.image_size, self.seed)
+        assert self._networks is not None
+        placement = Companions.of(str(module.hparams.get("backbone"))).placement
         return video_examples(
-            categories, [Path(clip) for clip in self.clips], self.captions, self.frames, size
+            categories,
+            [Path(clip) for clip in self.clips],
+            self.captions,
+            self.frames,
+            backbone.image_size,
+            self._networks,
+            placement,
         )
 
     def _pipeline(self, backbone: Backbone, unet: UNet2DConditionModel) -> FaceEditPipeline:
@@ -216,17 +240,15 @@ class VideoEditCallback(Callback):
         unet = load_unet(folder or branch_folder(Path(self.other)), backbone.unet)
         return unet.to(device=backbone.device, dtype=backbone.dtype)
 
-    def _judges(self) -> tuple[Mapping[str, Recognizer], ImageTextEncoder]:
-        recognizers = cast(Mapping[str, Recognizer] | None, self.recognizers)
-        image_text = cast(ImageTextEncoder | None, self.image_text)
-        if recognizers is None or image_text is None:
-            from keyface.miniature import zoo
-
-            return recognizers or zoo.recognizers(), image_text or zoo.clip_pair()
-        return recognizers, image_text
+    def _find_networks(self) -> ClipNetworks:
+        if isinstance(self.clips, int):
+            return ClipNetworks.of_rendered(self.recognizers, self.image_text)
+        captioner = self.captioner if self.captions is None else None
+        return ClipNetworks.of_videos(self.recognizers, self.image_text, captioner, self.finder)
 
     def _measure(self, example: Example, source: Tensor, edited: Tensor) -> dict[str, float]:
-        recognizers, pair = self._judges()
+        assert self._networks is not None
+        recognizers, pair = self._networks.recognizers, self._networks.image_text
         for judge in (*recognizers.values(), pair):
             if isinstance(judge, nn.Module):
                 judge.to(source.device)
@@ -235,13 +257,14 @@ class VideoEditCallback(Callback):
             distance = cosine_distance(embed_clip(recognizer, edited), embed_clip(recognizer, source))
             measures[f"identity_distance/{name}"] = float(distance)
         measures["identity_distance"] = sum(measures.values()) / max(len(measures), 1)
-        similarity = direction_similarity(
-            pair.encode_image(edited),
-            pair.encode_image(source),
-            pair.encode_text([example.prompts.target]),
-            pair.encode_text([example.prompts.source]),
-        )
-        measures["direction_similarity"] = float(similarity.mean())
+        if pair is not None:
+            similarity = direction_similarity(
+                pair.encode_image(edited),
+                pair.encode_image(source),
+                pair.encode_text([example.prompts.target]),
+                pair.encode_text([example.prompts.source]),
+            )
+            measures["direction_similarity"] = float(similarity.mean())
         if example.flow is not None:
             measures["temporal_loss"] = float(temporal_loss(edited.cpu(), example.flow, example.valid))
         return measures

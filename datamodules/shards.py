@@ -1,5 +1,6 @@
 """The datamodule that training reads: shards of CelebA-HQ or of the miniature, which look alike."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,12 @@ class ShardsDataModule(LightningDataModule):
     def test_dataloader(self) -> NonEmptyLoader | list[Any]:
         """Return the same as `val_dataloader`."""
         return self.val_dataloader()
+
+    def fingerprint(self) -> str:
+        """Return the number of samples and a digest of the shards' SHA-256, wherever they lie."""
+        index = self.source.index
+        digest = hashlib.sha256("".join(shard.sha256 for shard in index.shards).encode()).hexdigest()
+        return f"{index.samples} samples, {digest[:12]}"
 
     @property
     def train_batches(self) -> int:

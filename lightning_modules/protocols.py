@@ -1,4 +1,4 @@
-"""What the command line asks of a training module that can tell more than Lightning asks."""
+"""What is asked of training modules and data that can tell more than Lightning asks."""
 
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -10,4 +10,13 @@ class ChecksCheckpoint(Protocol):
 
     def check_checkpoint(self, checkpoint: Path, sharded: bool) -> None:
         """Raise a ValueError if it cannot; `sharded` says whether processes will share the weights."""
+        ...
+
+
+@runtime_checkable
+class KnowsItsData(Protocol):
+    """A datamodule that can tell its pictures from others."""
+
+    def fingerprint(self) -> str:
+        """Return a short text that is the same for the same pictures, wherever they lie."""
         ...

@@ -19,6 +19,12 @@ from lightning.pytorch.loggers import CSVLogger, Logger
 from omegaconf import OmegaConf
 
 RUN_VARIABLE = "KEYFACE_RUN"
+LATEST = "latest"
+"""Name of the link to the experiment's newest run."""
+
+RECORDS = {"config.yaml", "environment.json", "hparams.yaml", "metrics.csv"}
+"""What a run's folder holds before anything is learned."""
+
 BRANCH_OPTIONS = {"IdentityModule": "--identity", "DirectionModule": "--direction"}
 """Module → the option of `keyface edit` that takes its export."""
 
@@ -61,6 +67,8 @@ def first_to_tell(message: str) -> bool:
 class RunRecord(SaveConfigCallback):
     """Save the resolved config and the environment to the run's folder when a run starts."""
 
+    _pointed = False
+
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write config.yaml and environment.json: command, versions, machine; enough to repeat the run."""
         folder = trainer.log_dir  # asked on every process, since they agree on it together
@@ -83,6 +91,12 @@ class RunRecord(SaveConfigCallback):
         }
         Path(folder, "environment.json").write_text(json.dumps(record, indent=1) + "\n")
         self.already_saved = True
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        """Let `latest` beside the run's folder point to it, once there was a step."""
+        if not self._pointed and trainer.is_global_zero:
+            point_latest(Path(trainer.default_root_dir))
+        self._pointed = True
 
 
 def loggers(configured: Logger | list[Logger] | bool | None, folder: str) -> list[Logger] | bool:
@@ -118,11 +132,44 @@ def with_checkpoints(callbacks: Callback | list[Callback] | None, monitor: str |
     return [*chosen, RunCheckpoint(**kept, monitor=monitor)]
 
 
+def point_latest(run: Path) -> None:
+    """Let the link `latest` in an experiment's folder point to a run in it, in one move."""
+    link, fresh = run.parent / LATEST, run.parent / f".{LATEST}-{os.getpid()}"
+    if link.exists() and not link.is_symlink():  # somebody's own folder
+        return
+    fresh.unlink(missing_ok=True)
+    fresh.symlink_to(run.name, target_is_directory=True)
+    fresh.replace(link)
+
+
+def discard_failed_start(folder: Path) -> None:
+    """Remove the folder of a run that failed before it had anything to keep: a figure, a checkpoint."""
+    if not folder.is_dir() or not {path.name for path in folder.iterdir()} <= RECORDS:
+        return
+    metrics = folder / "metrics.csv"
+    if metrics.is_file() and len(metrics.read_text().splitlines()) > 1:
+        return
+    for path in folder.iterdir():
+        path.unlink()
+    for made in (folder, folder.parent):
+        if not any(made.iterdir()):
+            made.rmdir()
+
+
 class RunCheckpoint(ModelCheckpoint):
     """Save a run's checkpoints, and after an error where it stood, unless it is the model that diverged."""
 
+    _began: int | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note where the run begins."""
+        super().on_train_start(trainer, pl_module)
+        self._began = trainer.global_step
+
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Save, or leave the last checkpoint where the model refuses to save what is not finite."""
+        """Save, but neither what is not finite, which the model refuses, nor a run that made no step."""
+        if trainer.global_step in (0, self._began):
+            return
         with suppress(FloatingPointError):  # the exception itself is the one to be told, and loggers closed
             super().on_exception(trainer, pl_module, exception)
 
@@ -165,7 +212,9 @@ def find_checkpoint(asked: str | Path | None, runs: Path, experiment: Path) -> s
                 f"it, so only those under {runs}/ are taken; --runs names another folder, if you trust it"
             )
         return str(asked)
-    found = sorted(experiment.glob("*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
+    every = experiment.glob("*/checkpoints/last.ckpt")
+    saved = [path for path in every if not path.parents[1].is_symlink()]  # `latest` is one of the others
+    found = sorted(saved, key=lambda path: path.stat().st_mtime)
     if not found:
         raise FileNotFoundError(
             f"--ckpt_path last: no checkpoint under {experiment}/; leave the option out to start afresh"

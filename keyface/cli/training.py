@@ -9,6 +9,7 @@ import os
 import secrets
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -27,6 +28,7 @@ from keyface.cli.runs import (
     RUN_VARIABLE,
     RunRecord,
     closing_lines,
+    discard_failed_start,
     experiment_name,
     find_checkpoint,
     first_to_tell,
@@ -35,6 +37,8 @@ from keyface.cli.runs import (
     with_checkpoints,
 )
 from keyface.lightning_modules.protocols import ChecksCheckpoint
+from keyface.lightning_modules.tuning.divergence import FiniteModule
+from keyface.lightning_modules.tuning.lora import OnNonfinite
 from keyface.progress import say
 
 PARSING = {"parser_mode": "omegaconf+", "exit_on_error": False}
@@ -65,7 +69,10 @@ def run_training(words: Sequence[str]) -> None:
         except MisconfigurationException as error:
             raise ValueError(str(error)) from error
         except Exception as error:
-            if first_to_tell(one_line(error)):
+            first = first_to_tell(one_line(error))
+            if run := os.environ.get(RUN_VARIABLE):
+                discard_failed_start(Path(run))
+            if first:
                 raise
             raise SystemExit(1) from error
 
@@ -101,6 +108,13 @@ class TrainingCLI(LightningCLI):
             default=None,
             help="Folder in it; default: name of the config of the model.",
         )
+        parser.add_argument(
+            "--on-nonfinite",
+            type=OnNonfinite | None,
+            default=None,
+            help="What a branch does after max_nonfinite losses in a row that are not finite; "
+            "default: as its tuning says, stop.",
+        )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse a list of words, without Lightning's warning when `sys.argv` has words of its own.
@@ -124,7 +138,11 @@ class TrainingCLI(LightningCLI):
             settings.trainer.default_root_dir = os.environ.setdefault(RUN_VARIABLE, str(fresh))
 
     def before_fit(self) -> None:
-        """Let a model that can tell refuse the checkpoint that it is to go on from."""
+        """Settle what happens to losses that are not finite; let a model refuse what it is to go on from."""
+        if (asked := self.config["fit"].on_nonfinite) is not None:
+            if not isinstance(self.model, FiniteModule):
+                raise ValueError(f"--on-nonfinite: {type(self.model).__name__} has no choice; a branch has")
+            self.model.tuning = replace(self.model.tuning, on_nonfinite=asked)
         checkpoint = self.config["fit"].ckpt_path
         if checkpoint is not None and isinstance(self.model, ChecksCheckpoint):
             sharded = isinstance(self.trainer.strategy, ModelParallelStrategy)

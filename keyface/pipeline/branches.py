@@ -20,7 +20,8 @@ def branch_folder(place: Path) -> Path:
     for folder in (place, place / EXPORT):
         if _is_unet(folder):
             return folder
-    exports = [run / EXPORT for run in place.iterdir() if _is_unet(run / EXPORT)]
+    # `latest` is a link to a run, which need not have an export yet.
+    exports = [run / EXPORT for run in place.iterdir() if not run.is_symlink() and _is_unet(run / EXPORT)]
     if exports:
         return max(exports, key=lambda export: export.parent.name)
     raise FileNotFoundError(

@@ -5,10 +5,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import nn
 
+from keyface.lightning_modules.protocols import KnowsItsData
 from keyface.lightning_modules.tuning.divergence import FiniteModule, damaged, nonfinite_parts
+from keyface.lightning_modules.tuning.origin import fingerprint, refuse_other_origin
 from keyface.weights.states import read_pickle
 
 
@@ -18,6 +21,7 @@ class ResumableModule(FiniteModule):
     def begin_saving(self) -> None:
         """Leave the frozen networks out of checkpoints; call it when all networks are there."""
         self.samples_seen = 0
+        self._base = fingerprint(self.backbone.unet)
         save_only(self, self._is_saved, self.title)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -27,18 +31,23 @@ class ResumableModule(FiniteModule):
             FloatingPointError: Values are not finite: nothing is written, and the checkpoint before stays.
         """
         checkpoint["branch"] = self.title
+        checkpoint["origin"] = self.origin()
         checkpoint["samples_seen"] = self.samples_seen
+        checkpoint["rewinds"] = self.rewinds
         self.refuse_diverged(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on counting.
 
         Raises:
-            ValueError: Another branch saved it, or it is of a run that diverged.
+            ValueError: Another branch saved it, another base or other data made it, or it is of a run that
+                diverged.
         """
         refuse_other_branch(checkpoint, self, self.title)
+        refuse_other_origin(checkpoint, self.origin(), self.title)
         refuse_damaged(checkpoint, self.title)
         self.samples_seen = int(checkpoint["samples_seen"])
+        self.rewinds = int(checkpoint.get("rewinds", 0))
 
     def check_checkpoint(self, checkpoint: Path, sharded: bool) -> None:
         """Refuse a checkpoint that training cannot go on from; the command line asks before it begins.
@@ -52,9 +61,9 @@ class ResumableModule(FiniteModule):
             sharded: Whether processes will share the weights.
 
         Raises:
-            ValueError: It is another branch's, of a run that diverged, its values have other names than those
-                that this module saves, its optimizer is that of an unshared network, or it is in parts, which
-                only processes that share the weights read.
+            ValueError: It is another branch's, of another base, of a run that diverged, its values have other
+                names than those that this module saves, its optimizer is that of an unshared network, or it
+                is in parts, which only processes that share the weights read.
         """
         if checkpoint.is_dir():
             if not sharded:
@@ -67,10 +76,21 @@ class ResumableModule(FiniteModule):
         if not isinstance(content, dict) or not {"state_dict", "optimizer_states"} <= content.keys():
             raise ValueError(f"{checkpoint}: no checkpoint of a training")
         refuse_other_branch(content, self, self.title)
+        refuse_other_origin(content, self.origin(), self.title)
         refuse_differing(set(self.state_dict()) ^ set(content["state_dict"]), self.title)
         refuse_damaged(content, self.title)
         if sharded:
             refuse_unshared(content["optimizer_states"], self)
+
+    def origin(self) -> dict[str, str | None]:
+        """Return what a run's checkpoints have in common: class, base and, while it trains, data."""
+        fits = self._trainer is not None and self._trainer.state.fn == TrainerFn.FITTING
+        data = getattr(self._trainer, "datamodule", None) if fits else None
+        return {
+            "class": f"{type(self).__module__}.{type(self).__qualname__}",
+            "backbone": self._base,
+            "data": data.fingerprint() if isinstance(data, KnowsItsData) else None,
+        }
 
     def _is_saved(self, name: str) -> bool:
         """Say whether a checkpoint holds this value: what is trained and its average, no frozen network."""

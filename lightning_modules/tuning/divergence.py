@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
@@ -14,11 +15,19 @@ from torch.utils._pytree import tree_leaves
 
 from keyface.lightning_modules.tuning.base import TunedModule
 from keyface.lightning_modules.tuning.sharding import is_sharded
+from keyface.weights.states import read_pickle
+
+MOST_REWINDS = 3
 
 
 class FiniteModule(TunedModule):
-    """Skips steps whose loss is not finite, stops after too many of them, and saves finite weights alone."""
+    """Skips steps whose loss is not finite, stops or rewinds after too many, and saves finite weights alone.
 
+    Attributes:
+        rewinds: How often the run went back to a checkpoint at half the learning rate.
+    """
+
+    rewinds = 0
     _nonfinite_in_a_row = 0
     _drops_gradients = False
 
@@ -26,18 +35,55 @@ class FiniteModule(TunedModule):
         """Say whether the loss (a scalar) is finite on every process; each must ask.
 
         Raises:
-            FloatingPointError: It was not for `tuning.max_nonfinite` steps in a row.
+            FloatingPointError: It was not for `tuning.max_nonfinite` steps in a row, and `tuning` says to
+                stop, or there is nothing to rewind to, or no rewind helped.
         """
         if self.on_all_processes(bool(loss.detach().isfinite())):
             self._nonfinite_in_a_row = 0
             return True
         self._nonfinite_in_a_row += 1
-        if self._nonfinite_in_a_row >= self.tuning.max_nonfinite:
+        if self._nonfinite_in_a_row < self.tuning.max_nonfinite or self.tuning.on_nonfinite == "skip":
+            return False
+        if self.tuning.on_nonfinite == "rewind" and self.rewinds < MOST_REWINDS:
+            self._rewind()
+            return False
+        tried = f", after {self.rewinds} rewinds" if self.rewinds else ""
+        raise FloatingPointError(
+            f"{self.title}: {self._nonfinite_in_a_row} losses in a row were not finite, up to step "
+            f"{self.global_step}{tried}; {self._way_out()}"
+        )
+
+    def _rewind(self) -> None:
+        """Take weights and optimizer from the newest checkpoint, and go on at half the learning rate.
+
+        The steps and the data go on where they are: the same ones again could only diverge again.
+
+        Raises:
+            FloatingPointError: The run has saved no checkpoint yet.
+        """
+        path = last_saved(self.trainer)
+        if path is None:
             raise FloatingPointError(
                 f"{self.title}: {self._nonfinite_in_a_row} losses in a row were not finite, up to step "
-                f"{self.global_step}; {self._way_out()}"
+                f"{self.global_step}, and there is no checkpoint yet to rewind to; {self._way_out()}"
             )
-        return False
+        content = read_pickle(path, "checkpoint", mapped=True)
+        self.rewinds += 1
+        self._nonfinite_in_a_row = 0
+        self.load_state_dict(content["state_dict"])
+        # A checkpoint from before an earlier rewind still has the rate from before it.
+        lower = 0.5 ** (self.rewinds - int(content.get("rewinds", 0)))
+        for optimizer, state in zip(self.trainer.optimizers, content["optimizer_states"], strict=True):
+            optimizer.load_state_dict(state)
+            for group in optimizer.param_groups:
+                group["lr"] *= lower
+        schedulers = [config.scheduler for config in self.trainer.lr_scheduler_configs]
+        for scheduler, state in zip(schedulers, content["lr_schedulers"], strict=True):
+            scheduler.base_lrs = [rate * lower for rate in state["base_lrs"]]
+        rank_zero_warn(
+            f"{self.title}: losses were not finite up to step {self.global_step}; back to {path} (step "
+            f"{content['global_step']}) at half the learning rate, {self.rewinds} of {MOST_REWINDS} times"
+        )
 
     def skip_step(self, loss: Tensor | None = None) -> Tensor | None:
         """Return what `training_step` returns to leave a step out; every process must.
@@ -65,9 +111,14 @@ class FiniteModule(TunedModule):
         """Begin counting, from weights and optimizer state that are finite.
 
         Raises:
-            ValueError: The checkpoint that the run goes on from holds values that are not.
+            ValueError: The checkpoint that the run goes on from holds values that are not, or a rewind is
+                asked for where processes share the weights.
         """
         self._nonfinite_in_a_row = 0
+        if self.tuning.on_nonfinite == "rewind" and is_sharded(self.unet):
+            raise ValueError(
+                "tuning.on_nonfinite rewind is not for weights that processes share; take stop or skip"
+            )
         loaded = {
             "state_dict": self.state_dict(),
             "optimizer_states": [optimizer.state_dict() for optimizer in self.trainer.optimizers],

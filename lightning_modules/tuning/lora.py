@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -13,6 +13,8 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 
 from keyface.lightning_modules.tuning.sharding import gathered
+
+OnNonfinite = Literal["stop", "skip", "rewind"]
 
 ATTENTION = r".*\.attn[12]\.(to_q|to_k|to_v|to_out\.0)"
 """The projections of self- and cross-attention in diffusers' U-Nets."""
@@ -45,7 +47,9 @@ class Tuning:
             adapters it selects among theirs.
         ema_decay: Decay of the moving average that is validated and exported; None: no average.
         gradient_checkpointing: Recompute activations in the backward pass: less memory, more time.
-        max_nonfinite: Stop after this many losses in a row that are NaN or infinite.
+        max_nonfinite: So many losses in a row that are NaN or infinite are passed over; then `on_nonfinite`.
+        on_nonfinite: `stop` with an error; `skip` them, however many; `rewind` to the newest checkpoint at
+            half the learning rate, at most three times.
         export: Write the tuned U-Net to the run's folder `export` when training ends.
         export_half: Export fp16 weights, half the size.
     """
@@ -55,6 +59,7 @@ class Tuning:
     ema_decay: float | None = 0.999
     gradient_checkpointing: bool = False
     max_nonfinite: int = 3
+    on_nonfinite: OnNonfinite = "stop"
     export: bool = True
     export_half: bool = False
 

@@ -11,12 +11,17 @@ from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from keyface.callbacks.clips import Example, miniature_examples
+from keyface.callbacks.clips import Example, face_frames, miniature_examples
 from keyface.callbacks.video_edit import VideoEditCallback
 from keyface.diffusion.backbone import Backbone
 from keyface.editing.editor import VideoEditor
 from keyface.editing.settings import Composition, EditSettings, Injection, Prompts
 from keyface.metrics.temporal import temporal_loss
+from keyface.miniature import zoo
+from keyface.miniature.population import world
+from keyface.miniature.population.clips import draw_clip
+from keyface.miniature.rendering import renderer
+from keyface.models.finders import find_suite
 from keyface.plugins import edits
 from keyface.video import VideoReader, write_clip
 
@@ -218,7 +223,7 @@ def test_videos_of_ones_own(tiny_backbone: Backbone, tmp_path: Path) -> None:
     write_clip(source, torch.rand(6, 3, 40, 48) * 2 - 1, 10)
     fit(
         TinyBranch(tiny_backbone),
-        callback(clips=[str(source)], captions=["a man, without glasses"], every_n_steps=3),
+        callback(clips=[str(source)], captions=["a man, without glasses"], finder="centre", every_n_steps=3),
         tmp_path,
     )
     # every_n_steps=3: the validation after 2 steps is too early, the one after 4 is not
@@ -242,8 +247,55 @@ def test_what_cannot_work_is_said_before_training(tiny_backbone: Backbone, tmp_p
     with pytest.raises(ValueError, match=r"unknown edit 'glases'.*glasses"):
         fit(TinyBranch(tiny_backbone), callback(edits=["glases"]), tmp_path)
     with pytest.raises(FileNotFoundError, match=r"no clip at .*none\.mp4"):
-        fit(TinyBranch(tiny_backbone), callback(clips=[str(tmp_path / "none.mp4")]), tmp_path)
+        fit(TinyBranch(tiny_backbone), callback(clips=[str(tmp_path / "none.mp4")], captions=["a"]), tmp_path)
+    with pytest.raises(ValueError, match="give their captions, one each, or a captioner: blip2"):
+        callback(clips=["a.mp4"])
     from lightning.pytorch.demos.boring_classes import BoringModel
 
     with pytest.raises(TypeError, match="BoringModel has no `backbone`"):
         fit(BoringModel(), callback(), tmp_path)
+
+
+def test_nobody_of_the_miniature_looks_at_videos_in_silence(tiny_backbone: Backbone, tmp_path: Path) -> None:
+    grey = tmp_path / "grey.mp4"
+    write_clip(grey, torch.zeros(6, 3, 96, 160), 10)
+    video = {"clips": [str(grey)], "captions": ["a man"]}
+    with pytest.raises(ValueError, match=r"say who judges .*\[cosface, facenet\].*or \[miniature\]"):
+        fit(TinyBranch(tiny_backbone), callback(**video, recognizers=None), tmp_path)
+    with pytest.raises(FileNotFoundError, match="cosface"):
+        fit(TinyBranch(tiny_backbone), callback(**video, recognizers=["cosface"]), tmp_path)
+    with pytest.raises(FileNotFoundError, match="keyface weights get"):
+        fit(TinyBranch(tiny_backbone), callback(**video), tmp_path)
+    with pytest.raises(ValueError, match="no face in its 6 frames"):
+        fit(TinyBranch(tiny_backbone), callback(**video, finder="miniature"), tmp_path)
+
+
+def test_the_face_of_a_video_is_cut_out(tmp_path: Path) -> None:
+    """At the right edge of a wide frame, and not its middle."""
+    face = renderer.render_images(world.draw_faces(torch.tensor([world.HELD_OUT + 33]), 0), 128)
+    frame = torch.zeros(1, 3, 160, 420)
+    frame[..., 16:144, 284:412] = face
+    write_clip(tmp_path / "wide.mp4", frame.expand(6, -1, -1, -1), 10)
+    frames = face_frames(VideoReader(tmp_path / "wide.mp4"), 4, 128, find_suite("miniature"), zoo.PLACEMENT)
+    assert frames.shape == (4, 3, 128, 128)
+    # Found landmarks are a few pixels off: compare coarsely, and with the middle of the frame.
+    coarse = [torch.nn.functional.avg_pool2d(each, 16) for each in (frames[:1], face)]
+    assert float((coarse[0] - coarse[1]).abs().mean()) < 0.15
+    assert float((coarse[1]).abs().mean()) > 0.2, "grey would not pass"
+
+
+def test_a_captioner_is_asked_where_captions_are_missing(tiny_backbone: Backbone, tmp_path: Path) -> None:
+    person = draw_clip(world.HELD_OUT + 33, 0, 4)
+    write_clip(tmp_path / "rendered.mp4", renderer.render_images(person, 128), 10)
+    added = callback(
+        clips=[str(tmp_path / "rendered.mp4")],
+        captioner="miniature",
+        finder="miniature",
+        recognizers=["miniature"],
+        image_text=None,
+    )
+    trainer = fit(TinyBranch(tiny_backbone), added, tmp_path, epochs=1)
+    assert added._examples is not None
+    assert added._examples[0].prompts.source.startswith("a photo of")
+    assert 0 <= float(trainer.callback_metrics["edit/identity_distance"]) <= 2
+    assert "edit/direction_similarity" not in trainer.callback_metrics

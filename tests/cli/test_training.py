@@ -45,7 +45,7 @@ def errors(capsys: pytest.CaptureFixture[str]) -> list[str]:
 
 
 def runs(folder: Path, experiment: str) -> list[Path]:
-    return sorted((folder / "runs" / experiment).iterdir())
+    return sorted(run for run in (folder / "runs" / experiment).iterdir() if not run.is_symlink())
 
 
 def test_a_run_leaves_its_record(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -75,6 +75,82 @@ def test_a_run_leaves_its_record(folder: Path, capsys: pytest.CaptureFixture[str
     assert list((run / "checkpoints").glob("*step=3.ckpt")), "the earlier run stays as it was"
     assert main(["validate", "-c", "base.yaml", "--experiment", "base", "--ckpt_path", "last"]) == 0
     assert os.environ.get("KEYFACE_RUN") is None
+
+
+def test_latest_is_the_newest_run_that_trained(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for steps in ("1", "2"):
+        assert main(["fit", "-c", "base.yaml", "--trainer.max_steps", steps]) == 0
+    newest = max(runs(folder, "base"), key=lambda run: run.stat().st_mtime)
+    latest = folder / "runs" / "base" / "latest"
+    assert latest.is_symlink()
+    assert latest.resolve() == newest.resolve()
+    assert list((latest / "checkpoints").glob("*step=2.ckpt"))
+    capsys.readouterr()
+    assert main(["validate", "-c", "base.yaml", "--ckpt_path", "last"]) == 0
+    assert latest.resolve() == newest.resolve(), "an evaluation is no training"
+
+
+@pytest.mark.parametrize("fault", ["data", "checkpoint", "model"])
+def test_a_failed_start_leaves_no_folder(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fault: str
+) -> None:
+    (folder / "failing.py").write_text(
+        "from lightning.pytorch.demos.boring_classes import BoringModel, BoringDataModule\n"
+        "class Data(BoringDataModule):\n"
+        "    def train_dataloader(self):\n"
+        "        raise ValueError('data: no pictures')\n"
+        "class Model(BoringModel):\n"
+        "    def training_step(self, batch, batch_idx):\n"
+        "        raise ValueError('model: no loss')\n"
+    )
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setenv("KEYFACE_TRUST", "failing")
+    torch.save({}, "checkpoint.ckpt")
+    words = {
+        "data": ["--data", "failing.Data"],
+        "model": ["--model", "failing.Model"],
+        "checkpoint": ["--ckpt_path", "checkpoint.ckpt"],
+    }[fault]
+    assert main(["fit", "-c", "base.yaml", *words]) == 1
+    assert len(errors(capsys)) == 1
+    assert not [path for path in folder.rglob("*") if path.name in ("config.yaml", "last.ckpt", "base")]
+
+
+def test_a_run_that_learned_something_is_kept_when_it_fails(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "late.py").write_text(
+        "from lightning.pytorch.demos.boring_classes import BoringModel\n"
+        "class Model(BoringModel):\n"
+        "    def training_step(self, batch, batch_idx):\n"
+        "        if batch_idx == 1:\n"
+        "            raise ValueError('no more')\n"
+        "        return super().training_step(batch, batch_idx)\n"
+    )
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setenv("KEYFACE_TRUST", "late")
+    assert main(["fit", "-c", "base.yaml", "--model", "late.Model"]) == 1
+    (run,) = runs(folder, "base")
+    assert (run / "config.yaml").is_file()
+    assert (run / "checkpoints" / "last.ckpt").is_file()
+
+
+def test_every_shipped_model_config_names_its_experiment() -> None:
+    shipped = Path(__file__).parents[2] / "configs"
+    named = {}
+    for path in sorted(shipped.rglob("*.yaml")):
+        content = yaml.safe_load(path.read_text())
+        if "model" in content and "max_steps" in content.get("trainer", {"max_steps": 0}):
+            named[path] = content.get("experiment")
+    assert all(named.values()), named
+    assert len(set(named.values())) == len(named), "no two share a folder"
+
+
+def test_on_nonfinite_is_for_branches(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", "-c", "base.yaml", "--on-nonfinite", "rewind"]) == 1
+    assert "--on-nonfinite: BoringModel has no choice" in errors(capsys)[0]
+    assert main(["fit", "-c", "base.yaml", "--on-nonfinite", "banana"]) == 2
+    assert "stop" in errors(capsys)[0]
 
 
 def test_an_experiment_is_named_after_the_config_of_its_model(

@@ -93,7 +93,7 @@ def test_fit_through_the_command_line(backbone: Backbone, tmp_path: Path) -> Non
         "--trainer.enable_model_summary=false",
     ]
     assert main(words) == 0
-    (run,) = (tmp_path / "runs" / "identity").iterdir()
+    run = tmp_path / "runs" / "miniature" / "identity" / "latest"
     card = json.loads((run / "export" / "card.json").read_text())
     assert card["samples_seen"] == 4
     assert card["configuration"]["tuning"]["lora"]["rank"] == 16

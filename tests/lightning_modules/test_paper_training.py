@@ -82,7 +82,7 @@ def test_two_processes_train_each_branch_by_the_papers_configs_export_and_say_it
         assert nonfinite_parts(torch.load(saved, weights_only=True)) == []
     before = folder_backbone.unet.state_dict()
     for branch in networks:
-        (run,) = (tmp_path / "runs" / branch).iterdir()
+        run = tmp_path / "runs" / branch / "latest"
         assert (run / "checkpoints" / "last.ckpt").is_file()
         exported = load_unet(run / "export", folder_backbone.unet).state_dict()
         assert any(not torch.equal(value, before[name]) for name, value in exported.items()), branch

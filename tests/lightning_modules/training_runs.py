@@ -74,7 +74,7 @@ def fit_words(
 
 def only_run(experiment: str) -> Path:
     """The folder of an experiment's only run."""
-    (folder,) = Path("runs", experiment).iterdir()
+    (folder,) = (run for run in Path("runs", experiment).iterdir() if not run.is_symlink())
     return folder
 
 

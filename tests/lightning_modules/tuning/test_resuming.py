@@ -21,11 +21,13 @@ from keyface.lightning_modules.identity import IdentityModule
 from keyface.lightning_modules.sampling import NoisyInput
 from keyface.lightning_modules.tuning.divergence import nonfinite_parts
 from keyface.lightning_modules.tuning.lora import Tuning
+from keyface.lightning_modules.tuning.origin import refuse_other_origin
 
 pytestmark = [
     # Advice on data loader workers and on skipped steps, which tiny runs do not heed.
     pytest.mark.filterwarnings("ignore::lightning.fabric.utilities.warnings.PossibleUserWarning"),
     pytest.mark.filterwarnings("ignore:`training_step` returned `None`"),
+    pytest.mark.filterwarnings("ignore:.*losses were not finite up to step"),
 ]
 
 NOISE = NoisyInput(source="noise")
@@ -192,3 +194,124 @@ def test_values_that_come_past_the_checks_are_found_before_the_first_step(
     module.unet.conv_in.weight.data[0] = math.nan
     with pytest.raises(ValueError, match=r"run that diverged \(not finite: weights\)"):
         fit(module, [batch], tmp_path, [])
+
+
+def every_step() -> ModelCheckpoint:
+    return ModelCheckpoint(every_n_train_steps=1, save_last=True, save_top_k=-1, monitor="step", mode="max")
+
+
+class Rates(Callback):
+    """Notes the learning rate after each step."""
+
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        self.seen.append(float(trainer.optimizers[0].param_groups[0]["lr"]))
+
+
+def test_skip_passes_over_any_number_of_losses_that_are_not_finite(
+    backbone: Backbone, recognizer: nn.Module, batch: dict[str, Any], tmp_path: Path
+) -> None:
+    bad = {**batch, "image": torch.full_like(batch["image"], math.nan)}
+    tuning = Tuning(ema_decay=0.5, export=False, on_nonfinite="skip")
+    module = IdentityModule(backbone, recognizer, noisy_input=NOISE, tuning=tuning)
+    fit(module, [batch, *[bad] * 5, batch, batch], tmp_path, [every_step()])
+    last = saved(tmp_path)["last"]
+    assert last["global_step"] == 8
+    assert nonfinite_parts(last) == []
+
+
+def test_rewind_goes_back_to_the_newest_checkpoint_at_half_the_rate(
+    backbone: Backbone, recognizer: nn.Module, batch: dict[str, Any], tmp_path: Path
+) -> None:
+    tuning = Tuning(ema_decay=0.5, export=False, on_nonfinite="rewind", max_nonfinite=2)
+    module = IdentityModule(
+        backbone,
+        recognizer,
+        noisy_input=NOISE,
+        tuning=tuning,
+        optimizer=lambda parameters: torch.optim.AdamW(parameters, lr=1e-3),
+        lr_scheduler=lambda optimizer: LambdaLR(optimizer, lambda step: 1.0),
+    )
+    bad = {**batch, "image": torch.full_like(batch["image"], math.nan)}
+    rates = Rates()
+    # A step, two losses that are none (one rewind), a step, two more (a second rewind), two steps.
+    order = [batch, bad, bad, batch, bad, bad, batch, batch]
+    with pytest.warns(UserWarning, match=r"back to .*last.ckpt .* at half the learning rate, 1 of 3 times"):
+        fit(module, order, tmp_path, [every_step(), rates])
+    assert module.rewinds == 2
+    assert [rates.seen[step] for step in (0, 3, 6, 7)] == pytest.approx([1e-3, 5e-4, 2.5e-4, 2.5e-4])
+    last = saved(tmp_path)["last"]
+    assert nonfinite_parts(last) == []
+    assert last["rewinds"] == 2
+    assert last["lr_schedulers"][0]["base_lrs"] == [pytest.approx(2.5e-4)]
+
+
+def test_rewind_takes_back_the_weights(
+    backbone: Backbone, recognizer: nn.Module, batch: dict[str, Any], tmp_path: Path
+) -> None:
+    """Weights that became infinite in one step are those of the checkpoint again."""
+    module = diverging(backbone, recognizer, at=3)
+    module.tuning = Tuning(ema_decay=0.5, export=False, on_nonfinite="rewind", max_nonfinite=1)
+    fit(module, [batch] * 8, tmp_path, [FirstTwo()])
+    assert module.rewinds == 1
+    assert all(bool(value.isfinite().all()) for value in module.state_dict().values())
+
+
+class FirstTwo(ModelCheckpoint):
+    """Saves after each of the first two steps alone, since what follows diverges."""
+
+    def __init__(self) -> None:
+        super().__init__(every_n_train_steps=1, save_top_k=-1, monitor="step", mode="max")
+
+    def on_train_batch_end(self, trainer: Trainer, *arguments: Any) -> None:
+        if trainer.global_step <= 2:
+            super().on_train_batch_end(trainer, *arguments)
+
+    def on_train_epoch_end(self, *_: Any) -> None:
+        """Save nothing more."""
+
+
+def test_rewind_gives_up_after_three_times_and_needs_a_checkpoint(
+    backbone: Backbone, recognizer: nn.Module, batch: dict[str, Any], tmp_path: Path
+) -> None:
+    bad = {**batch, "image": torch.full_like(batch["image"], math.nan)}
+    tuning = Tuning(ema_decay=0.5, export=False, on_nonfinite="rewind", max_nonfinite=1)
+
+    def module() -> IdentityModule:
+        return IdentityModule(backbone, recognizer, noisy_input=NOISE, tuning=tuning)
+
+    with pytest.raises(FloatingPointError, match="no checkpoint yet to rewind to"):
+        fit(module(), [bad], tmp_path / "none", [every_step()])
+    stubborn = module()
+    with pytest.raises(FloatingPointError, match="not finite, up to step 4, after 3 rewinds; lower"):
+        fit(stubborn, [batch, *[bad] * 5], tmp_path / "three", [every_step()])
+    assert stubborn.rewinds == 3
+
+
+def test_another_base_and_other_data_are_refused_with_the_difference(
+    backbone: Backbone, recognizer: nn.Module, batch: dict[str, Any], tmp_path: Path
+) -> None:
+    first = IdentityModule(backbone, recognizer, noisy_input=NOISE, tuning=TUNING)
+    fit(first, [batch], tmp_path, [every_step()])
+    (path,) = tmp_path.rglob("last.ckpt")
+    noted = torch.load(path, weights_only=True)["origin"]
+    assert noted["class"] == "keyface.lightning_modules.identity.IdentityModule"
+
+    with torch.no_grad():
+        backbone.unet.conv_in.weight += 1e-3
+    second = IdentityModule(backbone, recognizer, noisy_input=NOISE, tuning=TUNING)
+    with pytest.raises(
+        ValueError, match=rf"another backbone {noted['backbone']} \(here (?!{noted['backbone']})"
+    ):
+        second.check_checkpoint(path, sharded=False)
+    with pytest.raises(ValueError, match="made with another backbone"):
+        fit(second, [batch], tmp_path / "again", [], ckpt_path=str(path), weights_only=True)
+
+
+def test_what_earlier_versions_did_not_note_is_not_compared() -> None:
+    refuse_other_origin({}, {"class": "A", "backbone": "b", "data": "c"}, "ε1")
+    refuse_other_origin({"origin": {"data": None, "class": "A"}}, {"class": "A", "data": "c"}, "ε1")
+    with pytest.raises(ValueError, match=r"another class B \(here A\), another data 5 \(here 6\)"):
+        refuse_other_origin({"origin": {"class": "B", "data": "5"}}, {"class": "A", "data": "6"}, "ε1")
