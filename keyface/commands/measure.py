@@ -13,16 +13,18 @@ if TYPE_CHECKING:
 def measure(
     faces: int = 500,
     prompts: int = 200,
+    clips: int = 200,
     guidance_scale: float = 3.0,
     json: bool = False,
     output: Path | None = None,
     sheet: Path | None = None,
 ) -> None:
-    """Measure autoencoder, recognizers, classifier, prompt control and inversion on held-out people.
+    """Measure the networks on held-out people: round trips, recognition, captions, prompt control.
 
     Args:
         faces: Pictures for autoencoder, recognizers and classifier, four of each person.
         prompts: Faces sampled from captions for the prompt control.
+        clips: Clips whose captions are compared with the truth.
         guidance_scale: Classifier-free guidance of the samples.
         json: Print the figures as JSON, and nothing else on stdout.
         output: Also write the figures, as JSON, to this file.
@@ -55,6 +57,7 @@ def measure(
             if min(score["positives"], score["negatives"]) >= 20
         },
         "prompt_control": control,
+        "captions": m.caption_recall(zoo.caption_clip, clips),
     }
     if json:
         print_json(_without_nan(report))
@@ -92,3 +95,5 @@ def print_figures(report: dict[str, Any]) -> None:
         for name, score in report[section].items():
             counts = f"n = {score['positives']} + {score['negatives']}"
             print(f"{section:16s} {name:22s} {score['accuracy']:8.3f}   {counts}")
+    for phrase, score in report["captions"].items():
+        print(f"{'captions':16s} {phrase:22s} {score['recall']:8.3f}   n = {score['clips']}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import torch
@@ -19,6 +19,7 @@ from keyface.metrics.locality import psnr
 from keyface.miniature.networks.attributes import AttributeClassifier
 from keyface.miniature.networks.autoencoder import PatchAutoencoder
 from keyface.miniature.population import captions, world
+from keyface.miniature.population.clips import draw_clip
 from keyface.miniature.population.pairs import RATES
 from keyface.miniature.population.parameters import Faces
 from keyface.miniature.rendering import renderer
@@ -104,6 +105,33 @@ def balanced_accuracy(predicted: Tensor, true: Tensor) -> dict[str, float]:
         "accuracy": float((hits + rejections) / 2),
         "positives": int(true.sum()),
         "negatives": int((~true).sum()),
+    }
+
+
+def caption_recall(
+    captioner: Callable[[Tensor], str], clips: int, frames: int = 4, size: int = 128
+) -> dict[str, dict[str, float]]:
+    """Caption rendered clips of held-out people and compare with what is true of them, field by field.
+
+    Args:
+        captioner: Frames (T, 3, size, size) in [-1, 1] of one clip to its caption.
+        clips: How many people, one clip each.
+        frames: Frames of a clip, at five a second.
+        size: Rows and columns.
+
+    Returns:
+        For each true phrase the share of its clips whose caption says so (`recall`), and how many those are
+        (`clips`).
+    """
+    counts: dict[str, list[int]] = {}
+    for number in each(range(clips), "caption", "clip"):
+        faces = draw_clip(world.HELD_OUT + 20_000 + number, 13, frames, fps=5.0, rates=RATES)
+        said = captioner(renderer.render_images(faces, size)).split(", ")
+        for phrase in captions.write_captions(faces[:1])[0].split(", "):
+            counts.setdefault(phrase, []).append(phrase in said)
+    return {
+        phrase: {"recall": sum(hits) / len(hits), "clips": len(hits)}
+        for phrase, hits in sorted(counts.items())
     }
 
 

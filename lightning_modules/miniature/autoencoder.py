@@ -16,6 +16,8 @@ class AutoencoderModule(MiniatureModule):
 
     Args:
         latent_channels: Components that are kept.
+        patch_size: Side of a patch, the down-sampling factor.
+        unit_components: How many of the first components have unit variance on average; None takes all.
         width: Decoder channels at latent resolution.
         latent_noise: Standard deviation of noise on the latents of every second batch, so that
             the decoder forgives what a diffusion model leaves.
@@ -29,27 +31,30 @@ class AutoencoderModule(MiniatureModule):
     def __init__(
         self,
         latent_channels: int = 12,
+        patch_size: int = 8,
+        unit_components: int | None = None,
         width: int = 128,
         latent_noise: float = 0.05,
-        component_images: int = 2048,
+        component_images: int = 1024,
         lr: float = 1e-3,
         flat: float = 0.5,
     ) -> None:
         super().__init__(lr=lr, weight_decay=0.0, flat=flat)
         self.save_hyperparameters()
-        self.network = PatchAutoencoder(latent_channels=latent_channels, width=width)
+        self.network = PatchAutoencoder(
+            latent_channels=latent_channels,
+            patch_size=patch_size,
+            width=width,
+            unit_components=unit_components,
+        )
         self.latent_noise, self.component_images = latent_noise, component_images
 
     def on_fit_start(self) -> None:
         """Find the principal components on the first training batches, unless a checkpoint has them."""
         if bool(self.network.components.any()):
             return
-        images: list[Tensor] = []
-        for batch in self.trainer.datamodule.train_dataloader():  # type: ignore[attr-defined]
-            images.append(batch["image"])
-            if sum(map(len, images)) >= self.component_images:
-                break
-        self.network.fit_components(torch.cat(images).to(self.device))
+        images: Tensor = self.trainer.datamodule.first_pictures(self.component_images)  # type: ignore[attr-defined]
+        self.network.fit_components(images.to(self.device))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return L1 + MSE between images and their decoded latents."""

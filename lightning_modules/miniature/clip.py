@@ -19,6 +19,7 @@ class ClipModule(MiniatureModule):
     Args:
         dim: Size of the shared space.
         width: Width of the image tower.
+        image_size: Side that pictures are resized to.
         pair_weight: Weight of the loss within pairs (twin against twin) beside the batch's.
         initial: Folder of an exported network to go on from; None starts afresh.
         lr: Peak learning rate.
@@ -31,6 +32,7 @@ class ClipModule(MiniatureModule):
         self,
         dim: int = 128,
         width: int = 24,
+        image_size: int = 96,
         pair_weight: float = 1.0,
         initial: str | None = None,
         lr: float = 1e-3,
@@ -38,7 +40,7 @@ class ClipModule(MiniatureModule):
     ) -> None:
         super().__init__(lr=lr, flat=flat)
         self.save_hyperparameters()
-        self.network = ClipPair(build_tokenizer(VOCABULARY), dim=dim, width=width)
+        self.network = ClipPair(build_tokenizer(VOCABULARY), dim=dim, width=width, image_size=image_size)
         go_on_from(self.network, initial)
         self.pair_weight = pair_weight
 

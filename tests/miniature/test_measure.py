@@ -4,8 +4,10 @@ from torch import Tensor
 from torchmetrics.functional.classification import binary_auroc
 
 from keyface.miniature.captioner import describe
-from keyface.miniature.measure import balanced_accuracy, mean_psnr, recognition_auc
+from keyface.miniature.measure import balanced_accuracy, caption_recall, mean_psnr, recognition_auc
 from keyface.miniature.population import captions, world
+from keyface.miniature.population.clips import draw_clip
+from keyface.miniature.population.pairs import RATES
 
 
 def test_psnr_of_a_known_error() -> None:
@@ -51,3 +53,15 @@ def test_captioner_finds_the_closest_canonical_caption() -> None:
     truth = captions.write_captions(faces)
     pair = PhraseCounts()
     assert describe(pair, pair.encode_text(truth)) == truth  # type: ignore[arg-type]
+
+
+def test_caption_recall_counts_each_true_phrase() -> None:
+    truth = [
+        captions.write_captions(draw_clip(world.HELD_OUT + 20_000 + number, 13, 1, fps=5.0, rates=RATES))[0]
+        for number in range(12)
+    ]
+    said = iter([*truth[:6], *["a photo of nobody"] * 6])
+    found = caption_recall(lambda frames: next(said), clips=12, frames=2, size=16)
+    for phrase, score in found.items():
+        has = [phrase in text.split(", ") for text in truth]
+        assert score == {"recall": sum(has[:6]) / sum(has), "clips": sum(has)}

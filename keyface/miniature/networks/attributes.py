@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from keyface.miniature.networks.blocks import ConvNormAct
@@ -28,10 +29,14 @@ class _Stage(nn.Module):
 class AttributeClassifier(nn.Module):
     """Multi-label classifier of CelebA attributes and the miniature's own labels.
 
+    It learned on pictures of `input_size`; larger ones are shrunk to it.
+
     Args:
         labels: Names of the outputs, in order.
         width: Channels of the first stage.
     """
+
+    input_size = 128
 
     def __init__(self, labels: Sequence[str], width: int = 24) -> None:
         super().__init__()
@@ -43,6 +48,8 @@ class AttributeClassifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (B, len(labels)) of images (B, 3, H, W) in [-1, 1]."""
+        if images.shape[-1] > self.input_size:
+            images = F.interpolate(images, (self.input_size, self.input_size), mode="area")
         out: Tensor = self.head(self.body(images))
         return out
 

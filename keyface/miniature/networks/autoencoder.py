@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -52,12 +53,17 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
     Args:
         in_channels: Image channels.
         latent_channels: Principal components that are kept.
-        patch_size: Side of a patch, the down-sampling factor f.
-        width: Channels of the decoder at latent resolution.
+        patch_size: Side of a patch, the down-sampling factor f; a power of two from 4 up.
+        width: Channels of the decoder at latent resolution; each doubling of the resolution halves them.
         depth: Residual blocks at latent resolution.
         scaling_factor: Multiplied to latents by the pipeline.
         whitening: Exponent p of the components' scale σ^(-p): 0 keeps PCA amplitudes (high
             frequencies drown in noise early), 1 whitens (they cost as much as the face's shape).
+        unit_components: How many of the first components have unit variance on average, as diffusion
+            expects; None takes all. Further ones, which are weaker, leave the others' noise as it is.
+
+    Raises:
+        ValueError: `patch_size` is no power of two, or `width` cannot be halved that often.
     """
 
     patch_mean: Tensor
@@ -74,22 +80,30 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         depth: int = 4,
         scaling_factor: float = 1.0,
         whitening: float = 0.5,
+        unit_components: int | None = None,
     ) -> None:
         super().__init__()
         pixels = in_channels * patch_size**2
-        if patch_size != 8:
-            raise ValueError(f"PatchAutoencoder: patch_size must be 8 (three up-samplings), got {patch_size}")
+        doublings = patch_size.bit_length() - 1
+        if patch_size < 4 or patch_size != 1 << doublings:
+            raise ValueError(f"PatchAutoencoder: patch_size must be 4, 8, 16, …, got {patch_size}")
+        # The head doubles the resolution once more, without a level of its own.
+        widths = [width >> level for level in range(doublings)]
+        if widths[-1] % 8:
+            raise ValueError(
+                f"PatchAutoencoder: width must be a multiple of {8 << (doublings - 1)}, got {width}"
+            )
         self.register_buffer("patch_mean", torch.zeros(pixels))
         self.register_buffer("components", torch.zeros(latent_channels, pixels))
         self.register_buffer("scales", torch.ones(latent_channels))
-        half, quarter = width // 2, width // 4
         self.stem = nn.Conv2d(latent_channels, width, 3, padding=1)
-        self.blocks16 = nn.Sequential(*[ResidualBlock(width) for _ in range(depth)])
-        self.up32 = nn.Conv2d(width, half * 4, 1)
-        self.blocks32 = nn.Sequential(ResidualBlock(half), ResidualBlock(half))
-        self.up64 = nn.Conv2d(half, quarter * 4, 1)
-        self.blocks64 = nn.Sequential(ResidualBlock(quarter))
-        self.head = nn.Conv2d(quarter, in_channels * 4, 3, padding=1)
+        depths = (depth, 2, *(1 for _ in widths[2:]))
+        self.levels = nn.ModuleList(
+            nn.Sequential(*(ResidualBlock(channels) for _ in range(blocks)))
+            for channels, blocks in zip(widths, depths, strict=True)
+        )
+        self.ups = nn.ModuleList(nn.Conv2d(a, b * 4, 1) for a, b in pairwise(widths))
+        self.head = nn.Conv2d(widths[-1], in_channels * 4, 3, padding=1)
         nn.init.zeros_(self.head.weight)
         if self.head.bias is not None:
             nn.init.zeros_(self.head.bias)
@@ -115,27 +129,27 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         components = components * components.sum(1, keepdim=True).sign()
         whitened = deviations.pow(-self.config.whitening)
         # One common factor gives the latents unit variance on average, as diffusion expects.
-        overall = (deviations * whitened).pow(2).mean().sqrt()
+        overall = (deviations * whitened)[: self.config.unit_components].pow(2).mean().sqrt()
         self.patch_mean.copy_(mean)
         self.components.copy_(components)
         self.scales.copy_(whitened / overall)
         return deviations.float()
 
     def encode(self, x: Tensor) -> EncoderOutput:
-        """Encode images (B, 3, H, W) in [-1, 1] to latents (B, C, H/8, W/8)."""
+        """Encode images (B, 3, H, W) in [-1, 1] to latents (B, C, H/f, W/f)."""
         patches = self._patches(x) - self.patch_mean[:, None, None]
         latents = torch.einsum("kp,bphw->bkhw", self.components * self.scales[:, None], patches)
         return EncoderOutput(PointDistribution(latents))
 
     def decode(self, z: Tensor) -> DecoderOutput:
-        """Decode latents (B, C, h, w) to images (B, 3, 8h, 8w), not clamped."""
-        x = self.blocks16(self.stem(z))
-        x = self.blocks32(F.pixel_shuffle(self.up32(x), 2))
-        x = self.blocks64(F.pixel_shuffle(self.up64(x), 2))
+        """Decode latents (B, C, h, w) to images (B, 3, f·h, f·w), not clamped."""
+        x = self.levels[0](self.stem(z))
+        for up, level in zip(self.ups, self.levels[1:], strict=True):
+            x = level(F.pixel_shuffle(up(x), 2))
         return DecoderOutput(self.decode_linear(z) + F.pixel_shuffle(self.head(x), 2))
 
     def decode_linear(self, z: Tensor) -> Tensor:
-        """Decode with the PCA alone: the baseline of equal size, (B, 3, 8h, 8w)."""
+        """Decode with the PCA alone: the baseline of equal size, (B, 3, f·h, f·w)."""
         patches = torch.einsum("kp,bkhw->bphw", self.components / self.scales[:, None], z)
         images: Tensor = F.pixel_shuffle(patches + self.patch_mean[:, None, None], self.config.patch_size)
         return images

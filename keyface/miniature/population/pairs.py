@@ -34,30 +34,40 @@ FLIPS: dict[str, int] = {
 }  # fmt: skip
 """Labels that a twin may differ in and how often, relatively: small changes need more examples."""
 
-_PAIR_STREAM = 7001
+_PAIR_STREAM, _FURTHER_STREAM = 7001, 7002
+_MOST_FLIPS = 3
 
 
-def counterfactual_pairs(ids: Tensor, seed: int) -> tuple[Faces, Faces]:
+def counterfactual_pairs(ids: Tensor, seed: int, further: float = 0.0) -> tuple[Faces, Faces]:
     """Draw faces and their twins.
 
     Args:
         ids: (B,) identities; repeated ids give further pictures of the same person.
-        seed: Decides attributes, nuisances and which label changes.
+        seed: Decides attributes, nuisances and which labels change.
+        further: Probability that a twin differs in a second label, too, and, if so, in a third.
 
     Returns:
-        Faces and twins, B each; a twin differs in one label of `FLIPS` and in what excludes it.
+        Faces and twins, B each; a twin differs in labels of `FLIPS` and in what excludes them.
     """
     faces = world.draw_faces(ids, seed, RATES)
-    draws = uniform(key(ids, torch.arange(len(ids)), seed, _PAIR_STREAM), 1)[:, 0]
+    choices = uniform(key(ids, torch.arange(len(ids)), seed, _PAIR_STREAM), _MOST_FLIPS)
+    more = uniform(key(ids, torch.arange(len(ids)), seed, _FURTHER_STREAM), _MOST_FLIPS) < further
     bounds = torch.tensor(list(FLIPS.values())).cumsum(0)
-    choice = torch.bucketize(draws * bounds[-1], bounds, right=True)
-    labels = world.true_labels(faces)
     twins = faces.with_attributes()
-    for number, name in enumerate(FLIPS):
-        wanted = choice == number
-        for value in (True, False):
-            index = torch.nonzero(wanted & (labels[name] != value)).flatten()
-            if len(index):
-                changed = world.counterfactual(faces[index], name, value)
-                twins.attributes.values[index] = changed.attributes.values
+    going = torch.ones(len(ids), dtype=torch.bool)
+    untouched = world.true_labels(faces)
+    for flip in range(_MOST_FLIPS):
+        choice = torch.bucketize(choices[:, flip] * bounds[-1], bounds, right=True)
+        labels = world.true_labels(twins)
+        for number, name in enumerate(FLIPS):
+            # What one flip changed stays as it is.
+            wanted = going & (choice == number) & (labels[name] == untouched[name])
+            for value in (True, False):
+                index = torch.nonzero(wanted & (labels[name] != value)).flatten()
+                if len(index):
+                    changed = world.counterfactual(twins[index], name, value)
+                    twins.attributes.values[index] = changed.attributes.values
+        going = going & more[:, flip]
+        if not going.any():
+            break
     return faces, twins

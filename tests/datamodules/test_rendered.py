@@ -1,0 +1,123 @@
+"""Faces that are rendered as they are needed: which ones a step sees, and what their pictures show."""
+
+from collections import Counter
+
+import pytest
+import torch
+
+from keyface.datamodules.rendered import RenderedDataModule
+from keyface.datamodules.rendered_faces import Batch
+from keyface.miniature.population import world
+from keyface.miniature.population.pairs import FLIPS
+from keyface.miniature.rendering import renderer
+
+
+def data(**options: object) -> RenderedDataModule:
+    settings = {"identities": 500, "size": 32, "batch_size": 4, "pairs": True, "held_out": 2, "steps": 3}
+    return RenderedDataModule(**{**settings, **options})  # type: ignore[arg-type]
+
+
+def batches(source: RenderedDataModule) -> list[Batch]:
+    return [source.with_pictures(batch) for batch in source.train_dataloader()]
+
+
+def test_twins_share_everything_but_one_edit() -> None:
+    told = 0
+    for batch in batches(data(mention=1.0)):
+        assert batch["image"].shape == (8, 3, 32, 32)
+        torch.testing.assert_close(batch["traits"][:4], batch["traits"][4:])
+        changed = (batch["image"][:4] - batch["image"][4:]).abs().amax((1, 2, 3))
+        assert bool((changed > 0.02).all())
+        told += sum(a != b for a, b in zip(batch["caption"][:4], batch["caption"][4:], strict=True))
+    assert told >= 10  # of 12: a caption of 30 words may leave the difference out
+
+
+def test_pictures_are_those_of_the_faces_described() -> None:
+    batch = next(iter(data().train_dataloader()))
+    known = data().with_pictures(batch)
+    for row, person in enumerate(known["identity"].tolist()):
+        traits = world.draw_identities(torch.tensor([person])).values[0]
+        torch.testing.assert_close(known["traits"][row], traits)
+    faces = data().faces.numbered(0)[0]
+    torch.testing.assert_close(known["image"][:4], renderer.render_images(faces, 32))
+    torch.testing.assert_close(known["landmarks"][:4], renderer.locate_landmarks(faces, 32))
+    assert torch.equal(known["labels"]["Smiling"][:4], world.true_labels(faces)["Smiling"])
+
+
+def test_no_picture_comes_twice_and_a_seed_gives_the_same_ones() -> None:
+    first, again, other = (batches(data(seed=seed)) for seed in (0, 0, 1))
+    for one, two in zip(first, again, strict=True):
+        assert torch.equal(one["image"], two["image"])
+        assert one["caption"] == two["caption"]
+    assert not torch.equal(first[0]["image"], other[0]["image"])
+    shown = torch.cat([batch["image"][:4] for batch in first]).flatten(1)
+    assert bool((torch.cdist(shown, shown) + 9 * torch.eye(len(shown)) > 1).all())
+
+
+@pytest.mark.parametrize("pairs", [False, True])
+def test_a_pool_shows_each_picture_about_as_often_as_asked(pairs: bool) -> None:
+    source = data(reuse=3, pool=4, steps=60, pairs=pairs)
+    seen: Counter[bytes] = Counter()
+    for batch in batches(source):
+        assert len(batch["image"]) == (8 if pairs else 4)
+        seen.update(picture.numpy().tobytes() for picture in batch["image"][:4])
+    assert sum(seen.values()) == 240
+    assert len(seen) == pytest.approx(60 / 3 * 4, abs=8)
+
+
+def test_a_pool_that_starts_late_holds_what_it_would_have_held() -> None:
+    whole = data(reuse=2, pool=3, steps=20)
+    expected = batches(whole)[13]
+    late = data(reuse=2, pool=3)
+    found = late.with_pictures(late.training_batch(13))
+    assert torch.equal(found["image"], expected["image"])
+    assert found["caption"] == expected["caption"]
+
+
+def test_a_pool_shows_the_faces_it_describes() -> None:
+    plain, pooled = data(), data(reuse=2, pool=3)
+    for step in range(6):
+        batch = pooled.training_batch(step)
+        found = pooled.with_pictures(dict(batch))
+        expected = plain.with_pictures(dict(batch))
+        # The pool keeps 8 bits.
+        torch.testing.assert_close(found["image"], expected["image"], atol=0.005, rtol=0)
+
+
+def test_emphasis_draws_twins_of_a_label_more_often() -> None:
+    def share(emphasis: dict[str, float]) -> float:
+        source = data(batch_size=64, emphasis=emphasis)
+        sides = [world.true_labels(side)["Bald"] for side in source.faces.numbered(0)]
+        return float((sides[0] != sides[1]).float().mean())
+
+    assert share({"Bald": 1e6}) > 3 * share({})
+    with pytest.raises(ValueError, match="emphasis Hair: 2 needs a known label"):
+        data(emphasis={"Hair": 2})
+
+
+def test_held_out_people_are_never_trained_on() -> None:
+    source = data()
+    held = [source.with_pictures(batch) for batch in source.val_dataloader()]
+    again = [source.with_pictures(batch) for batch in source.val_dataloader()]
+    assert torch.equal(held[0]["image"], again[0]["image"])
+    assert sum(len(batch["image"]) for batch in held) == 2 * 4 * 2
+    assert all(bool((batch["identity"] >= world.HELD_OUT).all()) for batch in held)
+    assert all(bool((batch["identity"] < 500).all()) for batch in batches(source))
+    with pytest.raises(ValueError, match="identities 1000001: from 1 to 1000000"):
+        data(identities=1_000_001)
+    with pytest.raises(ValueError, match="reuse 0 and pool 32"):
+        data(reuse=0)
+
+
+def test_twins_may_differ_in_several_labels() -> None:
+    def differing(further: float) -> torch.Tensor:
+        first, twins = (
+            world.true_labels(side) for side in data(batch_size=200, further=further).faces.numbered(0)
+        )
+        return torch.stack([first[name] != twins[name] for name in FLIPS]).sum(0).float()
+
+    one, several = differing(0.0), differing(0.5)
+    assert bool((one > 0).all())
+    # Sex changes what counts as a beard, and so on: not exactly one each.
+    assert float(several.mean()) > float(one.mean()) + 0.4
+    assert bool((several > 0).all())
