@@ -6,9 +6,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
-
-from keyface.progress import say
+from torch import nn
 
 FILE = "model.safetensors"
 
@@ -24,24 +22,9 @@ def save_network(network: nn.Module, folder: Path) -> None:
 
 
 def go_on_from(network: nn.Module, folder: str | Path | None) -> None:
-    """Read `folder/model.safetensors` into a network that is to be trained on; None leaves it as it is.
-
-    What has another shape there, as the places of a larger picture, begins anew, and that is said.
-
-    Raises:
-        FileNotFoundError: If the file is missing.
-        RuntimeError: If it is of another network: names differ, or no shape fits.
-    """
-    if folder is None:
-        return
-    state = read_state(Path(folder))
-    own = network.state_dict()
-    fits = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}
-    if set(state) != set(own) or not fits:
-        raise RuntimeError(f"{folder} has weights of another network than {type(network).__name__}")
-    if anew := sorted(set(own) - set(fits)):
-        say(f"{folder}: {', '.join(anew)} of another shape, begun anew")
-    network.load_state_dict({**own, **fits})
+    """Read `folder/model.safetensors` into a network that is to be trained on; None leaves it as it is."""
+    if folder is not None:
+        load_network(network, Path(folder)).train().requires_grad_(True)
 
 
 def load_network(network: nn.Module, folder: Path) -> nn.Module:
@@ -54,19 +37,11 @@ def load_network(network: nn.Module, folder: Path) -> nn.Module:
         FileNotFoundError: If the file is missing.
         RuntimeError: If names or shapes differ.
     """
-    network.load_state_dict(read_state(folder))
-    return network.eval().requires_grad_(False)
-
-
-def read_state(folder: Path) -> dict[str, Tensor]:
-    """Read `folder/model.safetensors`, floats in single precision.
-
-    Raises:
-        FileNotFoundError: If the file is missing.
-    """
     path = folder / FILE
     if not path.is_file():
         raise FileNotFoundError(
             f"no weights at {path}; train them with `lightning fit`, see configs/miniature"
         )
-    return {name: v.float() if v.dtype == torch.float16 else v for name, v in load_file(path).items()}
+    state = load_file(path)
+    network.load_state_dict({name: v.float() if v.dtype == torch.float16 else v for name, v in state.items()})
+    return network.eval().requires_grad_(False)

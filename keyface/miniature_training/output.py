@@ -14,7 +14,7 @@ WEIGHTS = "weights"
 """Folder in the output that is laid out like `keyface/miniature/weights`."""
 
 WORK = "work"
-"""Folder in the output with what the weights were made by and from: runs, shards, rendered pictures."""
+"""Folder in the output with what the weights were made by and from: runs, shards."""
 
 EDIT = "edit.yaml"
 
@@ -77,7 +77,7 @@ def restore(output: Path, weights: Path, name: str) -> None:
 
 
 def work_of(output: Path, name: str) -> Path:
-    """Return the folder of a stage's runs, of the `shards`, or of the `rendered` pictures; absolute."""
+    """Return the folder of a stage's runs, or of the `shards`; absolute."""
     return output.absolute() / WORK / name
 
 

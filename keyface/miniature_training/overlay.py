@@ -83,7 +83,7 @@ def _model(stage: Stage, output: Path, sizes: Sizes) -> dict[str, Any]:
     if stage.name == "base":
         return {"autoencoder": str(weights / "base" / "vae")}
     if not stage.branch:
-        return {"identities": sizes.identities} if stage.knows_people else {}
+        return {}
     name = f"miniature:{weights}"
     own = {"identity": "identity_network", "direction": "encoder"}[stage.name]
     return {"backbone": name, own: name, "evaluators": name}
@@ -100,12 +100,9 @@ def _data(stage: Stage, data: Mapping[str, Any], output: Path, sizes: Sizes, gpu
     elif kind == SCENES:
         found |= {"identities": sizes.sprites, "held_out": max(4, sizes.sprites // 12)}
     elif kind == RENDERED:
-        found |= {
-            "identities": sizes.identities,
-            "held_out": sizes.held_out,
-            "cache": str(work_of(output, "rendered")),
-            "compiled": sizes.compiled,
-        }
+        found |= {"held_out": sizes.held_out, "compiled": sizes.compiled}
+        if gpu:  # there a picture costs less to render than to train on
+            found |= {"reuse": 1}
     batch_size = stage.on_gpu.batch_size if gpu else None
     if sizes.batch_size is not None:
         batch_size = sizes.batch_size

@@ -75,8 +75,7 @@ class Sizes:
     """How much is rendered, decided once for a run, so that it goes on with the same data.
 
     Attributes:
-        identities: People in the pictures that networks are trained on, `per_identity` pictures of each.
-        held_out: People in those that they are validated on.
+        held_out: People in the pictures that networks are validated on.
         component_images: Pictures for the principal components of the autoencoder.
         sprites: People in the scenes of the face finder.
         shards: Faces in the shards of the branches.
@@ -85,7 +84,6 @@ class Sizes:
         val_batches: Batches of a validation at most; None: as the configs say.
     """
 
-    identities: int
     held_out: int
     component_images: int
     sprites: int
@@ -112,9 +110,8 @@ class Sizes:
         # The renderer is compiled for each size of a batch: full ones of 32 pictures, 4 of each person.
         whole = 8 if compiled else 1
         return cls(
-            identities=pictures(0.6 / 8, 4, 4000, whole),
-            held_out=pictures(0.1 / 8, 2, 256, whole),
-            component_images=pictures(0.1, 32, 2048),
+            held_out=pictures(0.1 / 8, 2, 64, whole),
+            component_images=pictures(0.1, 32, 1024),
             sprites=pictures(0.1, 8, 1200),
             shards=pictures(0.2, 24, 10_000),
             compiled=compiled,
@@ -124,7 +121,7 @@ class Sizes:
 
 
 RENDER_SHARE = 0.15
-"""Part of a run's time in which its pictures are rendered, where they are rendered before the training."""
+"""Part of a run's time in which pictures are rendered that are not those of a training step."""
 
 COMPILED_SPEED = 4.0
 """How many times as fast the compiled renderer is, at least."""

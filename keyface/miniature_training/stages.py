@@ -36,7 +36,6 @@ class Stage:
             with earlier ones; a branch begins with the base as it is.
         average: Final decay of the moving average of the weights; None: there is none.
         figures: Validation figures that tell most, as the card names them.
-        knows_people: Whether its module must be told how many people its pictures show.
         branch: Whether it is ε1 or ε2, which read shards and take their networks by name.
         on_gpu: What is different on a GPU. Nobody has measured it yet.
     """
@@ -48,7 +47,6 @@ class Stage:
     networks: Mapping[str, str] = field(default_factory=dict)
     average: float | None = None
     figures: tuple[str, ...] = ()
-    knows_people: bool = False
     branch: bool = False
     on_gpu: OnGpu = OnGpu()
 
@@ -67,7 +65,6 @@ def _network(name: str, share: float, figures: tuple[str, ...], batch_size: int)
         share,
         networks={"network": name},
         figures=figures,
-        knows_people=figures == ("val/auc",),
         on_gpu=gpu,
     )
 
