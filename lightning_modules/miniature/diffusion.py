@@ -60,6 +60,9 @@ class DiffusionModule(MiniatureModule):
         noisy_from: Timestep at which that share begins, in [0, 1000).
         lr: Peak learning rate.
         flat: Fraction of the run before the learning rate falls.
+
+    Raises:
+        FileNotFoundError: There is no autoencoder in its folder.
     """
 
     alphas_cumprod: Tensor
@@ -84,6 +87,10 @@ class DiffusionModule(MiniatureModule):
         from keyface.miniature.zoo import WEIGHTS
 
         folder = WEIGHTS / "base" / "vae" if autoencoder is None else Path(autoencoder)
+        if not (folder / "config.json").is_file():
+            raise FileNotFoundError(
+                f"no autoencoder at {folder}; train it by `lightning fit -c configs/miniature/autoencoder.yaml`"
+            )
         self.autoencoder = PatchAutoencoder.from_pretrained(folder, torch_dtype=torch.float32)
         self.autoencoder.requires_grad_(False).eval()
         self.tokenizer = build_tokenizer(VOCABULARY)
