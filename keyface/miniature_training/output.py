@@ -43,6 +43,12 @@ def fill(weights: Path, trained: Sequence[str]) -> list[str]:
     return copied
 
 
+def left_behind(weights: Path, trained: Sequence[str]) -> list[str]:
+    """Return the names of networks that are there and will not fit any longer what is trained."""
+    stages = [stage for stage in STAGES if stage.name not in trained and outdated(stage, trained)]
+    return [stage.name for stage in stages if _has(weights, stage)]
+
+
 def install(export: Path, weights: Path, stage: Stage) -> None:
     """Copy an exported network to its place among the weights, whole or not at all.
 

@@ -24,7 +24,7 @@ from keyface.miniature_training.record import FILE, Record
 from keyface.miniature_training.shares import Sizes, next_seconds, shares_of
 from keyface.miniature_training.stages import BY_NAME, Stage, choose
 from keyface.miniature_training.tables import result_of
-from keyface.progress import bar
+from keyface.progress import bar, say
 
 Lightning = Callable[[Sequence[str]], int]
 
@@ -115,7 +115,10 @@ def run(record: Record, output: Path, machine: Machine, lightning: Lightning) ->
         ValueError: A stage failed; its own message was told before.
     """
     shares, weights = record.settings["shares"], places.weights_of(output)
-    places.fill(weights, [name for name in shares if name in BY_NAME])
+    trained = [name for name in shares if name in BY_NAME]
+    places.fill(weights, trained)
+    if old := places.left_behind(weights, trained):
+        say(f"{weights}: {', '.join(old)} stay as they are, made for networks that are replaced now")
     overheads = [record.used[name] - record.results[name]["seconds"] for name in record.used]
     for number, name in enumerate(shares, start=1):
         if name in record.used:

@@ -25,6 +25,8 @@ def test_what_is_not_trained_comes_from_the_package(tmp_path: Path) -> None:
     assert zoo.backbone(weights).image_size == zoo.backbone().image_size
     assert zoo.identity_network(weights) is not zoo.identity_network()
     assert output.fill(weights, ["clip"]) == [], "what is there stays"
+    assert output.left_behind(weights, ["clip"]) == []
+    assert output.left_behind(weights, ["base"]) == ["identity"], "of another base"
     names = [stage.name for stage in STAGES]
     assert output.fill(tmp_path / "none", names) == []
 
