@@ -139,6 +139,8 @@ def test_tracks_are_joined_by_likeness_but_never_where_they_share_a_frame() -> N
     groups = same_people(tracks, 0.75)
     assert [[tracks.index(each) for each in group] for group in groups] == [[0, 2, 5], [1], [3], [4], [6]]
     assert same_people(tracks[4:5], 0.75) == [tracks[4:5]]
+    beside = [track(0, 9, anna), track(20, 29, anna), track(25, 34, [0.9, 0.3, 0.0])]
+    assert same_people(beside, 0.75) == [beside[:2], beside[2:]], "seen beside her later"
     assert same_people([], 0.75) == []
 
 
