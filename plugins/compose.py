@@ -5,7 +5,8 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from keyface.plugins.category import Category, EditError
+from keyface.plugins.category import Category
+from keyface.plugins.faults import EditError
 
 PERSON = "a photo of a person"
 """The caption of a face that nobody described."""

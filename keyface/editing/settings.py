@@ -17,7 +17,8 @@ from keyface.editing.parts import (
     check_fraction,
     check_within,
 )
-from keyface.plugins.category import Category, Demands
+from keyface.plugins.category import Category
+from keyface.plugins.demands import Demands
 
 __all__ = ["Composition", "EditSettings", "Injection", "Prompts", "Propagation", "given_settings"]
 

@@ -17,8 +17,9 @@ from keyface.miniature.population.labels import CHANGEABLE, counterfactual, true
 from keyface.miniature.population.parameters import Faces
 from keyface.miniature.population.world import HELD_OUT, draw_faces
 from keyface.miniature.rendering.renderer import render, render_flow
-from keyface.plugins.category import Category, free_regions
+from keyface.plugins.category import Category
 from keyface.plugins.compose import compose
+from keyface.plugins.demands import free_regions
 
 FPS = 12
 """Frames a second of the clips."""
