@@ -72,7 +72,7 @@ def video_examples(
         caption = captions[index] if captions is not None else _miniature_caption(clip)
         for category in categories:
             pair = compose(caption, [category])
-            prompts = Prompts(pair.source, pair.target)
+            prompts = Prompts(*pair)
             examples.append(Example(f"{category.name}-{path.stem}", clip, prompts, [category], reader.fps))
     return examples
 

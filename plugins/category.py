@@ -89,6 +89,12 @@ class Category:
         asked: dict[str, Any] = dict(self.defaults.get(family or "", {}))
         return replace(self, **asked, defaults={})
 
+    def may_apply_to(self, attributes: Mapping[str, bool]) -> bool:
+        """Say whether `applies_to` may hold, before the category's judge has told a label that is unknown."""
+        if self.judge is None or self.attribute in attributes:
+            return self.applies_to(attributes)
+        return self.applies_to({**attributes, self.attribute: not self.present})
+
     def applies_to(self, attributes: Mapping[str, bool]) -> bool:
         """Say whether an image with these labels can be trained with this edit.
 

@@ -3,6 +3,7 @@
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 from threading import RLock
@@ -90,6 +91,26 @@ class Registry:
         extended._versions, extended._broken = self._versions, self._broken
         extended._insert(categories, str(path))
         return extended
+
+    @contextmanager
+    def with_file(self, path: str | Path | None) -> Iterator[None]:
+        """Have the categories of a YAML file inside the block, for what asks this registry by name.
+
+        Args:
+            path: As of `with_yaml`; None changes nothing.
+
+        Raises:
+            EditError: As `with_yaml` does.
+        """
+        self.load()
+        before = self._categories, self._origins
+        if path is not None:
+            extended = self.with_yaml(path)
+            self._categories, self._origins = extended._categories, extended._origins
+        try:
+            yield
+        finally:
+            self._categories, self._origins = before
 
     def select(self, names: Sequence[str]) -> list[Category]:
         """Return the named categories in the order given.

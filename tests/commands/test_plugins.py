@@ -18,7 +18,7 @@ def test_list_names_every_category_and_its_package(capsys: pytest.CaptureFixture
     assert lines[0].split() == ["edit", "writes", "label", "after", "needs", "brings", "from"]
     row = next(line for line in lines if line.startswith("no-glasses "))
     package = ["keyface", version("keyface")]
-    assert row.split() == ["no-glasses", "without", "glasses", "Eyeglasses=no", "-", "-", *package]
+    assert row.split() == ["no-glasses", "without", "glasses", "Eyeglasses=no", "-", "mask", *package]
 
 
 def test_show_gives_all_fields_and_an_example(capsys: pytest.CaptureFixture[str]) -> None:
