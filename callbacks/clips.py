@@ -89,7 +89,7 @@ def video_examples(
                 caption = networks.caption(clip[:1])
         for category in categories:
             pair = compose(caption, [category])
-            prompts = Prompts(pair.source, pair.target)
+            prompts = Prompts(*pair)
             examples.append(Example(f"{category.name}-{path.stem}", clip, prompts, [category], reader.fps))
     return examples
 

@@ -20,6 +20,8 @@ from keyface.editing.settings import EditSettings
 from keyface.metrics.direction import direction_similarity
 from keyface.metrics.identity import cosine_distance, embed_clip
 from keyface.metrics.temporal import temporal_loss
+from keyface.models.judges import edit_success
+from keyface.models.protocols import AttributeClassifier
 from keyface.pictures import draw_before_after, save_png
 from keyface.pipeline.branches import branch_folder
 from keyface.pipeline.companions import Companions
@@ -54,8 +56,9 @@ class VideoEditCallback(Callback):
     The branch that is being trained takes its place in the editor; the other is the untuned base, the
     miniature's shipped one or a folder of yours. Writes into the run's folder
     `edits/step-<n>/<example>.mp4` (source on the left, edit on the right) and `edits/step-<n>/sheet.png`;
-    logs the curves `edit/identity_distance`, `edit/direction_similarity`, `edit/reconstruction_psnr` and, on
-    miniature clips, `edit/temporal_loss` to every logger; videos, sheet and a growing table to W&B.
+    logs the curves `edit/identity_distance`, `edit/direction_similarity`, `edit/reconstruction_psnr`,
+    `edit/edit_success` by the categories' own judges and, on miniature clips, by the miniature's classifier,
+    and there also `edit/temporal_loss` to every logger; videos, sheet and a growing table to W&B.
 
     Note:
         Only the first rank edits, while the others wait; a run on several GPUs wants few, short clips and a
@@ -197,7 +200,7 @@ class VideoEditCallback(Callback):
         results = []
         for example in self._examples:
             frames = example.frames.to(module.device)
-            settings = self._settings_for(example, pipe.defaults)
+            settings = self._settings_for(example, pipe)
             edited, report = pipe.edit_frames(frames, example.prompts, settings)
             edited = edited.clamp(-1, 1)
             measures = self._measure(example, frames, edited)
@@ -226,10 +229,10 @@ class VideoEditCallback(Callback):
         identity, direction = (unet, other) if self.branch == "identity" else (other, unet)
         return FaceEditPipeline(backbone, identity, direction)
 
-    def _settings_for(self, example: Example, defaults: EditSettings) -> EditSettings:
+    def _settings_for(self, example: Example, pipe: FaceEditPipeline) -> EditSettings:
         if isinstance(self.settings, EditSettings):
             return self.settings
-        return defaults.for_categories(example.categories).with_values(self.settings)
+        return pipe.settings_for(example.categories).with_values(self.settings)
 
     def _other_branch(self, backbone: Backbone) -> UNet2DConditionModel | None:
         """Load the other branch anew each time: kept, it would hold memory through all of training."""
@@ -265,6 +268,9 @@ class VideoEditCallback(Callback):
                 pair.encode_text([example.prompts.source]),
             )
             measures["direction_similarity"] = float(similarity.mean())
+        success = edit_success(_classifier(example), edited, *example.categories)
+        if success is not None:
+            measures["edit_success"] = success
         if example.flow is not None:
             measures["temporal_loss"] = float(temporal_loss(edited.cpu(), example.flow, example.valid))
         return measures
@@ -289,6 +295,15 @@ class VideoEditCallback(Callback):
                 for measure, value in result.measures.items()
             ],
         )
+
+
+def _classifier(example: Example) -> AttributeClassifier | None:
+    """Return what knows the labels of rendered faces; nothing here knows those of others."""
+    if example.flow is None:
+        return None
+    from keyface.miniature import zoo
+
+    return zoo.attribute_classifier()
 
 
 def _means(measures: Sequence[Mapping[str, float]]) -> dict[str, float]:

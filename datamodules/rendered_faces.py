@@ -149,7 +149,8 @@ class PicturePool:
         slot = number % self.kept
         if self._numbers[slot] == number:
             return
-        pictures = to_uint8(self._render(Faces.cat(sides).to(device))).unflatten(0, (len(sides), -1))
+        rendered = to_uint8(self._render(Faces.cat(sides).to(device)))
+        pictures = rendered.reshape(len(sides), -1, *rendered.shape[1:])
         if len(self._images) <= slot:
             self._images.extend([pictures] * (slot + 1 - len(self._images)))
         self._images[slot], self._numbers[slot] = pictures, number

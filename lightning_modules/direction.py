@@ -1,7 +1,8 @@
 """ε2, the editing branch: a U-Net that makes localized edits (Eq. 6)."""
 
+from collections.abc import Collection
 from functools import partial
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
@@ -17,18 +18,31 @@ from keyface.lightning_modules.branch import Batch, BranchModule, Losses
 from keyface.lightning_modules.clip_crops import CroppedEncoder
 from keyface.lightning_modules.regional import Regional, RegionalLoss, cells_of
 from keyface.lightning_modules.sampling import NoisyInput, noisy_latents
-from keyface.lightning_modules.targets import Edit, draw_edits, take_rows
+from keyface.lightning_modules.targets import Edit, choose_categories, draw_edits, take_rows
 from keyface.lightning_modules.tuning.hyperparameters import plain
 from keyface.lightning_modules.tuning.lora import EVERYTHING, Tuning
 from keyface.losses import DirectionLoss
 from keyface.models.backbones import find_backbone
 from keyface.models.encoders import find_encoder
-from keyface.models.judges import Judges, find_judges
+from keyface.models.judges import Judges, find_judges, successes
 from keyface.models.requirements import require_weights
-from keyface.plugins import edits
+from keyface.plugins import Category
+from keyface.plugins.masks import free_masks
 
-SourceAndTarget = tuple[Tensor, Tensor]
-"""Text embeddings (B, L, D) of the source and of the target prompts."""
+
+class Texts(NamedTuple):
+    """Text embeddings (B, L, D) of the prompts of edits.
+
+    Attributes:
+        source: Captions before the edit.
+        target: Captions after it.
+        negative: What guidance moves away from; the captions before the edit, where a category adds nothing.
+    """
+
+    source: Tensor
+    target: Tensor
+    negative: Tensor
+
 
 FEW_STEPS = NoisyInput(steps=10, lowest=0.5)
 
@@ -44,12 +58,14 @@ class DirectionModule(BranchModule):
         crops: The encoder sees so many random crops beside each whole image, see
             `keyface.lightning_modules.clip_crops`; 0, as in the paper, is none.
         evaluators: `"miniature"` to score validation edits with networks that are not trained against.
-        categories: Names of the edit categories to train with; None: all that are installed.
+        categories: Names of the edit categories to train with; None: all that are installed and that the text
+            encoder has words for.
         noisy_input: Where z_t comes from.
         generation_steps: DDIM steps from z_t to y_gen in even strides, for `cached` and `noise`; latents
             that are `inverted` here go back on the inversion's own grid.
         gradient_steps: So many of the last steps keep their gradient.
-        guidance_scale: Classifier-free guidance with the source caption as the negative prompt; 1 is none.
+        guidance_scale: Classifier-free guidance with the source caption, and what categories add to it, as
+            the negative prompt; 1 is none.
         content_weight: λ1.
         direction_weight: λ2.
         normalize_directions: False: Eq. 6 with plain inner products, see `keyface.losses.direction_loss`.
@@ -58,6 +74,8 @@ class DirectionModule(BranchModule):
         locality_weight: Weight of an L1 term between y_gen and the autoencoder's y0 outside the category's
             regions, for batches with masks. It is keyface's addition, not the paper's; 0 leaves it out.
         locality_margin: The regions grow by this fraction of the image's side first.
+        category_weight: Weight of what categories have ε2 learn beside Eq. 6 (`Category.loss`); 0 leaves it
+            out.
         regional: Teaches ε2 to guide inside the category's regions alone, for batches with masks; keyface's
             addition, see `keyface.lightning_modules.regional`. None leaves it out.
         tuning: What is trained and how.
@@ -89,6 +107,7 @@ class DirectionModule(BranchModule):
         prompts: Literal["caption", "category"] = "caption",
         locality_weight: float = 0.0,
         locality_margin: float = 0.03,
+        category_weight: float = 1.0,
         regional: Regional | None = None,
         tuning: Tuning = EVERYTHING,
         optimizer: OptimizerCallable = AdamW,
@@ -103,6 +122,9 @@ class DirectionModule(BranchModule):
         hyperparameters = plain(locals())
         require_weights(backbone, encoder, evaluators)
         base, found, noise = find_backbone(backbone), find_encoder(encoder), NoisyInput.of(noisy_input)
+        tokenizers = {"the text encoder": base.tokenizer}
+        if hasattr(found, "tokenizer"):
+            tokenizers["the encoder of the loss"] = found.tokenizer
         if crops:
             found = CroppedEncoder(found, crops)
         super().__init__(
@@ -115,7 +137,8 @@ class DirectionModule(BranchModule):
             seed,
             hyperparameters,
         )
-        self.categories = [edits[name] for name in (edits.names() if categories is None else categories)]
+        self.categories = choose_categories(categories, tokenizers)
+        self.category_weight = category_weight
         self.noisy_input = noise
         self.generation_steps = generation_steps
         self.gradient_steps = gradient_steps
@@ -127,27 +150,26 @@ class DirectionModule(BranchModule):
         self.regional = Regional.of(regional)
         self.loss = DirectionLoss(found, content_weight, direction_weight, normalize_directions)
 
-    def generate(
-        self, batch: Batch, prompts: SourceAndTarget, latents: Tensor, generator: torch.Generator
-    ) -> Tensor:
+    def generate(self, batch: Batch, texts: Texts, latents: Tensor, generator: torch.Generator) -> Tensor:
         """Return y_gen (B, 3, H, W): the batch's images edited by ε2, with gradient in the last steps.
 
         Args:
             batch: Only the rows that are edited.
-            prompts: Of the edits, encoded.
+            texts: Prompts of the edits, encoded.
             latents: Their clean latents (B, C, h, w).
             generator: Draws the noise levels.
         """
-        source, target = prompts
         with torch.no_grad():
-            noisy, start = noisy_latents(self.noisy_input, self.backbone, batch, latents, source, generator)
+            noisy, start = noisy_latents(
+                self.noisy_input, self.backbone, batch, latents, texts.source, generator
+            )
         scheduler = self.backbone.scheduler
         timesteps = (
             grid_timesteps(scheduler, start, self.noisy_input.steps)
             if self.noisy_input.source == "inverted"
             else even_timesteps(start, self.generation_steps)
         )
-        guidance = Guidance.of(target, source, self.guidance_scale)
+        guidance = Guidance.of(texts.target, texts.negative, self.guidance_scale)
         checkpointed = self.tuning.gradient_checkpointing
         edited = sample(
             partial(guidance.predict_learning, self.unet, checkpointed=checkpointed),
@@ -169,17 +191,16 @@ class DirectionModule(BranchModule):
             self.loss.encoder.draw(generator)
         batch = take_rows(batch, [edit.row for edit in chosen])
         latents = self.clean_latents(batch)
-        with torch.no_grad():
-            source = self.backbone.encode_prompts([edit.prompts.source for edit in chosen])
-            target = self.backbone.encode_prompts([edit.prompts.target for edit in chosen])
+        texts = self._encode(chosen)
         regional = self.regional if "mask" in batch else None
         values: dict[str, Tensor] = {}
         if not (regional and self.training and self.global_step % (regional.steps_between + 1)):
-            values = self._direction_values(batch, chosen, (source, target), latents, generator)
+            values = self._direction_values(batch, chosen, texts, latents, generator)
         if regional is not None:
             loss = RegionalLoss(regional, self.backbone, self.guidance_scale)
-            regions = cells_of(self.regions(batch["mask"], chosen), (latents.shape[-2], latents.shape[-1]))
-            terms = loss(self.unet, latents, source, target, regions, generator)
+            regions = cells_of(self.regions(batch, chosen), (latents.shape[-2], latents.shape[-1]))
+            source, target, negative = texts
+            terms = loss(self.unet, latents, source, target, regions, generator, negative)
             values["regional_outside"], values["regional_inside"] = terms.outside, terms.inside
             values["loss"] = values.get("loss", 0) + regional.weight * terms.total
         return Losses(values, len(chosen))
@@ -188,13 +209,13 @@ class DirectionModule(BranchModule):
         self,
         batch: Batch,
         chosen: list[Edit],
-        prompts: SourceAndTarget,
+        texts: Texts,
         latents: Tensor,
         generator: torch.Generator,
     ) -> dict[str, Tensor]:
         """Return Eq. 6 with its parts, and what the judges say in validation."""
         images = batch["image"]
-        generated = self.generate(batch, prompts, latents, generator)
+        generated = self.generate(batch, texts, latents, generator)
         local = self.locality_weight > 0 and "mask" in batch
         reconstruction = None
         if local or self.reference == "reconstruction":
@@ -210,41 +231,92 @@ class DirectionModule(BranchModule):
         )
         values = {"loss": terms.total, "content": terms.content, "direction": terms.direction}
         if local and reconstruction is not None:
-            held = (~self.regions(batch["mask"], chosen))[:, None]
+            held = (~self.regions(batch, chosen))[:, None]
             values["locality"] = mean_change(generated, reconstruction, held)
-            values["loss"] = terms.total + self.locality_weight * values["locality"]
+            values["loss"] = values["loss"] + self.locality_weight * values["locality"]
+        if self.category_weight > 0 and any(category.loss is not None for category in self.categories):
+            values["category"] = category_loss(generated, images, chosen)
+            values["loss"] = values["loss"] + self.category_weight * values["category"]
         if not torch.is_grad_enabled():
             values |= self.identity_scores(generated, batch) | self._edit_success(generated, chosen)
         return values
 
-    def regions(self, labels: Tensor, chosen: list[Edit]) -> Tensor:
-        """Return where each edit may change something, (B, H, W) bool: its regions, grown by the margin.
+    def _encode(self, chosen: list[Edit]) -> Texts:
+        """Encode the prompts of the edits."""
+        with torch.no_grad():
+            source = self.backbone.encode_prompts([edit.prompts.source for edit in chosen])
+            target = self.backbone.encode_prompts([edit.prompts.target for edit in chosen])
+            if all(edit.prompts.negative is None for edit in chosen):
+                return Texts(source, target, source)
+            avoided = [edit.prompts.negative or edit.prompts.source for edit in chosen]
+            return Texts(source, target, self.backbone.encode_prompts(avoided))
+
+    def regions(self, batch: Batch, chosen: list[Edit]) -> Tensor:
+        """Return where each edit may change something, (B, H, W) bool: its mask, grown by the margin.
 
         Args:
-            labels: (B, H, W), CelebAMask-HQ classes of the source images.
-            chosen: The edits; one without regions may change everything.
+            batch: `image` and `mask` (B, H, W), CelebAMask-HQ classes of the source images.
+            chosen: The edits; one with neither mask nor regions may change everything.
         """
+        images, labels = batch["image"], batch["mask"]
+        rows = zip(images.split(1), labels.split(1), chosen, strict=True)
+        masks = [_free(edit.category, image, label) for image, label, edit in rows]
         radius = round(self.locality_margin * labels.shape[-1])
-        return torch.stack(
-            [
-                dilate(region_mask(label[None], edit.category.regions), radius)[0]
-                if edit.category.regions
-                else torch.ones_like(label, dtype=torch.bool)
-                for label, edit in zip(labels, chosen, strict=True)
-            ]
-        )
+        return dilate(torch.cat(masks)[:, 0] > 0.5, radius)
 
     def _edit_success(self, generated: Tensor, chosen: list[Edit]) -> dict[str, Tensor]:
-        """Return the fraction of the edits that the attribute classifier sees, among those that it knows."""
-        if self.judges.classifier is None:
-            return {}
-        seen = self.judges.classifier.predict(generated)
-        hits = [
-            seen[edit.category.attribute][row] == edit.category.present
-            for row, edit in enumerate(chosen)
-            if edit.category.attribute in seen
-        ]
-        return {"edit_success": torch.stack(hits).float().mean()} if hits else {}
+        """Return the mean success of those edits that a category's judge or the classifier can tell."""
+        hits = []
+        for category, rows in rows_by_category(chosen).items():
+            (seen,) = successes(self.judges.classifier, generated[rows], [category])
+            hits += [] if seen is None else [seen]
+        return {"edit_success": torch.cat(hits).mean()} if hits else {}
+
+
+def _free(category: Category, image: Tensor, label: Tensor) -> Tensor:
+    """Return the mask (1, 1, H, W) of one image (1, 3, H, W) with labels (1, H, W)."""
+
+    def find(names: Collection[str]) -> Tensor:
+        found = region_mask(label, names) if names else torch.ones_like(label, dtype=torch.bool)
+        return found[:, None].float()
+
+    with torch.no_grad():
+        return free_masks([category], image, find)
+
+
+def rows_by_category(chosen: list[Edit]) -> dict[Category, list[int]]:
+    """Return which rows of a batch get which edit."""
+    found: dict[Category, list[int]] = {}
+    for row, edit in enumerate(chosen):
+        found.setdefault(edit.category, []).append(row)
+    return found
+
+
+def category_loss(generated: Tensor, images: Tensor, chosen: list[Edit]) -> Tensor:
+    """Return what the edits' categories have ε2 learn beside Eq. 6: the mean over images, scalar.
+
+    Images whose category has no `loss` count as 0.
+
+    Args:
+        generated: y_gen, (B, 3, H, W), with gradient.
+        images: y0, (B, 3, H, W) in [-1, 1].
+        chosen: B edits.
+
+    Raises:
+        ValueError: A category's loss gives something else than one number for each image.
+    """
+    total = generated.new_zeros(())
+    for category, rows in rows_by_category(chosen).items():
+        if category.loss is None:
+            continue
+        terms = category.loss(generated[rows], images[rows])
+        if tuple(terms.shape) != (len(rows),):
+            raise ValueError(
+                f"edit {category.name!r}: its loss gave {tuple(terms.shape)} for {len(rows)} images; it must "
+                "be one number for each"
+            )
+        total = total + terms.sum()
+    return total / len(chosen)
 
 
 def mean_change(generated: Tensor, reference: Tensor, held: Tensor) -> Tensor:

@@ -78,8 +78,8 @@ class RegionalTerms(NamedTuple):
 class RegionalLoss:
     """Squared distance of ε2's guided prediction to the frozen base's, whose guidance is cut to the regions.
 
-    With u and c the base's predictions by source and target prompt, M the regions and s the guidance scale,
-    the teacher says `u + s · M (c − u)`. ε2's own source prediction shall stay u, so that guidance at
+    With u and c the base's predictions by negative (the source) and target prompt, M the regions and s the
+    guidance scale, the teacher says `u + s · M (c − u)`. ε2's own u shall stay that, so that guidance at
     another scale is regional too.
 
     Args:
@@ -102,6 +102,7 @@ class RegionalLoss:
         target: Tensor,
         regions: Tensor,
         generator: torch.Generator,
+        negative: Tensor | None = None,
     ) -> RegionalTerms:
         """Compare at one drawn level, whose error is measured by the change that it asks for.
 
@@ -112,9 +113,11 @@ class RegionalLoss:
             target: Target prompts (B, L, D).
             regions: (B, 1, h, w), 1 where the edit may change something, else 0.
             generator: On the CPU.
+            negative: What guidance moves away from (B, L, D); None is the source prompts.
         """
-        teacher = Guidance(target, source, self.scale * regions)
-        student = Guidance(target, source, self.scale)
+        negative = source if negative is None else negative
+        teacher = Guidance(target, negative, self.scale * regions)
+        student = Guidance(target, negative, self.scale)
         with torch.no_grad():
             noisy, timesteps = self._noisy(latents, source, teacher, generator)
             outputs = teacher.outputs(self.backbone.unet, noisy, timesteps)

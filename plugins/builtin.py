@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from keyface.celeba import ABSENT_PHRASES, PHRASES
 from keyface.plugins.category import Category
+from keyface.plugins.extensions import Lazily
 
 _EYES = ("l_eye", "r_eye", "l_brow", "r_brow")
 _MOUTH = ("mouth", "u_lip", "l_lip")
@@ -233,7 +234,10 @@ _GLASSES = ("wearing glasses", "with glasses", "wearing eyeglasses", "glasses", 
 _SUNGLASSES = (*PHRASES["Sunglasses"], "sunglasses")
 _GLASSES_REGIONS = ("eye_g", *_EYES, "nose", "skin")
 _GLASSES_GUIDANCE = 0.86
-"""Glasses come easily; less guidance keeps the face nearer to the person. Figures in docs/results.md."""
+"""Glasses come easily to the miniature; less guidance keeps the face nearer to the person. Figures in
+docs/results.md."""
+
+_GLASSES_MASK = Lazily("keyface.plugins.builtin_code:glasses_mask")
 
 GLASSES = _reshaping(
     Category(
@@ -244,7 +248,8 @@ GLASSES = _reshaping(
         replaces=(*_NO_GLASSES, *_SUNGLASSES),
         regions=_GLASSES_REGIONS,
         conflicts=("sunglasses", "no-glasses"),
-        guidance=_GLASSES_GUIDANCE,
+        defaults={"miniature": {"guidance": _GLASSES_GUIDANCE}},
+        mask=_GLASSES_MASK,
         hidden_by=("Sunglasses",),
     ),
     Category(
@@ -255,6 +260,7 @@ GLASSES = _reshaping(
         replaces=(*_NO_GLASSES, *_GLASSES),
         regions=_GLASSES_REGIONS,
         conflicts=("glasses", "no-glasses"),
+        mask=_GLASSES_MASK,
     ),
     Category(
         "no-glasses",
@@ -265,6 +271,7 @@ GLASSES = _reshaping(
         replaces=(*_GLASSES, *_SUNGLASSES),
         regions=_GLASSES_REGIONS,
         conflicts=("glasses", "sunglasses"),
+        mask=_GLASSES_MASK,
     ),
 )
 
@@ -372,5 +379,27 @@ WORN = (
     ),
 )
 
-CATEGORIES: tuple[Category, ...] = (*AGE, *GENDER, *EXPRESSION, *HAIR, *GLASSES, *FACIAL_HAIR, *WORN)
+_FRECKLES_THRESHOLD = 0.5
+"""Freckles are faint, and blurred before they are compared with it."""
+
+SKIN = (
+    Category(
+        "freckles",
+        targets=("freckles", "with freckles", "freckled skin"),
+        weights=(2.0, 1.0, 1.0),
+        source="clear skin",
+        negative="smooth skin",
+        attribute="Freckles",
+        own_labels=("Freckles",),
+        replaces=("no freckles", "without freckles", "smooth skin"),
+        regions=("skin", "nose"),
+        threshold=_FRECKLES_THRESHOLD,
+        judge=Lazily("keyface.plugins.builtin_code:freckles_judge"),
+        loss=Lazily("keyface.plugins.builtin_code:freckles_loss"),
+    ),
+)
+
+CATEGORIES: tuple[Category, ...] = (
+    *AGE, *GENDER, *EXPRESSION, *HAIR, *GLASSES, *FACIAL_HAIR, *WORN, *SKIN,
+)  # fmt: skip
 """What the entry point `builtin` of the group `keyface.edits` names."""

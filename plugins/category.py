@@ -1,18 +1,12 @@
 """What an edit category is: plain data, checked when it is made."""
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from statistics import fmean
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from keyface.celeba import ATTRIBUTES, EXTRA_ATTRIBUTES, REGIONS
-from keyface.configuration import did_you_mean
-
-PLACES: tuple[str, ...] = ("clause", "adjective", "noun")
-
-
-class EditError(ValueError):
-    """An edit category that cannot be used, said in one line."""
+from keyface.plugins.checks import faults_of
+from keyface.plugins.extensions import Judge, Loss, Mask
+from keyface.plugins.faults import report
 
 
 @dataclass(frozen=True)
@@ -23,7 +17,8 @@ class Category:
         name: What the user writes, as in `--edits beard,glasses`; lower case, digits, `-`.
         targets: Phrases for the face after the edit; training draws one of them.
         source: The phrase for the face before the edit.
-        attribute: The label that the edit changes: a CelebA name or one of `EXTRA_ATTRIBUTES`.
+        attribute: The label that the edit changes: a CelebA name, one of `EXTRA_ATTRIBUTES` or of
+            `own_labels`.
         present: The label's value after the edit.
         replaces: Phrases that a caption may hold and that the targets contradict.
         regions: CelebAMask-HQ classes that the edit is free to change; empty means the whole image.
@@ -43,10 +38,21 @@ class Category:
             `adjective` of the person ("old"), or the `noun` for the person ("woman").
         needs: Labels that an image must have for the edit to make sense in training (beard: Male).
         hidden_by: Labels that hide the edit's result, such as Wearing_Hat for bangs.
+        weights: How often training draws each of `targets`, relatively; empty draws all equally often.
+        negative: A phrase that guidance moves away from, beside the source caption; empty for none.
+        own_labels: Labels that neither CelebA nor keyface has, and that `attribute`, `needs` and `hidden_by`
+            may name. Training takes them from the data, and that of `attribute` from the `judge` where data
+            lack it.
+        defaults: Family of models (`keyface.plugins.checks.FAMILIES`) → its own `strength`, `guidance`,
+            `threshold` and `injection`, in place of those above.
+        mask: Where the edit may change a face, more closely than `regions`, which it replaces in editing and
+            training.
+        judge: Whether faces look as after the edit, where no classifier knows the label, or better than one.
+        loss: What ε2 learns of the edit beside Eq. 6.
 
     Example:
-        >>> freckles = Category("pale", targets=("pale skin",), source="tanned skin", attribute="Pale_Skin")
-        >>> freckles.applies_to({"Pale_Skin": False})
+        >>> pale = Category("pale", targets=("pale skin",), source="tanned skin", attribute="Pale_Skin")
+        >>> pale.applies_to({"Pale_Skin": False})
         True
     """
 
@@ -66,55 +72,28 @@ class Category:
     place: str = "clause"
     needs: tuple[str, ...] = ()
     hidden_by: tuple[str, ...] = ()
+    weights: tuple[float, ...] = ()
+    negative: str = ""
+    own_labels: tuple[str, ...] = ()
+    defaults: Mapping[str, Mapping[str, float]] = field(default_factory=dict, hash=False)
+    mask: Mask | None = field(default=None, hash=False)
+    judge: Judge | None = field(default=None, hash=False)
+    loss: Loss | None = field(default=None, hash=False)
 
     def __post_init__(self) -> None:
-        self._check_types()
-        where = f"edit category {self.name!r}"
-        if not self.name or not all(
-            c.isascii() and (c.islower() or c.isdigit() or c == "-") for c in self.name
-        ):
-            raise EditError(f"{where}: a name is lower-case letters, digits and '-'")
-        if not self.targets or not all(phrase.strip() for phrase in (*self.targets, *self.replaces)):
-            raise EditError(f"{where}: targets needs at least one phrase, and no phrase may be empty")
-        for attribute in (self.attribute, *self.needs, *self.hidden_by):
-            if attribute not in ATTRIBUTES:
-                raise EditError(
-                    f"{where}: unknown attribute {attribute!r}{did_you_mean(attribute, ATTRIBUTES)}; "
-                    "use a CelebA name or one of " + ", ".join(EXTRA_ATTRIBUTES)
-                )
-        for region in self.regions:
-            if region not in REGIONS:
-                raise EditError(
-                    f"{where}: unknown region {region!r}{did_you_mean(region, REGIONS)}; "
-                    "use CelebAMask-HQ's class names: " + ", ".join(REGIONS)
-                )
-        if self.name in self.conflicts:
-            raise EditError(f"{where}: it cannot conflict with itself")
-        for multiple in ("strength", "guidance", "threshold"):
-            value = getattr(self, multiple)
-            if not (math.isfinite(value) and 0.0 < value <= 2.0):
-                raise EditError(f"{where}: {multiple} is {value}, it must be in (0, 2]")
-        if not 0.0 <= self.injection <= 1.0:
-            raise EditError(f"{where}: injection is {self.injection}, it must be in [0, 1]")
-        if self.place not in PLACES:
-            raise EditError(f"{where}: place is {self.place!r}, it must be one of {', '.join(PLACES)}")
+        """Check everything: categories also come from YAML and from third parties."""
+        report(self.name, faults_of(self))
 
-    def _check_types(self) -> None:
-        """Check what annotations say: categories also come from YAML and from third parties."""
-        for field in ("name", "source", "attribute", "place"):
-            if not isinstance(getattr(self, field), str):
-                raise EditError(f"edit category {self.name!r}: {field} must be text")
-        for field in ("targets", "replaces", "regions", "conflicts", "needs", "hidden_by"):
-            value = getattr(self, field)
-            if not isinstance(value, tuple) or not all(isinstance(item, str) for item in value):
-                raise EditError(f"edit category {self.name!r}: {field} must be a tuple of texts")
-        for field in ("present", "reshapes"):
-            if not isinstance(getattr(self, field), bool):
-                raise EditError(f"edit category {self.name!r}: {field} must be true or false")
-        for field in ("strength", "guidance", "threshold", "injection"):
-            value = getattr(self, field)
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise EditError(f"edit category {self.name!r}: {field} must be a number")
+    def for_family(self, family: str | None) -> "Category":
+        """Return the category with what it asks of one family of models; see `defaults`."""
+        asked: dict[str, Any] = dict(self.defaults.get(family or "", {}))
+        return replace(self, **asked, defaults={})
+
+    def may_apply_to(self, attributes: Mapping[str, bool]) -> bool:
+        """Say whether `applies_to` may hold, before the category's judge has told a label that is unknown."""
+        if self.judge is None or self.attribute in attributes:
+            return self.applies_to(attributes)
+        return self.applies_to({**attributes, self.attribute: not self.present})
 
     def applies_to(self, attributes: Mapping[str, bool]) -> bool:
         """Say whether an image with these labels can be trained with this edit.
@@ -128,46 +107,3 @@ class Category:
         if not all(attributes.get(needed, False) for needed in self.needs):
             return False
         return not any(attributes.get(hiding, False) for hiding in self.hidden_by)
-
-
-def free_regions(categories: Iterable[Category]) -> tuple[str, ...]:
-    """Return the regions that an edit of several categories is free to change.
-
-    Returns:
-        Each name once; nothing, which means the whole image, where one of them has no regions.
-    """
-    regions = [category.regions for category in categories]
-    return tuple(dict.fromkeys(name for names in regions for name in names)) if all(regions) else ()
-
-
-@dataclass(frozen=True)
-class Demands:
-    """What several categories ask of one edit.
-
-    Attributes:
-        strength: The mean of what they ask for: the largest would make each of them as strong as the
-            strongest, at the cost of the likeness.
-        guidance: The mean, too.
-        threshold: The smallest, since what is left out of the frame is lost.
-        injection: The smallest, since one edit that cannot grow under ε1's features fails altogether.
-        reshapes: Whether one of them does, for the same reason.
-    """
-
-    strength: float = 1.0
-    guidance: float = 1.0
-    threshold: float = 1.0
-    injection: float = 1.0
-    reshapes: bool = False
-
-    @classmethod
-    def of(cls, categories: Sequence[Category]) -> "Demands":
-        """Return the demands of categories that are edited together; 1 in everything where there are none."""
-        if not categories:
-            return cls()
-        return cls(
-            fmean(category.strength for category in categories),
-            fmean(category.guidance for category in categories),
-            min(category.threshold for category in categories),
-            min(category.injection for category in categories),
-            any(category.reshapes for category in categories),
-        )

@@ -5,7 +5,8 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from keyface.plugins.category import Category, EditError
+from keyface.plugins.category import Category
+from keyface.plugins.faults import EditError
 
 PERSON = "a photo of a person"
 """The caption of a face that nobody described."""
@@ -19,10 +20,14 @@ _PRONOUNS = {
 
 
 class PromptPair(NamedTuple):
-    """What describes the face before the edit (`source`) and after it (`target`)."""
+    """What describes the face before the edit (`source`) and after it (`target`), and what guidance avoids.
+
+    Without a `negative` guidance moves away from the source.
+    """
 
     source: str
     target: str
+    negative: str | None = None
 
 
 def compose(caption: str, categories: Sequence[Category], choice: int | None = None) -> PromptPair:
@@ -36,7 +41,8 @@ def compose(caption: str, categories: Sequence[Category], choice: int | None = N
         caption: What the face looks like before the edit; empty stands for `PERSON` with the categories'
             own `source` phrases.
         categories: The edits; their order is the order in which phrases are added.
-        choice: Seed that draws one of each category's target phrases; `None` takes the first.
+        choice: Seed that draws one of each category's target phrases, by their weights; `None` takes the
+            first.
 
     Raises:
         EditError: Two of the categories conflict or are the same.
@@ -55,9 +61,32 @@ def compose(caption: str, categories: Sequence[Category], choice: int | None = N
             source = apply_phrase(source, category, category.source)
     target = source
     for category in categories:
-        phrase = draw.choice(category.targets) if draw is not None else category.targets[0]
-        target = apply_phrase(target, category, phrase)
-    return PromptPair(source, target)
+        target = apply_phrase(target, category, _phrase(category, draw))
+    return PromptPair(source, target, negative_prompt(source, categories))
+
+
+def negative_prompt(source: str, categories: Sequence[Category]) -> str | None:
+    """Return what guidance moves away from: the source caption and the categories' `negative` phrases.
+
+    The caption stays in it, so that guidance acts where the prompts differ and leaves the rest.
+
+    Args:
+        source: The caption before the edit.
+        categories: What is edited together.
+
+    Returns:
+        None where no category has such a phrase: then it is the source caption.
+    """
+    phrases = [category.negative for category in categories if category.negative]
+    return ", ".join([source, *phrases]) if phrases else None
+
+
+def _phrase(category: Category, draw: random.Random | None) -> str:
+    if draw is None:
+        return category.targets[0]
+    if category.weights:
+        return draw.choices(category.targets, category.weights)[0]
+    return draw.choice(category.targets)
 
 
 def refuse_conflicts(categories: Sequence[Category]) -> None:

@@ -1,15 +1,19 @@
 """The registry of edit categories: built-in, from installed packages, from YAML and from code."""
 
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 from threading import RLock
 
 from keyface.configuration import did_you_mean, parse
 from keyface.configuration import read_yaml as read_mapping
-from keyface.plugins.category import Category, EditError
+from keyface.plugins.category import Category
+from keyface.plugins.checks import CODE
 from keyface.plugins.compose import refuse_conflicts
+from keyface.plugins.faults import EditError, collected_faults
 from keyface.plugins.installed import Plugin, read_plugins
 
 GROUP = "keyface.edits"
@@ -37,6 +41,7 @@ class Registry:
         self._lock = RLock()
         self._categories: dict[str, Category] = {}
         self._origins: dict[str, str] = {}
+        self._versions: dict[str, str] = {}
         self._broken: tuple[Plugin, ...] = ()
         self._unsaid: tuple[Plugin, ...] = ()
 
@@ -70,9 +75,9 @@ class Registry:
 
         The file maps each name to the fields of `Category`; lists stand for tuples::
 
-            freckles:
-              targets: [freckles, freckled skin]
-              source: clear skin
+            dimples:
+              targets: [dimples, dimpled cheeks]
+              source: smooth cheeks
               attribute: Rosy_Cheeks
               regions: [skin, nose]
 
@@ -83,9 +88,29 @@ class Registry:
         self.load()
         extended = Registry(group=None)
         extended._categories, extended._origins = dict(self._categories), dict(self._origins)
-        extended._broken = self._broken
+        extended._versions, extended._broken = self._versions, self._broken
         extended._insert(categories, str(path))
         return extended
+
+    @contextmanager
+    def with_file(self, path: str | Path | None) -> Iterator[None]:
+        """Have the categories of a YAML file inside the block, for what asks this registry by name.
+
+        Args:
+            path: As of `with_yaml`; None changes nothing.
+
+        Raises:
+            EditError: As `with_yaml` does.
+        """
+        self.load()
+        before = self._categories, self._origins
+        if path is not None:
+            extended = self.with_yaml(path)
+            self._categories, self._origins = extended._categories, extended._origins
+        try:
+            yield
+        finally:
+            self._categories, self._origins = before
 
     def select(self, names: Sequence[str]) -> list[Category]:
         """Return the named categories in the order given.
@@ -106,6 +131,10 @@ class Registry:
         """Return where a category comes from: a package, a YAML file or `code`."""
         self[name]
         return self._origins[name]
+
+    def version(self, name: str) -> str:
+        """Return the version of the package that a category comes from; empty for YAML and code."""
+        return self._versions.get(self.origin(name), "")
 
     def __getitem__(self, name: str) -> Category:
         self._read()
@@ -152,29 +181,36 @@ class Registry:
     def _merge(self, plugins: Sequence[Plugin]) -> None:
         merged, broken = Registry(group=None), []
         for plugin in plugins:
-            fault = plugin.fault or merged._clash(plugin.categories)
-            if fault:
-                broken.append(replace(plugin, fault=fault))
+            faults = plugin.faults or merged._clashes(plugin.categories)
+            if faults:
+                broken.append(replace(plugin, faults=faults))
             else:
                 merged._insert(plugin.categories, plugin.package)
+                merged._versions[plugin.package] = plugin.version
         self._categories, self._origins = merged._categories, merged._origins
+        self._versions = merged._versions
         self._broken = self._unsaid = tuple(broken)
         self._loaded = True
 
-    def _clash(self, categories: Sequence[Category]) -> str:
-        """Return what is wrong with the names of categories that come from one place; empty if nothing is."""
-        names = [category.name for category in categories]
-        for position, name in enumerate(names):
-            if name in names[:position]:
-                return f"offers two edits named {name!r}; rename one of them"
-            if name in self._categories:
-                return f"offers {name!r}, which is the name of an edit from {self._origins[name]}; rename it"
-        return ""
+    def _clashes(self, categories: Sequence[Category]) -> tuple[str, ...]:
+        """Return what is wrong with the names of categories that come from one place."""
+        counts = Counter(category.name for category in categories)
+        twice = [
+            f"offers two edits named {name!r}; rename one of them"
+            for name, count in counts.items()
+            if count > 1
+        ]
+        taken = [
+            f"offers {name!r}, which is the name of an edit from {self._origins[name]}; rename it"
+            for name in counts
+            if name in self._categories
+        ]
+        return (*twice, *taken)
 
     def _insert(self, categories: Sequence[Category], origin: str) -> None:
         """Insert all categories or none of them."""
-        if clash := self._clash(categories):
-            raise EditError(f"{origin} {clash}")
+        if clashes := self._clashes(categories):
+            raise EditError("; ".join(f"{origin} {each}" for each in clashes))
         for category in categories:
             self._categories[category.name] = category
             self._origins[category.name] = origin
@@ -185,8 +221,12 @@ def read_yaml(path: str | Path) -> list[Category]:
     try:
         content = read_mapping(path)
         if not content:
-            raise EditError(f"{path}: no category in it, such as 'freckles: {{targets: [...]}}'")
-        return [_category_of(path, str(name), values) for name, values in content.items()]
+            raise EditError(f"{path}: no category in it, such as 'dimples: {{targets: [...]}}'")
+        with collected_faults() as wrong:
+            found = [_category_of(path, str(name), values) for name, values in content.items()]
+        if wrong:
+            raise EditError("; ".join(f"{path}: {each}" for each in wrong))
+        return found
     except EditError:
         raise
     except (ValueError, OSError) as error:
@@ -198,6 +238,12 @@ def _category_of(path: str | Path, name: str, values: object) -> Category:
     known = ", ".join(field.name for field in fields(Category) if field.name != "name")
     if not isinstance(values, dict) or "name" in values:
         raise EditError(f"{where}: give the fields {known} below the category's name")
+    for code in CODE:
+        if code in values:
+            raise EditError(
+                f"{where}: {code} is a function, which no YAML file brings; write a package: "
+                f"`keyface plugins new {name}`"
+            )
     return parse(Category, {**values, "name": name}, where)
 
 

@@ -213,6 +213,8 @@ class Newcomer:
             named = re.match(r"# ([\w./-]+\.\w+)\n", content)
             if named:  # a file to be written, as printed
                 path = self.folder / named[1]
+                if path.exists():  # what a command wrote is printed as it is
+                    assert path.read_text() == content.split("\n", 1)[1], path
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(content)
             elif language == "python" and "edits.add" in content:  # not into this process's registry
@@ -246,7 +248,7 @@ class Newcomer:
             self.subprocess([sys.executable, "-P", "-m", "pip", *words, *offline])
         elif self.installed.exists():  # a new process, since this one knows its plugins already
             said = self.subprocess([str(Path(sys.executable).with_name(program)), *words])
-            assert "freckles" in said, command
+            assert "dimples" in said, command
         else:
             assert program in ("keyface", "lightning"), command
             capsys.readouterr()

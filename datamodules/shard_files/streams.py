@@ -43,7 +43,7 @@ class Selection:
         if (identity_share(found.record.identity, self.seed) < self.val_fraction) != self.validation:
             return False
         attributes = found.record.attributes
-        return not self.categories or any(category.applies_to(attributes) for category in self.categories)
+        return not self.categories or any(each.may_apply_to(attributes) for each in self.categories)
 
 
 def identity_share(identity: int, seed: int) -> float:

@@ -13,6 +13,7 @@ from keyface.benchmark.runner import Cell, run_interleaved
 from keyface.diffusion.device import choose_device
 from keyface.editing.settings import EditSettings, Prompts
 from keyface.evaluation.rows.variants import Variant, read_variants
+from keyface.models.backbones import MINIATURE
 from keyface.pipeline.defaults import defaults_of
 from keyface.plugins import edits as registry
 from keyface.progress import say
@@ -96,7 +97,8 @@ class Comparison:
         if scale == "miniature":
             from keyface.miniature import zoo
 
-            shared = defaults_of(zoo.WEIGHTS / "base").for_categories(registry.select(list(chosen)))
+            shared = defaults_of(zoo.WEIGHTS / "base")
+            shared = shared.for_categories(registry.select(list(chosen)), MINIATURE)
         shared = shared.with_values(settings, "--settings")
         ways = {way.name: way.apply(shared) for way in named}
         if dry_run:

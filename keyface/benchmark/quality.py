@@ -63,11 +63,12 @@ def score(clip: RenderedClip, edited: Path, judges: Judges) -> dict[str, float]:
         cosine_distance(embed_clip(each, frames), embed_clip(each, source))
         for each in judges.recognizers.values()
     ]
-    if judges.classifier is None:
-        raise ValueError("edit success needs judges with a classifier")
+    success = edit_success(judges.classifier, frames, *clip.trial.categories)
+    if success is None:
+        raise ValueError("edit success needs judges that know the labels of what is edited")
     return {
         "identity_distance": float(torch.stack(distances).mean()),
-        "edit_success": edit_success(judges.classifier, frames, *clip.trial.categories),
+        "edit_success": success,
         "temporal_loss": float(temporal_loss(frames, clip.trial.flow, clip.trial.valid)),
     }
 

@@ -119,8 +119,15 @@ COMMANDS: Mapping[str, Command | Group] = {
     "doctor": Command("keyface.commands.doctor:doctor", "Say what works here and what is missing."),
     "completion": Command("keyface.cli.completion:completion", "Print a script for completion in a shell."),
     "plugins": Group(
-        "See which edit categories are installed.",
+        "See which edit categories are installed, and write your own.",
         {
+            "new": Command(
+                "keyface.commands.plugins_author:new", "Write a package with a category of your own."
+            ),
+            "try": Command(
+                "keyface.commands.plugins_author:try_category",
+                "Edit a few faces with a category, and tune it.",
+            ),
             "list": Command("keyface.commands.plugins:list_categories", "List the edit categories."),
             "show": Command("keyface.commands.plugins:show", "Show everything about one category."),
             "check": Command("keyface.commands.plugins:check", "Load every plugin and report what is wrong."),

@@ -9,6 +9,7 @@ import os
 import secrets
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -39,6 +40,7 @@ from keyface.cli.runs import (
 from keyface.lightning_modules.protocols import ChecksCheckpoint
 from keyface.lightning_modules.tuning.divergence import FiniteModule
 from keyface.lightning_modules.tuning.lora import OnNonfinite
+from keyface.plugins import edits
 from keyface.progress import say
 
 PARSING = {"parser_mode": "omegaconf+", "exit_on_error": False}
@@ -51,8 +53,9 @@ def run_training(words: Sequence[str]) -> None:
         ValueError: Something that the user asked for does not fit together.
         SystemExit: Another process of this run has told the error.
     """
-    with one_run_folder(), quiet_lightning():
+    with one_run_folder(), quiet_lightning(), ExitStack() as resources:
         try:
+            TrainingCLI.resources = resources
             TrainingCLI(
                 LightningModule,
                 LightningDataModule,
@@ -97,7 +100,13 @@ class Parser(LightningArgumentParser):
 
 
 class TrainingCLI(LightningCLI):
-    """LightningCLI with a folder for every run, metrics.csv and checkpoints by default."""
+    """LightningCLI with a folder for every run, metrics.csv and checkpoints by default.
+
+    Attributes:
+        resources: What is put back when the run ends.
+    """
+
+    resources = ExitStack()
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add where runs go; `--trainer.default_root_dir` overrides both."""
@@ -115,6 +124,12 @@ class TrainingCLI(LightningCLI):
             help="What a branch does after max_nonfinite losses in a row that are not finite; "
             "default: as its tuning says, stop.",
         )
+        parser.add_argument(
+            "--categories",
+            type=Path | None,
+            default=None,
+            help="YAML file with edit categories of your own, which model, data and callbacks may name.",
+        )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse a list of words, without Lightning's warning when `sys.argv` has words of its own.
@@ -131,6 +146,7 @@ class TrainingCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Choose the run's folder and find the checkpoint that `--ckpt_path last` means."""
         settings = self.config[self.subcommand]
+        self.resources.enter_context(edits.with_file(settings.categories))
         experiment = settings.runs / (settings.experiment or self.default_experiment)
         settings.ckpt_path = find_checkpoint(self.checkpoint, settings.runs, experiment)
         if settings.trainer.default_root_dir is None:

@@ -58,10 +58,18 @@ def report(record: dict[str, Any]) -> str:
         rows = [("command", goal["command"])]
         rows += [("here", ", ".join(goal["here"]))] if goal["here"] else []
         parts.append(section(f"{goal['title']}: {'works' if goal['works'] else 'not yet'}", rows, mine))
-    counts = [("edits", f"{count} from {package}") for package, count in record["plugins"]["edits"].items()]
+    found = record["plugins"]
+    counts = [
+        ("edits", f"{count} from {package} {found['versions'][package]}".strip())
+        for package, count in found["edits"].items()
+    ]
     mine = [each for each in record["findings"] if not each["goals"]]
-    parts.append(section(f"plugins: {len(mine) or 'none'} broken", counts, mine))
+    parts.append(section(f"plugins: {_counted(mine)}", counts, mine))
     return "\n\n".join(parts)
+
+
+def _counted(findings: list[dict[str, Any]]) -> str:
+    return "in order" if not findings else f"{len(findings)} fault{'s' if len(findings) > 1 else ''}"
 
 
 def section(title: str, rows: list[tuple[str, str]], findings: list[dict[str, Any]]) -> str:

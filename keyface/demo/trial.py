@@ -60,20 +60,18 @@ def measure(
         name: float(cosine_distance(embed_clip(each, edited), embed_clip(each, source)))
         for name, each in recognizers.items()
     }
-    success = {category.name: edit_success(classifier, edited, category) for category in found.categories}
+    success = _successes(classifier, edited, found.categories)
     names = ", ".join(category.name for category in found.categories)
     save_png(draw_before_after([(names.replace(", ", ",\n"), source, edited)], columns=6), out / "sheet.png")
     return {
         "identity_distance": fmean(list(distances.values())),
-        "edit_success": fmean(list(success.values())),
+        "edit_success": fmean(success.values()) if success else None,
         "reconstruction_psnr": float(sidecar["metrics"]["reconstruction_psnr"]),
         "temporal_loss": float(temporal_loss(edited, found.flow, found.valid)),
         "autoencoder_psnr": float(sidecar["metrics"]["vae_psnr"]),
         "identity_distance_by_recognizer": distances,
         "edit_success_by_category": success,
-        "edit_success_of_source": {
-            category.name: edit_success(classifier, source, category) for category in found.categories
-        },
+        "edit_success_of_source": _successes(classifier, source, found.categories),
         "temporal_loss_of_source": float(temporal_loss(source, found.flow, found.valid)),
         "outside_change": float(outside_change(edited, source, found.region)),
         "frames": len(edited),
@@ -81,6 +79,14 @@ def measure(
         "source": sidecar["prompts"]["source"],
         "target": sidecar["prompts"]["target"],
     }
+
+
+def _successes(
+    classifier: AttributeClassifier, frames: Tensor, categories: Sequence[Category]
+) -> dict[str, float]:
+    """Return edit success by category, of those that somebody can tell."""
+    found = {category.name: edit_success(classifier, frames, category) for category in categories}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def read_clip(path: Path) -> Tensor:

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +22,9 @@ from keyface.diffusion.checks import (
     require_same_weights,
 )
 from keyface.diffusion.part_files import require_safetensors, variant_of
+
+FAMILIES: Mapping[object, str] = {128: "miniature", 768: "sd1", 1024: "sd2"}
+"""Width of the text → family of models, see `keyface.plugins.checks.FAMILIES`."""
 
 
 @dataclass
@@ -102,6 +106,11 @@ class Backbone:
         """Precision of the U-Net's weights."""
         dtype: torch.dtype = self.unet.dtype
         return dtype
+
+    @property
+    def family(self) -> str | None:
+        """Family of models, by the width of the text that the U-Net reads; None for an unknown one."""
+        return FAMILIES.get(self.unet.config.cross_attention_dim)
 
     @property
     def latent_channels(self) -> int:

@@ -5,7 +5,6 @@ Nothing slow is imported: versions come from the packages' metadata, weights are
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -121,17 +120,24 @@ def goal_state(goal: Goal, findings: Iterable[Finding]) -> dict[str, Any]:
 
 
 def plugins(findings: list[Finding]) -> dict[str, Any]:
-    """Return the number of edits by package, and the broken plugins, each of which is a finding."""
+    """Return packages with their edits; every fault of every plugin is a finding."""
     from keyface.plugins import edits
+    from keyface.plugins.examination import examine
 
-    broken = edits.broken()
-    for plugin in broken:
-        what = f"plugin {plugin.name!r} of {plugin.package}: it {plugin.fault}"
-        findings.append(Finding("broken", what, "the edits that it offers, no others", plugin.fix, goals=()))
-    counts = Counter(edits.origin(name) for name in edits.names())
+    packages = examine(edits)
+    skipped, doubled = "the edits that it offers, no others", "the refusal of edits that do not fit"
+    for each in packages:
+        fix = "; ".join(each.fixes)
+        findings += [Finding("broken", f"{each.package}: {said}", skipped, fix, ()) for said in each.broken]
+        findings += [Finding("note", f"{each.package}: {said}", doubled, fix, ()) for said in each.wrong]
     return {
-        "edits": dict(counts),
-        "broken": [{"package": each.package, "plugin": each.name, "fault": each.fault} for each in broken],
+        "edits": {each.package: len(each.edits) for each in packages if each.edits},
+        "versions": {each.package: each.version for each in packages},
+        "faults": [
+            {"package": each.package, "fault": fault}
+            for each in packages
+            for fault in (*each.broken, *each.wrong)
+        ],
     }
 
 

@@ -17,7 +17,8 @@ from keyface.editing.parts import (
     check_fraction,
     check_within,
 )
-from keyface.plugins.category import Category, Demands
+from keyface.plugins.category import Category
+from keyface.plugins.demands import Demands
 
 __all__ = ["Composition", "EditSettings", "Injection", "Prompts", "Propagation", "given_settings"]
 
@@ -110,7 +111,7 @@ class EditSettings:
         """
         return merged(self, values, where)
 
-    def for_categories(self, categories: Sequence[Category]) -> "EditSettings":
+    def for_categories(self, categories: Sequence[Category], family: str | None = None) -> "EditSettings":
         """Return these settings scaled by what the categories of one edit ask for.
 
         Strength (1 at most) and guidance (at least 1) become the mean of their multiples, the time of
@@ -119,8 +120,9 @@ class EditSettings:
 
         Args:
             categories: What is edited together; none leaves the settings as they are.
+            family: Of the model, `Backbone.family`, for which categories may ask for other amounts.
         """
-        asked = Demands.of(categories)
+        asked = Demands.of([category.for_family(family) for category in categories])
         return replace(
             self,
             strength=min(1.0, asked.strength * self.strength),

@@ -13,12 +13,13 @@ from keyface.editing.settings import Prompts
 from keyface.faces.regions import dilate, region_mask
 from keyface.miniature.population.captions import write_captions
 from keyface.miniature.population.clips import draw_clip
-from keyface.miniature.population.labels import CHANGEABLE, counterfactual, true_labels
+from keyface.miniature.population.labels import CHANGEABLE, counterfactual, own_labels, true_labels
 from keyface.miniature.population.parameters import Faces
 from keyface.miniature.population.world import HELD_OUT, draw_faces
 from keyface.miniature.rendering.renderer import render, render_flow
-from keyface.plugins.category import Category, free_regions
+from keyface.plugins.category import Category
 from keyface.plugins.compose import compose
+from keyface.plugins.demands import free_regions
 
 FPS = 12
 """Frames a second of the clips."""
@@ -105,7 +106,7 @@ def render_trial(
     return Trial(
         identity=identity,
         categories=tuple(categories),
-        prompts=Prompts(pair.source, pair.target),
+        prompts=Prompts(*pair),
         frames=before[0],
         flow=torch.cat([each[0] for each in moved]) if moved else torch.zeros(0, 2, size, size),
         valid=torch.cat([each[1] for each in moved])
@@ -131,10 +132,12 @@ def find_person(
         LookupError: Nobody among the next people can take them.
     """
     people = draw_faces(torch.arange(first, first + _PATIENCE), seed)
-    truth = {name: values.tolist() for name, values in true_labels(people).items()}
+    labels = {**true_labels(people), **own_labels(people)}
+    truth = {name: values.tolist() for name, values in labels.items()}
     for index in range(_PATIENCE):
         known = {name: bool(values[index]) for name, values in truth.items()}
-        fits = all(category.applies_to(known) for category in categories)
+        # Labels of a plugin's own that nobody can tell are taken as it needs them.
+        fits = all(each.applies_to({each.attribute: not each.present, **known}) for each in categories)
         if fits and all(known[name] == value for name, value in (also or {}).items()):
             return first + index
     names = ", ".join(category.name for category in categories)

@@ -3,7 +3,7 @@
 Judges must not have trained what they judge. Their versions decide which cached scores still hold.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
@@ -20,6 +20,7 @@ from keyface.models.backbones import miniature_weights
 from keyface.models.protocols import AttributeClassifier
 from keyface.models.recognizers import load_recognizers
 from keyface.plugins import Category
+from keyface.plugins.extensions import Judge, version_of
 
 
 @dataclass(frozen=True)
@@ -139,11 +140,69 @@ def find_judges(name: str | Judges | None) -> Judges:
 
 
 @torch.inference_mode()
-def edit_success(classifier: AttributeClassifier, frames: Tensor, *categories: Category) -> float:
-    """Return the share of frames (T, 3, H, W) in [-1, 1] whose attributes are as all categories want them."""
-    labels = classifier.predict(frames)
-    wanted = [labels[category.attribute] == category.present for category in categories]
-    return float(torch.stack(wanted).all(dim=0).float().mean())
+def successes(
+    classifier: AttributeClassifier | None, images: Tensor, categories: Sequence[Category]
+) -> list[Tensor | None]:
+    """Return for each category how far each image looks as after its edit.
+
+    Args:
+        classifier: Knows some labels; None knows none.
+        images: (B, 3, H, W) in [-1, 1].
+        categories: Whose own judges come first, the classifier after them.
+
+    Returns:
+        (B,) in [0, 1] each, on the images' device; None where nobody can tell.
+
+    Raises:
+        ValueError: A category's judge gives something else.
+    """
+    asked = any(category.judge is None for category in categories)
+    labels = classifier.predict(images) if classifier is not None and asked else {}
+    found: list[Tensor | None] = []
+    for category in categories:
+        if category.judge is not None:
+            found.append(_judged(category, category.judge, images))
+        elif category.attribute in labels:
+            found.append((labels[category.attribute] == category.present).float())
+        else:
+            found.append(None)
+    return found
+
+
+def _judged(category: Category, judge: Judge, images: Tensor) -> Tensor:
+    scores = judge(images)
+    if tuple(scores.shape) != (len(images),) or not bool(((scores >= 0) & (scores <= 1)).all()):
+        raise ValueError(
+            f"edit {category.name!r}: its judge gave {tuple(scores.shape)} for {len(images)} images; it must "
+            "be one number from 0 to 1 for each"
+        )
+    return scores.float().to(images.device)
+
+
+def edit_success(
+    classifier: AttributeClassifier | None, frames: Tensor, *categories: Category
+) -> float | None:
+    """Return the share of frames (T, 3, H, W) in [-1, 1] that look as all categories want them.
+
+    Where judges give shares of success, a frame counts by the least of them.
+
+    Args:
+        classifier: As of `successes`.
+        frames: Of an edit.
+        categories: What was asked for.
+
+    Returns:
+        None where nobody can tell of one of the categories.
+    """
+    found = [each for each in successes(classifier, frames, categories) if each is not None]
+    if len(found) < len(categories) or not found:
+        return None
+    return float(torch.stack(found).amin(dim=0).mean())
+
+
+def judge_versions(categories: Sequence[Category]) -> dict[str, str]:
+    """Return what changes whenever a judge of a category's own does, by category; without judges nothing."""
+    return {each.name: version_of(each.judge) for each in categories if each.judge is not None}
 
 
 def folder_sha256(folder: Path) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from keyface.faces.regions import RegionSource
+    from keyface.plugins import Category
 
 Say = Callable[[str], None]
 Weights = Literal["tuned", "base"]
@@ -173,6 +174,10 @@ class FaceEditPipeline:
             ValueError: A side is asked for that it cannot take.
         """
         return framing.side(self.backbone.image_size, self.backbone.coarsest_cell)
+
+    def settings_for(self, categories: Sequence[Category]) -> EditSettings:
+        """Return how these networks edit with categories, where nothing else is asked for."""
+        return self.defaults.for_categories(categories, self.backbone.family)
 
     def editor(
         self,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from keyface.celeba import PEOPLE, PHRASES
+from keyface.diffusion.words import unknown_words
 from keyface.editing.settings import Prompts
 from keyface.plugins import compose
 
@@ -55,10 +55,11 @@ def write_prompts(
         source = caption_of(looks)
     if source is None:
         raise ValueError('--source "..." is needed with these weights: say in words what the clip shows')
-    target = request.prompt if request.prompt is not None else compose(source, categories).target
+    pair = compose(source, categories)
+    target = pair.target if request.prompt is None else request.prompt
     if target.strip() == source.strip():
         raise ValueError(f"nothing to change: the clip is taken for {source!r}; correct that with --source")
-    return Prompts(source, target, request.negative)
+    return Prompts(source, target, pair.negative if request.negative is None else request.negative)
 
 
 def caption_of(looks: Looks | None) -> str | None:
@@ -75,20 +76,13 @@ def caption_of(looks: Looks | None) -> str | None:
 
 def warn_of_prompts(prompts: Prompts, tokenizer: Any) -> None:
     """Warn of prompts that the text encoder cannot take in whole."""
-    for name, text in (("source", prompts.source), ("target", prompts.target)):
+    words = {"source": prompts.source, "target": prompts.target, "negative": prompts.negative}
+    for name, text in words.items():
+        if text is None:
+            continue
         tokens = tokenizer(text, truncation=False, verbose=False).input_ids
         if len(tokens) > tokenizer.model_max_length:
             kept = tokenizer.decode(tokens[: tokenizer.model_max_length], skip_special_tokens=True)
             warnings.warn(f"{name} prompt is too long; only this much of it is used: {kept!r}", stacklevel=2)
-        unknown = _unknown_words(text, tokenizer)
-        if unknown:
+        if unknown := unknown_words(text, tokenizer):
             warnings.warn(f"{name} prompt: the text encoder does not know {', '.join(unknown)}", stacklevel=2)
-
-
-def _unknown_words(text: str, tokenizer: Any) -> list[str]:
-    """Return the words, without punctuation, that the tokenizer has no token for."""
-    unknown = tokenizer.unk_token_id
-    if unknown is None or unknown == tokenizer.eos_token_id:
-        return []
-    words = dict.fromkeys(re.findall(r"[^\W_]+", text.lower()))
-    return [word for word in words if unknown in tokenizer(word, verbose=False).input_ids]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 import keyface
 from keyface.faces.crops import Border
-from keyface.faces.regions import RegionMasks
+from keyface.faces.regions import RegionMasks, everywhere
 from keyface.files import remove_leftovers, require_space, write_text
 from keyface.footage.crops import crops_at
 from keyface.pictures import spread
@@ -22,7 +22,7 @@ from keyface.pipeline.canvas import Strip, paint
 from keyface.pipeline.face_clips import FIXED, CropFrames, cut_crops
 from keyface.pipeline.prompts import warn_of_prompts, write_prompts
 from keyface.pipeline.record import EditRecord, describe, statement_of, strangeness
-from keyface.plugins import free_regions
+from keyface.plugins.masks import are_held, free_masks
 from keyface.resume.cache import WorkCache
 from keyface.resume.session import Session
 from keyface.video import open_writer
@@ -150,7 +150,7 @@ def make_jobs(
         captioner = pipe.captioner if plan.own_finder or doubt is None else None
         prompts = write_prompts(request, clip.categories, frames, captioner, clip.looks)
         warn_of_prompts(prompts, pipe.backbone.tokenizer)
-        settings = pipe.defaults.for_categories(clip.categories).with_values(request.settings)
+        settings = pipe.settings_for(clip.categories).with_values(request.settings)
         say(f"source: {prompts.source}\ntarget: {prompts.target}")
         jobs.append(Job(clip, prompts, settings, pipe.editor(settings), surprise))
     return jobs
@@ -169,10 +169,12 @@ def held_to(pipe: FaceEditPipeline, clip: FaceClip, crops: FrameStream) -> MaskS
 
     In a fixed square a face may lie anywhere: networks for crops of faces would look in the wrong place.
     """
-    names = free_regions(clip.categories)
-    if clip.person == FIXED or not names or pipe.regions is None:
+    categories, source = clip.categories, pipe.regions
+    masks = any(category.mask is not None for category in categories)
+    if clip.person == FIXED or not are_held(categories) or (source is None and not masks):
         return None
-    return RegionMasks(crops, pipe.regions, names)
+    find = everywhere if source is None else source
+    return RegionMasks(crops, lambda part: free_masks(categories, part, lambda names: find(part, names)))
 
 
 def check_space(request: VideoRequest, reader: VideoReader, temporary: int = 0) -> None:

@@ -89,7 +89,7 @@ class DiffusionModule(MiniatureModule):
         folder = WEIGHTS / "base" / "vae" if autoencoder is None else Path(autoencoder)
         if not (folder / "config.json").is_file():
             raise FileNotFoundError(
-                f"no autoencoder at {folder}; train it by `lightning fit -c configs/miniature/autoencoder.yaml`"
+                f"no autoencoder at {folder}; train one with configs/miniature/autoencoder.yaml"
             )
         self.autoencoder = PatchAutoencoder.from_pretrained(folder, torch_dtype=torch.float32)
         self.autoencoder.requires_grad_(False).eval()

@@ -9,7 +9,8 @@ from keyface.plugins import edits
 
 
 @pytest.mark.parametrize(
-    ("settings", "used"), [({"guidance_scale": 5.0}, 5.0), ({}, 3.5 * edits["glasses"].guidance)]
+    ("settings", "used"),
+    [({"guidance_scale": 5.0}, 5.0), ({}, 3.5 * edits["glasses"].for_family("miniature").guidance)],
 )
 def test_a_guidance_scale_that_is_given_is_what_is_used(settings: dict[str, float], used: float) -> None:
     comparison = Comparison.of(modes="latent", settings=settings, device="cpu")

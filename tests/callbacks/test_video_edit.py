@@ -173,6 +173,26 @@ def test_curves_are_measures_of_the_edited_clip_against_its_source(
         assert (half - clip).abs().mean() < 0.4 * (half - other).abs().mean()
 
 
+def test_edit_success_is_that_of_the_categories_own_judges(tiny_backbone: Backbone, tmp_path: Path) -> None:
+    """In all loggers' curves; of the glasses the miniature's classifier tells, since the clip is rendered."""
+    judged = replace(edits["glasses"], name="judged", judge=lambda images: torch.full((len(images),), 0.625))
+    with edits.with_file(None):
+        edits._categories = {**edits._categories, "judged": judged}
+        fit(TinyBranch(tiny_backbone), callback(edits=["judged", "glasses"]), tmp_path, epochs=1)
+    with (tmp_path / "run" / "metrics.csv").open() as file:
+        (row,) = [row for row in csv.DictReader(file) if row["edit/identity_distance"]]
+    assert float(row["edit/edit_success"]) in [(0.625 + frames / 4) / 2 for frames in range(5)]
+
+
+def test_footage_is_not_judged_by_the_miniature(tiny_backbone: Backbone, tmp_path: Path) -> None:
+    source = tmp_path / "mine.mp4"
+    write_clip(source, torch.rand(6, 3, 40, 48) * 2 - 1, 10)
+    added = callback(clips=[str(source)], captions=["a man, without glasses"])
+    fit(TinyBranch(tiny_backbone), added, tmp_path, epochs=1)
+    with (tmp_path / "run" / "metrics.csv").open() as file:
+        assert "edit/edit_success" not in next(csv.reader(file))
+
+
 def test_the_trained_branch_takes_its_place(tiny_backbone: Backbone) -> None:
     module = TinyBranch(tiny_backbone)
     module.unet = type(tiny_backbone.unet).from_config(tiny_backbone.unet.config)
@@ -194,8 +214,8 @@ def test_settings_are_the_weights_then_the_categories_then_the_given_ones(
         edits["beard"], strength=0.6, guidance=0.5, threshold=0.5, injection=0.5, reshapes=True
     )
     example = Example("beard", torch.zeros(1, 3, 8, 8), Prompts("a", "b"), [category], 10)
-    defaults = added._pipeline(tiny_backbone, tiny_backbone.unet).defaults
-    found = added._settings_for(example, defaults)
+    pipe = added._pipeline(tiny_backbone, tiny_backbone.unet)
+    found = added._settings_for(example, pipe)
     assert found == EditSettings(
         steps=3,
         strength=0.3,
@@ -203,7 +223,7 @@ def test_settings_are_the_weights_then_the_categories_then_the_given_ones(
         injection=Injection(mode="kv", until=0.1),
         composition=Composition(low=0.03, high=0.05),
     )
-    assert callback(settings=FAST)._settings_for(example, defaults) == FAST
+    assert callback(settings=FAST)._settings_for(example, pipe) == FAST
     with pytest.raises(ValueError, match="VideoEditCallback: settings: unknown name 'stepz'"):
         callback(settings={"stepz": 3})
 

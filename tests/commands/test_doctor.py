@@ -76,7 +76,9 @@ def test_this_machine_can_edit(alone: Path, capsys: pytest.CaptureFixture[str]) 
     assert not [each for each in record["findings"] if each["level"] == "broken"]
     assert set(record["disk"]) == {"here", "temporary", "weights"}
     assert record["goals"]["try"]["works"]
-    assert record["plugins"] == {"edits": {"keyface": len(CATEGORIES)}, "broken": []}
+    keyface = version("keyface")
+    plugins = {"edits": {"keyface": len(CATEGORIES)}, "versions": {"keyface": keyface}, "faults": []}
+    assert record["plugins"] == plugins
 
 
 def test_a_goal_works_when_all_that_it_needs_is_here(alone: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -129,7 +131,8 @@ def test_the_text_gives_each_goal_with_the_commands_that_bring_it(
     assert "to do     keyface weights get stable-diffusion-2-1-base arcface clip-vit-b-16\n" in train
     assert "may help  keyface weights get blip2 face-api face-parser\n" in train
     assert "keyface weights get face-api\n" in sections["evaluate edits of real faces: not yet"]
-    assert f"edits  {len(CATEGORIES)} from keyface" in sections["plugins: none broken"]
+    told = f"edits  {len(CATEGORIES)} from keyface {version('keyface')}"
+    assert told in sections["plugins: in order"]
 
 
 def test_it_is_quick_and_names_broken_plugins(alone: Path) -> None:
@@ -137,7 +140,11 @@ def test_it_is_quick_and_names_broken_plugins(alone: Path) -> None:
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: leaving-pack\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[keyface.edits]\nmoles = leaving_pack:EDITS\n")
-    (alone / "leaving_pack.py").write_text("import sys\nsys.exit(0)\n")
+    (alone / "leaving_pack.py").write_text(
+        "import sys\nfrom keyface.plugins import Category\n"
+        "EDITS = [Category('moles', ('moles',), 'no moles', 'Moles'), Category('Warts', (), '', 'Bald')]\n"
+        "sys.exit(0)\n"
+    )
     code = (
         "import sys, time; start = time.perf_counter(); sys.path.insert(0, '.');"
         "from keyface.cli.main import main; status = main(['doctor']);"
@@ -149,7 +156,10 @@ def test_it_is_quick_and_names_broken_plugins(alone: Path) -> None:
     assert not {"torch", "diffusers", "transformers", "lightning"} & set(modules)
     assert float(seconds) < 2
     assert status == "1"
-    assert "plugins: 1 broken" in lines
+    assert "plugins: 4 faults" in lines
+    faults = [line for line in lines if line.startswith("  broken  leaving-pack: plugin 'moles'")]
+    said = ("unknown attribute 'Moles'", "a name is lower-case", "at least one phrase", "SystemExit: 0")
+    assert [next(each for each in said if each in line) for line in faults] == list(said)
     assert "  to do   pip install --upgrade leaving-pack, or pip uninstall leaving-pack" in lines
     assert "leaving-pack" in ended.stderr
 

@@ -27,6 +27,8 @@ WORDS = [
     "woman",
     "person",
     "wearing",
+    "with",
+    "eyeglasses",
     "without",
     "glasses",
     ",",

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from keyface.diffusion.backbone import Backbone
 from keyface.lightning_modules.branch import Losses
-from keyface.lightning_modules.direction import DirectionModule, mean_change
+from keyface.lightning_modules.direction import DirectionModule, Texts, mean_change
 from keyface.lightning_modules.regional import Regional
 from keyface.lightning_modules.sampling import NoisyInput
 from keyface.lightning_modules.targets import draw_edits, take_rows
@@ -122,8 +122,9 @@ def test_loss_is_eq_6_of_the_generated_images(
             backbone.encode_prompts([getattr(edit.prompts, which) for edit in chosen])
             for which in ("source", "target")
         )
+        texts = Texts(source, target, source)
         latents = backbone.encode_images(batch["image"])
-        generated = module.generate(batch, (source, target), latents, going_on)
+        generated = module.generate(batch, texts, latents, going_on)
         image = encoder.encode_image(generated) - encoder.encode_image(batch["image"])
         text = encoder.encode_text([e.prompts.target for e in chosen]) - encoder.encode_text(batch["caption"])
         cosine = torch.cosine_similarity(image, text, dim=-1).mean().item()
@@ -147,7 +148,7 @@ def test_locality_is_the_change_outside_the_regions(
     labels[:, 8:16, 8:24] = 4
     inside = reference.clone()
     inside[:, :, 8:16, 8:24] = 1.0
-    held = (~module.regions(labels, chosen))[:, None]
+    held = (~module.regions({**batch, "mask": labels}, chosen))[:, None]
     assert mean_change(inside, reference, held) == 0
     outside = reference.clone()
     outside[:, :, :8] = 0.5  # a quarter of the image, of which 7/8 are held

@@ -1,14 +1,19 @@
 """Who may judge."""
 
+import importlib.util
+import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from keyface.models.judges import Judges, edit_success, folder_sha256
-from keyface.plugins import edits
+from keyface.models.judges import Judges, edit_success, folder_sha256, judge_versions
+from keyface.plugins import Category, edits
+from keyface.plugins.extensions import version_of
 
 
 def recognizer(images: Tensor, landmarks: Tensor | None) -> Tensor:
@@ -77,3 +82,50 @@ def test_edit_success_is_the_share_of_frames() -> None:
     frames = torch.tensor([1.0, 1.0, 1.0, -1.0]).reshape(4, 1, 1, 1).expand(4, 3, 2, 2)
     assert edit_success(Brightness(), frames, edits["glasses"]) == pytest.approx(0.75)
     assert edit_success(Brightness(), frames, edits["no-glasses"]) == pytest.approx(0.25)
+
+
+def _red(images: Tensor) -> Tensor:
+    return images[:, 0].mean(dim=(1, 2)).clamp(0.0, 1.0)
+
+
+def test_a_category_brings_a_judge_of_its_own() -> None:
+    """It is asked before the classifier, and where that knows nothing; of several the least counts."""
+    red = Category("blush", ("a",), "b", "Blush", own_labels=("Blush",), judge=_red)
+    frames = torch.tensor([1.0, 0.5, 0.25, -1.0]).reshape(4, 1, 1, 1).expand(4, 3, 2, 2)
+    assert edit_success(None, frames, red) == pytest.approx(1.75 / 4)
+    glasses = replace(edits["glasses"], judge=_red)
+    assert edit_success(Brightness(), frames, glasses) == pytest.approx(1.75 / 4), "not .75, the classifier's"
+    assert edit_success(Brightness(), frames, red, edits["no-glasses"]) == 0.0
+    assert edit_success(Brightness(), frames, red, edits["glasses"]) == pytest.approx(1.75 / 4)
+    assert edit_success(None, frames, red, edits["glasses"]) is None, "nobody knows of the glasses"
+    with pytest.raises(ValueError, match=r"'blush': its judge gave \(\) for 4 images"):
+        edit_success(None, frames, replace(red, judge=lambda images: images.mean()))
+    with pytest.raises(ValueError, match="one number from 0 to 1"):
+        edit_success(None, frames, replace(red, judge=lambda images: images.mean(dim=(1, 2, 3))))
+
+
+def test_a_judges_version_changes_with_its_module_and_its_weights(tmp_path: Path) -> None:
+    def judge_of(text: str) -> Any:
+        path = tmp_path / f"judging_{len(list(tmp_path.iterdir()))}.py"
+        path.write_text(text)
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[path.stem] = module
+        spec.loader.exec_module(module)
+        return module.judge
+
+    first = version_of(judge_of("def judge(images):\n    return images\n"))
+    second = version_of(judge_of("LEVEL = 1\ndef judge(images):\n    return images\n"))
+    assert first.rpartition(" ")[2] != second.rpartition(" ")[2]
+
+    class Weighted:
+        version = "weights 3"
+
+        def __call__(self, images: Tensor) -> Tensor:
+            return images
+
+    assert version_of(Weighted()) == "weights 3"
+    assert judge_versions(edits.select(["glasses"])) == {}
+    assert list(judge_versions(edits.select(["freckles"]))) == ["freckles"]

@@ -49,10 +49,13 @@ def test_the_miniature_brings_its_defaults_and_all_that_belongs_to_it() -> None:
 
 def test_glasses_on_the_miniature_are_edited_as_before() -> None:
     """The numbers that the settings of 0.1.0 had, written out."""
-    glasses = defaults_of(zoo.WEIGHTS / "base").for_categories(edits.select(["glasses"]))
+    pipe = FaceEditPipeline(zoo.backbone())
+    glasses = pipe.settings_for(edits.select(["glasses"]))
     assert glasses.strength == pytest.approx(0.7)
     assert glasses.guidance_scale == pytest.approx(0.86 * 3.5)
     assert glasses.injection == Injection(mode="kv", until=0.6, residual_until=1.0)
+    other = pipe.defaults.for_categories(edits.select(["glasses"]), "sd2")
+    assert other.guidance_scale == 3.5, "less guidance was chosen on the miniature"
 
 
 def test_a_folder_of_ones_own_may_have_defaults(weights: Path) -> None:

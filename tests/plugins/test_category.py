@@ -38,6 +38,19 @@ def make(**changes: object) -> Category:
         ({"reshapes": 1}, "reshapes must be true or false"),
         ({"place": "end"}, "clause, adjective, noun"),
         ({"source": None}, "source must be text"),
+        ({"weights": (1.0, 2.0)}, "weights needs one number from 0 on for each of targets"),
+        ({"weights": (0.0,)}, "one of them above 0"),
+        ({"weights": ("much",)}, "weights must be a tuple of numbers"),
+        ({"negative": 3}, "negative must be text"),
+        ({"own_labels": ("Bald",)}, "no label that CelebA or keyface has"),
+        ({"own_labels": ("Two words",)}, "letters, digits and '_'"),
+        ({"attribute": "Moles", "own_labels": ("Mole",)}, "did you mean 'Mole'"),
+        ({"defaults": {"sd3": {}}}, "unknown family of models 'sd3' (did you mean 'sd2' or 'sd1'"),
+        ({"defaults": {"sd2": {"strenght": 1.0}}}, "defaults.sd2: 'strenght' is none of strength, guidance"),
+        ({"defaults": {"sd2": {"strength": 3.0}}}, "defaults.sd2.strength is 3.0, it must be in (0, 2]"),
+        ({"defaults": {"sd2": {"injection": "no"}}}, "defaults must be a mapping from families of models"),
+        ({"mask": "keyface.celeba:REGIONS"}, "mask must be a function"),
+        ({"judge": 1}, "judge must be a function"),
     ],
 )
 def test_wrong_fields_are_named(changes: dict[str, object], said: str) -> None:
@@ -80,3 +93,27 @@ def test_edits_together_may_change_the_regions_of_all_and_everything_where_one_m
     assert free_regions([glasses, hair]) == ("eye_g", "skin", "hair")
     assert free_regions([glasses, anywhere, hair]) == ()
     assert free_regions([]) == ()
+
+
+def test_all_faults_of_a_category_are_in_one_line() -> None:
+    with pytest.raises(EditError) as caught:
+        make(attribute="Eyeglases", strength=0.0, place="end")
+    said = str(caught.value)
+    assert said.startswith("edit category 'glasses': unknown attribute 'Eyeglases'")
+    assert "and 2 more: strength is 0.0" in said
+    assert "place is 'end'" in said
+
+
+def test_a_family_of_models_has_amounts_of_its_own() -> None:
+    edit = make(strength=0.5, guidance=1.5, defaults={"sd2": {"strength": 0.75}, "miniature": {}})
+    assert (edit.for_family("sd2").strength, edit.for_family("sd2").guidance) == (0.75, 1.5)
+    for family in ("miniature", "sd1", "", None):
+        assert edit.for_family(family) == make(strength=0.5, guidance=1.5)
+    assert len({edit, make(strength=0.5, guidance=1.5)}) == 2, "it can be hashed"
+
+
+def test_an_own_label_is_a_label_like_others() -> None:
+    moles = make(name="moles", attribute="Moles", own_labels=("Moles",), needs=("Male",))
+    assert moles.applies_to({"Moles": False, "Male": True})
+    assert not moles.applies_to({"Moles": True, "Male": True})
+    assert not moles.applies_to({"Male": True}), "data without the label are no ground to train on"

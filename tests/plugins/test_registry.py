@@ -5,10 +5,10 @@ import pytest
 from keyface.plugins import Category, EditError, PluginError, Registry, edits
 from keyface.plugins.builtin import CATEGORIES
 
-FRECKLES = """\
+DIMPLES = """\
 from keyface.plugins import Category
 
-FRECKLES = Category("freckles", targets=("freckles",), source="clear skin", attribute="Rosy_Cheeks")
+DIMPLES = Category("dimples", targets=("dimples",), source="smooth cheeks", attribute="Rosy_Cheeks")
 """
 
 
@@ -40,10 +40,10 @@ def test_built_in_categories_come_through_the_entry_point() -> None:
 
 
 def test_a_third_party_package_is_found(install) -> None:
-    install("freckle-pack", "freckle_pack_ok:FRECKLES", FRECKLES)
+    install("dimple-pack", "dimple_pack_ok:DIMPLES", DIMPLES)
     registry = Registry()
-    assert registry["freckles"].targets == ("freckles",)
-    assert registry.origin("freckles") == "freckle-pack"
+    assert registry["dimples"].targets == ("dimples",)
+    assert registry.origin("dimples") == "dimple-pack"
     assert "glasses" in registry
 
 
@@ -60,14 +60,14 @@ BROKEN = [
     ("leaving-pack", "import sys; sys.exit(0)", "fails on import with SystemExit: 0"),
     ("base-pack", "raise BaseException", "fails on import with BaseException: no message"),
     ("nameless-pack", "OTHER = 1", "AttributeError"),
-    ("number-pack", "FRECKLES = 3", "is a int, not a Category"),
-    ("mixed-pack", "FRECKLES = ['beard']", "holds a str among its categories"),
-    ("generator-pack", "FRECKLES = (exit(3) for _ in 'a')", "fails on import with SystemExit: 3"),
-    ("wrong-pack", FRECKLES.replace("Rosy_Cheeks", "Rosy_Cheek"), "did you mean 'Rosy_Cheeks'"),
-    ("twice-pack", FRECKLES + "FRECKLES = [FRECKLES, FRECKLES]", "offers two edits named 'freckles'"),
+    ("number-pack", "DIMPLES = 3", "is a int, not a Category"),
+    ("mixed-pack", "DIMPLES = ['beard']", "holds a str among its categories"),
+    ("generator-pack", "DIMPLES = (exit(3) for _ in 'a')", "fails on import with SystemExit: 3"),
+    ("wrong-pack", DIMPLES.replace("Rosy_Cheeks", "Rosy_Cheek"), "did you mean 'Rosy_Cheeks'"),
+    ("twice-pack", DIMPLES + "DIMPLES = [DIMPLES, DIMPLES]", "offers two edits named 'dimples'"),
     (
         "clash-pack",
-        FRECKLES + "from dataclasses import replace\nFRECKLES = [FRECKLES, replace(FRECKLES, name='beard')]",
+        DIMPLES + "from dataclasses import replace\nDIMPLES = [DIMPLES, replace(DIMPLES, name='beard')]",
         "offers 'beard', which is the name of an edit from keyface",
     ),
 ]
@@ -75,7 +75,7 @@ BROKEN = [
 
 @pytest.mark.parametrize(("package", "code", "said"), BROKEN, ids=[each[0] for each in BROKEN])
 def test_a_broken_plugin_disables_only_itself(install, package: str, code: str, said: str) -> None:
-    install(package, f"{package.replace('-', '_')}:FRECKLES", code)
+    install(package, f"{package.replace('-', '_')}:DIMPLES", code)
     registry = Registry()
     with pytest.warns(UserWarning, match="is skipped") as warned:
         assert [registry[name] for name in registry.names()] == list(edits)
@@ -94,25 +94,25 @@ def test_a_broken_plugin_disables_only_itself(install, package: str, code: str, 
 
 
 def test_all_edits_of_a_plugin_with_one_clash_are_skipped_and_named(install) -> None:
-    code = FRECKLES + "from dataclasses import replace\nALL = [FRECKLES, replace(FRECKLES, name='beard')]\n"
+    code = DIMPLES + "from dataclasses import replace\nALL = [DIMPLES, replace(DIMPLES, name='beard')]\n"
     install("half-pack", "half_pack:ALL", code)
     registry = Registry()
     with pytest.raises(PluginError, match="half-pack"):
-        registry["freckles"]
+        registry["dimples"]
     with pytest.warns(UserWarning, match="half-pack"):
         assert registry.origin("beard") == "keyface"
 
 
 def test_of_two_packages_with_one_name_the_second_is_skipped(install) -> None:
     for package in ("a-pack", "b-pack"):
-        install(package, f"{package.replace('-', '_')}:FRECKLES", FRECKLES)
+        install(package, f"{package.replace('-', '_')}:DIMPLES", DIMPLES)
     registry = Registry()
-    with pytest.warns(UserWarning, match="package 'b-pack' is skipped: it offers 'freckles'.* from a-pack"):
-        assert registry.origin("freckles") == "a-pack"
+    with pytest.warns(UserWarning, match="package 'b-pack' is skipped: it offers 'dimples'.* from a-pack"):
+        assert registry.origin("dimples") == "a-pack"
 
 
 def test_an_unknown_edit_may_be_that_of_a_broken_plugin(install) -> None:
-    install("silent-pack", "silent_pack:FRECKLES", "1 / 0")
+    install("silent-pack", "silent_pack:DIMPLES", "1 / 0")
     registry = Registry()
     with (
         pytest.warns(UserWarning, match="is skipped"),
@@ -122,7 +122,7 @@ def test_an_unknown_edit_may_be_that_of_a_broken_plugin(install) -> None:
 
 
 def test_an_interruption_is_no_fault_of_a_plugin(install) -> None:
-    install("slow-pack", "slow_pack:FRECKLES", "raise KeyboardInterrupt")
+    install("slow-pack", "slow_pack:DIMPLES", "raise KeyboardInterrupt")
     registry = Registry()
     for _ in range(2):  # and no half of a registry is left behind
         with pytest.raises(KeyboardInterrupt):
@@ -130,7 +130,7 @@ def test_an_interruption_is_no_fault_of_a_plugin(install) -> None:
 
 
 def test_a_package_without_metadata_has_no_name(install, tmp_path: Path) -> None:
-    install("gone-pack", "gone_pack:FRECKLES", "1 / 0")
+    install("gone-pack", "gone_pack:DIMPLES", "1 / 0")
     (tmp_path / "gone-pack-1.0.dist-info" / "METADATA").unlink()
     registry = Registry()
     with pytest.warns(UserWarning, match="package 'unknown' is skipped"):
@@ -166,40 +166,59 @@ def test_conflicts_exist_and_are_mutual() -> None:
 def test_yaml(tmp_path: Path) -> None:
     path = tmp_path / "edits.yaml"
     path.write_text(
-        "freckles:\n  targets: [freckles, freckled skin]\n  source: clear skin\n  attribute: Rosy_Cheeks\n"
-        "  regions: [skin, nose]\n  strength: 0.8\n"
+        "dimples:\n  targets: [dimples, dimpled cheeks]\n  source: smooth cheeks\n  attribute: Rosy_Cheeks\n"
+        "  regions: [skin, nose]\n  strength: 0.8\n  weights: [3, 1]\n  negative: scars\n"
+        "  defaults: {sd2: {strength: 1, injection: 0.5}}\n"
     )
     registry = Registry(group=None)
     registry.add(edits["beard"])
     extended = registry.with_yaml(path)
-    assert extended["freckles"] == Category(
-        "freckles",
-        ("freckles", "freckled skin"),
-        "clear skin",
+    assert extended["dimples"] == Category(
+        "dimples",
+        ("dimples", "dimpled cheeks"),
+        "smooth cheeks",
         "Rosy_Cheeks",
         regions=("skin", "nose"),
         strength=0.8,
+        weights=(3.0, 1.0),
+        negative="scars",
+        defaults={"sd2": {"strength": 1.0, "injection": 0.5}},
     )
-    assert extended.names() == ("beard", "freckles")
-    assert (extended.origin("freckles"), extended.origin("beard")) == (str(path), "code")
+    assert extended.names() == ("beard", "dimples")
+    assert (extended.origin("dimples"), extended.origin("beard")) == (str(path), "code")
     assert registry.names() == ("beard",), "the first registry stays as it is"
     assert registry.with_yaml(path).names() == extended.names(), "the same file may be read again"
+
+
+TWO_WRONG = (
+    "a: {targets: [x], source: y, attribute: Yong, place: end}\nb: {targets: [], source: y, attribute: Bald}"
+)
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("freckles: {targets: [x], source: y, attribute: Young, target: z}", "did you mean 'targets'"),
-        ("freckles: {targets: [x], source: y}", "lacks attribute"),
-        ("freckles: [x]", "give the fields targets, source, attribute"),
-        ("- freckles", "a mapping from names to values"),
+        ("dimples: {targets: [x], source: y, attribute: Young, target: z}", "did you mean 'targets'"),
+        ("dimples: {targets: [x], source: y}", "lacks attribute"),
+        ("dimples: [x]", "give the fields targets, source, attribute"),
+        ("- dimples", "a mapping from names to values"),
         ("", "a mapping from names to values"),
         ("{}", "no category in it"),
         ("a: {name: b, targets: [x], source: y, attribute: Young}", "below the category's name"),
         ("a: {targets: [x], source: y, attribute: Young}\na: {}", "'a' is given twice"),
-        ("freckles: {targets: [x], source: y, attribute: Youn}", "did you mean 'Young'"),
-        ("freckles: {targets: [1], source: y, attribute: Young}", "it must be a list, each item text"),
+        ("dimples: {targets: [x], source: y, attribute: Youn}", "did you mean 'Young'"),
+        ("dimples: {targets: [1], source: y, attribute: Young}", "it must be a list, each item text"),
         ("a: {targets: [", "cannot be read as YAML"),
+        ("a: {targets: [x], source: y, attribute: Young, judge: os:system}", "judge is a function"),
+        ("a: {targets: [x], source: y, attribute: Young, mask: builtins.print}", "keyface plugins new a"),
+        (
+            TWO_WRONG,
+            "'a': unknown attribute 'Yong' (did you mean 'Young'?); use",
+        ),
+        (
+            TWO_WRONG,
+            "edit category 'b': targets needs at least one phrase",
+        ),
     ],
 )
 def test_wrong_yaml_is_one_line_with_the_file(tmp_path: Path, text: str, said: str) -> None:
@@ -217,7 +236,7 @@ def test_wrong_yaml_is_one_line_with_the_file(tmp_path: Path, text: str, said: s
 def test_hostile_yaml_runs_nothing(tmp_path: Path) -> None:
     canary = tmp_path / "canary"
     path = tmp_path / "edits.yaml"
-    path.write_text(f"freckles: !!python/object/apply:os.system ['touch {canary}']\n")
+    path.write_text(f"dimples: !!python/object/apply:os.system ['touch {canary}']\n")
     with pytest.raises(EditError, match="cannot be read as YAML"):
         Registry(group=None).with_yaml(path)
     assert not canary.exists()

@@ -16,6 +16,7 @@ from keyface.evaluation.rows.method import Method
 from keyface.evaluation.rows.outputs import Outputs, ingredients
 from keyface.evaluation.rows.variants import Variant
 from keyface.pipeline.pipeline import FaceEditPipeline
+from keyface.plugins.compose import negative_prompt
 from keyface.progress import each
 
 
@@ -40,6 +41,8 @@ def edit_clips(
         prompts = prompts_of(clip)
         settings = settings_for(pipe, clip, variant)
         made_from = ingredients(clips, clip, pipe, settings, variant)
+        if prompts.negative is not None:
+            made_from["negative"] = prompts.negative
         if not outputs.has(clip, made_from):
             editor, edited = pipe.editor(settings, **variant.branches), list[Tensor]()
             report = editor.edit(TensorFrames(clips.frames_of(clip)), prompts, edited.append)
@@ -56,7 +59,7 @@ def edit_clips(
 
 def settings_for(pipe: FaceEditPipeline, clip: ClipSpec, variant: Variant) -> EditSettings:
     """Return how a variant edits a clip: as its categories ask for, where the variant says nothing else."""
-    return variant.apply(pipe.defaults.for_categories(clip.known_categories() or ()))
+    return variant.apply(pipe.settings_for(clip.known_categories() or ()))
 
 
 def prompts_of(clip: ClipSpec) -> Prompts:
@@ -65,11 +68,12 @@ def prompts_of(clip: ClipSpec) -> Prompts:
     Raises:
         ValueError: It lacks one.
     """
+    categories = clip.known_categories()
     if clip.source is None or clip.target is None:
         raise ValueError(
             f"clip {clip.key} has no source or target prompt; write both into the clip set to edit it"
         )
-    return Prompts(clip.source, clip.target)
+    return Prompts(clip.source, clip.target, negative_prompt(clip.source, categories or ()))
 
 
 def describe(pipe: FaceEditPipeline, variant: Variant) -> dict[str, Any]:

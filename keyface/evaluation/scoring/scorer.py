@@ -15,7 +15,7 @@ from keyface.evaluation.scoring.cache import ScoreCache
 from keyface.evaluation.scoring.original import Original
 from keyface.files import sha256
 from keyface.metrics.identity import clip_embedding
-from keyface.models.judges import Judges
+from keyface.models.judges import Judges, judge_versions
 
 
 class Scorer:
@@ -47,7 +47,7 @@ class Scorer:
             ValueError: A video is damaged, or does not fit its original.
         """
         clip = original.clip
-        made_from = {
+        made_from: dict[str, Any] = {
             "kind": "score",
             "clip": clip.to_json(),
             "candidate": self._file(candidate, clip),
@@ -55,6 +55,8 @@ class Scorer:
             **original.ground_truth_hashes,
             "judges": dict(self.judges.versions),
         }
+        if own := judge_versions(clip.known_categories() or ()):
+            made_from["category judges"] = own
 
         def make() -> dict[str, float]:
             frames = candidate.frames_of(clip)

@@ -77,7 +77,7 @@ def temporal(frames: Tensor, motion: Motion | None, flow: FlowEstimator | None) 
 
 
 def success(frames: Tensor, original: Tensor, clip: ClipSpec, judges: Judges) -> dict[str, float]:
-    """Tell whether the edit is there, by the classifier and by CLIP.
+    """Tell whether the edit is there, by the categories' own judges or the classifier, and by CLIP.
 
     Args:
         frames: (T, 3, S, S) in [-1, 1].
@@ -87,10 +87,9 @@ def success(frames: Tensor, original: Tensor, clip: ClipSpec, judges: Judges) ->
     """
     found: dict[str, float] = {}
     wanted = clip.known_categories()
-    if judges.classifier is not None and wanted is not None:
-        labels = judges.classifier.predict(frames[:1])
-        if all(category.attribute in labels for category in wanted):
-            found["edit_success"] = edit_success(judges.classifier, frames, *wanted)
+    seen = None if wanted is None else edit_success(judges.classifier, frames, *wanted)
+    if seen is not None:
+        found["edit_success"] = seen
     if judges.image_text is not None and clip.source is not None and clip.target is not None:
         found["direction_similarity"] = direction(
             judges.image_text, frames, original, clip.source, clip.target

@@ -2,7 +2,13 @@
 
 from keyface.faces.regions.labels import check_regions, dilate, region_mask
 from keyface.faces.regions.landmarks import Landmarker, crop_landmarks
-from keyface.faces.regions.sources import LandmarkRegions, ParsedRegions, RegionMasks, RegionSource
+from keyface.faces.regions.sources import (
+    LandmarkRegions,
+    ParsedRegions,
+    RegionMasks,
+    RegionSource,
+    everywhere,
+)
 
 __all__ = [
     "LandmarkRegions",
@@ -13,5 +19,6 @@ __all__ = [
     "check_regions",
     "crop_landmarks",
     "dilate",
+    "everywhere",
     "region_mask",
 ]

@@ -57,7 +57,7 @@ class ParsedRegions:
         """Return the pixels that are labelled with one of the names, see `RegionSource`."""
         check_regions(names)
         if not names:
-            return _everywhere(crops)
+            return everywhere(crops)
         masks = [region_mask(self.label(part), names) for part in torch.split(crops, _PARSED)]
         return torch.cat(masks)[:, None].float().cpu()
 
@@ -79,7 +79,7 @@ class LandmarkRegions:
         """Return what is drawn for the names, see `RegionSource`."""
         check_regions(names)
         if not names:
-            return _everywhere(crops)
+            return everywhere(crops)
         size = crops.shape[-1]
         points = self.landmarks(crops).cpu().double().numpy()
         if points.shape[1] not in OUTLINES:
@@ -107,22 +107,18 @@ class RegionMasks:
 
     Args:
         crops: The clip.
-        source: Finds regions.
-        names: Of `keyface.celeba.REGIONS`.
-
-    Raises:
-        ValueError: There is no region of such a name.
+        find: Gives the masks (n, 1, s, s) in [0, 1] of crops (n, 3, s, s) in [-1, 1].
     """
 
-    def __init__(self, crops: CropStream, source: RegionSource, names: Collection[str]) -> None:
-        check_regions(names)
-        self.crops, self.source, self.names = crops, source, names
+    def __init__(self, crops: CropStream, find: Callable[[Tensor], Tensor]) -> None:
+        self.crops, self.find = crops, find
 
     def chunks(self, size: int) -> Iterator[Tensor]:
         """Yield masks in order, (n, 1, s, s) in [0, 1], in the chunks of the clip."""
         for crops in self.crops.chunks(size):
-            yield self.source(crops, self.names)
+            yield self.find(crops)
 
 
-def _everywhere(crops: Tensor) -> Tensor:
+def everywhere(crops: Tensor, names: Collection[str] = ()) -> Tensor:
+    """Return masks (n, 1, s, s) of ones: nothing finds regions, so that all may be any of them."""
     return torch.ones(len(crops), 1, *crops.shape[-2:])

@@ -88,6 +88,14 @@ def true_labels(faces: Faces) -> dict[str, Tensor]:
     return {name: derived[name] if name in derived else has(CONTROLLABLE[name]) for name in ATTRIBUTES}
 
 
+def own_labels(faces: Faces) -> dict[str, Tensor]:
+    """Return what else is true of each face, by labels of edit categories' own → (B,) bool.
+
+    Networks and shards know nothing of them.
+    """
+    return {"Freckles": faces.trait("freckles") > 0.5}
+
+
 def counterfactual(faces: Faces, label: str, value: bool) -> Faces:
     """Return the same photos of the same people with one label changed.
 
@@ -124,10 +132,15 @@ def _mouth(faces: Faces, value: bool) -> Faces:
     return faces.with_nuisance(mouth_open=0.8 * float(value))
 
 
+def _freckles(faces: Faces, value: bool) -> Faces:
+    return faces.with_traits(freckles=1.0 if value else -1.0)
+
+
 _SPECIAL: Mapping[str, Callable[[Faces, bool], Faces]] = {
     "Eyeglasses": _eyeglasses,
     "No_Beard": _no_beard,
     "Mouth_Slightly_Open": _mouth,
+    "Freckles": _freckles,
 }
 
 CHANGEABLE: frozenset[str] = frozenset((*CONTROLLABLE, *_SPECIAL))

@@ -144,6 +144,13 @@ class Faces:
             values[:, ATTRIBUTE_NAMES.index(name)] = value
         return Faces(self.identity, Attributes(values), self.nuisance)
 
+    def with_traits(self, **changes: float | Tensor) -> Faces:
+        """Return a copy with some identity columns set to a number or a (B,) tensor; the ids stay."""
+        values = self.identity.values.clone()
+        for name, value in changes.items():
+            values[:, IDENTITY_NAMES.index(name)] = value
+        return Faces(Identity(values, self.identity.ids), self.attributes, self.nuisance)
+
     def with_nuisance(self, **changes: float | Tensor) -> Faces:
         """Return a copy with some nuisance columns set to a number or a (B,) tensor."""
         values = self.nuisance.values.clone()

@@ -157,6 +157,14 @@ def test_success_needs_every_edit_of_a_clip(spec: Callable[..., ClipSpec]) -> No
     assert scores.success(frames, frames, replace(both, category="hat"), JUDGES) == {}, "no label for it"
 
 
+def test_a_categorys_own_judge_scores_its_edits(spec: Callable[..., ClipSpec]) -> None:
+    """Freckles, of which no classifier here knows: two of four frames have spots of the size that counts."""
+    dark = torch.zeros(4, 3, 128, 128)
+    dark[:2, :, ::4, ::4] = -0.5
+    clip = spec(category="freckles", source=None, target=None)
+    assert scores.success(dark, dark, clip, Judges()) == {"edit_success": 0.5}
+
+
 def test_direction_is_1_towards_the_text_and_0_without_a_change(spec: Callable[..., ClipSpec]) -> None:
     grey = torch.full((3, 3, 8, 8), 0.5)
     edited = grey.clone()

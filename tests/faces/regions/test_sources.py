@@ -121,20 +121,20 @@ def test_a_second_look_goes_to_the_square_of_a_detector() -> None:
 
 def test_masks_come_in_the_chunks_of_the_clip_as_often_as_asked() -> None:
     crops = torch.rand(7, 3, 64, 64) * 2 - 1
-    masks = RegionMasks(TensorFrames(crops), ParsedRegions(_bright), ("hair",))
+    masks = RegionMasks(TensorFrames(crops), lambda part: ParsedRegions(_bright)(part, ("hair",)))
     for _ in range(2):
         chunks = list(masks.chunks(3))
         assert [len(chunk) for chunk in chunks] == [3, 3, 1]
         assert torch.equal(torch.cat(chunks)[:, 0] > 0, crops.mean(dim=1) > 0)
     with pytest.raises(ValueError, match="unknown face regions"):
-        RegionMasks(TensorFrames(crops), ParsedRegions(_bright), ("face",))
+        ParsedRegions(_bright)(crops, ("face",))
 
 
 def test_an_edit_stays_inside_its_regions(tiny_backbone: Backbone) -> None:
     frames = torch.rand(3, 3, 32, 32) * 1.2 - 0.6
     frames[..., :16] -= 0.4
     frames[..., 16:] += 0.4
-    regions = RegionMasks(TensorFrames(frames), ParsedRegions(_right_half), ("hair",))
+    regions = RegionMasks(TensorFrames(frames), lambda part: ParsedRegions(_right_half)(part, ("hair",)))
     editor = VideoEditor(tiny_backbone, None, None, EditSettings(steps=2, interval=2, chunk_size=2))
     edited: list[Tensor] = []
     editor.edit(TensorFrames(frames), Prompts("a man", "a woman"), edited.append, regions=regions)

@@ -1,0 +1,1 @@
+"""Tools for authors of edit categories: a package to begin with, edits of a few faces, a search."""

@@ -1,0 +1,1 @@
+"""Templates (jinja2) of a plugin package's files."""

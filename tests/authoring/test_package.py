@@ -1,0 +1,95 @@
+"""What `keyface plugins new` writes can be installed, tested and used."""
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from forks import Fork
+
+from keyface.authoring.package import Draft, package_files, write_package
+from keyface.cli.main import main
+from keyface.plugins import EditError
+
+DIMPLES = Draft("dimples", ("dimples", "dimpled cheeks"), "smooth cheeks", "", ("skin",))
+
+
+def run(*words: str, folder: Path) -> str:
+    ended = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=170)
+    assert ended.returncode == 0, f"{words}\n{ended.stdout}\n{ended.stderr}"
+    return ended.stdout
+
+
+def test_the_files_of_a_package() -> None:
+    found = package_files(Draft("round-ears", ('"big" ears', "große Ohren"), attribute="Big_Nose"))
+    assert set(found) == {
+        "pyproject.toml",
+        "keyface_round_ears.py",
+        "tests/test_round_ears.py",
+        "README.md",
+        ".github/workflows/test.yml",
+    }
+    project = tomllib.loads(found["pyproject.toml"])
+    assert project["project"]["name"] == "keyface-round-ears"
+    assert project["project"]["entry-points"] == {
+        "keyface.edits": {"round-ears": "keyface_round_ears:ROUND_EARS"}
+    }
+    names: dict[str, object] = {}
+    exec(compile(found["keyface_round_ears.py"], "category", "exec"), names)
+    category = names["ROUND_EARS"]
+    assert category == Draft("round-ears", ('"big" ears', "große Ohren"), attribute="Big_Nose").category
+    steps = yaml.safe_load(found[".github/workflows/test.yml"])["jobs"]["test"]["steps"]
+    assert steps[1]["with"]["python-version"] == "${{ matrix.python }}"
+    assert [step["run"] for step in steps if "run" in step] == ['pip install ".[test]"', "pytest"]
+    assert all(text.endswith("\n") and "\n\n\n\n" not in text for text in found.values())
+
+
+def test_what_is_not_said_follows_from_the_name() -> None:
+    category = Draft("laugh-lines").category
+    assert (category.targets, category.source) == (("laugh lines",), "no laugh lines")
+    assert (category.attribute, category.own_labels) == ("Laugh_Lines", ("Laugh_Lines",))
+    assert Draft("x", attribute="Bald").category.own_labels == ()
+    with pytest.raises(EditError, match=r"unknown attribute 'Blad'.*did you mean 'Bald'"):
+        package_files(Draft("x", attribute="Blad"))
+
+
+def test_nothing_is_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    assert main(["plugins", "new", "dimples", "-o", str(tmp_path / "mine")]) == 1
+    assert "exists; give another folder" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
+    assert main(["plugins", "new", "Dimples!", "-o", str(tmp_path / "other")]) == 1
+    assert "a name is lower-case letters" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists(), "nothing is written before all is checked"
+
+
+def test_a_new_package_is_clean(tmp_path: Path) -> None:
+    write_package(DIMPLES, tmp_path / "package")
+    run(sys.executable, "-m", "ruff", "check", "--isolated", ".", folder=tmp_path / "package")
+    run(
+        *(sys.executable, "-m", "ruff", "format", "--isolated", "--check", "--line-length", "110", "."),
+        folder=tmp_path / "package",
+    )
+
+
+def test_a_new_package_is_installed_tested_and_used(tmp_path: Path) -> None:
+    """As a third party would: pip, pytest in the package's folder, and commands in processes of their own."""
+    package, site = tmp_path / "keyface-dimples", tmp_path / "site"
+    write_package(DIMPLES, package)
+    pip = ["pip", "install", "--no-deps", "--no-index", "--no-build-isolation", "--quiet", "--target"]
+    run(sys.executable, "-P", "-m", *pip, str(site), ".", folder=package)
+    listed = Fork(["plugins", "list"], packages=site).wait()
+    row = next(line for line in listed.stdout.splitlines() if line.startswith("dimples "))
+    assert row.split()[-2:] == ["keyface-dimples", "0.1.0"]
+    checked = Fork(["plugins", "check"], packages=site).wait()
+    assert checked.returncode == 0, checked.stderr
+    tested = Fork(["plugins", "try", "dimples", "--faces", "1", "--frames", "1", "--steps", "2",
+                   "-o", str(tmp_path / "sheet.png")], packages=site).wait()  # fmt: skip
+    assert tested.returncode == 0, tested.stderr
+    assert (tmp_path / "sheet.png").stat().st_size > 0
+    assert "does not know dimples" in tested.stderr, "the miniature has no word for them"
+    code = f"import sys; sys.path.insert(0, {str(site)!r}); import pytest; sys.exit(pytest.main(['-q', '.']))"
+    assert "7 passed" in run(sys.executable, "-P", "-c", code, folder=package)
