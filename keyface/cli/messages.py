@@ -31,6 +31,11 @@ PLACES = {
 }
 """What the system finds wrong with the name of a file, by its number, and what to do."""
 
+LESS_MEMORY_TO_TRAIN = (
+    "Take a smaller data.batch_size with trainer.accumulate_grad_batches, tuning.gradient_checkpointing, or "
+    "tuning.lora; `keyface benchmark train --dry-run` says what each needs."
+)
+
 LESS_MEMORY = "Take a smaller batch, fewer frames or smaller images, or close other programs."
 
 
@@ -42,10 +47,16 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno in PLACES and error.filename is not None:
         return f"{error.filename}: {PLACES[error.errno]}"
     message = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
-    if type(error).__name__ in ("OutOfMemoryError", "MemoryError") or "not enough memory" in message:
-        return f"out of memory: {' '.join(message.split()[:30])} ... {LESS_MEMORY}"
+    if is_out_of_memory(error):
+        advice = " ".join(getattr(error, "__notes__", ())) or LESS_MEMORY
+        return f"out of memory: {' '.join(message.split()[:30])} ... {advice}"
     reasons = reasons_of([line.strip() for line in message.splitlines()])
     return " ".join(" ".join(reasons).removeprefix("- ").split()) or type(error).__name__
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether memory, of the machine or of a GPU, was too small."""
+    return type(error).__name__ in ("OutOfMemoryError", "MemoryError") or "not enough memory" in str(error)
 
 
 def warning_line(

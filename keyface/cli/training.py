@@ -22,7 +22,14 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 
 from keyface.cli.commands import COMMANDS, TRAINING
 from keyface.cli.configs import with_found_configs
-from keyface.cli.messages import advise, one_line, quiet_lightning
+from keyface.cli.forecast import with_forecast
+from keyface.cli.messages import (
+    LESS_MEMORY_TO_TRAIN,
+    advise,
+    is_out_of_memory,
+    one_line,
+    quiet_lightning,
+)
 from keyface.cli.parser import add_commands
 from keyface.cli.progress import with_progress
 from keyface.cli.runs import (
@@ -72,6 +79,8 @@ def run_training(words: Sequence[str]) -> None:
         except MisconfigurationException as error:
             raise ValueError(str(error)) from error
         except Exception as error:
+            if is_out_of_memory(error):
+                error.add_note(LESS_MEMORY_TO_TRAIN)
             first = first_to_tell(one_line(error))
             if run := os.environ.get(RUN_VARIABLE):
                 discard_failed_start(Path(run))
@@ -179,5 +188,7 @@ class TrainingCLI(LightningCLI):
             settings.callbacks = with_checkpoints(settings.callbacks, monitor)
         if settings.enable_progress_bar is not False:
             settings.callbacks = with_progress(settings.callbacks)
+        if self.subcommand == "fit":
+            settings.callbacks = with_forecast(settings.callbacks)
         logger = loggers(settings.logger, settings.default_root_dir)
         return super().instantiate_trainer(logger=logger, **kwargs)
