@@ -46,6 +46,8 @@ FEW_CLIPS = "--clips 1 --gallery 1 --frames 2 --steps 2"
 SMALLER = {
     "keyface miniature clip": "--seconds 0.125 --fps 16",
     "keyface miniature measure": "--faces 4 --prompts 2",
+    # Stages follow each other in tests/miniature_training/test_run.py.
+    "keyface miniature train": "--minutes 0.05 --stages face_finder --device cpu",
     "keyface edit": "--steps 2",
     # Rendered people stand in for the reader's own, whose age the miniature's networks do not guess.
     "keyface edit talk.mp4": "--finder miniature --source 'a photo of a man'",
@@ -93,6 +95,7 @@ NOT_RUN = {
     "cd ": "likewise",
     "source .venv/bin/activate": "the tests run in the environment already",
     "make ": "the Makefile has the target; `make demo` runs in tests/commands/test_demo.py",
+    "bash scripts/": "wheels from the network and a GPU; tests/test_scripts.py tries the rest",
     "keyface weights get": "gigabytes from the network; the names are looked up in the catalogue",
 }
 """What is looked at and not run, and why."""
@@ -267,6 +270,8 @@ def check_not_run(command: str) -> None:
     words = command.split()
     if words[0] == "make":
         assert re.search(rf"^{words[1]}:", makefile, flags=re.MULTILINE), command
+    elif words[0] == "bash":
+        assert (ROOT / words[1]).is_file(), command
     elif words[0] == "source":
         assert "BIN := .venv/bin" in makefile
     elif words[:3] == ["keyface", "weights", "get"]:
