@@ -254,8 +254,13 @@ def folder_backbone(tiny_backbone: Backbone) -> Backbone:
     words = ["<pad>", "<unk>", "a", "an", "photo", "of", "young", "old", "man", "woman", "glasses", "hair"]
     tokenizer = Tokenizer(models.WordLevel({w: n for n, w in enumerate(words)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    # As with CLIP's, whose pieces of words leave none unknown, the end stands for the unknown.
     fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>", model_max_length=8
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        unk_token="<unk>",
+        eos_token="<unk>",
+        model_max_length=8,
     )
     tiny_backbone.text_encoder.config.eos_token_id = tiny_backbone.text_encoder.config.bos_token_id = 0
     return Backbone(

@@ -52,6 +52,7 @@ SMALLER = {
     # Rendered people stand in for the reader's own, whose age the miniature's networks do not guess.
     "keyface edit talk.mp4": "--finder miniature --source 'a photo of a man'",
     "keyface faces": "--finder miniature",
+    "keyface plugins try": "--steps 2 --faces 1 --frames 1",
     "keyface shards render": "--count 24 --samples-per-shard 12",
     "keyface shards celeba-hq": (
         f"--landmarks CelebAMask-HQ/landmarks.txt --count 8 --size {SIDE} --workers 1"

@@ -43,8 +43,9 @@ def attempts(category: Category, measure: Callable[[Category], Measured]) -> Ite
     best = attempt({name: getattr(category, name) for name in STEPS})
     yield best
     for name, values in STEPS.items():
+        begun = best.amounts[name]  # measured already
         for value in values:
-            if value == best.amounts[name]:
+            if value == begun:
                 continue
             tried = attempt({**best.amounts, name: value})
             yield tried

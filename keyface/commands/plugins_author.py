@@ -51,7 +51,7 @@ def try_category(
     weights: str = "miniature",
     identity: Path | None = None,
     direction: Path | None = None,
-    photos: list[Path] | None = None,
+    photos: list[str] | None = None,
     source: str | None = None,
     faces: int = 4,
     frames: int = 2,
@@ -115,7 +115,7 @@ def try_category(
         raise ValueError(f"--tune needs to know a success: give {name!r} a judge, or judges by --judges")
     pipe = FaceEditPipeline.from_pretrained(weights, identity, direction, device, say=say)
     if photos is not None:
-        shown = photographed_faces(pipe, category, photos, source)
+        shown = photographed_faces(pipe, category, [Path(photo) for photo in photos], source)
     else:
         shown = rendered_faces(category, faces, frames, pipe.backbone.image_size, seed)
     for prompts in dict.fromkeys(face.prompts for face in shown):

@@ -64,7 +64,7 @@ def test_a_score_is_success_less_distance() -> None:
     edited[:, 0] = 0.5
     found = measure(judged, [face], [edited], Judges({"mean": Mean()}))  # type: ignore[dict-item]
     assert found.success == pytest.approx(0.5)
-    cosine = (2.5 + 2 + 2) / ((2.5**2 + 8) ** 0.5 * 12**0.5)  # of (2.5, 2, 2) and (2, 2, 2)
+    cosine = 2 * (2.5 + 2 + 2) / ((2.5**2 + 8) ** 0.5 * 12**0.5)  # of (2.5, 2, 2) and (2, 2, 2)
     assert found.distance == pytest.approx(1 - cosine, abs=1e-5)
     assert found.change == pytest.approx(0.5 / 3 / 2)
     assert found.score == pytest.approx(0.5 - found.distance)
@@ -106,7 +106,7 @@ def test_bad_requests_are_refused_at_once(tmp_path: Path, capsys: pytest.Capture
         (["glasses", "-o", str(tmp_path / "a.jpg")], "write to a .png file"),
         (["glases"], "did you mean 'glasses'"),
         (["glasses", "--weights", str(tmp_path)], "give some by --photos"),
-        (["glasses", "--photos", '["none.png"]', "--tune"], "--tune needs to know a success"),
+        (["glasses", "--photos", "none.png", "--tune"], "--tune needs to know a success"),
         (["moles", "--categories", str(path), "--judges", "nothing"], "give package.module:function"),
     ):
         assert main(["plugins", "try", *words]) == 1
