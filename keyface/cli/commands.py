@@ -94,6 +94,9 @@ COMMANDS: Mapping[str, Command | Group] = {
             "index": Command("keyface.commands.shards:index", "Write the index of shards made elsewhere."),
         },
     ),
+    "prepare": Command(
+        "keyface.commands.prepare:prepare", "Make training data of CelebAMask-HQ, all steps at once."
+    ),
     "caption": Command("keyface.commands.caption:caption", "Describe the images of shards."),
     "miniature": Group(
         "Look at the rendered world, train and measure its networks.",

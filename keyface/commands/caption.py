@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from keyface.commands.prediction import predict
+from keyface.commands.prediction import precision_on, predict
 
 
 def caption(
@@ -13,7 +13,7 @@ def caption(
     lightning: Callable[[Sequence[str]], int],
     captioner: str = "blip2",
     prompt: str = "a photo of",
-    dtype: str = "float32",
+    dtype: str = "auto",
     batch_size: int = 8,
     workers: int = 2,
     overwrite: bool = False,
@@ -31,7 +31,7 @@ def caption(
         lightning: Runs a `lightning` command line and returns its exit status.
         captioner: blip2 (`keyface weights get blip2`), blip2:FOLDER, or miniature, for rendered faces.
         prompt: How BLIP-2's captions begin.
-        dtype: Precision of BLIP-2's weights: float32, bfloat16 or float16.
+        dtype: Precision of BLIP-2's weights: float32, bfloat16 or float16; auto is bfloat16 on a GPU.
         batch_size: Images a batch, on each device.
         workers: Data loading processes of each device.
         overwrite: Also where there is a caption; drops the latents, which were inverted with the old one.
@@ -43,7 +43,7 @@ def caption(
     values = {
         "model.init_args.captioner": captioner,
         "model.init_args.prompt": prompt,
-        "model.init_args.dtype": dtype,
+        "model.init_args.dtype": precision_on(accelerator, dtype),
     }
     data = {"shards": shards, "batch_size": batch_size, "workers": workers, "overwrite": overwrite}
     trainer = {"accelerator": accelerator, "devices": devices, "num_nodes": nodes}

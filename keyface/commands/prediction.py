@@ -7,6 +7,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}
+"""Names of precisions → Lightning's."""
+
 
 def predict(
     lightning: Callable[[Sequence[str]], int],
@@ -38,3 +41,23 @@ def predict(
     # Predictions go to the disk batch by batch; nothing is gathered in memory.
     words += ["--return_predictions=false", *(f"--{name}={value}" for name, value in settings.items())]
     return lightning(words)
+
+
+def precision_on(accelerator: str, asked: str) -> str:
+    """Return the precision of frozen networks: what is asked for, or for `auto` bfloat16 on a GPU.
+
+    Args:
+        accelerator: As Lightning names it.
+        asked: auto, float32, bfloat16 or float16.
+
+    Raises:
+        ValueError: There is no such precision.
+    """
+    if asked != "auto":
+        if asked not in PRECISIONS:
+            raise ValueError(f"precision {asked!r}: there are auto, {', '.join(PRECISIONS)}")
+        return asked
+    import torch
+
+    on_gpu = accelerator in ("gpu", "cuda") or (accelerator == "auto" and torch.cuda.is_available())
+    return "bfloat16" if on_gpu else "float32"

@@ -117,7 +117,7 @@ def invert(
     accelerator: str = "auto",
     devices: str = "auto",
     nodes: int = 1,
-    precision: str = "32-true",
+    precision: str = "auto",
     runs: Path = Path("runs"),
 ) -> int:
     """Write latents and inverted latents of the frozen base into shards; an interrupted call can be repeated.
@@ -139,10 +139,11 @@ def invert(
         accelerator: cpu, gpu or auto.
         devices: How many, or auto for all.
         nodes: Number of machines.
-        precision: Of the networks, such as bf16-mixed; latents and the schedule's arithmetic stay in fp32.
+        precision: Of the networks: float32, bfloat16 or float16; auto is bfloat16 on a GPU. Latents and the
+            schedule's arithmetic stay in fp32.
         runs: Folder of the run's record.
     """
-    from keyface.commands.prediction import predict
+    from keyface.commands.prediction import PRECISIONS, precision_on, predict
 
     model = {"backbone": backbone, "steps": steps, "levels": levels, "lowest": lowest, "highest": highest}
     values = {f"model.init_args.{name}": value for name, value in model.items()}
@@ -151,7 +152,7 @@ def invert(
         "accelerator": accelerator,
         "devices": devices,
         "num_nodes": nodes,
-        "precision": precision,
+        "precision": PRECISIONS[precision_on(accelerator, precision)],
     }
     return predict(lightning, "invert", runs, values, data, trainer)
 

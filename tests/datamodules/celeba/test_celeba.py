@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image
 
 from keyface.celeba import CELEBA_ATTRIBUTES, REGIONS
 from keyface.cli.main import main
+from keyface.commands.prediction import precision_on
 from keyface.datamodules.celeba import writing
 from keyface.datamodules.celeba.convert import caption_of, read_picture
 from keyface.datamodules.celeba.layout import Layout, read_attributes, read_identities
@@ -323,3 +325,74 @@ def test_a_killed_process_is_said(published: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(writing, "_here", broken)
     with pytest.raises(ShardError, match="a converting process was killed"):
         write_celeba_hq(published.parent / "out", settings, settings.pictures(), workers=1)
+
+
+def save(backbone: Any, folder: Path) -> Path:
+    for part_name in ("vae", "unet", "text_encoder", "tokenizer", "scheduler"):
+        getattr(backbone, part_name).save_pretrained(folder / part_name)
+    return folder
+
+
+# Lightning's advice on logging intervals and data loader workers, which tiny runs do not heed.
+@pytest.mark.filterwarnings("ignore::lightning.fabric.utilities.warnings.PossibleUserWarning")
+def test_one_command_prepares_the_published_folder_and_goes_on_where_it_stood(
+    published: Path,
+    folder_backbone: Any,
+    blip2_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    root = published.parent
+    monkeypatch.chdir(root)
+    base = save(folder_backbone, root / "base")
+    command = [
+        *("prepare", str(published), "--output", "shards", "--landmarks", "landmarks.txt"),
+        *("--backbone", str(base), "--captioner", f"blip2:{blip2_folder}", "--count", "null"),
+        *("--size", "32", "--samples-per-shard", "3", "--batch-size", "3", "--workers", "0"),
+        *("--steps", "4", "--levels", "2", "--accelerator", "cpu", "--devices", "1"),
+    ]
+    # Stopped after the pictures: there is no such captioner yet.
+    assert main([*command[:-1], "1", "--captioner", "blip2:nowhere"]) == 1
+    assert ShardIndex.read(root / "shards").samples == 7
+    first = (root / "shards" / "index.json").stat().st_mtime_ns
+    assert main(command) == 0
+    said = capsys.readouterr()
+    made = ShardIndex.read(root / "shards").made
+    assert {"captioned", "inverted"} <= set(made)
+    assert (root / "shards" / "index.json").stat().st_mtime_ns > first
+    assert "7 samples in 3 shards are as index.json says" in said.out
+    assert "next: lightning fit -c base.yaml -c identity.yaml --data.init_args.shards shards" in said.err
+    data = ShardsDataModule(root / "shards", batch_size=7, val_fraction=0.999, with_latents=True)
+    data.setup()
+    batch = next(iter(data.val_dataloader()))
+    assert batch["latent"].shape[0] == batch["inverted"].shape[0] == 7
+
+    shards = {path.name: path.stat().st_mtime_ns for path in (root / "shards").glob("*.tar")}
+    assert main(command) == 0, "all is there"
+    said = capsys.readouterr()
+    assert "the captions are there" in said.err
+    assert "the inverted latents are there" in said.err
+    assert {path.name: path.stat().st_mtime_ns for path in (root / "shards").glob("*.tar")} == shards
+    assert main([*command, "--seed", "3"]) == 1
+    assert "was made with" in capsys.readouterr().err
+
+
+def test_prepare_lists_all_missing_weights_at_once(
+    published: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(published.parent)
+    monkeypatch.setenv("KEYFACE_WEIGHTS", str(published.parent / "none"))
+    assert main(["prepare", str(published), "--output", "shards"]) == 1
+    (line,) = [each for each in capsys.readouterr().err.splitlines() if each.startswith("keyface: error:")]
+    for name in ("stable-diffusion-2-1-base", "blip2", "face-api", "arcface", "clip-vit-b-16"):
+        assert name in line
+    assert not (published.parent / "shards").exists()
+
+
+def test_precision_is_bf16_on_a_gpu_alone() -> None:
+    assert precision_on("cpu", "auto") == "float32"
+    assert precision_on("gpu", "auto") == "bfloat16"
+    assert precision_on("auto", "auto") == ("bfloat16" if torch.cuda.is_available() else "float32")
+    assert precision_on("gpu", "float32") == "float32"
+    with pytest.raises(ValueError, match="precision 'bf16': there are auto, float32, bfloat16, float16"):
+        precision_on("cpu", "bf16")
