@@ -83,18 +83,26 @@ def prepare(
         output, images, landmarks=landmarks, identities=identities, count=count, seed=seed, size=size,
         samples_per_shard=samples_per_shard,
     )  # fmt: skip
-    device = {"accelerator": accelerator, "devices": devices}
     if "captioned" in ShardIndex.read(output).made:
         say(f"{output}: the captions are there")
     elif status := caption(
-        output, lightning, captioner, dtype=dtype, batch_size=batch_size, workers=workers, runs=runs, **device
+        output,
+        lightning,
+        captioner,
+        dtype=dtype,
+        batch_size=batch_size,
+        workers=workers,
+        runs=runs,
+        accelerator=accelerator,
+        devices=devices,
     ):
         return status
     if "inverted" in ShardIndex.read(output).made:
         say(f"{output}: the inverted latents are there")
     elif status := shards.invert(
         output, lightning, backbone, steps, levels, batch_size=batch_size, workers=workers,
-        precision=dtype, runs=runs, **device,
+        precision=dtype, runs=runs, accelerator=accelerator,
+        devices=devices,
     ):  # fmt: skip
         return status
     shards.verify(output)
