@@ -130,7 +130,7 @@ def test_inverted_latents_are_the_frozen_base_s_and_both_branches_train_on_them(
             "--trainer.enable_model_summary=false",
         ]
         assert main([*common, "--model.init_args.evaluators=null"]) == 0
-        (run,) = (tmp_path / "runs" / branch).iterdir()
+        run = tmp_path / "runs" / "miniature" / branch / "latest"
         assert "train/loss" in (run / "metrics.csv").read_text()
 
 
