@@ -31,6 +31,7 @@ class Example:
         fps: Frames per second.
         flow: (T - 1, 2, H, W) in pixels, exact; None where it is not known.
         valid: (T - 1, H, W) bool, where the flow is visible in both frames; None with `flow`.
+        region: (T, H, W) bool, where the edit may change the picture; None where nothing tells.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Example:
     fps: Fraction | int
     flow: Tensor | None = None
     valid: Tensor | None = None
+    region: Tensor | None = None
 
 
 def miniature_examples(
@@ -49,7 +51,16 @@ def miniature_examples(
     from keyface.miniature.trials import FPS, render_trials
 
     return [
-        Example(trial.name, trial.frames, trial.prompts, trial.categories, FPS, trial.flow, trial.valid)
+        Example(
+            trial.name,
+            trial.frames,
+            trial.prompts,
+            trial.categories,
+            FPS,
+            trial.flow,
+            trial.valid,
+            trial.region,
+        )
         for trial in render_trials(categories, clips * len(categories), frames, size, seed)
     ]
 

@@ -14,12 +14,17 @@ Media are logged with the metric `trainer/global_step`, as Lightning's own curve
 `wandb.log(step=...)`, which drops whatever arrives out of order.
 """
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import WandbLogger
+from PIL.Image import Image
+
+Cell = Image | Path | float | int | str | None
+"""Of a table; a path is a video's."""
 
 
 def wandb_loggers(trainer: Trainer) -> list[WandbLogger]:
@@ -27,6 +32,33 @@ def wandb_loggers(trainer: Trainer) -> list[WandbLogger]:
     if not trainer.is_global_zero:
         return []
     return [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
+
+
+def wandb_identity(trainer: Trainer) -> dict[str, str] | None:
+    """Return `id` and `name` of the trainer's W&B run, which begins it; None without one."""
+    for logger in wandb_loggers(trainer):
+        return {"id": str(logger.experiment.id), "name": str(logger.experiment.name)}
+    return None
+
+
+def finish_runs(failed: bool) -> None:
+    """End this process' W&B run, if there is one; the next logger would otherwise write into it."""
+    wandb = sys.modules.get("wandb")  # whoever began a run has imported it
+    if wandb is not None and wandb.run is not None:
+        wandb.finish(exit_code=int(failed))
+
+
+def alert(trainer: Trainer, title: str, text: str, level: str = "WARN") -> None:
+    """Tell whoever follows the run, by mail or chat as their W&B account says.
+
+    Args:
+        trainer: Whose W&B runs.
+        title: In a few words.
+        text: What, where, how much.
+        level: `INFO`, `WARN` or `ERROR`.
+    """
+    for logger in wandb_loggers(trainer):
+        logger.experiment.alert(title, text, level)
 
 
 def log_videos(trainer: Trainer, key: str, videos: Mapping[str, Path]) -> None:
@@ -53,6 +85,26 @@ def log_image(trainer: Trainer, key: str, picture: Path, caption: str) -> None:
         logger.log_image(key, [str(picture)], step=trainer.global_step, caption=[caption])
 
 
+def log_folder(
+    trainer: Trainer, name: str, kind: str, folder: Path, facts: Mapping[str, Any] | None = None
+) -> None:
+    """Log a folder as an artifact, without a copy of it: it must stay until it is uploaded.
+
+    Args:
+        trainer: Whose W&B runs.
+        name: Of the artifact, before the id of the run.
+        kind: Its type, such as `model`.
+        folder: What it holds.
+        facts: Its metadata.
+    """
+    import wandb
+
+    for logger in wandb_loggers(trainer):
+        artifact = wandb.Artifact(f"{name}-{logger.experiment.id}", kind, metadata=dict(facts or {}))
+        artifact.add_dir(str(folder), policy="immutable")
+        logger.experiment.log_artifact(artifact)
+
+
 class GrowingTable:
     """A table to which rows are added through the run, on every W&B logger of the trainer.
 
@@ -69,15 +121,25 @@ class GrowingTable:
         self.columns = list(columns)
         self._tables: dict[int, Any] = {}
 
-    def add(self, trainer: Trainer, rows: Sequence[Sequence[float | int | str | None]]) -> None:
-        """Append rows and log them."""
+    def add(self, trainer: Trainer, rows: Sequence[Sequence[Cell]]) -> None:
+        """Append rows and log them; pictures are shown as such, and files as the videos that they are."""
         for logger in wandb_loggers(trainer):
             table = self._table(logger)
             for row in rows:
-                table.add_data(*row)
+                table.add_data(*map(_shown, row))
             logger.experiment.log({self.key: table, "trainer/global_step": trainer.global_step})
 
     def _table(self, logger: WandbLogger) -> Any:
         import wandb
 
         return self._tables.setdefault(id(logger), wandb.Table(columns=self.columns, log_mode="INCREMENTAL"))
+
+
+def _shown(cell: Cell) -> Any:
+    import wandb
+
+    if isinstance(cell, Image):
+        return wandb.Image(cell)
+    if isinstance(cell, Path):
+        return wandb.Video(str(cell), format=cell.suffix.removeprefix("."))
+    return cell

@@ -1,7 +1,6 @@
 """Edits the same clips at every validation, so that a run is watched and not only plotted."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast, get_args
 
@@ -9,20 +8,16 @@ import torch
 from diffusers import UNet2DConditionModel
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
-from torch import Tensor, nn
+from torch import nn
 
 from keyface.callbacks.clip_networks import ClipNetworks, Recognizers
 from keyface.callbacks.clips import Example, miniature_examples, video_examples
-from keyface.callbacks.dashboard import GrowingTable, log_image, log_videos
+from keyface.callbacks.dashboard import GrowingTable, alert, log_image, log_videos
+from keyface.callbacks.edit_measures import MEASURES, Result, measure, measures_by_category
 from keyface.configuration import given
 from keyface.diffusion.backbone import Backbone, load_unet
 from keyface.editing.settings import EditSettings
-from keyface.metrics.direction import direction_similarity
-from keyface.metrics.identity import cosine_distance, embed_clip
-from keyface.metrics.temporal import temporal_loss
-from keyface.models.judges import edit_success
-from keyface.models.protocols import AttributeClassifier
-from keyface.pictures import draw_before_after, save_png
+from keyface.pictures import draw_before_after, save_png, to_image
 from keyface.pipeline.branches import branch_folder
 from keyface.pipeline.companions import Companions
 from keyface.pipeline.pipeline import FaceEditPipeline
@@ -30,6 +25,9 @@ from keyface.plugins import edits as registry
 from keyface.video import write_clip
 
 Branch = Literal["identity", "direction"]
+
+COLUMNS = ("step", "example", "source", "edit", "compare", "source prompt", "target prompt", *MEASURES)
+"""Of the table: pictures of the middle frame, the video with both, words, and the measures."""
 
 
 class EditingModule(Protocol):
@@ -41,15 +39,6 @@ class EditingModule(Protocol):
         """Return the branch, averaged in validation; every process asks, and the first one edits with it."""
 
 
-@dataclass(frozen=True)
-class Result:
-    """One edit of one clip and what was measured on it."""
-
-    example: Example
-    edited: Tensor
-    measures: Mapping[str, float]
-
-
 class VideoEditCallback(Callback):
     """Edits fixed clips at validation with the weights as they stand.
 
@@ -58,7 +47,9 @@ class VideoEditCallback(Callback):
     `edits/step-<n>/<example>.mp4` (source on the left, edit on the right) and `edits/step-<n>/sheet.png`;
     logs the curves `edit/identity_distance`, `edit/direction_similarity`, `edit/reconstruction_psnr`,
     `edit/edit_success` by the categories' own judges and, on miniature clips, by the miniature's classifier,
-    and there also `edit/temporal_loss` to every logger; videos, sheet and a growing table to W&B.
+    and there also `edit/temporal_loss` and `edit/outside_change` to every logger, each as the mean over all
+    examples and by category as `edit/<measure>/<category>`; videos, sheet and a table to W&B. All of them
+    stand at the number of steps that were taken, the first before any. A fall of the success is alerted.
 
     Note:
         Only the first rank edits, while the others wait; a run on several GPUs wants few, short clips and a
@@ -86,6 +77,8 @@ class VideoEditCallback(Callback):
         image_text: Name of the CLIP pair for the direction similarity, such as `clip-vit-b-16`, or the pair.
             None is the miniature's for rendered clips, and leaves the measure out for videos.
         seed: Of the rendered clips.
+        at_start: Whether to edit before the first step, too: where the curves begin.
+        alert_fall: Fall of `edit/edit_success` below its best so far that is alerted.
 
     Example:
         >>> VideoEditCallback("identity", edits=["glasses"], clips=1, every_n_steps=500).every_n_steps
@@ -108,6 +101,8 @@ class VideoEditCallback(Callback):
         recognizers: Recognizers = None,
         image_text: str | nn.Module | None = None,
         seed: int = 0,
+        at_start: bool = True,
+        alert_fall: float = 0.2,
     ) -> None:
         if branch not in get_args(Branch):
             raise ValueError(f"VideoEditCallback: branch is {branch!r}, it must be identity or direction")
@@ -137,10 +132,15 @@ class VideoEditCallback(Callback):
         self.recognizers = recognizers
         self.image_text = image_text
         self.seed = seed
+        self.at_start = at_start
+        self.alert_fall = alert_fall
         self._last_step = 0
+        self._best_success = 0.0
+        self._fallen = False
+        self._logged: dict[str, float] = {}
         self._examples: list[Example] | None = None
         self._networks: ClipNetworks | None = None
-        self._table = GrowingTable("edits/table", ("step", "edit", "measure", "value"))
+        self._table = GrowingTable("edit/table", COLUMNS)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse, before hours of training, what would fail at the first validation."""
@@ -156,22 +156,38 @@ class VideoEditCallback(Callback):
             if not Path(clip).is_file():
                 raise FileNotFoundError(f"VideoEditCallback: no clip at {clip}")
         if trainer.is_global_zero:
-            self._networks = self._find_networks()
+            self._find_networks()
             if isinstance(self.clips, list):
                 self._examples = self._load(pl_module, pl_module.backbone)  # type: ignore[arg-type]
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the step of the last edit, for `every_n_steps` across a resume."""
-        return {"last_step": self._last_step}
+        """Return the step of the last edit and the best success, which a resumed run goes on from."""
+        return {"last_step": self._last_step, "best_success": self._best_success}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the interval where the checkpoint left it."""
+        """Take up the interval and the best success where the checkpoint left them."""
         self._last_step = int(state_dict["last_step"])
+        self._best_success = float(state_dict.get("best_success", 0.0))  # 0.2.0 kept none
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Edit before the first step of a run that begins."""
+        if self.at_start and trainer.global_step == 0:
+            training = pl_module.training
+            pl_module.eval()
+            self._edit(trainer, pl_module)
+            pl_module.train(training)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Edit, write and log, where it is time to."""
         if trainer.sanity_checking or not self._due(trainer):
             return
+        self._edit(trainer, pl_module)
+        # For checkpoints and the export's card; the loggers have them at their own step.
+        for key, value in self._logged.items():
+            pl_module.log(key, value, logger=False, rank_zero_only=True, sync_dist=False)
+
+    def _edit(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Edit, write, log and alert; every process must ask."""
         self._last_step = trainer.global_step
         unet = cast(EditingModule, pl_module).whole_unet()
         # Lightning asks every process for this, too.
@@ -179,10 +195,26 @@ class VideoEditCallback(Callback):
         if trainer.is_global_zero:
             assert unet is not None
             results = self._edit_all(pl_module, unet.to(pl_module.device))
+            self._logged = {f"edit/{key}": value for key, value in measures_by_category(results).items()}
+            for logger in trainer.loggers:
+                logger.log_metrics(self._logged, step=trainer.global_step)
             self._write(trainer, run / "edits" / f"step-{trainer.global_step:06d}", results)
-            for key, value in _means([result.measures for result in results]).items():
-                pl_module.log(f"edit/{key}", value, rank_zero_only=True, sync_dist=False)
+            self._alert_of_fall(trainer, self._logged.get("edit/edit_success"))
         trainer.strategy.barrier("VideoEditCallback")
+
+    def _alert_of_fall(self, trainer: Trainer, success: float | None) -> None:
+        if success is None:
+            return
+        fell = self._best_success - success >= self.alert_fall
+        if fell and not self._fallen:  # once a fall
+            alert(
+                trainer,
+                "Edit success fell",
+                f"edit/edit_success is {success:.2f} at step {trainer.global_step}; it was "
+                f"{self._best_success:.2f} before",
+            )
+        self._fallen = fell
+        self._best_success = max(self._best_success, success)
 
     def _due(self, trainer: Trainer) -> bool:
         if trainer.state.fn == TrainerFn.VALIDATING:  # `lightning validate`, not the validation of a fit
@@ -203,7 +235,8 @@ class VideoEditCallback(Callback):
             settings = self._settings_for(example, pipe)
             edited, report = pipe.edit_frames(frames, example.prompts, settings)
             edited = edited.clamp(-1, 1)
-            measures = self._measure(example, frames, edited)
+            assert self._networks is not None
+            measures = measure(example, frames, edited, self._networks)
             measures["reconstruction_psnr"] = report.reconstruction_psnr
             results.append(Result(example, edited.cpu(), measures))
         return results
@@ -212,7 +245,6 @@ class VideoEditCallback(Callback):
         categories = [registry[name] for name in self.edits]
         if isinstance(self.clips, int):
             return miniature_examples(categories, self.clips, self.frames, backbone.image_size, self.seed)
-        assert self._networks is not None
         placement = Companions.of(str(module.hparams.get("backbone"))).placement
         return video_examples(
             categories,
@@ -220,7 +252,7 @@ class VideoEditCallback(Callback):
             self.captions,
             self.frames,
             backbone.image_size,
-            self._networks,
+            self._find_networks(),
             placement,
         )
 
@@ -244,73 +276,27 @@ class VideoEditCallback(Callback):
         return unet.to(device=backbone.device, dtype=backbone.dtype)
 
     def _find_networks(self) -> ClipNetworks:
-        if isinstance(self.clips, int):
-            return ClipNetworks.of_rendered(self.recognizers, self.image_text)
-        captioner = self.captioner if self.captions is None else None
-        return ClipNetworks.of_videos(self.recognizers, self.image_text, captioner, self.finder)
-
-    def _measure(self, example: Example, source: Tensor, edited: Tensor) -> dict[str, float]:
-        assert self._networks is not None
-        recognizers, pair = self._networks.recognizers, self._networks.image_text
-        for judge in (*recognizers.values(), pair):
-            if isinstance(judge, nn.Module):
-                judge.to(source.device)
-        measures = {}
-        for name, recognizer in recognizers.items():
-            distance = cosine_distance(embed_clip(recognizer, edited), embed_clip(recognizer, source))
-            measures[f"identity_distance/{name}"] = float(distance)
-        measures["identity_distance"] = sum(measures.values()) / max(len(measures), 1)
-        if pair is not None:
-            similarity = direction_similarity(
-                pair.encode_image(edited),
-                pair.encode_image(source),
-                pair.encode_text([example.prompts.target]),
-                pair.encode_text([example.prompts.source]),
-            )
-            measures["direction_similarity"] = float(similarity.mean())
-        success = edit_success(_classifier(example), edited, *example.categories)
-        if success is not None:
-            measures["edit_success"] = success
-        if example.flow is not None:
-            measures["temporal_loss"] = float(temporal_loss(edited.cpu(), example.flow, example.valid))
-        return measures
+        if self._networks is None and isinstance(self.clips, int):
+            self._networks = ClipNetworks.of_rendered(self.recognizers, self.image_text)
+        elif self._networks is None:
+            captioner = self.captioner if self.captions is None else None
+            self._networks = ClipNetworks.of_videos(self.recognizers, self.image_text, captioner, self.finder)
+        return self._networks
 
     def _write(self, trainer: Trainer, folder: Path, results: Sequence[Result]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        videos = {}
+        videos, rows = {}, []
         for result in results:
-            path = folder / f"{result.example.name}.mp4"
-            both = torch.cat((result.example.frames, result.edited), dim=-1)
-            write_clip(path, both, result.example.fps)
-            videos[f"{result.example.name}: {result.example.prompts.target}"] = path
+            example, middle = result.example, len(result.edited) // 2
+            path = folder / f"{example.name}.mp4"
+            write_clip(path, torch.cat((example.frames, result.edited), dim=-1), example.fps)
+            videos[f"{example.name}: {example.prompts.target}"] = path
+            pictures = [to_image(frames[middle]) for frames in (example.frames, result.edited)]
+            prompts = (example.prompts.source, example.prompts.target)
+            measures = [result.measures.get(name) for name in MEASURES]
+            rows.append((trainer.global_step, example.name, *pictures, path, *prompts, *measures))
         shown = [(result.example.name, result.example.frames, result.edited) for result in results]
         picture = save_png(draw_before_after(shown), folder / "sheet.png")
-        log_videos(trainer, "edits/videos", videos)
-        log_image(trainer, "edits/sheet", picture, f"step {trainer.global_step}")
-        self._table.add(
-            trainer,
-            [
-                (trainer.global_step, result.example.name, measure, value)
-                for result in results
-                for measure, value in result.measures.items()
-            ],
-        )
-
-
-def _classifier(example: Example) -> AttributeClassifier | None:
-    """Return what knows the labels of rendered faces; nothing here knows those of others."""
-    if example.flow is None:
-        return None
-    from keyface.miniature import zoo
-
-    return zoo.attribute_classifier()
-
-
-def _means(measures: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Return the mean of each measure over the examples that have it."""
-    names = dict.fromkeys(name for each in measures for name in each)
-    means = {}
-    for name in names:
-        values = [each[name] for each in measures if name in each]
-        means[name] = sum(values) / len(values)
-    return means
+        log_videos(trainer, "edit/videos", videos)
+        log_image(trainer, "edit/sheet", picture, f"step {trainer.global_step}")
+        self._table.add(trainer, rows)

@@ -22,19 +22,21 @@ class ImageTextEncoder(Protocol):
 
 
 class IdentityTerms(NamedTuple):
-    """Eq. 5 and its two unweighted parts, scalars."""
+    """Eq. 5 and its two unweighted parts, scalars, and Eq. 5 of each image, (B,) without gradient."""
 
     total: Tensor
     pixel: Tensor
     identity: Tensor
+    each: Tensor
 
 
 class DirectionTerms(NamedTuple):
-    """Eq. 6 and its two unweighted parts, scalars."""
+    """Eq. 6 and its two unweighted parts, scalars, and Eq. 6 of each image, (B,) without gradient."""
 
     total: Tensor
     content: Tensor
     direction: Tensor
+    each: Tensor
 
 
 def identity_loss(
@@ -59,9 +61,11 @@ def identity_loss(
         pixel_weight: Weight of the pixel term.
         identity_weight: Weight of the identity term.
     """
-    pixel = F.l1_loss(reconstruction.float(), original.float())
-    identity = (1 - (reconstruction_features.float() * original_features.float()).sum(dim=-1)).mean()
-    return IdentityTerms(pixel_weight * pixel + identity_weight * identity, pixel, identity)
+    pixels = F.l1_loss(reconstruction.float(), original.float(), reduction="none").flatten(1).mean(dim=1)
+    identities = 1 - (reconstruction_features.float() * original_features.float()).sum(dim=-1)
+    pixel, identity = pixels.mean(), identities.mean()
+    each = (pixel_weight * pixels + identity_weight * identities).detach()
+    return IdentityTerms(pixel_weight * pixel + identity_weight * identity, pixel, identity, each)
 
 
 def soft_normalize(vectors: Tensor, epsilon: float) -> Tensor:
@@ -103,14 +107,16 @@ def direction_loss(
         epsilon: Length below which a direction counts as none; see `soft_normalize`.
     """
     generated, source, reference = generated.float(), source.float(), reference.float()
-    content = torch.linalg.vector_norm(generated - source, dim=-1).mean()
+    contents = torch.linalg.vector_norm(generated - source, dim=-1)
     image_direction = generated - reference
     text_direction = target_text.float() - reference_text.float()
     if normalize_directions:
         image_direction = soft_normalize(image_direction, epsilon)
         text_direction = soft_normalize(text_direction, epsilon)
-    direction = (1 - (image_direction * text_direction).sum(dim=-1)).mean()
-    return DirectionTerms(content_weight * content + direction_weight * direction, content, direction)
+    directions = 1 - (image_direction * text_direction).sum(dim=-1)
+    content, direction = contents.mean(), directions.mean()
+    each = (content_weight * contents + direction_weight * directions).detach()
+    return DirectionTerms(content_weight * content + direction_weight * direction, content, direction, each)
 
 
 class IdentityLoss(nn.Module):

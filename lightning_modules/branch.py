@@ -28,10 +28,26 @@ class Losses(NamedTuple):
     Attributes:
         values: Scalars: `loss`, which is minimized, its parts, and in validation the judges' scores.
         images: How many took part.
+        each: The paper's loss of each image (B,), without gradient; None where the batch had another alone.
     """
 
     values: dict[str, Tensor]
     images: int
+    each: Tensor | None = None
+
+
+class ImageLosses(NamedTuple):
+    """Losses by noise level of one batch.
+
+    Attributes:
+        timesteps: Where the images' noisy latents stood, (B,) int64.
+        losses: (B,), without gradient.
+        total: How many timesteps there are.
+    """
+
+    timesteps: Tensor
+    losses: Tensor
+    total: int
 
 
 class BranchModule(ExportedModule, ResumableModule):
@@ -49,9 +65,15 @@ class BranchModule(ExportedModule, ResumableModule):
         lr_scheduler: Makes the learning-rate schedule, stepped after every optimizer step; None: constant.
         seed: Decides noise levels, categories and phrases.
         hyperparameters: The subclass's arguments; the plain ones are kept in checkpoints.
+
+    Attributes:
+        timesteps: Where the noisy latents of the latest batch stood, (B,); a subclass notes them.
+        losses_by_image: Of the latest training step; None where it had no loss of single images.
     """
 
     monitor = "val/loss"
+    timesteps: Tensor
+    losses_by_image: ImageLosses | None = None
 
     def __init__(
         self,
@@ -146,10 +168,12 @@ class BranchModule(ExportedModule, ResumableModule):
         with seeded(draw, self.device):
             losses = self.losses(batch, torch.Generator().manual_seed(draw))
         self.samples_seen += len(batch["image"]) * self.trainer.world_size
+        self.losses_by_image = None
         # Every process takes part in both decisions, or the others would wait for its gradients forever.
         if not self.on_all_processes(losses is not None):
             return self.skip_step(None if losses is None else losses.values["loss"])
         assert losses is not None
+        self.losses_by_image = self._by_image(losses)
         loss = losses.values["loss"]
         if not self.can_step(loss):
             return self.skip_step(loss)
@@ -163,3 +187,10 @@ class BranchModule(ExportedModule, ResumableModule):
         if losses is not None:
             logged = {f"val/{name}": value for name, value in losses.values.items()}
             self.log_dict(logged, batch_size=losses.images, sync_dist=True)
+
+    def _by_image(self, losses: Losses) -> ImageLosses | None:
+        if losses.each is None:
+            return None
+        return ImageLosses(
+            self.timesteps, losses.each, int(self.backbone.scheduler.config.num_train_timesteps)
+        )

@@ -163,6 +163,7 @@ class DirectionModule(BranchModule):
             noisy, start = noisy_latents(
                 self.noisy_input, self.backbone, batch, latents, texts.source, generator
             )
+        self.timesteps = start
         scheduler = self.backbone.scheduler
         timesteps = (
             grid_timesteps(scheduler, start, self.noisy_input.steps)
@@ -194,8 +195,9 @@ class DirectionModule(BranchModule):
         texts = self._encode(chosen)
         regional = self.regional if "mask" in batch else None
         values: dict[str, Tensor] = {}
+        each: Tensor | None = None
         if not (regional and self.training and self.global_step % (regional.steps_between + 1)):
-            values = self._direction_values(batch, chosen, texts, latents, generator)
+            values, each = self._direction_values(batch, chosen, texts, latents, generator)
         if regional is not None:
             loss = RegionalLoss(regional, self.backbone, self.guidance_scale)
             regions = cells_of(self.regions(batch, chosen), (latents.shape[-2], latents.shape[-1]))
@@ -203,7 +205,7 @@ class DirectionModule(BranchModule):
             terms = loss(self.unet, latents, source, target, regions, generator, negative)
             values["regional_outside"], values["regional_inside"] = terms.outside, terms.inside
             values["loss"] = values.get("loss", 0) + regional.weight * terms.total
-        return Losses(values, len(chosen))
+        return Losses(values, len(chosen), each)
 
     def _direction_values(
         self,
@@ -212,8 +214,8 @@ class DirectionModule(BranchModule):
         texts: Texts,
         latents: Tensor,
         generator: torch.Generator,
-    ) -> dict[str, Tensor]:
-        """Return Eq. 6 with its parts, and what the judges say in validation."""
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Return Eq. 6 with its parts and what the judges say in validation, and Eq. 6 of each image (B,)."""
         images = batch["image"]
         generated = self.generate(batch, texts, latents, generator)
         local = self.locality_weight > 0 and "mask" in batch
@@ -239,7 +241,7 @@ class DirectionModule(BranchModule):
             values["loss"] = values["loss"] + self.category_weight * values["category"]
         if not torch.is_grad_enabled():
             values |= self.identity_scores(generated, batch) | self._edit_success(generated, chosen)
-        return values
+        return values, terms.each
 
     def _encode(self, chosen: list[Edit]) -> Texts:
         """Encode the prompts of the edits."""

@@ -88,6 +88,7 @@ class IdentityModule(BranchModule):
         with torch.no_grad():
             text = self.backbone.encode_prompts(batch["caption"])
             noisy, timesteps = noisy_latents(self.noisy_input, self.backbone, batch, latents, text, generator)
+        self.timesteps = timesteps
         checkpointed = self.tuning.gradient_checkpointing
         original = sample(
             partial(Guidance(text).predict_learning, self.unet, checkpointed=checkpointed),
@@ -103,4 +104,4 @@ class IdentityModule(BranchModule):
         values = {"loss": terms.total, "pixel": terms.pixel, "identity": terms.identity}
         if not torch.is_grad_enabled():
             values |= self.identity_scores(reconstruction, batch)
-        return Losses(values, len(reconstruction))
+        return Losses(values, len(reconstruction), terms.each)

@@ -39,6 +39,7 @@ def test_identity_loss_by_hand() -> None:
     assert math.isclose(terms.pixel.item(), 0.5)
     assert math.isclose(terms.identity.item(), identity, abs_tol=1e-6)
     assert math.isclose(terms.total.item(), 2 * 0.5 + 3 * identity, abs_tol=1e-6)
+    assert terms.each.tolist() == pytest.approx([2 * 0.5, 2 * 0.5 + 3 * (1 - math.sqrt(0.5))], abs=1e-6)
 
 
 def test_identity_module_reaches_the_image_and_compares_with_the_original() -> None:
@@ -59,6 +60,7 @@ def test_direction_loss_by_hand() -> None:
     assert math.isclose(terms.content.item(), step.norm(), rel_tol=1e-6)
     assert math.isclose(terms.direction.item(), 1 - cosine, rel_tol=1e-5)
     assert math.isclose(terms.total.item(), 0.3 * step.norm() + 0.7 * (1 - cosine), rel_tol=1e-5)
+    assert terms.each.tolist() == pytest.approx([float(0.3 * step.norm() + 0.7 * (1 - cosine))], rel=1e-5)
 
 
 def test_guard_leaves_real_directions_as_they_are() -> None:

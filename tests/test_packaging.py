@@ -14,9 +14,11 @@ from importlib.metadata import distribution, entry_points, packages_distribution
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from wandb.sdk.launch.sweeps.utils import create_sweep_command_args, make_launch_sweep_entrypoint
 
 import keyface
 from keyface.cli.commands import TRAINING
@@ -28,8 +30,11 @@ MAPPED = ("lightning_modules", "datamodules", "callbacks", "plugins", "configs")
 SETUP = configparser.ConfigParser()
 SETUP.read(ROOT / "setup.cfg")
 
-# Those of `evaluate` are no configs of a training run; tests/evaluation reads them.
-CONFIGS = sorted(path for path in (ROOT / "configs").rglob("*.yaml") if path.parent.name != "evaluate")
+# Those of `evaluate` are no configs of a training run, tests/evaluation reads them; nor are sweeps.
+CONFIGS = sorted(
+    path for path in (ROOT / "configs").rglob("*.yaml") if path.parent.name not in ("evaluate", "sweeps")
+)
+SWEEPS = sorted((ROOT / "configs" / "sweeps").glob("*.yaml"))
 
 
 def folders_of_the_tree() -> set[str]:
@@ -281,6 +286,34 @@ def test_every_config_parses(config: Path, capsys: pytest.CaptureFixture[str]) -
         main(words)
     assert exit_info.value.code == 0, capsys.readouterr().err
     assert "class_path: keyface." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("sweep", SWEEPS, ids=lambda path: path.stem)
+def test_every_sweep_makes_commands_that_parse(
+    sweep: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command as wandb's agent makes it, with each parameter at its first or least value."""
+    content = yaml.safe_load(sweep.read_text())
+    drawn = {
+        name: {"value": said.get("value", said.get("values", [said.get("min")])[0])}
+        for name, said in content["parameters"].items()
+    }
+    made = create_sweep_command_args({"args": drawn})
+    (program, *words), arguments = make_launch_sweep_entrypoint(made, content["command"])
+    assert program == "lightning"
+    assert len(arguments) == len(drawn) > 2
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SystemExit) as exit_info:
+        main([*words, *arguments, "--print_config"])
+    printed = capsys.readouterr()
+    assert exit_info.value.code == 0, printed.err
+    config = yaml.safe_load(printed.out)
+    for name, value in drawn.items():
+        place = config
+        for key in name.split("."):
+            place = place[key]
+        assert place == value["value"], name
+    assert config["trainer"]["logger"]["init_args"]["offline"] is False
 
 
 def base_of(config: Path) -> list[str]:

@@ -18,11 +18,13 @@ from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, Logger
 from omegaconf import OmegaConf
 
+from keyface.cli.tracking import IDENTITY_FILE, git_state, keep_identity, log_configuration
+
 RUN_VARIABLE = "KEYFACE_RUN"
 LATEST = "latest"
 """Name of the link to the experiment's newest run."""
 
-RECORDS = {"config.yaml", "environment.json", "hparams.yaml", "metrics.csv"}
+RECORDS = {"config.yaml", "environment.json", "hparams.yaml", "metrics.csv", IDENTITY_FILE}
 """What a run's folder holds before anything is learned."""
 
 BRANCH_OPTIONS = {"IdentityModule": "--identity", "DirectionModule": "--direction"}
@@ -84,12 +86,15 @@ class RunRecord(SaveConfigCallback):
             "python": platform.python_version(),
             "platform": platform.platform(),
             "devices": trainer.num_devices,
+            "git": git_state(Path.cwd()),
             "packages": {
                 distribution.name: distribution.version
                 for distribution in sorted(distributions(), key=lambda each: each.name.lower())
             },
         }
         Path(folder, "environment.json").write_text(json.dumps(record, indent=1) + "\n")
+        log_configuration(trainer, Path(folder, "config.yaml"), record)
+        keep_identity(trainer, Path(folder))
         self.already_saved = True
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:

@@ -44,6 +44,7 @@ from keyface.cli.runs import (
     one_run_folder,
     with_checkpoints,
 )
+from keyface.cli.tracking import job_type, kept_identity, wandb_environment, wandb_names, with_followers
 from keyface.lightning_modules.protocols import ChecksCheckpoint
 from keyface.lightning_modules.tuning.divergence import FiniteModule
 from keyface.lightning_modules.tuning.lora import OnNonfinite
@@ -156,7 +157,7 @@ class TrainingCLI(LightningCLI):
         """Choose the run's folder and find the checkpoint that `--ckpt_path last` means."""
         settings = self.config[self.subcommand]
         self.resources.enter_context(edits.with_file(settings.categories))
-        experiment = settings.runs / (settings.experiment or self.default_experiment)
+        experiment = settings.runs / self._experiment()
         settings.ckpt_path = find_checkpoint(self.checkpoint, settings.runs, experiment)
         if settings.trainer.default_root_dir is None:
             fresh = experiment / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
@@ -186,9 +187,22 @@ class TrainingCLI(LightningCLI):
             validates = settings.limit_val_batches != 0
             monitor = getattr(self.model, "monitor", None) if validates else None
             settings.callbacks = with_checkpoints(settings.callbacks, monitor)
+        if self.subcommand == "fit" and settings.logger is not False:
+            settings.callbacks = with_followers(settings.callbacks)
         if settings.enable_progress_bar is not False:
             settings.callbacks = with_progress(settings.callbacks)
         if self.subcommand == "fit":
             settings.callbacks = with_forecast(settings.callbacks)
         logger = loggers(settings.logger, settings.default_root_dir)
+        self._name_in_wandb(Path(settings.default_root_dir))
         return super().instantiate_trainer(logger=logger, **kwargs)
+
+    def _experiment(self) -> str:
+        return str(self.config[self.subcommand].experiment or self.default_experiment)
+
+    def _name_in_wandb(self, run: Path) -> None:
+        """Name the run in W&B; `fit` from a checkpoint goes on in the W&B run that wrote it."""
+        checkpoint = self.config[self.subcommand].ckpt_path if self.subcommand == "fit" else None
+        job = job_type(str(self.subcommand), self.model)
+        names = wandb_names(self._experiment(), run, job, self.model, kept_identity(checkpoint))
+        self.resources.enter_context(wandb_environment(names))

@@ -94,7 +94,7 @@ def sheet(
 
 
 def train(
-    output: Path = Path("runs/miniature"),
+    output: Path = Path("runs/miniature-networks"),
     minutes: float = 60.0,
     stages: str | None = None,
     shares: dict[str, float] | None = None,

@@ -25,10 +25,11 @@ class FiniteModule(TunedModule):
 
     Attributes:
         rewinds: How often the run went back to a checkpoint at half the learning rate.
+        nonfinite_in_a_row: How many of the latest losses in a row were not finite.
     """
 
     rewinds = 0
-    _nonfinite_in_a_row = 0
+    nonfinite_in_a_row = 0
     _drops_gradients = False
 
     def can_step(self, loss: Tensor) -> bool:
@@ -39,17 +40,17 @@ class FiniteModule(TunedModule):
                 stop, or there is nothing to rewind to, or no rewind helped.
         """
         if self.on_all_processes(bool(loss.detach().isfinite())):
-            self._nonfinite_in_a_row = 0
+            self.nonfinite_in_a_row = 0
             return True
-        self._nonfinite_in_a_row += 1
-        if self._nonfinite_in_a_row < self.tuning.max_nonfinite or self.tuning.on_nonfinite == "skip":
+        self.nonfinite_in_a_row += 1
+        if self.nonfinite_in_a_row < self.tuning.max_nonfinite or self.tuning.on_nonfinite == "skip":
             return False
         if self.tuning.on_nonfinite == "rewind" and self.rewinds < MOST_REWINDS:
             self._rewind()
             return False
         tried = f", after {self.rewinds} rewinds" if self.rewinds else ""
         raise FloatingPointError(
-            f"{self.title}: {self._nonfinite_in_a_row} losses in a row were not finite, up to step "
+            f"{self.title}: {self.nonfinite_in_a_row} losses in a row were not finite, up to step "
             f"{self.global_step}{tried}; {self._way_out()}"
         )
 
@@ -64,12 +65,12 @@ class FiniteModule(TunedModule):
         path = last_saved(self.trainer)
         if path is None:
             raise FloatingPointError(
-                f"{self.title}: {self._nonfinite_in_a_row} losses in a row were not finite, up to step "
+                f"{self.title}: {self.nonfinite_in_a_row} losses in a row were not finite, up to step "
                 f"{self.global_step}, and there is no checkpoint yet to rewind to; {self._way_out()}"
             )
         content = read_pickle(path, "checkpoint", mapped=True)
         self.rewinds += 1
-        self._nonfinite_in_a_row = 0
+        self.nonfinite_in_a_row = 0
         self.load_state_dict(content["state_dict"])
         # A checkpoint from before an earlier rewind still has the rate from before it.
         lower = 0.5 ** (self.rewinds - int(content.get("rewinds", 0)))
@@ -114,7 +115,7 @@ class FiniteModule(TunedModule):
             ValueError: The checkpoint that the run goes on from holds values that are not, or a rewind is
                 asked for where processes share the weights.
         """
-        self._nonfinite_in_a_row = 0
+        self.nonfinite_in_a_row = 0
         if self.tuning.on_nonfinite == "rewind" and is_sharded(self.unet):
             raise ValueError(
                 "tuning.on_nonfinite rewind is not for weights that processes share; take stop or skip"

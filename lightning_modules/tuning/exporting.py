@@ -10,6 +10,9 @@ from keyface.lightning_modules.tuning.hyperparameters import arguments_of, plain
 from keyface.lightning_modules.tuning.sharding import is_sharded
 from keyface.models.cards import write_card
 
+MEASURED = ("train/", "val/", "edit/")
+"""How the measures of a card begin; speed and memory are the machine's."""
+
 
 class ExportedModule(AveragedModule):
     """Exports the averaged U-Net to the run's folder when training ends."""
@@ -47,7 +50,8 @@ class ExportedModule(AveragedModule):
     def _facts(self) -> dict[str, Any]:
         trainer = self._trainer
         data = None if trainer is None else getattr(trainer, "datamodule", None)
-        metrics = {} if trainer is None else {k: float(v) for k, v in trainer.callback_metrics.items()}
+        logged = {} if trainer is None else trainer.callback_metrics
+        metrics = {k: float(v) for k, v in logged.items() if k.startswith(MEASURED)}
         return {
             "title": self.title,
             "configuration": dict(self.hparams),

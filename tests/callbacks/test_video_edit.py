@@ -1,4 +1,6 @@
 import csv
+import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,12 +9,13 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
+from wandb_file import offline_runs
 
 from keyface.callbacks.clips import Example, face_frames, miniature_examples
-from keyface.callbacks.video_edit import VideoEditCallback
+from keyface.callbacks.video_edit import COLUMNS, VideoEditCallback
 from keyface.diffusion.backbone import Backbone
 from keyface.editing.editor import VideoEditor
 from keyface.editing.settings import Composition, EditSettings, Injection, Prompts
@@ -94,15 +97,22 @@ def callback(**options: Any) -> VideoEditCallback:
         "settings": FAST,
         "recognizers": {"colour": MeanColour()},
         "image_text": LengthAndColour(),
+        "at_start": False,
     }
     return VideoEditCallback(**(defaults | options))
 
 
-def fit(module: LightningModule, added: VideoEditCallback, folder: Path, epochs: int = 2) -> Trainer:
+def fit(
+    module: LightningModule,
+    added: VideoEditCallback,
+    folder: Path,
+    epochs: int = 2,
+    loggers: Sequence[Logger] = (),
+) -> Trainer:
     data: DataLoader[Any] = DataLoader(TensorDataset(torch.ones(2, 1)))
     trainer = Trainer(
         max_epochs=epochs,
-        logger=CSVLogger(folder / "run", name="", version=""),
+        logger=[CSVLogger(folder / "run", name="", version=""), *loggers],
         callbacks=[added],
         accelerator="cpu",
         log_every_n_steps=1,
@@ -115,8 +125,9 @@ def fit(module: LightningModule, added: VideoEditCallback, folder: Path, epochs:
 
 
 def test_edits_at_validation_and_leaves_files_and_curves(tiny_backbone: Backbone, tmp_path: Path) -> None:
-    fit(TinyBranch(tiny_backbone), callback(), tmp_path)
+    fit(TinyBranch(tiny_backbone), callback(at_start=True), tmp_path)
     assert sorted(path.name for path in (tmp_path / "run" / "edits").iterdir()) == [
+        "step-000000",
         "step-000002",
         "step-000004",
     ]
@@ -127,13 +138,15 @@ def test_edits_at_validation_and_leaves_files_and_curves(tiny_backbone: Backbone
     assert (len(reader), reader.height, reader.width) == (4, 32, 64)
     with (tmp_path / "run" / "metrics.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["edit/identity_distance"]]
-    assert len(rows) == 2
+    assert [row["step"] for row in rows] == ["0", "2", "4"]
     for row in rows:
         assert 0 <= float(row["edit/identity_distance"]) <= 2
         assert row["edit/identity_distance"] == row["edit/identity_distance/colour"]
         assert -1 <= float(row["edit/direction_similarity"]) <= 1
         assert float(row["edit/temporal_loss"]) > 0
         assert float(row["edit/reconstruction_psnr"]) > 0
+        for name in ("identity_distance", "temporal_loss", "outside_change", "edit_success"):
+            assert row[f"edit/{name}/glasses"] == row[f"edit/{name}"], "one category's mean is that of all"
 
 
 def test_curves_are_measures_of_the_edited_clip_against_its_source(
@@ -160,6 +173,10 @@ def test_curves_are_measures_of_the_edited_clip_against_its_source(
     assert abs(float(cosines.mean())) > 0.05
     assert float(row["edit/direction_similarity"]) == pytest.approx(float(cosines.mean()), abs=1e-3)
     assert example.flow is not None
+    assert example.region is not None
+    outside = ~example.region[:, None].expand(-1, 3, -1, -1)
+    changed = float((edited.clamp(-1, 1) - example.frames)[outside].abs().mean()) / 2
+    assert float(row["edit/outside_change"]) == pytest.approx(changed, rel=1e-3)
     flicker = float(temporal_loss(edited, example.flow, example.valid))
     assert float(row["edit/temporal_loss"]) == pytest.approx(flicker, rel=1e-3)
     assert float(row["edit/reconstruction_psnr"]) == pytest.approx(report.reconstruction_psnr, rel=1e-3)
@@ -181,13 +198,16 @@ def test_edit_success_is_that_of_the_categories_own_judges(tiny_backbone: Backbo
         fit(TinyBranch(tiny_backbone), callback(edits=["judged", "glasses"]), tmp_path, epochs=1)
     with (tmp_path / "run" / "metrics.csv").open() as file:
         (row,) = [row for row in csv.DictReader(file) if row["edit/identity_distance"]]
-    assert float(row["edit/edit_success"]) in [(0.625 + frames / 4) / 2 for frames in range(5)]
+    by_category = [float(row[f"edit/edit_success/{name}"]) for name in ("judged", "glasses")]
+    assert by_category[0] == 0.625
+    assert by_category[1] in [frames / 4 for frames in range(5)]
+    assert float(row["edit/edit_success"]) == pytest.approx(sum(by_category) / 2)
 
 
 def test_footage_is_not_judged_by_the_miniature(tiny_backbone: Backbone, tmp_path: Path) -> None:
     source = tmp_path / "mine.mp4"
     write_clip(source, torch.rand(6, 3, 40, 48) * 2 - 1, 10)
-    added = callback(clips=[str(source)], captions=["a man, without glasses"])
+    added = callback(clips=[str(source)], captions=["a man, without glasses"], finder="centre")
     fit(TinyBranch(tiny_backbone), added, tmp_path, epochs=1)
     with (tmp_path / "run" / "metrics.csv").open() as file:
         assert "edit/edit_success" not in next(csv.reader(file))
@@ -319,3 +339,54 @@ def test_a_captioner_is_asked_where_captions_are_missing(tiny_backbone: Backbone
     assert added._examples[0].prompts.source.startswith("a photo of")
     assert 0 <= float(trainer.callback_metrics["edit/identity_distance"]) <= 2
     assert "edit/direction_similarity" not in trainer.callback_metrics
+
+
+def test_wandb_has_curves_media_and_a_row_an_example_at_the_same_steps(
+    tiny_backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And an alert of a fall of success: that of a judge who is satisfied at first alone."""
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "data"))
+    seen: list[int] = []
+
+    def judge(images: Tensor) -> Tensor:
+        seen.append(len(images))
+        return torch.full((len(images),), 0.9 if len(seen) == 1 else 0.6)
+
+    logger = WandbLogger(project="test", offline=True, save_dir=tmp_path, mode="offline")
+    with edits.with_file(None):
+        edits._categories = {
+            **edits._categories,
+            "judged": replace(edits["glasses"], name="judged", judge=judge),
+        }
+        fit(TinyBranch(tiny_backbone), callback(at_start=True, edits=["judged"]), tmp_path, loggers=[logger])
+    logger.experiment.finish()
+    (told,) = offline_runs(tmp_path)
+    assert told.values("edit/edit_success/judged") == pytest.approx({0: 0.9, 2: 0.6, 4: 0.6})
+    for key in ("edit/outside_change/judged", "edit/identity_distance/judged", "edit/temporal_loss/judged"):
+        assert list(told.values(key)) == [0, 2, 4]
+    for key in ("edit/videos", "edit/sheet", "edit/table"):
+        assert list(told.values(key)) == [0, 2, 4], "media at the step of their curves"
+    assert not any(name.startswith("edits/") for row in told.history for name in row)
+    held = {entry.path: entry.local_path for each in told.artifacts for entry in each.manifest.contents}
+    rows = []
+    for path in [path for path in held if path.endswith("edit/table.table.json")]:
+        content = json.loads(Path(held[path]).read_text())
+        assert content["columns"] == list(COLUMNS)
+        rows += [dict(zip(COLUMNS, row, strict=True)) for row in content["data"]]
+    assert sorted(row["step"] for row in rows) == [0, 2, 4]
+    for row in rows:
+        assert row["source prompt"] != row["target prompt"]
+        assert row["edit_success"] == pytest.approx(told.values("edit/edit_success")[row["step"]])
+        for name, kind in (("source", "image-file"), ("edit", "image-file"), ("compare", "video-file")):
+            assert row[name]["_type"] == kind
+            assert Path(held[row[name]["path"]]).stat().st_size > 0, "the table's artifact has the media"
+    assert [alert.title for alert in told.alerts] == ["Edit success fell"]
+    assert "0.60 at step 2; it was 0.90" in told.alerts[0].text
+
+
+def test_a_fall_is_measured_from_the_best_before_a_resume() -> None:
+    before, after = callback(), callback()
+    before._best_success = 0.75
+    after.load_state_dict(before.state_dict())
+    assert after._best_success == 0.75

@@ -226,6 +226,8 @@ def test_a_batch_without_any_edit_is_skipped(
         DataLoader(Batches([done, batch]), batch_size=None),
     )
     assert trainer.global_step == 2
+    assert module.losses_by_image is not None
+    assert len(module.losses_by_image.timesteps) == len(module.losses_by_image.losses)
     assert {"train/loss", "val/loss", "val/direction"} <= set(trainer.callback_metrics)
     assert (tmp_path / "export" / "adapter_model.safetensors").is_file()
 

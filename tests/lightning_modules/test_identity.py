@@ -102,6 +102,15 @@ def test_training_changes_the_network_and_not_the_base(
     assert all(torch.equal(value, base[name]) for name, value in module.backbone.unet.state_dict().items())
     assert not torch.equal(module.unet.conv_in.weight, base["conv_in.weight"])
     assert module.samples_seen == 4
+    assert module.losses_by_image is not None
+    timesteps, losses, total = module.losses_by_image
+    assert (len(timesteps), len(losses), total) == (
+        2,
+        2,
+        module.backbone.scheduler.config.num_train_timesteps,
+    )
+    logged = float(module.trainer.callback_metrics["train/loss"])
+    assert math.isclose(float(losses.mean()), logged, rel_tol=1e-5)
     assert {"train/loss", "val/loss", "val/pixel", "val/identity"} <= set(module.trainer.callback_metrics)
     assert not module.frozen.training
 
