@@ -225,6 +225,7 @@ def test_a_sharded_branch_edits_at_validation_as_its_export_does(
 
     # As in the config: values, which go beside what the category asks for, not whole settings in its place.
     editing = VideoEditCallback(**edit, settings={"steps": 2, "interval": 2})
+    editing._networks = editing._find_networks()
     exported = load_unet(only_run("two") / "export", folder_backbone.unet)
     (result,) = editing._edit_all(SimpleNamespace(backbone=folder_backbone, device="cpu"), exported)
     for name, value in result.measures.items():
