@@ -57,6 +57,10 @@ SMALLER = {
     "keyface shards celeba-hq": (
         f"--landmarks CelebAMask-HQ/landmarks.txt --count 8 --size {SIDE} --workers 1"
     ),
+    "keyface prepare": (
+        "--landmarks CelebAMask-HQ/landmarks.txt --captioner miniature "
+        f"--backbone models/stable-diffusion-2-1-base --count 8 --size {SIDE} {CPU} --steps 4 --levels 2"
+    ),
     "keyface caption": CPU,
     "keyface shards invert": f"{CPU} --steps 4 --levels 2",
     "keyface evaluate --protocol miniature": FEW_CLIPS,
@@ -107,7 +111,7 @@ ELSEWHERE = {
         r"keyface shards render|lightning fit -c configs/miniature": "docs/training.md",
     },
     "training": {
-        r"keyface shards (celeba-hq|invert)|keyface caption": "README.md",
+        r"keyface prepare": "README.md",
         r"lightning fit -c configs/base|.*talk.mp4": "README.md",
     },
     # There with the same dry runs, each of which starts a process a measurement.
