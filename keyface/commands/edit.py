@@ -76,7 +76,7 @@ def edit(
         prompt: What the clip shall show, in words, instead of --edits.
         source: What the clip shows, in words; if not given, from a captioner or from what is seen in the
             face.
-        negative: What guidance moves away from; the source caption if not given.
+        negative: What guidance moves away from; if not given, the source caption with what categories add.
         person: Whose face is edited: 1 (who is seen most; so if not given), 2, largest, longest, all, or a
             photo of them; `keyface faces VIDEO` shows who is who.
         compare: Also write a video here with original and result side by side.

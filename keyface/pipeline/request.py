@@ -43,7 +43,7 @@ class VideoRequest:
         prompt: What the clip shall show, in words.
         source: What the clip shows now, in words; None leaves that to captioners and to what is seen in
             the face.
-        negative: What guidance moves away from; None is the source caption.
+        negative: What guidance moves away from; None is the source caption, with what categories add.
         settings: Values of `EditSettings` that differ from the weights' defaults and from what the categories
             ask for.
         person: Whose face is edited: "1" (who is seen most), "2", "largest", "longest", "all", or a photo
