@@ -53,7 +53,7 @@ def test_networks_are_trained_one_after_the_other(tmp_path: Path, capsys: pytest
     assert "psnr" in table
     weights = out / "weights"
     assert {path.name for path in weights.iterdir()} == {
-        path.name for path in zoo.WEIGHTS.iterdir() if path.is_dir() and path.name not in ("direction",)
+        path.name for path in zoo.WEIGHTS.glob("[!_]*") if path.is_dir() and path.name not in ("direction",)
     }, "ε2 was trained from another base"
 
     for network in ("base/vae", "base", "identity"):
