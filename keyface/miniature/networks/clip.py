@@ -27,7 +27,7 @@ class ClipPair(nn.Module):
         dim: int = 128,
         width: int = 24,
         text_width: int = 128,
-        image_size: int = 64,
+        image_size: int = 96,
     ) -> None:
         super().__init__()
         self.tokenizer: Any = tokenizer
