@@ -1,6 +1,6 @@
 """Who judges, captions and finds faces in the callback's clips; the miniature's networks for its own."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -82,8 +82,8 @@ def _recognizers(named: list[str] | dict[str, nn.Module]) -> Mapping[str, Recogn
         from keyface.miniature import zoo
 
         found |= zoo.recognizers()
-    real: Sequence[str] = [name for name in named if name != MINIATURE]
-    return {**found, **(load_finding(list(real)) if real else {})}
+    real = [name for name in named if name != MINIATURE]
+    return {**found, **(load_finding(real) if real else {})}
 
 
 def _first_caption(name: str) -> Callable[[Tensor], str]:

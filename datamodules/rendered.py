@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from keyface.datamodules.rendered_faces import Batch, FaceBatches, PicturePool
 from keyface.miniature.population import world
+from keyface.miniature.population.pairs import counterfactual_pairs
 
 HELD_OUT_PICTURES = 4
 
@@ -115,15 +116,15 @@ class RenderedDataModule(LightningDataModule):
     def training_batch(self, step: int) -> Batch:
         """Return the batch of a step, without pictures."""
         if self.reuse == 1:
-            rows = torch.stack([torch.full((self.batch_size,), step), torch.arange(self.batch_size)], dim=1)
-        else:
-            newest = step // self.reuse
-            oldest = max(0, newest - self.pool + 1)
-            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
-            count = (newest - oldest + 1) * self.batch_size
-            # The oldest is about to go: each batch leaves after it was drawn from `reuse` times on average.
-            chosen = torch.randperm(count, generator=generator)[: self.batch_size]
-            rows = torch.stack([oldest + chosen // self.batch_size, chosen % self.batch_size], dim=1)
+            sides = self.faces.numbered(step)[: 1 + self.pairs]
+            return FaceBatches.describe(sides, self.seed + step, self.mention)
+        newest = step // self.reuse
+        oldest = max(0, newest - self.pool + 1)
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+        count = (newest - oldest + 1) * self.batch_size
+        # The oldest is about to go: each batch leaves after it was drawn from `reuse` times on average.
+        chosen = torch.randperm(count, generator=generator)[: self.batch_size]
+        rows = torch.stack([oldest + chosen // self.batch_size, chosen % self.batch_size], dim=1)
         return self.faces.batch(rows, self.pairs, self.seed + step, self.mention)
 
 
@@ -146,6 +147,6 @@ class _HeldOut(IterableDataset[Batch]):
 
     def __iter__(self) -> Iterator[Batch]:
         ids = world.HELD_OUT + torch.arange(self.source.held_out)
-        faces = FaceBatches.of(ids.repeat_interleave(HELD_OUT_PICTURES), self.source.seed)
+        faces = counterfactual_pairs(ids.repeat_interleave(HELD_OUT_PICTURES), self.source.seed)
         for index in torch.split(torch.arange(len(faces[0])), self.source.batch_size):
             yield FaceBatches.describe([side[index] for side in faces][: 1 + self.source.pairs], 0, 1.0)

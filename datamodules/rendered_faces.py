@@ -55,11 +55,6 @@ class FaceBatches:
         self._kept: OrderedDict[int, tuple[Faces, Faces]] = OrderedDict()
         self._keep = keep
 
-    @staticmethod
-    def of(ids: Tensor, seed: int) -> tuple[Faces, Faces]:
-        """Return a face of each person and its twin."""
-        return counterfactual_pairs(ids, seed)
-
     def numbered(self, number: int) -> tuple[Faces, Faces]:
         """Return the faces and twins of a batch."""
         if number not in self._kept:

@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
+from keyface.callbacks.training_curves import images_in
 from keyface.files import require_space
 from keyface.progress import say
 
@@ -62,7 +63,7 @@ class Forecast(Callback):
         if self._steps == 0:
             self._began = now
         else:
-            self._images += images_of(batch) * trainer.world_size
+            self._images += images_in(batch) * trainer.world_size
         self._steps += 1
         if self._steps > STEPS:
             self._told = True
@@ -136,12 +137,6 @@ def checkpoints_kept(trainer: Trainer) -> int | None:
             return None
         kept += callback.save_top_k + bool(callback.save_last and callback.save_last != "link")
     return kept
-
-
-def images_of(batch: Any) -> int:
-    """Return how many images a batch holds; 0 where it is no batch of images."""
-    images = batch.get("image") if isinstance(batch, dict) else None
-    return len(images) if isinstance(images, torch.Tensor) else 0
 
 
 def _trained(module: LightningModule) -> int:

@@ -10,7 +10,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.demos.boring_classes import BoringModel
 from torch import nn
 
-from keyface.cli.forecast import checkpoint_bytes, checkpoints_kept, images_of, opening_line, speed_line
+from keyface.callbacks.training_curves import images_in
+from keyface.cli.forecast import checkpoint_bytes, checkpoints_kept, opening_line, speed_line
 from keyface.cli.main import main
 from keyface.cli.messages import LESS_MEMORY_TO_TRAIN, one_line
 
@@ -71,8 +72,8 @@ def test_speed_and_end_by_hand() -> None:
     )
     assert speed_line(20, 160, 40.0, float("inf"), NOON) == "4 images a second"
     assert speed_line(20, 160, 40.0, 20, NOON) is None, "under a minute"
-    assert images_of({"image": torch.zeros(5, 3, 2, 2)}) == 5
-    assert images_of([1, 2]) == 0
+    assert images_in({"image": torch.zeros(5, 3, 2, 2)}) == 5
+    assert images_in([1, 2]) == 0
 
 
 def test_a_fit_says_it_and_refuses_a_full_disk(
