@@ -8,27 +8,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from boring_run import BASE
 from wandb_file import OfflineRun, offline_runs
 
 from keyface.cli.main import main
 from keyface.cli.tracking import git_state
 
-BASE = """
-experiment: mine/boring
-model:
-  class_path: lightning.pytorch.demos.boring_classes.BoringModel
-data:
-  class_path: lightning.pytorch.demos.boring_classes.BoringDataModule
-trainer:
-  accelerator: cpu
-  max_steps: 2
-  limit_train_batches: 2
-  limit_val_batches: 1
-  enable_progress_bar: false
-  enable_model_summary: false
-  log_every_n_steps: 1
-seed_everything: 11
-"""
+NAMED = f"experiment: mine/boring\n{BASE}seed_everything: 11\n"
 WANDB = Path(__file__).parents[2] / "configs" / "wandb.yaml"
 
 
@@ -37,7 +23,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.setenv("WANDB_MODE", "offline")
-    (tmp_path / "base.yaml").write_text(BASE)
+    (tmp_path / "base.yaml").write_text(NAMED)
     return tmp_path
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from boring_run import BASE
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.demos.boring_classes import BoringModel
@@ -15,21 +16,6 @@ from lightning.pytorch.demos.boring_classes import BoringModel
 from keyface.cli.main import main
 from keyface.cli.runs import closing_lines
 from keyface.lightning_modules.identity import IdentityModule
-
-BASE = """
-model:
-  class_path: lightning.pytorch.demos.boring_classes.BoringModel
-data:
-  class_path: lightning.pytorch.demos.boring_classes.BoringDataModule
-trainer:
-  accelerator: cpu
-  max_steps: 2
-  limit_train_batches: 2
-  limit_val_batches: 1
-  enable_progress_bar: false
-  enable_model_summary: false
-  log_every_n_steps: 1
-"""
 
 
 @pytest.fixture
