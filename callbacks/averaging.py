@@ -1,7 +1,10 @@
 """A moving average of the weights for runs of any length."""
 
+import torch
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 class MovingAverage(WeightAveraging):
@@ -19,8 +22,9 @@ class MovingAverage(WeightAveraging):
         if not 0.0 <= decay < 1.0:
             raise ValueError(f"MovingAverage: decay is {decay}, it must be in [0, 1)")
 
-        def average(averaged: Tensor, current: Tensor, updates: Tensor | int) -> Tensor:
+        def average(averaged: Tensors, current: Tensors, updates: Tensor | int) -> None:
+            # All weights at once: on a GPU one by one takes as long as a step of a small network.
             reached = min(decay, (1 + int(updates)) / (10 + int(updates)))
-            return averaged.lerp(current, 1 - reached)
+            torch._foreach_lerp_(list(averaged), list(current), 1 - reached)
 
-        super().__init__(avg_fn=average, use_buffers=False)
+        super().__init__(multi_avg_fn=average, use_buffers=False)

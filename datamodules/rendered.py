@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import torch
 from lightning import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from keyface.datamodules.rendered_faces import Batch, FaceBatches, PicturePool
+from keyface.datamodules.rendered_faces import Batch, FaceBatches, PicturePool, StepBatches
 from keyface.miniature.population import world
 from keyface.miniature.population.pairs import counterfactual_pairs
 
@@ -45,6 +45,9 @@ class RenderedDataModule(LightningDataModule):
         pool: With `reuse`, how many rendered batches are mixed with each other; they stay in memory.
         seed: Decides pictures, captions and their order.
         compiled: Render with `torch.compile`: three times as fast on a processor, after two minutes.
+        chunk: Pictures that are rendered at once: 32 for a processor; on a GPU a whole batch with its twins.
+        tokens: Deliver the captions' token ids, too.
+        workers: Processes that draw faces and write captions ahead; 0 does it in the training process.
 
     Raises:
         ValueError: A number is out of range, or `emphasis` names no label.
@@ -65,25 +68,31 @@ class RenderedDataModule(LightningDataModule):
         pool: int = 32,
         seed: int = 0,
         compiled: bool = False,
+        chunk: int = 32,
+        tokens: bool = False,
+        workers: int = 0,
     ) -> None:
         super().__init__()
         if not 1 <= identities <= world.HELD_OUT:
             raise ValueError(f"identities {identities}: from 1 to {world.HELD_OUT}; those above are held out")
-        if reuse < 1 or pool < 1:
-            raise ValueError(f"reuse {reuse} and pool {pool} are at least 1")
+        if min(reuse, pool, chunk) < 1 or workers < 0:
+            raise ValueError(
+                f"reuse {reuse}, pool {pool} and chunk {chunk} are at least 1, workers {workers} at least 0"
+            )
         self.save_hyperparameters()
         self.identities, self.size, self.batch_size, self.pairs = identities, size, batch_size, pairs
-        self.held_out, self.steps, self.mention, self.seed = held_out, steps, mention, seed
-        self.reuse, self.pool, self.compiled = reuse, pool, compiled
-        self.faces = FaceBatches(
-            identities, batch_size, seed, emphasis or {}, further, keep=pool if reuse > 1 else 1
-        )
-        self._pictures = PicturePool(size, compiled, pool if reuse > 1 else 0)
+        self.held_out, self.steps, self.seed = held_out, steps, seed
+        self.workers = workers
+        kept = pool if reuse > 1 else 0
+        self.faces = FaceBatches(identities, batch_size, seed, emphasis or {}, further, keep=max(1, kept))
+        self._batches = StepBatches(self.faces, pairs, seed, mention, reuse, pool, tokens)
+        self._pictures = PicturePool(size, compiled, kept, chunk)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return batches without pictures, from the step on that the trainer stands at."""
         start = self.trainer.global_step if self.trainer is not None else 0
-        return DataLoader(_Steps(self, start), batch_size=None)
+        steps = _Steps(self._batches, start, start + self.steps)
+        return DataLoader(steps, batch_size=None, num_workers=self.workers)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Return the held-out faces in order, without pictures, the same at every call."""
@@ -98,13 +107,13 @@ class RenderedDataModule(LightningDataModule):
 
         Args:
             batch: `parameters`, `rows`, `identity` (B or 2B,), `traits` (…, n) the true identity parameters,
-                `labels` {name: (…,) bool}, `caption` list of strings.
+                `labels` {name: (…,) bool}, `caption` list of strings, `tokens` (…, 64) if asked for.
 
         Returns:
             The batch with `image` (B or 2B, 3, S, S) in [-1, 1] and `landmarks` (…, 5, 2) in pixels.
         """
         image, landmarks = self._pictures.of(batch, self.faces)
-        rest = {name: value for name, value in batch.items() if name not in ("parameters", "rows")}
+        rest = {name: value for name, value in batch.items() if name not in ("parameters", "rows", "newest")}
         return {"image": image, "landmarks": landmarks, **rest}
 
     def first_pictures(self, count: int) -> Tensor:
@@ -115,28 +124,20 @@ class RenderedDataModule(LightningDataModule):
 
     def training_batch(self, step: int) -> Batch:
         """Return the batch of a step, without pictures."""
-        if self.reuse == 1:
-            sides = self.faces.numbered(step)[: 1 + self.pairs]
-            return FaceBatches.describe(sides, self.seed + step, self.mention)
-        newest = step // self.reuse
-        oldest = max(0, newest - self.pool + 1)
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
-        count = (newest - oldest + 1) * self.batch_size
-        # The oldest is about to go: each batch leaves after it was drawn from `reuse` times on average.
-        chosen = torch.randperm(count, generator=generator)[: self.batch_size]
-        rows = torch.stack([oldest + chosen // self.batch_size, chosen % self.batch_size], dim=1)
-        return self.faces.batch(rows, self.pairs, self.seed + step, self.mention)
+        return self._batches.of(step)
 
 
 class _Steps(IterableDataset[Batch]):
-    """Training batches in order."""
+    """Training batches in order; of several workers each makes its part of the steps."""
 
-    def __init__(self, source: RenderedDataModule, start: int) -> None:
-        self.source, self.start = source, start
+    def __init__(self, batches: StepBatches, start: int, stop: int) -> None:
+        self.batches, self.start, self.stop = batches, start, stop
 
     def __iter__(self) -> Iterator[Batch]:
-        for step in range(self.start, self.start + self.source.steps):
-            yield self.source.training_batch(step)
+        worker = get_worker_info()
+        first, every = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        for step in range(self.start + first, self.stop, every):
+            yield self.batches.of(step)
 
 
 class _HeldOut(IterableDataset[Batch]):

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedTokenizerFast
 
+from keyface.miniature.networks.text import build_tokenizer
 from keyface.miniature.population import captions, world
 from keyface.miniature.population.labels import true_labels
 from keyface.miniature.population.pairs import counterfactual_pairs
@@ -63,6 +67,10 @@ class FaceBatches:
                 self._kept.popitem(last=False)
         return self._kept[number]
 
+    def joined(self, number: int, sides: int, device: torch.device) -> Faces:
+        """Return the faces of a batch, followed by their twins where `sides` is 2, on a device."""
+        return Faces.cat(self.numbered(number)[:sides]).to(device)
+
     def batch(self, rows: Tensor, pairs: bool, caption_seed: int, mention: float) -> Batch:
         """Collect faces of several batches in one.
 
@@ -72,10 +80,10 @@ class FaceBatches:
             caption_seed: Seed of the captions' wording.
             mention: Probability that an attribute is mentioned.
         """
-        sides = [
-            Faces.cat(self.numbered(number)[side][row : row + 1] for number, row in rows.tolist())
-            for side in range(1 + pairs)
-        ]
+        first, last = int(rows[:, 0].min()), int(rows[:, 0].max())
+        known = [self.numbered(number) for number in range(first, last + 1)]
+        whole = (rows[:, 0] - first) * self.size + rows[:, 1]
+        sides = [Faces.cat([each[side] for each in known])[whole] for side in range(1 + pairs)]
         return {**self.describe(sides, caption_seed, mention), "rows": rows.tolist()}
 
     @staticmethod
@@ -85,7 +93,7 @@ class FaceBatches:
         # The same seed words both sides of a pair alike, so that only the edited phrase differs.
         texts = [captions.draw_captions(side, caption_seed, mention) for side in sides]
         return {
-            "parameters": (faces.identity.values, faces.attributes.values, faces.nuisance.values),
+            **_parameters(faces),
             "rows": None,
             "identity": faces.identity.ids,
             "traits": faces.identity.values,
@@ -110,6 +118,71 @@ class FaceBatches:
         return pair[0][chosen], pair[1][chosen]
 
 
+@dataclass(frozen=True)
+class StepBatches:
+    """The batch of each training step, without pictures.
+
+    Attributes:
+        faces: Where they are taken from.
+        pairs: Deliver twins.
+        seed: Decides captions, and what is taken from the pool.
+        mention: Probability that a caption mentions an attribute.
+        reuse: Steps that a face is shown in, on average.
+        pool: With `reuse`, how many numbered batches are mixed with each other.
+        tokens: Deliver the captions' token ids, too.
+    """
+
+    faces: FaceBatches
+    pairs: bool
+    seed: int
+    mention: float
+    reuse: int
+    pool: int
+    tokens: bool
+
+    def of(self, step: int) -> Batch:
+        """Return the batch of a step; it depends on the step and the seed alone."""
+        if self.reuse == 1:
+            sides = self.faces.numbered(step)[: 1 + self.pairs]
+            batch = FaceBatches.describe(sides, self.seed + step, self.mention)
+        else:
+            newest = step // self.reuse
+            oldest = max(0, newest - self.pool + 1)
+            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+            size = self.faces.size
+            # The oldest is about to go: each leaves after it was drawn from `reuse` times on average.
+            chosen = torch.randperm((newest - oldest + 1) * size, generator=generator)[:size]
+            rows = torch.stack([oldest + chosen // size, chosen % size], dim=1)
+            batch = self.faces.batch(rows, self.pairs, self.seed + step, self.mention)
+            if step % self.reuse == 0:
+                # Where workers draw faces, the process that renders them need not draw them again.
+                drawn = Faces.cat(self.faces.numbered(newest)[: 1 + self.pairs])
+                batch["newest"] = {"number": newest, "ids": drawn.identity.ids, **_parameters(drawn)}
+        if self.tokens:
+            batch["tokens"] = tokenize(batch["caption"])
+        return batch
+
+
+def _parameters(faces: Faces) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
+    return {"parameters": (faces.identity.values, faces.attributes.values, faces.nuisance.values)}
+
+
+def _faces(parameters: tuple[Tensor, Tensor, Tensor], ids: Tensor) -> Faces:
+    identity, attributes, nuisance = parameters
+    return Faces(Identity(identity, ids), Attributes(attributes), Nuisance(nuisance))
+
+
+def tokenize(texts: Sequence[str]) -> Tensor:
+    """Return the token ids of captions, (B, 64) int64, as the miniature's text encoders read them."""
+    ids: Tensor = _tokenizer()(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
+    return ids
+
+
+@lru_cache(maxsize=1)
+def _tokenizer() -> PreTrainedTokenizerFast:
+    return build_tokenizer(captions.VOCABULARY)
+
+
 class PicturePool:
     """Renders faces, and keeps the pictures of the last batches where they are shown again.
 
@@ -117,47 +190,52 @@ class PicturePool:
         size: Side in pixels.
         compiled: See `renderer.render_images`.
         kept: How many batches are kept in memory, as 8-bit pictures; 0 keeps none.
+        chunk: Pictures that are rendered at once.
     """
 
-    def __init__(self, size: int, compiled: bool, kept: int) -> None:
-        self.size, self.compiled, self.kept = size, compiled, kept
+    def __init__(self, size: int, compiled: bool, kept: int, chunk: int = 32) -> None:
+        self.size, self.compiled, self.kept, self.chunk = size, compiled, kept, chunk
         self._numbers: list[int | None] = [None] * kept
-        self._images: list[Tensor] = []
+        self._images: Tensor | None = None
 
     def of(self, batch: Batch, source: FaceBatches) -> tuple[Tensor, Tensor]:
         """Return a batch's pictures (N, 3, S, S) in [-1, 1] and landmarks (N, 5, 2) in pixels."""
-        identity, attributes, nuisance = batch["parameters"]
-        faces = Faces(Identity(identity, batch["identity"]), Attributes(attributes), Nuisance(nuisance))
+        faces = _faces(batch["parameters"], batch["identity"])
         landmarks = renderer.locate_landmarks(faces, self.size)
         if self.kept == 0 or batch["rows"] is None:
             return self._render(faces), landmarks
-        rows: list[tuple[int, int]] = batch["rows"]
+        rows = torch.tensor(batch["rows"])
         sides = len(faces) // len(rows)
-        for number in sorted({number for number, _ in rows}):
-            self._keep(number, source.numbered(number)[:sides], identity.device)
-        images = torch.stack(
-            [self._images[number % self.kept][side, row] for side in range(sides) for number, row in rows]
-        )
-        return from_uint8(images.to(identity.device)), landmarks
+        device = faces.identity.values.device
+        if (newest := batch.get("newest")) is not None:
+            self._keep(newest["number"], sides, partial(_faces, newest["parameters"], newest["ids"]))
+        for number in sorted({number for number, _ in batch["rows"]}):
+            self._keep(number, sides, partial(source.joined, number, sides, device))
+        assert self._images is not None
+        slots, places = torch.stack([rows[:, 0] % self.kept, rows[:, 1]]).to(device)
+        return from_uint8(self._images[:, slots, places].flatten(0, 1)), landmarks
 
-    def _keep(self, number: int, sides: Sequence[Faces], device: torch.device) -> None:
+    def _keep(self, number: int, sides: int, draw: Callable[[], Faces]) -> None:
         slot = number % self.kept
         if self._numbers[slot] == number:
             return
-        rendered = to_uint8(self._render(Faces.cat(sides).to(device)))
-        pictures = rendered.reshape(len(sides), -1, *rendered.shape[1:])
-        if len(self._images) <= slot:
-            self._images.extend([pictures] * (slot + 1 - len(self._images)))
-        self._images[slot], self._numbers[slot] = pictures, number
+        faces = draw()
+        device = faces.identity.values.device
+        rendered = to_uint8(self._render(faces), device)
+        pictures = rendered.reshape(sides, -1, *rendered.shape[1:])
+        if self._images is None:
+            shape = (sides, self.kept, *pictures.shape[1:])
+            self._images = torch.empty(shape, dtype=torch.uint8, device=device)
+        self._images[:, slot], self._numbers[slot] = pictures, number
 
-    def _render(self, faces: Faces, chunk: int = 32) -> Tensor:
+    def _render(self, faces: Faces) -> Tensor:
         if not self.compiled:
-            parts = [faces[start : start + chunk] for start in range(0, len(faces), chunk)]
+            parts = [faces[start : start + self.chunk] for start in range(0, len(faces), self.chunk)]
             return torch.cat([renderer.render_images(part, self.size) for part in parts])
         # Compiled for one batch size only: what is missing is filled up.
         pictures = []
-        for start in range(0, len(faces), chunk):
-            part = faces[start : start + chunk]
-            filled = Faces.cat([part, *[faces[:1]] * (chunk - len(part))])
+        for start in range(0, len(faces), self.chunk):
+            part = faces[start : start + self.chunk]
+            filled = Faces.cat([part, *[faces[:1]] * (self.chunk - len(part))])
             pictures.append(renderer.render_images(filled, self.size, compiled=True)[: len(part)])
         return torch.cat(pictures)

@@ -15,15 +15,16 @@ _BACKGROUND = (255, 255, 255)
 _INK = (40, 40, 40)
 
 
-def to_uint8(images: Tensor) -> Tensor:
-    """Turn images in [-1, 1] into the nearest uint8 values, on the CPU.
+def to_uint8(images: Tensor, device: torch.device | str = "cpu") -> Tensor:
+    """Turn images in [-1, 1] into the nearest uint8 values.
 
     Args:
         images: Any shape; values outside [-1, 1] are clamped. Images that are uint8 already pass.
+        device: Where the values go.
     """
     if images.dtype == torch.uint8:
-        return images.cpu()
-    return images.detach().float().add(1).mul(127.5).round().clamp(0, 255).to("cpu", torch.uint8)
+        return images.to(device)
+    return images.detach().float().add(1).mul(127.5).round().clamp(0, 255).to(device, torch.uint8)
 
 
 def from_uint8(pixels: Tensor) -> Tensor:

@@ -72,6 +72,7 @@ def render_shards(
     settings: RenderSettings,
     backbone: Callable[[], Backbone] | None = None,
     progress: Callable[[int], object] = lambda samples: None,
+    device: torch.device | str = "cpu",
 ) -> ShardIndex:
     """Render every shard that the folder does not have yet, and its index.
 
@@ -82,6 +83,7 @@ def render_shards(
         settings: What is rendered.
         backbone: Gives the frozen base for the latents; called only if there are any to compute.
         progress: Called with the number of samples that were written, or found to be there.
+        device: Renders the pictures; two devices may differ in the last bit of a few pixels.
 
     Raises:
         ShardError: The folder holds shards that were made with other settings.
@@ -93,7 +95,7 @@ def render_shards(
         if number < len(done):
             progress(len(identities))
             continue
-        samples = _counted(_faces(identities, settings, base), progress)
+        samples = _counted(_faces(identities, settings, base, device), progress)
         done.append(write_shard(folder, shard_name(number), samples))
         ShardIndex(tuple(done), settings.describe()).write(folder)
     return ShardIndex(tuple(done), settings.describe())
@@ -105,25 +107,28 @@ def _counted(samples: Iterator[Sample], progress: Callable[[int], object]) -> It
         progress(1)
 
 
-def _faces(identities: range, settings: RenderSettings, base: Backbone | None) -> Iterator[Sample]:
+def _faces(
+    identities: range, settings: RenderSettings, base: Backbone | None, device: torch.device | str
+) -> Iterator[Sample]:
     for start in range(identities.start, identities.stop, BATCH):
         ids = torch.arange(start, min(start + BATCH, identities.stop))
         faces = world.draw_faces(ids, settings.seed, settings.rates)
-        rendering = renderer.render(faces, settings.size)
+        rendering = renderer.render(faces.to(device), settings.size)
+        image, mask, landmarks = (
+            each.cpu() for each in (rendering.image, rendering.mask, rendering.landmarks)
+        )
         labels = world.true_labels(faces)
         texts = captions.write_captions(faces)
-        pixels = to_uint8(rendering.image).permute(0, 2, 3, 1)
-        inverted = (
-            [None] * len(ids) if base is None else _latents(base, rendering.image, texts, settings.latents)
-        )
+        pixels = to_uint8(image).permute(0, 2, 3, 1)
+        inverted = [None] * len(ids) if base is None else _latents(base, image, texts, settings.latents)
         for row, identity in enumerate(ids.tolist()):
             record = Record(
                 identity=identity,
                 caption=texts[row],
                 attributes={name: bool(held[row]) for name, held in labels.items()},
-                landmarks=rendering.landmarks[row].numpy(),
+                landmarks=landmarks[row].numpy(),
             )
-            sample = Sample(f"{identity:08d}", pixels[row].numpy(), record, rendering.mask[row].numpy())
+            sample = Sample(f"{identity:08d}", pixels[row].numpy(), record, mask[row].numpy())
             yield replace(sample, latents=inverted[row])
 
 

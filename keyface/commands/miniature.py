@@ -99,6 +99,7 @@ def train(
     stages: str | None = None,
     shares: dict[str, float] | None = None,
     from_packaged: bool = False,
+    shards: Path | None = None,
     checkpoints: float = 2.0,
     device: str | None = None,
     restart: bool = False,
@@ -112,7 +113,8 @@ def train(
     of the last checkpoint. The networks are in `weights` of the output, laid out like those that come with
     keyface; `miniature:FOLDER` names them where a config takes `miniature`.
 
-    Less than 5 minutes are a dry run: all parts run, and the networks are good for nothing.
+    Less than 5 minutes, on a GPU less than one, are a dry run: all parts run, and the networks are good for
+    nothing.
 
     Args:
         output: Folder for everything.
@@ -122,6 +124,8 @@ def train(
         shares: Parts of the time that differ, as in '{base: 0.6, clip: 0.1}'; only the ratios count.
         from_packaged: Begin with the packaged networks where names and shapes are the same. A branch always
             begins with the base.
+        shards: Folder that `keyface shards render` wrote, of the base's size, for the branches, which
+            otherwise get their own.
         checkpoints: Minutes between checkpoints.
         device: cpu, cuda, or auto; on a GPU where there is one if not given.
         restart: Begin anew, and forget what an unfinished run did.
@@ -139,15 +143,15 @@ def train(
     if not 0 < checkpoints < float("inf"):
         raise ValueError(f"--checkpoints is {checkpoints}, it must be above 0")
     names = None if stages is None else [name.strip() for name in stages.split(",") if name.strip()]
-    request = run.Request(output, minutes, names, shares, from_packaged)
+    request = run.Request(output, minutes, names, shares, from_packaged, shards)
     request.settings()
-    where = choose_device(device, "--device").type
-    gpu, compiler = where == "cuda", shutil.which("cc") or shutil.which("gcc")
+    chosen = choose_device(device, "--device")
+    gpu, compiler = chosen.type == "cuda", shutil.which("cc") or shutil.which("gcc")
     if gpu:
         torch.set_float32_matmul_precision("high")
-    record = run.open_record(request, restart)
-    print(table(tables.plan_rows(record.settings["shares"], 60 * minutes, where)), flush=True)
-    machine = Machine(gpu, 60 * checkpoints, compiler is not None, from_packaged)
+    record = run.open_record(request, restart, chosen)
+    print(table(tables.plan_rows(record.settings["shares"], 60 * minutes, chosen.type)), flush=True)
+    machine = Machine(gpu, 60 * checkpoints, compiler is not None, from_packaged, shards)
     run.run(record, output, machine, lightning)
     print(f"\n{table(tables.result_rows(record.results))}\n\n{output / 'weights'}")
 

@@ -20,6 +20,7 @@ def render(
     first_identity: int = 0,
     rates: dict[str, float] | None = None,
     latents: int = 0,
+    device: str = "cpu",
 ) -> None:
     """Render faces of the miniature into shards with an index; an interrupted call can be repeated.
 
@@ -32,13 +33,16 @@ def render(
         first_identity: Identity of the first face; from 1000000 on they are kept for evaluation.
         rates: How often labels are drawn, as in '{Eyeglasses: 0.4}'; the others keep their rates.
         latents: Also store the autoencoder's latents and DDIM-inverted ones, made with this many steps.
+        device: cpu, cuda, or auto, for the pictures; two devices may differ in the last bit of a few pixels.
     """
     from keyface.datamodules.shard_files.render import RenderSettings, render_shards
+    from keyface.diffusion.device import choose_device
     from keyface.progress import bar
 
     settings = RenderSettings(count, size, seed, first_identity, samples_per_shard, rates or {}, latents)
+    chosen = choose_device(device, "--device")
     with bar(f"render {output}", count, "face") as advance:
-        index = render_shards(output, settings, _frozen_base, progress=advance)
+        index = render_shards(output, settings, _frozen_base, progress=advance, device=chosen)
     print(f"{output}: {index.samples} faces in {len(index.shards)} shards, {index.bytes / 1e6:.1f} MB")
 
 

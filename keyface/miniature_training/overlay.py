@@ -19,6 +19,9 @@ VALIDATE_EVERY = 300.0
 COMPILED_FROM = 120.0
 """Seconds of a stage from which compiling its networks on a GPU may pay."""
 
+WORKERS = 8
+"""Processes that draw faces and write captions for a GPU, which takes some 40 batches a second."""
+
 SCENES, RENDERED = "ScenesDataModule", "RenderedDataModule"
 """Classes of data whose sizes are set."""
 
@@ -32,12 +35,14 @@ class Machine:
         checkpoint_seconds: Time between checkpoints.
         compiled: Whether networks may be compiled, which needs a C compiler.
         from_packaged: Whether training begins with the packaged weights.
+        shards: Faces for the branches; None: those that the run renders.
     """
 
     gpu: bool
     checkpoint_seconds: float
     compiled: bool = False
     from_packaged: bool = False
+    shards: Path | None = None
 
 
 def shipped(stage: Stage) -> Path:
@@ -71,7 +76,7 @@ def overlay(stage: Stage, output: Path, seconds: float, sizes: Sizes, machine: M
         trainer["precision"] = stage.on_gpu.precision
     return {
         "model": {"init_args": _model(stage, output, sizes)},
-        "data": {"init_args": _data(stage, config["data"], output, sizes, machine.gpu)},
+        "data": {"init_args": _data(stage, config["data"], output, sizes, machine)},
         "trainer": trainer,
     }
 
@@ -89,23 +94,29 @@ def _model(stage: Stage, output: Path, sizes: Sizes) -> dict[str, Any]:
     return {"backbone": name, own: name, "evaluators": name}
 
 
-def _data(stage: Stage, data: Mapping[str, Any], output: Path, sizes: Sizes, gpu: bool) -> dict[str, Any]:
+def _data(
+    stage: Stage, data: Mapping[str, Any], output: Path, sizes: Sizes, machine: Machine
+) -> dict[str, Any]:
     """Return the arguments of the data that differ from the shipped config's."""
     kind = data["class_path"].rpartition(".")[2]
     found: dict[str, Any] = {}
+    gpu, shards = machine.gpu, machine.shards
     if stage.branch:
-        found["shards"] = str(work_of(output, "shards"))
+        found["shards"] = str(shards or work_of(output, "shards"))
         if sizes.shards < 1000:  # a tenth of few faces may be none
             found["val_fraction"] = 0.3
     elif kind == SCENES:
         found |= {"identities": sizes.sprites, "held_out": max(4, sizes.sprites // 12)}
     elif kind == RENDERED:
         found |= {"held_out": sizes.held_out, "compiled": sizes.compiled}
-        if gpu:  # there a picture costs less to render than to train on
-            found |= {"reuse": 1}
     batch_size = stage.on_gpu.batch_size if gpu else None
     if sizes.batch_size is not None:
         batch_size = sizes.batch_size
+    if kind == RENDERED and gpu and batch_size is not None:
+        sides = 1 + bool(data["init_args"].get("pairs", False))
+        found |= {"chunk": sides * batch_size, "workers": WORKERS, "tokens": True}
+    if gpu:
+        found |= stage.on_gpu.data
     return found if batch_size is None else {**found, "batch_size": batch_size}
 
 

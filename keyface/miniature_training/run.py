@@ -13,6 +13,7 @@ import torch
 from omegaconf import OmegaConf
 
 from keyface.callbacks.time_limit import FILE as TIME_FILE
+from keyface.datamodules.shard_files.index import ShardIndex
 from keyface.datamodules.shard_files.render import RenderSettings, render_shards
 from keyface.files import require_folder, write_text
 from keyface.miniature import zoo
@@ -42,11 +43,14 @@ class Request:
     stages: Sequence[str] | None
     shares: Mapping[str, float] | None
     from_packaged: bool
+    shards: Path | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.minutes < float("inf"):
             raise ValueError(f"--minutes is {self.minutes}, it must be above 0")
         require_folder(self.output)
+        if self.shards is not None:
+            ShardIndex.read(self.shards)
         foreign = self.output.is_dir() and any(self.output.iterdir())
         if foreign and not (self.output / FILE).is_file():
             raise ValueError(
@@ -55,15 +59,16 @@ class Request:
 
     def settings(self) -> dict[str, Any]:
         """Return what makes it the same run when it goes on, as JSON holds it."""
-        shares = shares_of(choose(self.stages), self.shares)
+        shares = shares_of(choose(self.stages), self.shares, render=self.shards is None)
         return {
             "minutes": self.minutes,
             "shares": {name: round(share, 6) for name, share in shares.items()},
             "from_packaged": self.from_packaged,
+            "shards": None if self.shards is None else str(self.shards.absolute()),
         }
 
 
-def open_record(request: Request, restart: bool) -> Record:
+def open_record(request: Request, restart: bool, device: torch.device) -> Record:
     """Return the record of the run that goes on, or of a new one.
 
     A run that is finished makes room for one with other settings, which takes the networks that are there.
@@ -71,6 +76,7 @@ def open_record(request: Request, restart: bool) -> Record:
     Args:
         request: What is asked for.
         restart: Begin anew whatever is there.
+        device: On which it is trained.
 
     Raises:
         ValueError: An unfinished run has other settings.
@@ -88,17 +94,18 @@ def open_record(request: Request, restart: bool) -> Record:
             )
     for name in settings["shares"]:
         shutil.rmtree(places.work_of(request.output, name), ignore_errors=True)
-    sizes = Sizes.of(60 * request.minutes, pictures_a_second())
+    sizes = Sizes.of(60 * request.minutes, pictures_a_second(device), device.type)
     record = Record(request.output / FILE, settings, sizes)
     record.write()
     return record
 
 
-def pictures_a_second(count: int = 8, size: int = 128) -> float:
-    """Return how many pictures the renderer makes on this machine, without being compiled."""
-    faces = world.draw_faces(torch.arange(count), seed=0)
+def pictures_a_second(device: torch.device, count: int = 8, size: int = 128) -> float:
+    """Return how many pictures the renderer makes on a device, without being compiled."""
+    faces = world.draw_faces(torch.arange(count), seed=0).to(device)
+    renderer.render_images(faces[:1], size)  # the first call on a GPU loads its kernels
     began = time.perf_counter()
-    renderer.render_images(faces, size)
+    renderer.render_images(faces, size).cpu()
     return count / (time.perf_counter() - began)
 
 
@@ -132,7 +139,7 @@ def run(record: Record, output: Path, machine: Machine, lightning: Lightning) ->
         print(f"\n[{number}/{len(shares)}] {name}: {seconds / 60:.2f} minutes", flush=True)
         began = time.perf_counter()
         if name == "shards":
-            result = _render(output, record.sizes)
+            result = _render(output, record.sizes, machine)
         else:
             result = _fit(BY_NAME[name], output, seconds, record.sizes, machine, lightning)
         record.results[name] = result
@@ -171,14 +178,15 @@ def _fit(
     return result_of(stage, card, trained, size)
 
 
-def _render(output: Path, sizes: Sizes) -> dict[str, Any]:
+def _render(output: Path, sizes: Sizes, machine: Machine) -> dict[str, Any]:
     """Render the shards that ε1 and ε2 read, in the size of the base's pictures."""
     began = time.perf_counter()
     size = zoo.backbone(places.weights_of(output)).image_size
     settings = RenderSettings(sizes.shards, size, samples_per_shard=max(8, sizes.shards // 8))
     folder = places.work_of(output, "shards")
     with bar("render shards", sizes.shards, "face") as advance:
-        index = render_shards(folder, settings, progress=advance)
+        device = torch.device("cuda" if machine.gpu else "cpu")
+        index = render_shards(folder, settings, progress=advance, device=device)
     seconds = round(time.perf_counter() - began, 1)
     return {
         "pictures": index.samples,

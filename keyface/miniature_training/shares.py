@@ -9,20 +9,24 @@ from keyface.miniature_training.stages import BY_NAME, SHARDS_SHARE, Stage
 SHORTEST = 1.0
 """Seconds that each stage gets, whatever the others took."""
 
-DRY_RUN = 300.0
-"""A run of fewer seconds shows that all works: its batches are small, its networks good for nothing."""
+DRY_RUN = {"cpu": 300.0, "cuda": 60.0}
+"""By device: a run of fewer seconds shows that all works. Its batches are small, its networks good for
+nothing."""
 
 OVERHEAD = 2.0
 """Seconds beside the training that a stage is thought to take (reading, rendering, validation, export) until
 the first one has shown how many it were."""
 
 
-def shares_of(stages: Sequence[Stage], changed: Mapping[str, float] | None = None) -> dict[str, float]:
+def shares_of(
+    stages: Sequence[Stage], changed: Mapping[str, float] | None = None, render: bool = True
+) -> dict[str, float]:
     """Return each stage's part of the whole time; they add up to 1. Shards come before the first branch.
 
     Args:
         stages: In their order.
         changed: Stage → share in place of its own; only the ratios count.
+        render: Whether shards are rendered for the branches.
 
     Raises:
         ValueError: A share is not above 0, or of no stage that is trained.
@@ -38,7 +42,7 @@ def shares_of(stages: Sequence[Stage], changed: Mapping[str, float] | None = Non
             raise ValueError(f"--shares: {name} is {share}, it must be above 0")
     found: dict[str, float] = {}
     for stage in stages:
-        if stage.branch:
+        if stage.branch and render:
             found.setdefault("shards", SHARDS_SHARE)
         found[stage.name] = changed.get(stage.name, stage.share)
     whole = sum(found.values())
@@ -93,12 +97,13 @@ class Sizes:
     val_batches: int | None
 
     @classmethod
-    def of(cls, seconds: float, pictures_a_second: float) -> "Sizes":
+    def of(cls, seconds: float, pictures_a_second: float, device: str = "cpu") -> "Sizes":
         """Return what can be rendered in a small part of the time.
 
         Args:
             seconds: Of the whole run.
-            pictures_a_second: Of the renderer, not compiled, on this machine.
+            pictures_a_second: Of the renderer, not compiled, on this machine's device.
+            device: cpu or cuda.
         """
         compiled = seconds * pictures_a_second * RENDER_SHARE > COMPILING_PAYS
         speed = pictures_a_second * (COMPILED_SPEED if compiled else 1)
@@ -106,14 +111,14 @@ class Sizes:
         def pictures(share: float, least: int, most: int, multiple: int = 1) -> int:
             return max(least, min(most, int(share * RENDER_SHARE * seconds * speed))) // multiple * multiple
 
-        dry = seconds < DRY_RUN
+        dry = seconds < DRY_RUN[device]
         # The renderer is compiled for each size of a batch: full ones of 32 pictures, 4 of each person.
         whole = 8 if compiled else 1
         return cls(
             held_out=pictures(0.1 / 8, 2, 64, whole),
             component_images=pictures(0.1, 32, 1024),
             sprites=pictures(0.1, 8, 1200),
-            shards=pictures(0.2, 24, 10_000),
+            shards=pictures(0.2, 24, 10_000 if device == "cpu" else 4000),
             compiled=compiled,
             batch_size=4 if dry else None,
             val_batches=2 if dry else None,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from keyface.configuration import did_you_mean
 
@@ -15,12 +16,14 @@ class OnGpu:
         precision: Lightning's name of it; None keeps the config's.
         channels_last: See `keyface.callbacks.acceleration.Accelerate`.
         compiled: Submodules that are compiled, where the stage is long enough for it to pay.
+        data: Further arguments of its data.
     """
 
     batch_size: int | None = None
     precision: str | None = None
     channels_last: bool = False
     compiled: tuple[str, ...] = ()
+    data: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -86,9 +89,17 @@ STAGES: tuple[Stage, ...] = (
         networks={"unet": "base/unet", "text_encoder": "base/text_encoder"},
         average=0.998,
         figures=("val/loss_t500", "val/loss_t900"),
-        on_gpu=OnGpu(batch_size=128, precision="bf16-mixed", channels_last=True, compiled=("unet",)),
+        on_gpu=OnGpu(batch_size=256, precision="bf16-mixed", channels_last=True, compiled=("unet",)),
     ),
-    _network("clip", 0.08, ("val/pair_accuracy",), 192),
+    Stage(
+        "clip",
+        "clip.yaml",
+        0.08,
+        networks={"network": "clip"},
+        figures=("val/pair_accuracy",),
+        # Batches and pictures as large as the base's: the renderer that was compiled for them serves both.
+        on_gpu=OnGpu(batch_size=256, channels_last=True, data={"size": 256}),
+    ),
     _network("identity_network", 0.06, ("val/auc",), 128),
     _network("recognizer_vgg", 0.04, ("val/auc",), 128),
     _network("recognizer_convnext", 0.04, ("val/auc",), 128),
@@ -102,7 +113,7 @@ STAGES: tuple[Stage, ...] = (
         needs=("base", "identity_network"),
         figures=("val/loss", "val/identity"),
         branch=True,
-        on_gpu=OnGpu(batch_size=32),
+        on_gpu=OnGpu(batch_size=64, data={"workers": 6}),
     ),
     Stage(
         "direction",
@@ -111,7 +122,7 @@ STAGES: tuple[Stage, ...] = (
         needs=("base", "clip"),
         figures=("val/loss", "val/edit_success"),
         branch=True,
-        on_gpu=OnGpu(batch_size=24),
+        on_gpu=OnGpu(batch_size=48, data={"workers": 6}),
     ),
 )
 """All stages in their order: what a stage needs comes before it."""

@@ -39,7 +39,8 @@ class MiniatureModule(LightningModule):
     def configure_optimizers(self) -> Any:
         """Return the optimizer over all trainable parameters and its schedule by step."""
         parameters = [p for p in self.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(parameters, self.lr, weight_decay=self.weight_decay)
+        fused = self.device.type == "cuda"
+        optimizer = torch.optim.AdamW(parameters, self.lr, weight_decay=self.weight_decay, fused=fused)
         steps = self.trainer.estimated_stepping_batches
         total = BY_TIME if steps == float("inf") else int(steps)
         scheduler = WarmupLinear(optimizer, total, self.warmup, self.flat)

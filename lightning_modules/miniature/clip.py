@@ -47,7 +47,7 @@ class ClipModule(MiniatureModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the symmetric contrastive loss plus the loss within pairs, on pictures with pixel noise."""
         image = self.network.encode_image(with_pixel_noise(batch["image"], 0.1))
-        text = self.network.encode_text(batch["caption"])
+        text = self._encode_captions(batch)
         scale = self.network.clip.logit_scale.exp().clamp(max=100)
         logits = scale * image @ text.T
         target = torch.arange(len(logits), device=self.device)
@@ -58,15 +58,19 @@ class ClipModule(MiniatureModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Log how often a picture prefers its own caption to its twin's."""
-        margin = self._pair_margin(
-            self.network.encode_image(batch["image"]), self.network.encode_text(batch["caption"])
-        )
+        margin = self._pair_margin(self.network.encode_image(batch["image"]), self._encode_captions(batch))
         self.log("val/pair_accuracy", (margin > 0).float().mean(), prog_bar=True, batch_size=len(margin))
 
     def export(self, folder: Path) -> None:
         """Write weights and tokenizer."""
         super().export(folder)
         self.network.tokenizer.save_pretrained(folder)
+
+    def _encode_captions(self, batch: Batch) -> Tensor:
+        """Embed the captions, by the data's token ids where they are there."""
+        if "tokens" in batch:
+            return self.network.encode_tokens(batch["tokens"])
+        return self.network.encode_text(batch["caption"])
 
     @staticmethod
     def _pair_margin(image: Tensor, text: Tensor) -> Tensor:

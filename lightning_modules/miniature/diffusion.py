@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
-from transformers import CLIPTextModel
+from transformers import CLIPTextModel, PreTrainedTokenizerFast
 
 from keyface.lightning_modules.miniature.base import Batch, MiniatureModule, half_precision
 from keyface.lightning_modules.miniature.carry_over import carry_over
@@ -66,6 +66,7 @@ class DiffusionModule(MiniatureModule):
     """
 
     alphas_cumprod: Tensor
+    empty_tokens: Tensor
 
     def __init__(
         self,
@@ -106,11 +107,16 @@ class DiffusionModule(MiniatureModule):
                 other = PatchAutoencoder.from_pretrained(initial_autoencoder, torch_dtype=torch.float32)
                 carry_over(self.unet, known, self.autoencoder, other, _some_faces(self.autoencoder))
             self.text_encoder.load_state_dict(mean_weights([_text_encoder(folder) for folder in folders]))
-        self.unet.set_attn_processor(FullPrecisionAttention())
         self.scheduler = build_scheduler()
         self.register_buffer("alphas_cumprod", self.scheduler.alphas_cumprod.clone(), persistent=False)
+        self.register_buffer("empty_tokens", _tokenize(self.tokenizer, [""]), persistent=False)
         self.dropout, self.noisy_share, self.noisy_from = dropout, noisy_share, noisy_from
         self.pair_weight, self.contrast_weight = pair_weight, contrast_weight
+
+    def on_fit_start(self) -> None:
+        """Choose the attention that is fast where the training runs; the weights are the same."""
+        if self.device.type == "cpu":
+            self.unet.set_attn_processor(FullPrecisionAttention())
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of a batch of pairs."""
@@ -121,13 +127,13 @@ class DiffusionModule(MiniatureModule):
         position = (torch.arange(half, device=self.device) + torch.rand(half, device=self.device)) / half
         timesteps = spread_timesteps(position, self.noisy_share, self.noisy_from)
         noise = torch.randn_like(latents[:half])
-        empty = (torch.rand(half) < self.dropout).repeat(2).tolist()
-        texts = ["" if blank else text for blank, text in zip(empty, batch["caption"], strict=True)]
-        errors = self._errors(latents, timesteps.repeat(2), noise.repeat(2, 1, 1, 1), texts)
+        tokens = self._tokens(batch)
+        empty = torch.rand(half, device=self.device) < self.dropout
+        tokens = torch.where(empty.repeat(2)[:, None], self.empty_tokens, tokens)
+        errors = self._errors(latents, timesteps.repeat(2), noise.repeat(2, 1, 1, 1), tokens)
         differs = (latents[:half] - latents[half:]).abs().amax(1, keepdim=True) > DIFFERENT
         parts = pair_losses(errors, differs, (latents[:half] - latents[half:]).square().mean(1, keepdim=True))
-        told = ~torch.tensor(empty[:half], device=self.device)
-        plain, pair, contrast = parts.plain.mean(), parts.pair.mean(), (parts.contrast * told).mean()
+        plain, pair, contrast = parts.plain.mean(), parts.pair.mean(), (parts.contrast * ~empty).mean()
         loss = plain + self.pair_weight * pair + self.contrast_weight * contrast
         self.log_dict({"train/plain": plain, "train/pair": pair, "train/contrast": contrast}, prog_bar=True)
         self.log("train/loss", loss)
@@ -141,7 +147,7 @@ class DiffusionModule(MiniatureModule):
         width = 1000 // TIMESTEP_BINS
         for number in range(TIMESTEP_BINS):
             timesteps = torch.full((len(latents),), number * width + width // 2, device=self.device)
-            loss = self._errors(latents, timesteps, noise, batch["caption"]).square().mean()
+            loss = self._errors(latents, timesteps, noise, self._tokens(batch)).square().mean()
             self.log(f"val/loss_t{number * width + width // 2}", loss, batch_size=len(latents))
 
     def export(self, folder: Path) -> None:
@@ -158,10 +164,14 @@ class DiffusionModule(MiniatureModule):
         scaled: Tensor = latents * self.autoencoder.config.scaling_factor
         return scaled
 
-    def _errors(self, latents: Tensor, timesteps: Tensor, noise: Tensor, texts: list[str]) -> Tensor:
+    def _tokens(self, batch: Batch) -> Tensor:
+        """Return the captions' token ids, (B, 64), from the data where they are there."""
+        known: Tensor | None = batch.get("tokens")
+        return known if known is not None else _tokenize(self.tokenizer, batch["caption"]).to(self.device)
+
+    def _errors(self, latents: Tensor, timesteps: Tensor, noise: Tensor, tokens: Tensor) -> Tensor:
         """Return predicted less true v, (B, C, h, w)."""
-        tokens = self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
-        context = self.text_encoder(tokens.to(self.device)).last_hidden_state
+        context = self.text_encoder(tokens).last_hidden_state
         alphas = self.alphas_cumprod[timesteps][:, None, None, None]
         signal, deviation = alphas.sqrt(), (1 - alphas).sqrt()
         noisy = signal * latents + deviation * noise
@@ -177,6 +187,11 @@ def mean_weights(networks: Sequence[nn.Module]) -> dict[str, Tensor]:
         name: torch.stack([state[name] for state in states]).mean(0) if value.is_floating_point() else value
         for name, value in states[0].items()
     }
+
+
+def _tokenize(tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> Tensor:
+    ids: Tensor = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
+    return ids
 
 
 def _some_faces(autoencoder: PatchAutoencoder) -> Tensor:

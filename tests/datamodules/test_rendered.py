@@ -7,7 +7,9 @@ import torch
 
 from keyface.datamodules.rendered import RenderedDataModule
 from keyface.datamodules.rendered_faces import Batch
+from keyface.miniature.networks.text import build_tokenizer
 from keyface.miniature.population import world
+from keyface.miniature.population.captions import VOCABULARY
 from keyface.miniature.population.pairs import FLIPS
 from keyface.miniature.rendering import renderer
 
@@ -74,6 +76,24 @@ def test_a_pool_that_starts_late_holds_what_it_would_have_held() -> None:
     assert found["caption"] == expected["caption"]
 
 
+@pytest.mark.parametrize("reuse", [1, 2])
+def test_workers_make_the_same_batches_in_the_same_order(reuse: int) -> None:
+    options = {"reuse": reuse, "pool": 3, "steps": 7, "tokens": True}
+    alone, helped = batches(data(**options)), batches(data(**options, workers=2))
+    assert len(helped) == 7
+    for one, two in zip(alone, helped, strict=True):
+        assert torch.equal(one["image"], two["image"])
+        assert torch.equal(one["tokens"], two["tokens"])
+        assert one["caption"] == two["caption"]
+
+
+def test_tokens_are_those_of_the_captions() -> None:
+    batch = data(tokens=True).training_batch(0)
+    tokenizer = build_tokenizer(VOCABULARY)
+    for caption, ids in zip(batch["caption"], batch["tokens"], strict=True):
+        assert tokenizer.decode(ids, skip_special_tokens=True) == caption.replace(",", "")
+
+
 def test_a_pool_shows_the_faces_it_describes() -> None:
     plain, pooled = data(), data(reuse=2, pool=3)
     for step in range(6):
@@ -105,7 +125,7 @@ def test_held_out_people_are_never_trained_on() -> None:
     assert all(bool((batch["identity"] < 500).all()) for batch in batches(source))
     with pytest.raises(ValueError, match="identities 1000001: from 1 to 1000000"):
         data(identities=1_000_001)
-    with pytest.raises(ValueError, match="reuse 0 and pool 32"):
+    with pytest.raises(ValueError, match="reuse 0, pool 32"):
         data(reuse=0)
 
 

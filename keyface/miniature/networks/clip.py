@@ -63,6 +63,9 @@ class ClipPair(nn.Module):
     def encode_text(self, texts: list[str]) -> Tensor:
         """Embed texts to unit vectors (B, D)."""
         tokens = self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
-        device = self.clip.logit_scale.device
-        out: Tensor = self.clip.encode_text(tokens.to(device), normalize=True)
+        return self.encode_tokens(tokens.to(self.clip.logit_scale.device))
+
+    def encode_tokens(self, tokens: Tensor) -> Tensor:
+        """Embed token ids (B, 64), on the network's device, to unit vectors (B, D)."""
+        out: Tensor = self.clip.encode_text(tokens, normalize=True)
         return out
