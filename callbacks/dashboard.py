@@ -97,9 +97,9 @@ def log_folder(
         folder: What it holds.
         facts: Its metadata.
     """
-    import wandb
-
     for logger in wandb_loggers(trainer):
+        import wandb
+
         artifact = wandb.Artifact(f"{name}-{logger.experiment.id}", kind, metadata=dict(facts or {}))
         artifact.add_dir(str(folder), policy="immutable")
         logger.experiment.log_artifact(artifact)
