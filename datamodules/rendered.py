@@ -107,13 +107,16 @@ class RenderedDataModule(LightningDataModule):
 
         Args:
             batch: `parameters`, `rows`, `identity` (B or 2B,), `traits` (…, n) the true identity parameters,
-                `labels` {name: (…,) bool}, `caption` list of strings, `tokens` (…, 64) if asked for.
+                `labels` (names, their values), `caption` list of strings, `tokens` (…, 64) if asked for.
 
         Returns:
-            The batch with `image` (B or 2B, 3, S, S) in [-1, 1] and `landmarks` (…, 5, 2) in pixels.
+            The batch with `image` (B or 2B, 3, S, S) in [-1, 1], `landmarks` (…, 5, 2) in pixels and `labels`
+            {name: (…,) bool}.
         """
         image, landmarks = self._pictures.of(batch, self.faces)
         rest = {name: value for name, value in batch.items() if name not in ("parameters", "rows", "newest")}
+        names, values = rest["labels"]
+        rest["labels"] = dict(zip(names, values.unbind(), strict=True))
         return {"image": image, "landmarks": landmarks, **rest}
 
     def first_pictures(self, count: int) -> Tensor:

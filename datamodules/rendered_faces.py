@@ -92,12 +92,14 @@ class FaceBatches:
         faces = Faces.cat(sides)
         # The same seed words both sides of a pair alike, so that only the edited phrase differs.
         texts = [captions.draw_captions(side, caption_seed, mention) for side in sides]
+        labels = true_labels(faces)
         return {
             **_parameters(faces),
             "rows": None,
             "identity": faces.identity.ids,
             "traits": faces.identity.values,
-            "labels": true_labels(faces),
+            # One tensor: workers hand over each tensor by itself.
+            "labels": (tuple(labels), torch.stack(list(labels.values()))),
             "caption": [text for side in texts for text in side],
         }
 
