@@ -41,7 +41,8 @@ class ExportNetwork(Callback):
         folders = [Path(folder) for folder in ([initial] if isinstance(initial, str) else initial)]
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             folders += callback.folders if isinstance(callback, InitialWeights) else []
-        cards = [read_card(folder) for folder in folders]
+        # Parts of a model, such as the base's U-Net, lie in folders below its card.
+        cards = [read_card(folder) or read_card(folder.parent) for folder in dict.fromkeys(folders)]
         earlier = [stage for card in cards if card for stage in _stages(card)]
         # Weights whose mean the run goes on from may have stages in common.
         self._earlier = [stage for place, stage in enumerate(earlier) if stage not in earlier[:place]]
@@ -73,6 +74,7 @@ class ExportNetwork(Callback):
                 if name.startswith("val/")
             },
             "torch": torch.__version__.split("+")[0],
+            "device": torch.cuda.get_device_name() if pl_module.device.type == "cuda" else "cpu",
         }
 
 

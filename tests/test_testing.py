@@ -80,7 +80,7 @@ def test_conflicts() -> None:
 
 def test_an_edit_changes_its_regions_only(monkeypatch: pytest.MonkeyPatch) -> None:
     outcome = testing.check_edit(edits["glasses"])
-    assert outcome.after.shape == outcome.before.shape == (2, 3, 128, 128)
+    assert outcome.after.shape == outcome.before.shape == (2, 3, 256, 256)
     assert outcome.inside > 0.005
 
     def spilled(pipe: Any, face: Any, settings: Any) -> torch.Tensor:

@@ -38,7 +38,7 @@ class RenderSettings:
     """
 
     count: int
-    size: int = 128
+    size: int = 256
     seed: int = 0
     first_identity: int = 0
     samples_per_shard: int = 500

@@ -21,7 +21,7 @@ def clip(
     seed: int = 0,
     seconds: float = 3.0,
     fps: float = 25.0,
-    size: int = 128,
+    size: int = 256,
     rates: dict[str, float] | None = None,
 ) -> None:
     """Render a clip of one moving face to a video.
@@ -56,7 +56,7 @@ def sheet(
     output: Path = Path("sheet.png"),
     count: int = 48,
     columns: int = 8,
-    size: int = 128,
+    size: int = 256,
     first_identity: int = 1_000_000,
     seed: int = 0,
     change: str | None = None,

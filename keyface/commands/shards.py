@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def render(
     output: Path = Path("runs/shards"),
     count: int = 10_000,
-    size: int = 128,
+    size: int = 256,
     seed: int = 0,
     samples_per_shard: int = 500,
     first_identity: int = 0,

@@ -10,7 +10,7 @@ from keyface.diffusion.prediction import predict, predict_original
 
 TIMESTEPS = (400, 600, 800)
 
-LIMIT = 0.65
+LIMIT = 0.5
 """Surprise above which a picture is not taken for a rendered face: figures in docs/results.md."""
 
 

@@ -38,7 +38,7 @@ def held_out_faces(count: int, per_identity: int, seed: int = 7) -> Faces:
     return world.draw_faces(ids, seed, RATES)
 
 
-def render_all(faces: Faces, size: int = 128, chunk: int = 32) -> tuple[Tensor, Tensor]:
+def render_all(faces: Faces, size: int = 256, chunk: int = 32) -> tuple[Tensor, Tensor]:
     """Render faces: images (B, 3, size, size) in [-1, 1] and landmarks (B, 5, 2) in pixels."""
     pictures = [renderer.render(faces[i : i + chunk], size) for i in range(0, len(faces), chunk)]
     return torch.cat([p.image for p in pictures]), torch.cat([p.landmarks for p in pictures])
@@ -109,7 +109,7 @@ def balanced_accuracy(predicted: Tensor, true: Tensor) -> dict[str, float]:
 
 
 def caption_recall(
-    captioner: Callable[[Tensor], str], clips: int, frames: int = 4, size: int = 128
+    captioner: Callable[[Tensor], str], clips: int, frames: int = 4, size: int = 256
 ) -> dict[str, dict[str, float]]:
     """Caption rendered clips of held-out people and compare with what is true of them, field by field.
 

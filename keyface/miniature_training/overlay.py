@@ -20,7 +20,11 @@ COMPILED_FROM = 120.0
 """Seconds of a stage from which compiling its networks on a GPU may pay."""
 
 WORKERS = 8
-"""Processes that draw faces and write captions for a GPU, which takes some 40 batches a second."""
+"""Processes that draw faces and write captions for a GPU."""
+
+SHOWN_ON_GPU = {"reuse": 12, "pool": 96}
+"""How often faces are shown on a GPU. An H100 renders about 900 pictures a second, not compiled, and
+trains on several times as many; compiling the renderer took it more than three minutes."""
 
 SCENES, RENDERED = "ScenesDataModule", "RenderedDataModule"
 """Classes of data whose sizes are set."""
@@ -114,7 +118,7 @@ def _data(
         batch_size = sizes.batch_size
     if kind == RENDERED and gpu and batch_size is not None:
         sides = 1 + bool(data["init_args"].get("pairs", False))
-        found |= {"chunk": sides * batch_size, "workers": WORKERS, "tokens": True}
+        found |= {"chunk": sides * batch_size, "workers": WORKERS, "tokens": True, **SHOWN_ON_GPU}
     if gpu:
         found |= stage.on_gpu.data
     return found if batch_size is None else {**found, "batch_size": batch_size}

@@ -105,7 +105,7 @@ class Sizes:
             pictures_a_second: Of the renderer, not compiled, on this machine's device.
             device: cpu or cuda.
         """
-        compiled = seconds * pictures_a_second * RENDER_SHARE > COMPILING_PAYS
+        compiled = seconds * pictures_a_second * RENDER_SHARE > COMPILING_PAYS[device]
         speed = pictures_a_second * (COMPILED_SPEED if compiled else 1)
 
         def pictures(share: float, least: int, most: int, multiple: int = 1) -> int:
@@ -131,5 +131,6 @@ RENDER_SHARE = 0.15
 COMPILED_SPEED = 4.0
 """How many times as fast the compiled renderer is, at least."""
 
-COMPILING_PAYS = 4000.0
-"""From so many pictures on, compiling the renderer (one to two minutes) pays on a processor."""
+COMPILING_PAYS = {"cpu": 4000.0, "cuda": 400_000.0}
+"""From so many pictures on, compiling the renderer pays: one to two minutes on a processor, more than
+three on an H100."""

@@ -58,13 +58,13 @@ def moving(photo: Tensor, frames: int, size: int) -> Tensor:
 
 def test_a_video_made_elsewhere_keeps_frames_stamps_and_sound(tmp_path: Path) -> None:
     source, output = tmp_path / "in.mkv", tmp_path / "out.mp4"
-    elsewhere(source, render_images(draw_clip(HELD_OUT + 3, 0, 9), 128))
+    elsewhere(source, render_images(draw_clip(HELD_OUT + 3, 0, 9), 256))
     assert (
         main(["edit", str(source), "-o", str(output), "--source", SOURCE, "--edits", "glasses", *FAST]) == 0
     )
     before, after = VideoReader(source), VideoReader(output)
     assert len(after) == len(before) == 9
-    assert (after.height, after.width) == (128, 128)
+    assert (after.height, after.width) == (256, 256)
     with av.open(str(source)) as first, av.open(str(output)) as second:
         stamps = [[float(frame.time) for frame in file.decode(video=0)] for file in (first, second)]
     assert stamps[1] == pytest.approx(stamps[0], abs=1e-3)

@@ -61,7 +61,7 @@ class RenderedProtocol:
     gallery: int = 1000
     frames: int = 16
     gallery_frames: int | None = None
-    size: int = 128
+    size: int = 256
     fps: int = FPS
     seed: int = 0
 
