@@ -177,12 +177,13 @@ def test_unknown_words_of_captions_are_warned_of_once(backbone: Backbone) -> Non
 
 
 def test_training_looks_at_the_captions_of_its_batches(
-    backbone: Backbone, encoder: nn.Module, batch: dict[str, Any]
+    backbone: Backbone, encoder: nn.Module, batch: dict[str, Any], tmp_path: Path
 ) -> None:
     module = DirectionModule(backbone, encoder, categories=["glasses"], noisy_input=QUICK)
     batch["caption"] = [f"{batch['caption'][0]} beside a zebra", *batch["caption"][1:]]
     trainer = Trainer(
         max_steps=1,
+        default_root_dir=tmp_path,
         accelerator="cpu",
         logger=False,
         enable_checkpointing=False,
