@@ -105,6 +105,31 @@ def log_folder(
         logger.experiment.log_artifact(artifact)
 
 
+def log_used_file(trainer: Trainer, name: str, kind: str, file: str, text: str) -> None:
+    """Say that the run was made from a file, which becomes an artifact that it uses.
+
+    The same content under the same name is the same version, so W&B shows which runs share it.
+
+    Args:
+        trainer: Whose W&B runs.
+        name: Of the artifact.
+        kind: Its type, such as `dataset`.
+        file: Name of the file in it.
+        text: The file's content.
+    """
+    import wandb
+
+    for logger in wandb_loggers(trainer):
+        artifact = wandb.Artifact(name, kind)
+        with artifact.new_file(file) as written:
+            written.write(text)
+        run = logger.experiment
+        if run.offline:  # `use_artifact` asks the server, and refuses; this is its part that needs none
+            run._log_artifact(artifact, is_user_created=True, use_after_commit=True)
+        else:
+            run.use_artifact(artifact)
+
+
 class GrowingTable:
     """A table to which rows are added through the run, on every W&B logger of the trainer.
 

@@ -1,18 +1,32 @@
-"""What a run tells those who follow it in W&B: that it diverged, failed or ended, and what it exported."""
+"""What a run tells those who follow it in W&B: its data, that it diverged, failed or ended, its export."""
 
+import re
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from keyface.callbacks.dashboard import alert, log_folder
+from keyface.callbacks.dashboard import alert, log_folder, log_used_file
 from keyface.models.cards import read_card
 
 
-class RunNews(Callback):
-    """Alerts W&B of losses that are not finite, of errors and of the end, and gives it the export.
+@runtime_checkable
+class IndexedData(Protocol):
+    """Data that have an index of all their samples."""
 
-    The command line adds it to each `fit`; without a W&B logger it does nothing. The export with its card
-    becomes an artifact of the type `model`.
+    @property
+    def dataset_name(self) -> str:
+        """A short name for people."""
+
+    def index_json(self) -> str:
+        """Return the index."""
+
+
+class RunNews(Callback):
+    """Alerts W&B of losses that are not finite, of errors and of the end, and gives it data and export.
+
+    The command line adds it to each `fit`; without a W&B logger it does nothing. The shards' index becomes an
+    artifact of the type `dataset` that the run uses, and the export with its card one of the type `model`.
 
     Example:
         >>> RunNews(export=False).export
@@ -25,6 +39,13 @@ class RunNews(Callback):
     def __init__(self, export: bool = True) -> None:
         self.export = export
         self._diverging = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the index of the shards that the run learns from."""
+        data = getattr(trainer, "datamodule", None)
+        if isinstance(data, IndexedData):
+            name = re.sub(r"[^\w.-]+", "-", f"shards-{data.dataset_name}")
+            log_used_file(trainer, name, "dataset", "index.json", data.index_json())
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int

@@ -14,6 +14,7 @@ from keyface.callbacks.clip_networks import ClipNetworks, Recognizers
 from keyface.callbacks.clips import Example, miniature_examples, video_examples
 from keyface.callbacks.dashboard import GrowingTable, alert, log_image, log_videos
 from keyface.callbacks.edit_measures import MEASURES, Result, measure, measures_by_category
+from keyface.callbacks.edit_record import step_folder, write_record
 from keyface.configuration import given
 from keyface.diffusion.backbone import Backbone, load_unet
 from keyface.editing.settings import EditSettings
@@ -198,7 +199,7 @@ class VideoEditCallback(Callback):
             self._logged = {f"edit/{key}": value for key, value in measures_by_category(results).items()}
             for logger in trainer.loggers:
                 logger.log_metrics(self._logged, step=trainer.global_step)
-            self._write(trainer, run / "edits" / f"step-{trainer.global_step:06d}", results)
+            self._write(trainer, step_folder(run, trainer.global_step), results)
             self._alert_of_fall(trainer, self._logged.get("edit/edit_success"))
         trainer.strategy.barrier("VideoEditCallback")
 
@@ -297,6 +298,7 @@ class VideoEditCallback(Callback):
             rows.append((trainer.global_step, example.name, *pictures, path, *prompts, *measures))
         shown = [(result.example.name, result.example.frames, result.edited) for result in results]
         picture = save_png(draw_before_after(shown), folder / "sheet.png")
+        write_record(folder, results)
         log_videos(trainer, "edit/videos", videos)
         log_image(trainer, "edit/sheet", picture, f"step {trainer.global_step}")
         self._table.add(trainer, rows)

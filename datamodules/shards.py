@@ -122,6 +122,15 @@ class ShardsDataModule(LightningDataModule):
         return f"{index.samples} samples, {digest[:12]}"
 
     @property
+    def dataset_name(self) -> str:
+        """The folder's name."""
+        return Path(self.shards).resolve().name
+
+    def index_json(self) -> str:
+        """Return the content of index.json: which samples a run learns from, for whoever keeps a record."""
+        return self.source.index.json()
+
+    @property
     def train_batches(self) -> int:
         """Batches in a training epoch of one rank."""
         training = round(self.source.index.samples * (1.0 - self.val_fraction))

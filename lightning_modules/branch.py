@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from keyface.diffusion.backbone import Backbone
+from keyface.lightning_modules.caption_words import CaptionWords
 from keyface.lightning_modules.tuning.checkpoint import ResumableModule
 from keyface.lightning_modules.tuning.exporting import ExportedModule
 from keyface.lightning_modules.tuning.hyperparameters import plain
@@ -100,6 +101,7 @@ class BranchModule(ExportedModule, ResumableModule):
         networks += [*judges.recognizers.values(), judges.classifier]
         self.frozen = nn.ModuleList(each for each in networks if isinstance(each, nn.Module))
         self.frozen.requires_grad_(False).eval()
+        self.caption_words = CaptionWords(backbone.tokenizer)
         self.begin_saving()
         self.begin_average()
 
@@ -163,6 +165,7 @@ class BranchModule(ExportedModule, ResumableModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         """Return the loss of one batch; the step is left out if there is nothing (finite) to learn from."""
+        self.caption_words.look(batch["caption"])
         # What was seen, unlike the batch's number, goes on where it stood when a run is resumed.
         draw = self.seed * 1_000_003 + self.samples_seen * 4_099 + self.global_rank
         with seeded(draw, self.device):

@@ -49,8 +49,8 @@ class ShardIndex:
         """The size of all shards."""
         return sum(shard.bytes for shard in self.shards)
 
-    def write(self, folder: Path) -> None:
-        """Write `index.json`, whole or not at all."""
+    def json(self) -> str:
+        """Return the content of `index.json`."""
         content = {
             "schema": SCHEMA,
             "samples": self.samples,
@@ -58,7 +58,11 @@ class ShardIndex:
             "made": dict(self.made),
             "shards": [vars(shard) for shard in self.shards],
         }
-        write_text(folder / NAME, json.dumps(content, indent=1) + "\n")
+        return json.dumps(content, indent=1) + "\n"
+
+    def write(self, folder: Path) -> None:
+        """Write `index.json`, whole or not at all."""
+        write_text(folder / NAME, self.json())
 
     @classmethod
     def read(cls, folder: str | Path) -> "ShardIndex":

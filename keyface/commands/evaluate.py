@@ -29,6 +29,7 @@ def evaluate(
     videos: Path | None = None,
     annotations: Path | None = None,
     edits: str | None = None,
+    categories: Path | None = None,
     clips: int | None = None,
     gallery: int | None = None,
     frames: int | None = None,
@@ -77,7 +78,9 @@ def evaluate(
         seed: Of the choice of clips, of our edits and of the intervals.
         videos: Folder of the videos: CelebV-HQ's to make its clip set, or where a clip set's are.
         annotations: CelebV-HQ's celebvhq_info.json, with which its clip set knows who has what already.
-        edits: Categories that a new clip set gives its clips, separated by commas; glasses+beard is both.
+        edits: Categories that a new clip set gives its clips, separated by commas; glasses+beard is both. Of
+            a protocol.json: the edits whose clips are scored, the others stay in the gallery.
+        categories: YAML file with edit categories of your own, which --edits and clip sets may name.
         clips: How many clips of a new clip set are edited.
         gallery: How many further originals a new clip set looks identities up among.
         frames: Frames a clip of a new clip set.
@@ -113,6 +116,7 @@ def evaluate(
     from keyface.files import require_folder
     from keyface.models.backbones import MINIATURE
     from keyface.pipeline.pipeline import FaceEditPipeline
+    from keyface.plugins import edits as registry
 
     # Whatever can be wrong with the request is found before anything is rendered or edited.
     require_folder(output)
@@ -132,20 +136,25 @@ def evaluate(
         "long_clips": long_clips or None, "seed": seed,
     }  # fmt: skip
     given = {name: value for name, value in options.items() if value is not None}
-    clip_set, path = open_clips(protocol, videos, annotations, given, output)
-    if path is not None and not methods and not ways and not controls:
-        say(next_step(path, clip_set))
-        return
-    clip_set = clip_set.limited(limit)
-    pipe = None
-    if ways or weights is not None or is_rendered(clip_set):
-        pipe = FaceEditPipeline.from_pretrained(weights or MINIATURE, identity, direction, device, say=say)
-    else:
-        notes.append("No model was given (--weights), so the rows (autoencoder) and (inversion) are missing.")
-    report = run(
-        clip_set, ways, pipe, judging, output,
-        methods=methods, cache=cache, seed=seed, show=show, notes=notes, speeds=speeds, published=published,
-    )  # fmt: skip
+    with registry.with_file(categories):
+        clip_set, path = open_clips(protocol, videos, annotations, given, output)
+        if path is not None and not methods and not ways and not controls:
+            say(next_step(path, clip_set))
+            return
+        clip_set = clip_set.limited(limit)
+        pipe = None
+        if ways or weights is not None or is_rendered(clip_set):
+            pipe = FaceEditPipeline.from_pretrained(
+                weights or MINIATURE, identity, direction, device, say=say
+            )
+        else:
+            notes.append(
+                "No model was given (--weights), so the rows (autoencoder) and (inversion) are missing."
+            )
+        report = run(
+            clip_set, ways, pipe, judging, output, methods=methods, cache=cache, seed=seed, show=show,
+            notes=notes, speeds=speeds, published=published,
+        )  # fmt: skip
     files = report.write(output)
     if json:
         print_json(report.rows)

@@ -12,6 +12,8 @@ from wandb_file import offline_runs
 
 from keyface.callbacks.news import RunNews
 from keyface.callbacks.training_curves import TrainingCurves, bin_names
+from keyface.datamodules.shard_files.render import RenderSettings, render_shards
+from keyface.datamodules.shards import ShardsDataModule
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.*:FutureWarning"),
@@ -128,6 +130,36 @@ def test_wandb_is_told_of_divergence_the_end_and_the_export(
         ("speed", "images_per_second"),
     ):
         assert told.values(f"{group}/{name}"), name
+
+
+def test_the_index_of_the_shards_is_an_artifact_that_the_run_uses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "data"))
+    shards = tmp_path / "my shards"
+    render_shards(shards, RenderSettings(count=4, size=32, samples_per_shard=2))
+    logger = WandbLogger(project="test", offline=True, save_dir=tmp_path, mode="offline")
+    data = ShardsDataModule(shards, batch_size=2, val_fraction=0.5)
+    Trainer(
+        max_steps=1,
+        limit_val_batches=0,
+        log_every_n_steps=1,
+        logger=logger,
+        callbacks=[RunNews()],
+        accelerator="cpu",
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    ).fit(Pull(tmp_path / "run"), data)
+    logger.experiment.finish()
+    (told,) = offline_runs(tmp_path)
+    used = next(each for each in told.artifacts if each.type == "dataset")
+    assert (used.name, used.use_after_commit) == ("shards-my-shards", True)
+    (entry,) = used.manifest.contents
+    assert entry.path == "index.json"
+    assert Path(entry.local_path).read_text() == (shards / "index.json").read_text()
+    assert not any(each.use_after_commit for each in told.artifacts if each.type == "model")
 
 
 def test_wandb_is_told_what_stopped_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

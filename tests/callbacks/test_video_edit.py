@@ -136,6 +136,12 @@ def test_edits_at_validation_and_leaves_files_and_curves(tiny_backbone: Backbone
     (video,) = folder.glob("glasses-*.mp4")
     reader = VideoReader(video)
     assert (len(reader), reader.height, reader.width) == (4, 32, 64)
+    (record,) = json.loads((folder / "edits.json").read_text())
+    assert record["name"] == video.stem
+    assert record["categories"] == ["glasses"]
+    assert "without glasses" in record["source"]
+    assert "without glasses" not in record["target"]
+    assert (record["frames"], record["fps"]) == (4, reader.fps)
     with (tmp_path / "run" / "metrics.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["edit/identity_distance"]]
     assert [row["step"] for row in rows] == ["0", "2", "4"]

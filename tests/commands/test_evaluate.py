@@ -228,6 +228,7 @@ def test_the_controls_alone_are_a_table_as_markdown(
         (["--benchmark", "missing.json"], "missing.json: no such benchmark"),
         (["--edits", "glases", "--clips", "1"], "did you mean 'glasses'"),
         (["--limit", "0", "--clips", "1"], "--limit 0: at least one clip"),
+        (["--categories", "missing.yaml"], "missing.yaml"),
         (["-o", __file__, "--clips", "1"], f"{__file__}: is a file, where a folder is needed"),
     ],
 )
@@ -256,6 +257,58 @@ def test_a_recipe_with_a_wrong_option_says_which(tmp_path: Path, capsys: pytest.
         path.write_text(content)
         assert main(["evaluate", "--protocol", str(path), "-o", str(tmp_path / "out")]) == 1
         assert said in capsys.readouterr().err
+
+
+def test_the_clips_of_some_edits_are_scored(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    protocol, out = run.folder / "out" / "clips" / "protocol.json", run.folder / "beards"
+    words = ["evaluate", "--protocol", str(protocol), "-o", str(out), "--ours", "--steps", "2"]
+    words += ["--settings.interval", "2", "--cache", str(run.folder / "out" / "cache")]
+    assert main([*words, "--edits", "smile, beard"]) == 1
+    assert "--edits smile: no clip of miniature is edited so; there are glasses, beard" in (
+        capsys.readouterr().err
+    )
+    assert main([*words, "--edits", "beard"]) == 0
+    results = json.loads((out / "results.json").read_text())
+    assert {row["method"]: row["n"] for row in results["rows"]}["ours"] == 1
+    assert set(results["rows"][-1]["by_category"]) == {"beard"}
+    assert results["about"]["clips"]["gallery"] == 3, "the others are still looked up"
+
+
+OWN = """\
+goggles:
+  targets: [wearing {}]
+  source: without glasses
+  attribute: Eyeglasses
+  regions: [eye_g, l_eye, r_eye]
+"""
+
+
+def test_categories_of_ones_own_are_rendered_edited_and_judged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own, out = tmp_path / "own.yaml", tmp_path / "out"
+    own.write_text(OWN.format("glasses"))
+    make = ["evaluate", "--edits", "goggles", "--clips", "1", "--gallery", "1", "--frames", "1"]
+    make += ["-o", str(out)]
+    assert main(make) == 1
+    assert "unknown edit 'goggles'" in capsys.readouterr().err
+    make += ["--categories", str(own)]
+    assert main(make) == 0
+    clips = out / "clips" / "clips"
+    words = ["evaluate", "--protocol", str(out / "clips" / "protocol.json"), "--method", f"copies={clips}"]
+    words += ["-o", str(out)]
+
+    def copies() -> dict[str, Any]:
+        rows: list[dict[str, Any]] = json.loads((out / "results.json").read_text())["rows"]
+        return next(row for row in rows if row["method"] == "copies")
+
+    assert main(words) == 0
+    assert "edit_success" not in copies(), "nobody knows what goggles are"
+    assert main([*words, "--categories", str(own)]) == 0
+    assert copies()["edit_success"] < 0.5, "what was scored without knowing it is scored anew"
+    own.write_text(OWN.format("sunglasses"))
+    assert main(make) == 1
+    assert "holds clips of another protocol: categories is" in capsys.readouterr().err
 
 
 def test_a_methods_damaged_output_is_named(

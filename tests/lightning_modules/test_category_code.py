@@ -1,6 +1,7 @@
 """What categories bring to the training of ε2: labels, words, masks, negative prompts and losses."""
 
 import dataclasses
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import Trainer
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from keyface.cli.main import main
 from keyface.datamodules.shard_files.reader import Found
@@ -17,6 +20,7 @@ from keyface.datamodules.shard_files.schema import Record
 from keyface.datamodules.shard_files.streams import Selection
 from keyface.diffusion.backbone import Backbone
 from keyface.diffusion.guidance import Guidance
+from keyface.lightning_modules.caption_words import CaptionWords
 from keyface.lightning_modules.direction import DirectionModule, category_loss
 from keyface.lightning_modules.sampling import NoisyInput
 from keyface.lightning_modules.targets import choose_categories, draw_edits, known_labels
@@ -155,6 +159,42 @@ def test_unknown_words_are_warned_of(backbone: Backbone, encoder: nn.Module) -> 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         DirectionModule(backbone, encoder, categories=["glasses"], noisy_input=QUICK)
+
+
+def test_unknown_words_of_captions_are_warned_of_once(backbone: Backbone) -> None:
+    words = CaptionWords(backbone.tokenizer, most=2)
+    known = "a photo of a man, smiling"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        words.look([known, known])
+    with pytest.warns(UserWarning, match="captions of the data: .* does not know zebra, parasol; it reads"):
+        words.look([known, "a Zebra with a parasol", "a zebra"])
+    with pytest.warns(UserWarning, match="does not know umbrella; .*; further words are not told of"):
+        words.look(["a photo of a umbrella, a zebra"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        words.look(["a giraffe"])
+
+
+def test_training_looks_at_the_captions_of_its_batches(
+    backbone: Backbone, encoder: nn.Module, batch: dict[str, Any], tmp_path: Path
+) -> None:
+    module = DirectionModule(backbone, encoder, categories=["glasses"], noisy_input=QUICK)
+    batch["caption"] = [f"{batch['caption'][0]} beside a zebra", *batch["caption"][1:]]
+    trainer = Trainer(
+        max_steps=1,
+        default_root_dir=tmp_path,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        trainer.fit(module, DataLoader([batch], batch_size=None))  # type: ignore[arg-type]
+    (told,) = [str(each.message) for each in said if "captions of the data" in str(each.message)]
+    assert re.search("the text encoder does not know .*zebra", told)
 
 
 def test_installed_edits_without_words_are_left_out(backbone: Backbone) -> None:

@@ -145,6 +145,26 @@ class ClipSet:
             return self
         return replace(self, edited=self.edited[:limit], gallery=(*self.edited[limit:], *self.gallery))
 
+    def of_edits(self, wanted: str) -> Self:
+        """Return the clip set with the clips of some edits alone to score; the others stay in the gallery.
+
+        Args:
+            wanted: Categories separated by commas; those that clips ask for at once are joined by "+".
+
+        Raises:
+            ValueError: No clip asks for one of them.
+        """
+        names = ["+".join(map(str.strip, group.split("+"))) for group in wanted.split(",")]
+        known = dict.fromkeys(clip.category for clip in self.edited)
+        if lacking := [name for name in names if name not in known]:
+            raise ValueError(
+                f"--edits {', '.join(lacking)}: no clip of {self.name} is edited so; "
+                f"there are {', '.join(filter(None, known))}"
+            )
+        chosen = tuple(clip for clip in self.edited if clip.category in names)
+        others = tuple(clip for clip in self.edited if clip.category not in names)
+        return replace(self, edited=chosen, gallery=(*others, *self.gallery))
+
     def write_originals(self, folder: Path) -> None:
         """Write every edited clip's original as KEY.mp4, sampled, cropped and resized as it is scored.
 

@@ -31,7 +31,8 @@ def open_clips(
         videos: Where the videos are.
         annotations: CelebV-HQ's, where they are at hand.
         options: Fields of the protocol for a clip set that is made; they win over the YAML file's. With
-            `long_clips` CelebV-HQ's are those of the paper's Table 3.
+            `long_clips` CelebV-HQ's are those of the paper's Table 3. Of a protocol.json `edits` are those
+            that are scored.
         output: The evaluation's folder.
 
     Raises:
@@ -39,12 +40,13 @@ def open_clips(
         FileNotFoundError: A file or the videos are missing.
     """
     if protocol.endswith(".json"):
-        said = sorted(options.keys() - {"seed"})
+        said = sorted(options.keys() - {"seed", "edits"})
         if said:
             raise ValueError(
                 f"{protocol} is a clip set already: leave out {', '.join(said)}, which are for making one"
             )
-        return ClipSet.read(Path(protocol), videos), None
+        clips = ClipSet.read(Path(protocol), videos)
+        return clips.of_edits(options["edits"]) if "edits" in options else clips, None
     name, wanted = read_protocol(protocol)
     wanted, where = {**wanted, **options}, f"--protocol {protocol}"
     folder = output / FOLDER

@@ -3,8 +3,9 @@
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import cycle, islice
+from itertools import chain, cycle, islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -113,7 +114,8 @@ def render_clip_set(folder: Path, protocol: RenderedProtocol | None = None) -> C
 
 def _claim(folder: Path, protocol: RenderedProtocol) -> None:
     """Say in the folder what it is for, so that two protocols never share files."""
-    path, wanted = folder / "recipe.json", asdict(protocol)
+    path = folder / "recipe.json"
+    wanted = json.loads(json.dumps(asdict(protocol) | _definitions(protocol)))
     if not path.is_file():
         write_text(path, json.dumps(wanted, indent=1) + "\n")
         return
@@ -123,10 +125,21 @@ def _claim(folder: Path, protocol: RenderedProtocol) -> None:
         raise ValueError(
             f"{path}: not what `keyface evaluate` wrote there ({error}); choose another folder"
         ) from error
-    odd = [name for name in wanted if found.get(name) != wanted[name]]
+    odd = [name for name in {**wanted, **found} if found.get(name) != wanted.get(name)]
     if odd:
-        told = ", ".join(f"{name} is {found.get(name)!r} and not {wanted[name]!r}" for name in odd)
+        told = ", ".join(f"{name} is {found.get(name)!r} and not {wanted.get(name)!r}" for name in odd)
         raise ValueError(f"{folder}: holds clips of another protocol: {told}; choose another folder")
+
+
+def _definitions(protocol: RenderedProtocol) -> dict[str, Any]:
+    """Return what decides the clips of edits that do not come with keyface: their files can change."""
+    decide = ("targets", "source", "attribute", "present", "regions")
+    own = {
+        category.name: {name: getattr(category, name) for name in decide}
+        for category in chain.from_iterable(protocol.groups())
+        if edits.origin(category.name) != "keyface"
+    }
+    return {"categories": own} if own else {}
 
 
 def _people(

@@ -55,7 +55,10 @@ class Scorer:
             **original.ground_truth_hashes,
             "judges": dict(self.judges.versions),
         }
-        if own := judge_versions(clip.known_categories() or ()):
+        # Unknown categories may become known, and others' may change, as by --categories.
+        known = clip.known_categories() or ()
+        made_from["labels"] = [[each.attribute, each.present] for each in known]
+        if own := judge_versions(known):
             made_from["category judges"] = own
 
         def make() -> dict[str, float]:

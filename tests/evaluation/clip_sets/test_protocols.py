@@ -67,8 +67,9 @@ def test_the_long_clips_of_table_3(tmp_path: Path, celebv: Path, capsys: pytest.
 
 
 def test_a_protocol_that_is_there_takes_no_options_for_making_one(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="is a clip set already: leave out edits"):
-        open_clips(str(tmp_path / "protocol.json"), None, None, {"edits": "beard", "seed": 0}, tmp_path)
+    given = {"edits": "beard", "frames": 2, "seed": 0}
+    with pytest.raises(ValueError, match="is a clip set already: leave out frames"):
+        open_clips(str(tmp_path / "protocol.json"), None, None, given, tmp_path)
     with pytest.raises(FileNotFoundError, match="no such clip set"):
         open_clips(str(tmp_path / "protocol.json"), None, None, {"seed": 0}, tmp_path)
 
