@@ -11,6 +11,7 @@ from keyface.models.backbones import MINIATURE
 from keyface.models.captioners import find_captioner
 from keyface.models.encoders import find_encoder
 from keyface.models.finders import FaceSuite, find_suite
+from keyface.models.protocols import AttributeClassifier
 from keyface.models.recognizers import load_finding
 
 CENTRE = "centre"
@@ -28,18 +29,36 @@ class ClipNetworks:
         image_text: The CLIP pair of the direction similarity; None leaves it out.
         caption: First frame of a video (1, 3, H, W) in [-1, 1] to its caption; None where captions are given
             or known.
-        suite: Finds the faces of videos; None takes the square in the middle, or the clip is rendered.
+        suite: Finds the faces of videos; None takes the square in the middle, or the clip is no video.
+        classifier: Tells the success of edits whose categories have no judge; None: nobody does.
     """
 
     recognizers: Mapping[str, Recognizer]
     image_text: ImageTextEncoder | None
     caption: Callable[[Tensor], str] | None = None
     suite: FaceSuite | None = None
+    classifier: AttributeClassifier | None = None
 
     @classmethod
     def of_rendered(cls, recognizers: Recognizers, image_text: str | nn.Module | None) -> "ClipNetworks":
         """Return the networks for rendered clips, by default the miniature's."""
-        return cls(_recognizers(recognizers or [MINIATURE]), find_encoder(image_text or MINIATURE))
+        from keyface.miniature import zoo
+
+        return cls(
+            _recognizers(recognizers or [MINIATURE]),
+            find_encoder(image_text or MINIATURE),
+            classifier=zoo.attribute_classifier(),
+        )
+
+    @classmethod
+    def of_pictures(cls, recognizers: Recognizers, image_text: str | nn.Module | None) -> "ClipNetworks":
+        """Return the networks for the data's pictures, none of which is the miniature's unless it is named.
+
+        Raises:
+            ValueError: No recognizer is named.
+            MissingWeightsError: What is named is not here.
+        """
+        return cls(_named(recognizers, "pictures"), None if image_text is None else find_encoder(image_text))
 
     @classmethod
     def of_videos(
@@ -61,17 +80,21 @@ class ClipNetworks:
             ValueError: No recognizer is named.
             MissingWeightsError: What is named is not here.
         """
-        if not recognizers:
-            raise ValueError(
-                "VideoEditCallback: its clips are videos, so say who judges the person in them: recognizers: "
-                f"[cosface, facenet] (`keyface weights list`), or [{MINIATURE}] if the faces are rendered"
-            )
         return cls(
-            _recognizers(recognizers),
+            _named(recognizers, "videos"),
             None if image_text is None else find_encoder(image_text),
             None if captioner is None else _first_caption(captioner),
             None if finder == CENTRE else find_suite(finder),
         )
+
+
+def _named(recognizers: Recognizers, clips: str) -> Mapping[str, Recognizer]:
+    if not recognizers:
+        raise ValueError(
+            f"VideoEditCallback: its clips are {clips}, so say who judges the person in them: recognizers: "
+            f"[cosface, facenet] (`keyface weights list`), or [{MINIATURE}] if the faces are rendered"
+        )
+    return _recognizers(recognizers)
 
 
 def _recognizers(named: list[str] | dict[str, nn.Module]) -> Mapping[str, Recognizer]:

@@ -1,9 +1,10 @@
-"""The fixed clips that the callback edits: rendered by the miniature, or read from files."""
+"""The fixed clips that the callback edits: rendered, made of the data's pictures, or read from files."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,11 +12,14 @@ from torch import Tensor
 from keyface.callbacks.clip_networks import ClipNetworks
 from keyface.editing.settings import Prompts
 from keyface.faces.crops import Placement, smooth_squares
+from keyface.faces.regions import dilate, region_mask
 from keyface.footage import scan
+from keyface.footage.camera import Camera
 from keyface.models.finders import FaceSuite
 from keyface.pictures import from_uint8, largest_square, resize_square
 from keyface.pipeline.face_clips import FaceClip, cut_crops
 from keyface.plugins import Category, compose
+from keyface.plugins.masks import are_held, free_masks
 from keyface.video import VideoReader
 
 
@@ -63,6 +67,74 @@ def miniature_examples(
         )
         for trial in render_trials(categories, clips * len(categories), frames, size, seed)
     ]
+
+
+PICTURE_FPS = 12
+"""Frames a second of clips that are made of pictures."""
+
+
+def picture_examples(
+    categories: Sequence[Category], samples: Iterable[dict[str, Any]], each: int, frames: int
+) -> list[Example]:
+    """Move pictures before a camera, `each` for every category, of people to whom it applies.
+
+    The motion is known exactly, and where the picture has a label map, so is the region of the edit.
+
+    Args:
+        categories: Edits, each applied by itself.
+        samples: Batches of one picture, see `keyface.datamodules`; those that are taken come first.
+        each: So many pictures for each edit.
+        frames: T.
+
+    Raises:
+        ValueError: There are not enough pictures for an edit.
+    """
+    wanted = {category.name: each for category in categories}
+    found: dict[str, list[Example]] = {category.name: [] for category in categories}
+    for sample in samples:
+        for category in categories:
+            taken = found[category.name]
+            pair = compose(sample["caption"][0], [category])
+            changes = pair.source != pair.target and category.applies_to(sample["attributes"][0])
+            if changes and len(taken) < wanted[category.name]:
+                taken.append(_picture_example(category, sample, frames, Prompts(*pair)))
+        if all(len(found[name]) == number for name, number in wanted.items()):
+            break
+    lacking = [name for name, number in wanted.items() if len(found[name]) < number]
+    if lacking:
+        raise ValueError(
+            f"VideoEditCallback: fewer than {each} held-out pictures of the data can take "
+            f"{', '.join(lacking)}; name other edits, or raise data.val_fraction"
+        )
+    return [example for category in categories for example in found[category.name]]
+
+
+def _picture_example(category: Category, sample: dict[str, Any], frames: int, prompts: Prompts) -> Example:
+    picture: Tensor = sample["image"]
+    camera = Camera.round(frames, picture.shape[-1])
+    region = None
+    if "mask" in sample and are_held([category]):
+        region = camera.film(_free(category, picture, sample["mask"]).float()[:, None])[:, 0] > 0.5
+    flow, valid = camera.flow()
+    return Example(
+        f"{category.name}-{sample['key'][0]}",
+        camera.film(picture).clamp(-1, 1),
+        prompts,
+        [category],
+        PICTURE_FPS,
+        flow,
+        valid,
+        region,
+    )
+
+
+def _free(category: Category, picture: Tensor, labels: Tensor) -> Tensor:
+    """Return where an edit may change a picture (1, 3, S, S) with labels (1, S, S): (1, S, S) bool."""
+
+    def find(names: Collection[str]) -> Tensor:
+        return region_mask(labels, names)[:, None].float()
+
+    return dilate(free_masks([category], picture, find)[:, 0] > 0.5, max(1, labels.shape[-1] // 32))
 
 
 def video_examples(

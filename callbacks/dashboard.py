@@ -14,13 +14,14 @@ Media are logged with the metric `trainer/global_step`, as Lightning's own curve
 `wandb.log(step=...)`, which drops whatever arrives out of order.
 """
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Trainer
-from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.loggers import Logger, WandbLogger
 from PIL.Image import Image
 
 Cell = Image | Path | float | int | str | None
@@ -32,6 +33,14 @@ def wandb_loggers(trainer: Trainer) -> list[WandbLogger]:
     if not trainer.is_global_zero:
         return []
     return [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
+
+
+def is_online(logger: Logger) -> bool:
+    """Tell whether a logger sends what it is told to a W&B server."""
+    if not isinstance(logger, WandbLogger) or logger._offline:
+        return False
+    mode = logger._wandb_init.get("mode") or os.environ.get("WANDB_MODE", "online")
+    return mode in ("online", "run", "shared")
 
 
 def wandb_identity(trainer: Trainer) -> dict[str, str] | None:

@@ -12,7 +12,6 @@ from keyface.metrics.identity import cosine_distance, embed_clip
 from keyface.metrics.locality import outside_change
 from keyface.metrics.temporal import temporal_loss
 from keyface.models.judges import edit_success
-from keyface.models.protocols import AttributeClassifier
 
 MEASURES = (
     "edit_success",
@@ -37,7 +36,7 @@ def measure(example: Example, source: Tensor, edited: Tensor, networks: ClipNetw
     """Measure an edit against its source, as far as somebody can tell.
 
     Args:
-        example: What was edited; knows the flow and the region of rendered clips.
+        example: What was edited; may know the flow and the region.
         source: Its frames (T, 3, H, W) in [-1, 1], on the device where the networks are to run.
         edited: (T, 3, H, W) in [-1, 1], there.
         networks: Who judges.
@@ -62,7 +61,7 @@ def measure(example: Example, source: Tensor, edited: Tensor, networks: ClipNetw
             pair.encode_text([example.prompts.source]),
         )
         measures["direction_similarity"] = float(similarity.mean())
-    success = edit_success(_classifier(example), edited, *example.categories)
+    success = edit_success(networks.classifier, edited, *example.categories)
     if success is not None:
         measures["edit_success"] = success
     if example.flow is not None:
@@ -85,12 +84,3 @@ def measures_by_category(results: Sequence[Result]) -> dict[str, float]:
                 for category in result.example.categories:
                     values.setdefault(f"{name}/{category.name}", []).append(value)
     return {name: sum(each) / len(each) for name, each in values.items()}
-
-
-def _classifier(example: Example) -> AttributeClassifier | None:
-    """Return what knows the labels of rendered faces; nothing here knows those of others."""
-    if example.flow is None:
-        return None
-    from keyface.miniature import zoo
-
-    return zoo.attribute_classifier()

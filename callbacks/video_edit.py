@@ -1,8 +1,8 @@
 """Edits the same clips at every validation, so that a run is watched and not only plotted."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast, get_args
+from typing import Any, Literal, Protocol, cast, get_args, runtime_checkable
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -11,7 +11,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import nn
 
 from keyface.callbacks.clip_networks import ClipNetworks, Recognizers
-from keyface.callbacks.clips import Example, miniature_examples, video_examples
+from keyface.callbacks.clips import Example, miniature_examples, picture_examples, video_examples
 from keyface.callbacks.dashboard import GrowingTable, alert, log_image, log_videos
 from keyface.callbacks.edit_measures import MEASURES, Result, measure, measures_by_category
 from keyface.callbacks.edit_record import step_folder, write_record
@@ -40,6 +40,19 @@ class EditingModule(Protocol):
         """Return the branch, averaged in validation; every process asks, and the first one edits with it."""
 
 
+@runtime_checkable
+class HoldsOut(Protocol):
+    """Data that keep pictures for validation."""
+
+    def held_out(self) -> Iterator[dict[str, Any]]:
+        """Yield them one by one, as batches of one, with label maps where there are any."""
+        ...
+
+
+REAL_FAMILIES = ("sd1", "sd2")
+"""Families of bases (`Backbone.family`) to which rendered faces are strangers."""
+
+
 class VideoEditCallback(Callback):
     """Edits fixed clips at validation with the weights as they stand.
 
@@ -47,10 +60,11 @@ class VideoEditCallback(Callback):
     miniature's shipped one or a folder of yours. Writes into the run's folder
     `edits/step-<n>/<example>.mp4` (source on the left, edit on the right) and `edits/step-<n>/sheet.png`;
     logs the curves `edit/identity_distance`, `edit/direction_similarity`, `edit/reconstruction_psnr`,
-    `edit/edit_success` by the categories' own judges and, on miniature clips, by the miniature's classifier,
-    and there also `edit/temporal_loss` and `edit/outside_change` to every logger, each as the mean over all
-    examples and by category as `edit/<measure>/<category>`; videos, sheet and a table to W&B. All of them
-    stand at the number of steps that were taken, the first before any. A fall of the success is alerted.
+    `edit/edit_success` by the categories' own judges and, on rendered clips, by the miniature's
+    classifier, and where motion and regions are known, which is not in videos, `edit/temporal_loss` and
+    `edit/outside_change` to every logger, each as the mean over all examples and by category as
+    `edit/<measure>/<category>`; videos, sheet and a table to W&B. All of them stand at the number of
+    steps that were taken, the first before any. A fall of the success is alerted.
 
     Note:
         Only the first rank edits, while the others wait; a run on several GPUs wants few, short clips and a
@@ -60,7 +74,10 @@ class VideoEditCallback(Callback):
     Args:
         branch: Which branch the module trains: `identity` (ε1) or `direction` (ε2).
         edits: Names of edit categories; each is applied to each clip by itself.
-        clips: How many clips to render of held-out miniature identities for each edit, or paths of videos.
+        clips: How many clips to render of held-out miniature identities for each edit, which Stable
+            Diffusion does not take; or paths of videos.
+        pictures: In place of them: so many held-out pictures of the data for each edit, of people to whom it
+            applies, each before a camera that moves a little.
         captions: Source caption of each video; without them `captioner` writes one.
         captioner: Name of a captioner, such as `blip2`; `miniature` for videos of rendered faces.
         finder: Name of what finds the faces of videos, such as `human`; `auto` takes what is here,
@@ -74,9 +91,9 @@ class VideoEditCallback(Callback):
             asks for; whole settings are taken as they are. None is 20 steps.
         recognizers: Names of networks for the identity distance, as evaluators are named:
             `[cosface, facenet]`; or networks by name, (images, None) → (B, D). None is the miniature's for
-            rendered clips, and refused for videos.
+            rendered clips, and refused for others.
         image_text: Name of the CLIP pair for the direction similarity, such as `clip-vit-b-16`, or the pair.
-            None is the miniature's for rendered clips, and leaves the measure out for videos.
+            None is the miniature's for rendered clips, and leaves the measure out for others.
         seed: Of the rendered clips.
         at_start: Whether to edit before the first step, too: where the curves begin.
         alert_fall: Fall of `edit/edit_success` below its best so far that is alerted.
@@ -104,12 +121,17 @@ class VideoEditCallback(Callback):
         seed: int = 0,
         at_start: bool = True,
         alert_fall: float = 0.2,
+        pictures: int = 0,
     ) -> None:
         if branch not in get_args(Branch):
             raise ValueError(f"VideoEditCallback: branch is {branch!r}, it must be identity or direction")
         for name, value in (("frames", frames), ("every_n_epochs", every_n_epochs)):
             if value < 1:
                 raise ValueError(f"VideoEditCallback: {name} is {value}, it must be at least 1")
+        if pictures < 0 or (pictures and isinstance(clips, list)):
+            raise ValueError(
+                f"VideoEditCallback: pictures is {pictures}, it must be 0 or more, and 0 with videos"
+            )
         if isinstance(clips, list) and captions is not None and len(captions) != len(clips):
             raise ValueError(
                 f"VideoEditCallback: {len(clips)} clips need as many captions, got {len(captions)}"
@@ -121,7 +143,7 @@ class VideoEditCallback(Callback):
             )
         self.branch = branch
         self.edits = tuple(edits)
-        self.clips = clips
+        self.clips, self.pictures = clips, pictures
         self.captions, self.captioner, self.finder = captions, captioner, finder
         self.other = other
         self.frames = frames
@@ -156,10 +178,19 @@ class VideoEditCallback(Callback):
         for clip in self.clips if isinstance(self.clips, list) else []:
             if not Path(clip).is_file():
                 raise FileNotFoundError(f"VideoEditCallback: no clip at {clip}")
+        backbone = cast(EditingModule, pl_module).backbone
+        rendered = isinstance(self.clips, int) and not self.pictures
+        if rendered and backbone.family in REAL_FAMILIES:
+            raise ValueError(
+                "VideoEditCallback: its clips are rendered faces, which Stable Diffusion does not know; say "
+                "pictures: 1 (held-out ones of the data for each edit), or clips: [talk.mp4]"
+            )
+        if self.pictures and not isinstance(_data(trainer), HoldsOut):
+            raise ValueError("VideoEditCallback: pictures needs data that hold some out: ShardsDataModule")
         if trainer.is_global_zero:
             self._find_networks()
-            if isinstance(self.clips, list):
-                self._examples = self._load(pl_module, pl_module.backbone)  # type: ignore[arg-type]
+            if not rendered:
+                self._examples = self._load(trainer, pl_module, backbone)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the step of the last edit and the best success, which a resumed run goes on from."""
@@ -195,7 +226,7 @@ class VideoEditCallback(Callback):
         run = Path(trainer.log_dir or trainer.default_root_dir)
         if trainer.is_global_zero:
             assert unet is not None
-            results = self._edit_all(pl_module, unet.to(pl_module.device))
+            results = self._edit_all(trainer, pl_module, unet.to(pl_module.device))
             self._logged = {f"edit/{key}": value for key, value in measures_by_category(results).items()}
             for logger in trainer.loggers:
                 logger.log_metrics(self._logged, step=trainer.global_step)
@@ -225,10 +256,12 @@ class VideoEditCallback(Callback):
         return (trainer.current_epoch + 1) % self.every_n_epochs == 0
 
     @torch.no_grad()
-    def _edit_all(self, module: LightningModule, unet: UNet2DConditionModel) -> list[Result]:
+    def _edit_all(
+        self, trainer: Trainer, module: LightningModule, unet: UNet2DConditionModel
+    ) -> list[Result]:
         backbone = cast(EditingModule, module).backbone
         if self._examples is None:
-            self._examples = self._load(module, backbone)
+            self._examples = self._load(trainer, module, backbone)
         pipe = self._pipeline(backbone, unet)
         results = []
         for example in self._examples:
@@ -242,8 +275,11 @@ class VideoEditCallback(Callback):
             results.append(Result(example, edited.cpu(), measures))
         return results
 
-    def _load(self, module: LightningModule, backbone: Backbone) -> list[Example]:
+    def _load(self, trainer: Trainer, module: LightningModule, backbone: Backbone) -> list[Example]:
         categories = [registry[name] for name in self.edits]
+        if self.pictures:
+            samples = cast(HoldsOut, _data(trainer)).held_out()
+            return picture_examples(categories, samples, self.pictures, self.frames)
         if isinstance(self.clips, int):
             return miniature_examples(categories, self.clips, self.frames, backbone.image_size, self.seed)
         placement = Companions.of(str(module.hparams.get("backbone"))).placement
@@ -277,7 +313,9 @@ class VideoEditCallback(Callback):
         return unet.to(device=backbone.device, dtype=backbone.dtype)
 
     def _find_networks(self) -> ClipNetworks:
-        if self._networks is None and isinstance(self.clips, int):
+        if self._networks is None and self.pictures:
+            self._networks = ClipNetworks.of_pictures(self.recognizers, self.image_text)
+        elif self._networks is None and isinstance(self.clips, int):
             self._networks = ClipNetworks.of_rendered(self.recognizers, self.image_text)
         elif self._networks is None:
             captioner = self.captioner if self.captions is None else None
@@ -302,3 +340,7 @@ class VideoEditCallback(Callback):
         log_videos(trainer, "edit/videos", videos)
         log_image(trainer, "edit/sheet", picture, f"step {trainer.global_step}")
         self._table.add(trainer, rows)
+
+
+def _data(trainer: Trainer) -> object:
+    return getattr(trainer, "datamodule", None)

@@ -1,6 +1,7 @@
 """The datamodule that training reads: shards of CelebA-HQ or of the miniature, which look alike."""
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,11 @@ import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_warn
 
-from keyface.datamodules.shard_files.batch import Shape
+from keyface.datamodules.shard_files.batch import Shape, to_batch
 from keyface.datamodules.shard_files.index import ShardError, ShardIndex, local_folder
 from keyface.datamodules.shard_files.loaders import NonEmptyLoader, ResumableLoader
 from keyface.datamodules.shard_files.reader import Faults, find_samples, load_sample
+from keyface.datamodules.shard_files.schema import MASK
 from keyface.datamodules.shard_files.streams import EvaluationStream, Selection, Source, TrainStream
 from keyface.plugins import edits
 
@@ -114,6 +116,18 @@ class ShardsDataModule(LightningDataModule):
     def test_dataloader(self) -> NonEmptyLoader | list[Any]:
         """Return the same as `val_dataloader`."""
         return self.val_dataloader()
+
+    def held_out(self) -> Iterator[dict[str, Any]]:
+        """Yield the validation samples of all processes one by one, in the shards' order, as batches of one.
+
+        Label maps are given wherever they are, whatever `with_mask` says, and latents never.
+        """
+        chosen = Selection(self.val_fraction, self.seed, validation=True)
+        faults = Faults(self.tolerate)
+        for shard in self.source.index.shards:
+            for found in filter(chosen, find_samples(self.source.folder, shard, faults)):
+                shape = Shape(self.source.shape.image_size, with_mask=MASK in found.members)
+                yield to_batch([load_sample(found, with_mask=shape.with_mask)], shape, "")
 
     def fingerprint(self) -> str:
         """Return the number of samples and a digest of the shards' SHA-256, wherever they lie."""

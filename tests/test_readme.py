@@ -84,7 +84,10 @@ SMALLER = {
     "lightning fit -c configs/base.yaml": (
         f"{SHORT_FIT} --trainer.accelerator cpu --trainer.devices 1 --trainer.strategy auto "
         f"--trainer.precision 32-true --data.init_args.image_size {SIDE} --data.init_args.workers 0 "
-        "--data.init_args.val_fraction 0.3 --model.init_args.noisy_input.steps 4"
+        "--data.init_args.val_fraction 0.5 --model.init_args.noisy_input.steps 4 "
+        "--model.init_args.evaluators miniature --trainer.callbacks.edits [glasses,smile] "
+        "--trainer.callbacks.recognizers [miniature] --trainer.callbacks.image_text miniature "
+        "--trainer.callbacks.frames 2 --trainer.callbacks.settings.steps 2"
     ),
     "lightning fit -c configs/base.yaml -c configs/identity.yaml": (
         "--model.init_args.identity_network miniature"

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import distributions
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint
@@ -104,7 +104,7 @@ class RunRecord(SaveConfigCallback):
         self._pointed = True
 
 
-def loggers(configured: Logger | list[Logger] | bool | None, folder: str) -> list[Logger] | bool:
+def loggers(configured: Logger | list[Logger] | bool | None, folder: str) -> list[Logger] | Literal[False]:
     """Return the configured loggers after one that writes metrics.csv into the run's folder.
 
     It comes first because Lightning takes the first logger's folder for the config and checkpoints.

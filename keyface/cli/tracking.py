@@ -12,11 +12,13 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import Logger
 
-from keyface.callbacks.dashboard import finish_runs, wandb_identity
+from keyface.callbacks.dashboard import finish_runs, is_online, wandb_identity
 from keyface.callbacks.news import RunNews
 from keyface.callbacks.training_curves import TrainingCurves
 from keyface.configuration import read_yaml
+from keyface.doctor.machine import has_wandb_login
 from keyface.files import write_text
 
 IDENTITY_FILE = "wandb.json"
@@ -44,6 +46,19 @@ def _git(folder: Path, *words: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return said.stdout.strip()
+
+
+def require_login(loggers: Sequence[Logger]) -> None:
+    """Refuse W&B online where nobody is logged in: it would ask on a terminal, and elsewhere fail late.
+
+    Raises:
+        ValueError: Nobody is.
+    """
+    if any(map(is_online, loggers)) and not has_wandb_login():
+        raise ValueError(
+            "W&B is online and nobody is logged in here: run `wandb login`, or set WANDB_MODE=offline "
+            "(`wandb sync` sends the run later), or --trainer.logger=true for metrics.csv alone"
+        )
 
 
 def with_followers(callbacks: Callback | list[Callback] | None) -> list[Callback]:

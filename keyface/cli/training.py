@@ -44,10 +44,19 @@ from keyface.cli.runs import (
     one_run_folder,
     with_checkpoints,
 )
-from keyface.cli.tracking import job_type, kept_identity, wandb_environment, wandb_names, with_followers
+from keyface.cli.tracking import (
+    job_type,
+    kept_identity,
+    require_login,
+    wandb_environment,
+    wandb_names,
+    with_followers,
+)
+from keyface.cli.weights import named_weights
 from keyface.lightning_modules.protocols import ChecksCheckpoint
 from keyface.lightning_modules.tuning.divergence import FiniteModule
 from keyface.lightning_modules.tuning.lora import OnNonfinite
+from keyface.models.requirements import require_weights
 from keyface.plugins import edits
 from keyface.progress import say
 
@@ -156,6 +165,7 @@ class TrainingCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Choose the run's folder and find the checkpoint that `--ckpt_path last` means."""
         settings = self.config[self.subcommand]
+        require_weights(*named_weights(settings))
         self.resources.enter_context(edits.with_file(settings.categories))
         experiment = settings.runs / self._experiment()
         settings.ckpt_path = find_checkpoint(self.checkpoint, settings.runs, experiment)
@@ -194,6 +204,7 @@ class TrainingCLI(LightningCLI):
         if self.subcommand == "fit":
             settings.callbacks = with_forecast(settings.callbacks)
         logger = loggers(settings.logger, settings.default_root_dir)
+        require_login(logger or [])
         self._name_in_wandb(Path(settings.default_root_dir))
         return super().instantiate_trainer(logger=logger, **kwargs)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 LATENT_BYTES = 600_000
 """Of a picture of 512 pixels with 8 inverted levels."""
 
-TRAINING = ("arcface", "clip-vit-b-16")
-"""What configs/identity.yaml and configs/direction.yaml ask for beside the base."""
+TRAINING = ("arcface", "clip-vit-b-16", "cosface", "facenet", "face-api", "clip-vit-b-32-laion")
+"""What configs/identity.yaml and configs/direction.yaml ask for beside the base, to train and to judge."""
 
 
 def prepare(
@@ -130,4 +130,4 @@ def require_weights(backbone: str, captioner: str, detects: bool) -> None:
     needed += ["face-api"] if detects else []
     # With a base of one's own the fits' other networks are one's own, too.
     needed += [name for name in TRAINING if backbone in known]
-    Store().require(needed)
+    Store().require(dict.fromkeys(needed))

@@ -24,6 +24,9 @@ READERS: Mapping[str, Callable[[Path], Recognizer]] = {
 }
 """What reads each of the catalogue's recognizers: a file, or face-api's folder."""
 
+FINDER = "face-api"
+"""Whose detector finds the faces for recognizers of whole frames."""
+
 
 def load_recognizer(name: str, store: Store | None = None) -> Recognizer:
     """Read a recognizer that aligns faces by five landmarks itself.
@@ -86,8 +89,8 @@ def load_finding(names: list[str], store: Store | None = None) -> dict[str, Reco
         MissingWeightsError: Files are missing, the detector's among them.
     """
     store = Store() if store is None else store
-    needed = [*(name for name in names if name in READERS), "face-api"]
+    needed = [*(name for name in names if name in READERS), FINDER]
     folders = store.require(dict.fromkeys(needed))
-    finder = FaceApi.load(folders["face-api"])
+    finder = FaceApi.load(folders[FINDER])
     loaded = load_recognizers(names, store)
     return {name: DetectingRecognizer(recognizer, finder) for name, recognizer in loaded.items()}

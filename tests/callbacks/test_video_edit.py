@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 from wandb_file import offline_runs
 
-from keyface.callbacks.clips import Example, face_frames, miniature_examples
+from keyface.callbacks.clips import Example, face_frames, miniature_examples, picture_examples
 from keyface.callbacks.video_edit import COLUMNS, VideoEditCallback
+from keyface.commands.shards import render
+from keyface.datamodules.shards import ShardsDataModule
 from keyface.diffusion.backbone import Backbone
 from keyface.editing.editor import VideoEditor
 from keyface.editing.settings import Composition, EditSettings, Injection, Prompts
@@ -87,6 +89,13 @@ class TinyBranch(LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD([self.parameter], lr=0.1)
+
+
+class OnPictures(TinyBranch):
+    """Trained on batches of the shards."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return super().training_step([batch["image"]], batch_idx)
 
 
 def callback(**options: Any) -> VideoEditCallback:
@@ -314,6 +323,68 @@ def test_nobody_of_the_miniature_looks_at_videos_in_silence(tiny_backbone: Backb
         fit(TinyBranch(tiny_backbone), callback(**video), tmp_path)
     with pytest.raises(ValueError, match="no face in its 6 frames"):
         fit(TinyBranch(tiny_backbone), callback(**video, finder="miniature"), tmp_path)
+
+
+def test_held_out_pictures_of_the_data_are_edited(
+    tiny_backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """People to whom the edit applies, with the data's captions and label maps, all known of the motion."""
+    render(tmp_path / "shards", count=40, size=32, samples_per_shard=20)
+    data = ShardsDataModule(tmp_path / "shards", batch_size=4, val_fraction=0.5)
+    added = callback(pictures=2, edits=["glasses", "smile"], at_start=True)
+    trainer = Trainer(
+        max_steps=1,
+        limit_val_batches=0,
+        log_every_n_steps=1,
+        logger=CSVLogger(tmp_path / "run", name="", version=""),
+        callbacks=[added],
+        accelerator="cpu",
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(OnPictures(tiny_backbone), datamodule=data)
+    with (tmp_path / "run" / "metrics.csv").open() as file:
+        (row,) = [row for row in csv.DictReader(file) if row["edit/identity_distance"]]
+    for name in ("temporal_loss", "outside_change", "identity_distance"):
+        assert float(row[f"edit/{name}/smile"]) > 0
+    assert "edit/edit_success" not in row, "pictures are not judged by the miniature's classifier"
+    assert len(list((tmp_path / "run" / "edits" / "step-000000").glob("*.mp4"))) == 4
+    held_out = {sample["key"][0]: sample for sample in data.held_out()}
+    trained = {key for batch in data.train_dataloader() for key in batch["key"]}
+    assert added._examples is not None
+    assert [example.categories[0].name for example in added._examples] == ["glasses"] * 2 + ["smile"] * 2
+    for example in added._examples:
+        name, key = example.name.split("-", 1)
+        assert key not in trained
+        sample, label = held_out[key], {"glasses": "Eyeglasses", "smile": "Smiling"}[name]
+        assert not sample["attributes"][0][label]
+        assert example.prompts.source == sample["caption"][0]
+        assert example.frames.shape == (4, 3, 32, 32)
+        assert example.region is not None
+        assert 0 < float(example.region.float().mean()) < 0.9
+    with pytest.raises(ValueError, match=r"fewer than 99 held-out pictures of the data can take glasses"):
+        picture_examples([edits["glasses"]], data.held_out(), 99, 4)
+
+
+def test_pictures_and_clips_that_cannot_be_are_refused(tiny_backbone: Backbone, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="pictures is 1, it must be 0 or more, and 0 with videos"):
+        callback(pictures=1, clips=["a.mp4"], captions=["a"])
+    with pytest.raises(ValueError, match="pictures needs data that hold some out: ShardsDataModule"):
+        fit(TinyBranch(tiny_backbone), callback(pictures=1), tmp_path)
+    render(tmp_path / "shards", count=8, size=32, samples_per_shard=4)
+    data = ShardsDataModule(tmp_path / "shards", batch_size=2, val_fraction=0.5)
+    trainer = Trainer(
+        max_steps=0, logger=False, callbacks=[callback(pictures=1, recognizers=None)], accelerator="cpu",
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    with pytest.raises(ValueError, match=r"its clips are pictures, so say who judges .*\[cosface, facenet\]"):
+        trainer.fit(TinyBranch(tiny_backbone), datamodule=data)
+    tiny_backbone.unet.register_to_config(cross_attention_dim=1024)  # the width of Stable Diffusion 2's text
+    with pytest.raises(
+        ValueError, match="rendered faces, which Stable Diffusion does not know; say pictures: 1"
+    ):
+        fit(TinyBranch(tiny_backbone), callback(), tmp_path)
 
 
 def test_the_face_of_a_video_is_cut_out(tmp_path: Path) -> None:

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 import yaml
 from boring_run import BASE
+from lightning.pytorch.loggers import WandbLogger
 from wandb_file import OfflineRun, offline_runs
 
 from keyface.cli.main import main
-from keyface.cli.tracking import git_state
+from keyface.cli.tracking import git_state, require_login
+from keyface.doctor.machine import has_wandb_login
 
 NAMED = f"experiment: mine/boring\n{BASE}seed_everything: 11\n"
 WANDB = Path(__file__).parents[2] / "configs" / "wandb.yaml"
@@ -57,6 +59,41 @@ def test_a_run_is_named_and_has_its_whole_config(folder: Path, monkeypatch: pyte
     hyperparameters = yaml.safe_load((run / "hparams.yaml").read_text())
     assert hyperparameters["trainer"]["max_steps"] == 2, "other loggers are told the same"
     assert not any(name.startswith("WANDB_RUN") or name == "WANDB_NAME" for name in os.environ)
+
+
+def test_wandb_online_without_a_login_is_refused_at_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE", "WANDB_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(folder / "netrc"))
+    online = ["fit", "-c", "base.yaml", "-c", "online.yaml"]
+    assert main(online) == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    for way in ("`wandb login`", "WANDB_MODE=offline", "--trainer.logger=true"):
+        assert way in line
+    assert not (folder / "runs").exists()
+    assert main([*online, "--trainer.logger=true"]) == 0
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert main(online) == 0
+    assert len(offline_runs(folder)) == 1
+
+
+def test_a_login_is_a_key_or_an_entry_for_the_server(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(folder / "netrc"))
+    (folder / "netrc").write_text("machine dash.example.org login user password none\n")
+    assert not has_wandb_login()
+    monkeypatch.setenv("WANDB_BASE_URL", "https://dash.example.org")
+    assert has_wandb_login()
+    monkeypatch.delenv("WANDB_BASE_URL")
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    assert has_wandb_login()
+    monkeypatch.delenv("WANDB_API_KEY")
+    monkeypatch.delenv("WANDB_MODE")
+    with pytest.raises(ValueError, match="nobody is logged in"):
+        require_login([WandbLogger(project="p", save_dir=folder)])
+    require_login([WandbLogger(project="p", save_dir=folder, offline=True)])
 
 
 def test_a_resumed_run_goes_on_in_the_same_wandb_run(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """The branches' shipped configs: they parse, hold the paper's numbers, and train through `lightning fit`."""
 
 import json
+import re
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +14,7 @@ from keyface.commands.shards import render
 from keyface.diffusion.backbone import Backbone, load_unet
 from keyface.lightning_modules.direction import DirectionModule
 from keyface.lightning_modules.identity import IdentityModule
+from keyface.weights import catalogue
 
 CONFIGS = files("keyface.configs")
 # Lightning's advice on logging intervals, which tiny runs do not heed.
@@ -48,6 +50,29 @@ def test_full_size_configs_hold_the_papers_numbers(branch: str, capsys: pytest.C
 
 
 @pytest.mark.parametrize("branch", ["identity", "direction"])
+def test_full_size_configs_edit_judge_and_log_to_wandb_without_the_miniature(
+    branch: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = resolved(["base.yaml", f"{branch}.yaml"], capsys)
+    trainer, model = settings["trainer"], settings["model"]["init_args"]
+    assert trainer["logger"]["class_path"].endswith("WandbLogger")
+    assert trainer["logger"]["init_args"]["offline"] is True
+    (callback,) = trainer["callbacks"]
+    edits = callback["init_args"]
+    assert (edits["branch"], edits["pictures"]) == (branch, 1)
+    trained_against = (model.get("identity_network"), model.get("encoder"))
+    for judge in (*edits["recognizers"], *model["evaluators"].split(","), edits["image_text"]):
+        assert judge in catalogue()
+        assert judge not in trained_against
+    assert "miniature" not in json.dumps(settings)
+    online = resolved(["base.yaml", f"{branch}.yaml", "online.yaml"], capsys)
+    assert online["trainer"]["logger"]["init_args"] == {
+        **trainer["logger"]["init_args"], "offline": False
+    }  # fmt: skip
+    assert online["trainer"]["callbacks"] == trainer["callbacks"]
+
+
+@pytest.mark.parametrize("branch", ["identity", "direction"])
 def test_miniature_configs_parse(branch: str, capsys: pytest.CaptureFixture[str]) -> None:
     settings = resolved([f"miniature/{branch}.yaml"], capsys)
     assert settings["model"]["init_args"]["backbone"] == "miniature"
@@ -56,10 +81,18 @@ def test_miniature_configs_parse(branch: str, capsys: pytest.CaptureFixture[str]
 
 
 def test_the_papers_configs_ask_at_once_for_all_that_the_user_must_bring(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("KEYFACE_WEIGHTS", raising=False)
+    for branch, network in (("identity", "arcface"), ("direction", "clip-vit-b-16")):
+        assert main(["fit", "-c", "base.yaml", "-c", f"{branch}.yaml"]) == 1
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        asked = re.findall(r"Run `keyface weights get ([^`]+)`", line)[0].split()
+        assert sorted(asked) == sorted(
+            ["stable-diffusion-2-1-base", network, "cosface", "facenet", "face-api", "clip-vit-b-32-laion"]
+        )
+        assert not list(tmp_path.iterdir())
     get = "keyface weights get stable-diffusion-2-1-base"
     with pytest.raises(FileNotFoundError, match=f"{get} arcface cosface facenet`"):
         IdentityModule("models/stable-diffusion-2-1-base", "arcface", "cosface,facenet")
