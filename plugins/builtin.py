@@ -16,7 +16,6 @@ _FACE = ("skin", "nose", *_EYES, *_MOUTH)
 _HEAD = (*_FACE, "l_ear", "r_ear", "hair", "neck")
 
 _LINES_STRENGTH = 0.92
-_LINES_GUIDANCE = 1.35
 """For lines that are drawn onto a face that stays."""
 
 _AGE_THRESHOLD = 0.65
@@ -73,7 +72,6 @@ AGE = (
         regions=_HEAD,
         conflicts=("young",),
         strength=_LINES_STRENGTH,
-        guidance=_LINES_GUIDANCE,
         threshold=_AGE_THRESHOLD,
         place="adjective",
     ),
@@ -163,7 +161,7 @@ _COLOURS = {
 _OTHER_HAIR = ("red hair", "with red hair", "auburn hair", "ginger hair")
 _BALD = (*PHRASES["Bald"], "a bald head", "no hair")
 _HAIR_STRENGTH = 1.15
-_HAIR_GUIDANCE = 0.72
+_HAIR_GUIDANCE = 0.65
 """Hair comes nearer to the rendered edit when it is edited stronger and guided less than usual; more guidance
 makes it gaudy. Figures in docs/results.md."""
 
@@ -282,7 +280,7 @@ _MOUSTACHE = (*PHRASES["Mustache"], "a mustache", "moustache", "mustache")
 _STUBBLE = (*PHRASES["5_o_Clock_Shadow"], "stubble")
 _BEARD_REGIONS = ("skin", *_MOUTH, "neck")
 _GROWN_STRENGTH = 1.1
-_GROWN_GUIDANCE = 1.2
+_GROWN_GUIDANCE = 1.1
 """Beards need more than usual to grow. Figures in docs/results.md."""
 
 FACIAL_HAIR = _reshaping(
@@ -336,15 +334,26 @@ FACIAL_HAIR = _reshaping(
 
 
 def _pair(
-    name: str, attribute: str, on: tuple[str, ...], off: tuple[str, ...], regions: tuple[str, ...]
+    name: str,
+    attribute: str,
+    on: tuple[str, ...],
+    off: tuple[str, ...],
+    regions: tuple[str, ...],
+    guidance: float = 1.0,
 ) -> tuple[Category, Category]:
-    """Return the edit that puts something on and the one that takes it off."""
+    """Return the edit that puts something on, with its guidance, and the one that takes it off."""
     without = f"no-{name}"
+    given = Category(
+        name, on[:2], off[0], attribute, True, replaces=off, regions=regions, conflicts=(without,)
+    )
     return (
-        Category(name, on[:2], off[0], attribute, True, replaces=off, regions=regions, conflicts=(without,)),
+        replace(given, guidance=guidance),
         Category(without, off[:2], on[0], attribute, False, replaces=on, regions=regions, conflicts=(name,)),
     )
 
+
+_HAT_GUIDANCE = 1.4
+"""A hat covers what is there. Figures in docs/results.md."""
 
 WORN = (
     *_reshaping(
@@ -354,6 +363,7 @@ WORN = (
             on=(*PHRASES["Wearing_Hat"], "a hat", "hat", "wearing a cap"),
             off=ABSENT_PHRASES["Wearing_Hat"],
             regions=("hat", "hair", "background", "skin"),
+            guidance=_HAT_GUIDANCE,
         ),
     ),
     *_pair(

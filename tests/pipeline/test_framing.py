@@ -81,7 +81,7 @@ def test_options_reach_the_edit_and_its_record(
         ("usual", []),
         ("black", ["--framing.border", "black", "--framing.margin", "1.6"]),
         ("mirror", ["--framing.margin", "1.6"]),
-        ("large", ["--framing.size", "160"]),
+        ("large", ["--framing.size", "320"]),
     ):
         output = tmp_path / f"{name}.mp4"
         assert main([*words, "-o", str(output), "--encoding.quality", "0", *more]) == 0
