@@ -15,6 +15,9 @@ _MOUTH = ("mouth", "u_lip", "l_lip")
 _FACE = ("skin", "nose", *_EYES, *_MOUTH)
 _HEAD = (*_FACE, "l_ear", "r_ear", "hair", "neck")
 
+_FIRM_STRENGTH = 1.15
+"""For what has to give way as a whole: hair on the forehead, a pair of glasses, the face of a man."""
+
 _LINES_STRENGTH = 0.92
 """For lines that are drawn onto a face that stays."""
 
@@ -47,6 +50,9 @@ _ANGRY = (*PHRASES["Angry"], "frowning", "with an angry expression")
 _SAD = (*PHRASES["Sad"], "with a sad expression")
 _SMILE_STRENGTH = 0.93
 """Smiles come easily. Figures in docs/results.md."""
+
+_FROWN_GUIDANCE = 1.25
+"""Brows and the mouth's corners change little."""
 
 _CALM = (*ABSENT_PHRASES["Smiling"], "with a serious expression")
 
@@ -87,6 +93,7 @@ GENDER = _reshaping(
         regions=_HEAD,
         conflicts=("woman",),
         place="noun",
+        strength=_FIRM_STRENGTH,
     ),
     Category(
         "woman",
@@ -98,6 +105,7 @@ GENDER = _reshaping(
         regions=_HEAD,
         conflicts=("man", "beard", "goatee", "moustache"),
         place="noun",
+        strength=_FIRM_STRENGTH,
     ),
 )
 
@@ -140,6 +148,7 @@ EXPRESSION = (
         replaces=(*_CALM, *_SMILING, *_SURPRISED, *_SAD),
         regions=_FACE,
         conflicts=_others(_EXPRESSIONS, "anger"),
+        guidance=_FROWN_GUIDANCE,
     ),
     Category(
         "sadness",
@@ -149,6 +158,7 @@ EXPRESSION = (
         replaces=(*_CALM, *_SMILING, *_SURPRISED, *_ANGRY),
         regions=_FACE,
         conflicts=_others(_EXPRESSIONS, "sadness"),
+        guidance=_FROWN_GUIDANCE,
     ),
 )
 
@@ -161,7 +171,7 @@ _COLOURS = {
 _OTHER_HAIR = ("red hair", "with red hair", "auburn hair", "ginger hair")
 _BALD = (*PHRASES["Bald"], "a bald head", "no hair")
 _HAIR_STRENGTH = 1.15
-_HAIR_GUIDANCE = 0.65
+_HAIR_GUIDANCE = 0.72
 """Hair comes nearer to the rendered edit when it is edited stronger and guided less than usual; more guidance
 makes it gaudy. Figures in docs/results.md."""
 
@@ -223,6 +233,7 @@ HAIR = (
             replaces=_BANGS,
             regions=("hair", "skin", "l_brow", "r_brow"),
             conflicts=("bangs",),
+            strength=_FIRM_STRENGTH,
         ),
     ),
 )
@@ -259,6 +270,7 @@ GLASSES = _reshaping(
         regions=_GLASSES_REGIONS,
         conflicts=("glasses", "no-glasses"),
         mask=_GLASSES_MASK,
+        strength=_FIRM_STRENGTH,
     ),
     Category(
         "no-glasses",
@@ -270,6 +282,7 @@ GLASSES = _reshaping(
         regions=_GLASSES_REGIONS,
         conflicts=("glasses", "sunglasses"),
         mask=_GLASSES_MASK,
+        strength=_FIRM_STRENGTH,
     ),
 )
 
