@@ -60,7 +60,7 @@ class GivenBatches(LightningDataModule):
         found = {e.key: e for s in index.shards for e in find_samples(self.shards, s, Faults())}
         shape = Shape(32, with_latents=True)
         batches = [
-            to_batch([load_sample(found[key], with_latents=True) for key in keys], shape, "0:0")
+            to_batch([load_sample(found[key], with_latents=True) for key in keys], shape, ["0:0"] * len(keys))
             for keys in self.keys
         ]
         return _GoingOn(cast(Any, batches), batch_size=None)
