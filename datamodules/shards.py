@@ -89,7 +89,7 @@ class ShardsDataModule(LightningDataModule):
         self.with_latents = with_latents
         self.shuffle = shuffle
         self.tolerate = tolerate
-        self.cache = ShardCache(cache or default_folder(), round(cache_gb * 1e9))
+        self.cache = ShardCache(Path(cache or default_folder()), round(cache_gb * 1e9))
 
     def prepare_data(self) -> None:
         """Fetch remote shards once on each machine, to know what is in them."""

@@ -247,6 +247,8 @@ def load_batches(
         num_workers=workers,
         prefetch_factor=PREFETCHED if workers else None,
         pin_memory=torch.cuda.is_available(),
+        # It draws a seed for its workers at each start; from this, and not from what a training draws from.
+        generator=torch.Generator(),
     )
     for batch in loader:
         if isinstance(batch, ShardError):

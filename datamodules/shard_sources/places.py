@@ -48,9 +48,11 @@ def expand(given: Given) -> list[str] | None:
     """
     if isinstance(given, str | Path):
         text = str(given)
-        is_url(text)
+        remote = is_url(text)
         names_files = _file_name(text).endswith(".tar") or ("{" in text and not Path(text).exists())
         if not names_files:
+            if remote and "?" in text:
+                raise ShardError(f"{shown(text)}: a URL with a query names a tar file, not a folder")
             return None
         given = [text]
     places = [place for each in given for place in _braces(str(each))]

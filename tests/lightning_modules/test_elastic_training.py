@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from recorded_training import notes
-from training_runs import fit_words, run
+from training_runs import colour_words, run
 
 from keyface.commands.shards import render
 
@@ -17,17 +17,12 @@ pytestmark = [
 SAMPLES = 24
 
 
-def fit(recognizer: Path, name: str, steps: int, processes: int, workers: int, *more: str) -> list[str]:
+def fit(name: str, steps: int, processes: int, workers: int, *more: str) -> list[str]:
     """Train, each process with batches of 2; return the keys that all processes saw, step by step."""
-    words = fit_words(
-        recognizer,
+    words = colour_words(
         name,
         steps,
-        "--data.init_args.shards=shards",
-        "--data.init_args.batch_size=2",
-        "--data.init_args.val_fraction=0",
         f"--data.init_args.workers={workers}",
-        "--model.init_args.noisy_input={source: inverted, steps: 2}",
         f"--trainer.devices={processes}",
         *(["--trainer.strategy=ddp"] if processes > 1 else []),
         *more,
@@ -40,20 +35,20 @@ def fit(recognizer: Path, name: str, steps: int, processes: int, workers: int, *
 
 
 @pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1)])
-def test_the_rest_of_a_pass_is_seen_once(place: Path, recognizer_file: Path, before: int, after: int) -> None:
+def test_the_rest_of_a_pass_is_seen_once(place: Path, before: int, after: int) -> None:
     render(place / "shards", count=SAMPLES, size=32, samples_per_shard=5)
     first = 2
-    seen = fit(recognizer_file, "before", first, before, 1, "--experiment=run")
+    seen = fit("before", first, before, 1, "--experiment=run")
     assert len(seen) == first * 2 * before
     last = first + (SAMPLES - len(seen)) // (2 * after)
-    rest = fit(recognizer_file, "after", last, after, 2, "--experiment=run", "--ckpt_path=last")
+    rest = fit("after", last, after, 2, "--experiment=run", "--ckpt_path=last")
     assert sorted(seen + rest) == [f"{number:08d}" for number in range(SAMPLES)]
 
 
-def test_other_numbers_of_workers_change_nothing(place: Path, recognizer_file: Path) -> None:
+def test_other_numbers_of_workers_change_nothing(place: Path) -> None:
     """Losses and samples are, to the last bit, those of a run that was never stopped."""
     render(place / "shards", count=SAMPLES, size=32, samples_per_shard=5)
-    fit(recognizer_file, "whole", 6, 1, 0, "--experiment=whole")
-    fit(recognizer_file, "first", 3, 1, 1, "--experiment=run")
-    fit(recognizer_file, "rest", 6, 1, 3, "--experiment=run", "--ckpt_path=last")
+    fit("whole", 15, 1, 0, "--experiment=whole")
+    fit("first", 7, 1, 1, "--experiment=run")
+    fit("rest", 15, 1, 3, "--experiment=run", "--ckpt_path=last")
     assert notes(Path("first")) + notes(Path("rest")) == notes(Path("whole"))
