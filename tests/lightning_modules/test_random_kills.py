@@ -1,6 +1,6 @@
 """Fault 30: a training that SIGKILL ends at random moments gives what one that was never stopped gives.
 
-Three kills by default; `KEYFACE_KILLS=20 KEYFACE_KILL_SEED=1 pytest -s` tries more, at other moments.
+Two kills by default; `KEYFACE_KILLS=20 KEYFACE_KILL_SEED=1 pytest -s` tries more, at other moments.
 """
 
 import os
@@ -15,7 +15,7 @@ from training_runs import assert_same_end, fit_words, only_run
 
 from keyface.commands.shards import render
 
-KILLS = int(os.environ.get("KEYFACE_KILLS", "3"))
+KILLS = int(os.environ.get("KEYFACE_KILLS", "2"))
 SEED = int(os.environ.get("KEYFACE_KILL_SEED", "0"))
 STEPS = 10 + 2 * KILLS
 TUNING = "{lora: {rank: 4, dropout: 0.1}, ema_decay: 0.9, gradient_checkpointing: true, export: false}"
