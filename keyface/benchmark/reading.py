@@ -12,6 +12,7 @@ import numpy as np
 import torch
 import webdataset
 from numpy.typing import NDArray
+from PIL import Image
 from torch.utils.data import DataLoader
 
 from keyface.datamodules.shard_files.batch import Shape, to_batch
@@ -34,6 +35,9 @@ Reader = Literal["keyface", "webdataset"]
 READERS: tuple[Reader, ...] = ("keyface", "webdataset")
 BUFFER = 1000
 """Samples that are shuffled among each other, as the datamodule does unless told otherwise."""
+
+_RENDERED = 128
+"""Side at which faces are rendered before they are enlarged, which is faster."""
 
 _GRAIN = 6.0
 """Standard deviation of the grain, of 255, with which a rendered face takes the bytes of a photo."""
@@ -72,11 +76,11 @@ def write_full_size(
         size: Side of the pictures, a multiple of 8.
         progress: Called with the number of samples that were written.
     """
-    settings = RenderSettings(count, size, samples_per_shard=max(1, count // SHARDS))
+    settings = RenderSettings(count, _RENDERED, samples_per_shard=max(1, count // SHARDS))
     entries = []
     for number, identities in enumerate(settings.shards()):
-        samples = map(_as_photo, rendered_samples(identities, settings, None))
-        entries.append(write_shard(folder, shard_name(number), samples))
+        faces = rendered_samples(identities, settings, None)
+        entries.append(write_shard(folder, shard_name(number), (_as_photo(face, size) for face in faces)))
         progress(len(identities))
     ShardIndex(tuple(entries), {"by": "keyface benchmark data"}).write(folder)
 
@@ -185,14 +189,18 @@ class _Stacked:
         return to_batch(samples, shape, ["0:0"] * len(samples))
 
 
-def _as_photo(sample: Sample) -> Sample:
-    """Give a rendered face the grain of a photo, and latents of noise."""
+def _as_photo(sample: Sample, size: int) -> Sample:
+    """Enlarge a rendered face, and give it the grain of a photo and latents of noise."""
+    assert sample.mask is not None, "rendered faces have one"
     draw = np.random.default_rng(sample.record.identity)
-    size = sample.image.shape[0]
-    grain: NDArray[np.float64] = draw.normal(0.0, _GRAIN, sample.image.shape)
+    pixels = np.asarray(Image.fromarray(sample.image).resize((size, size), Image.Resampling.BICUBIC))
+    mask = np.asarray(Image.fromarray(sample.mask).resize((size, size), Image.Resampling.NEAREST))
+    grain: NDArray[np.float64] = draw.normal(0.0, _GRAIN, pixels.shape)
     noise = torch.from_numpy(draw.standard_normal((LEVELS + 1, 4, size // 8, size // 8), dtype=np.float32))
     return replace(
         sample,
-        image=np.clip(sample.image + grain, 0, 255).astype(np.uint8),
+        image=np.clip(pixels + grain, 0, 255).astype(np.uint8),
+        mask=mask,
+        record=replace(sample.record, landmarks=sample.record.landmarks * (size / _RENDERED)),
         latents=Latents(noise[0], noise[1:], torch.arange(LEVELS) * 100),
     )

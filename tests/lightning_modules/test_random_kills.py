@@ -54,7 +54,7 @@ def test_random_kills_change_nothing(place: Path, recognizer_file: Path) -> None
     while not count("whole"):
         time.sleep(0.01)
     first = time.monotonic()
-    assert whole.wait().returncode == 0
+    assert whole.wait(600).returncode == 0
     start_up, training = first - began, time.monotonic() - first
 
     draw = random.Random(SEED)
@@ -73,7 +73,7 @@ def test_random_kills_change_nothing(place: Path, recognizer_file: Path) -> None
         assert ended.returncode == -signal.SIGKILL, ended.stderr[-2000:]
         steps = [note["step"] for note in notes(Path("cut"))[before:]] if count("cut") else []
         print(f"kill {number + 1}: did steps {steps}")
-    last = Fork(words(recognizer_file, "cut", "--ckpt_path=last")).wait()
+    last = Fork(words(recognizer_file, "cut", "--ckpt_path=last")).wait(600)
     assert last.returncode == 0, last.stderr[-2000:]
 
     expected = {note["step"]: note for note in notes(Path("whole"))}
