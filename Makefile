@@ -67,11 +67,14 @@ docs: setup
 # Make constraints.txt what setup.cfg asks for. Pins that fit are kept; UPGRADE=--upgrade takes the newest of all,
 # UPGRADE='--upgrade-package torch' of one. uv resolves for every platform and Python at once and asks the
 # registry alone, not the folders that this machine's pip may know. Windows and browsers are left out.
+# Buckets (s3, gs) are for those who have one.
+EXTRAS := faces insightface evaluate docs dev
 constraints:
 	$(PYTHON) -m venv $(UV)
 	$(UV)/bin/python -m pip --disable-pip-version-check --quiet install 'uv>=0.9,<1'
 	echo 'opencv-python; python_version < "3"' > build/left_out.txt
-	$(UV)/bin/uv pip compile setup.cfg --all-extras --universal --python-version 3.11 --fork-strategy fewest \
+	$(UV)/bin/uv pip compile setup.cfg $(addprefix --extra ,$(EXTRAS)) --universal --python-version 3.11 \
+	    --fork-strategy fewest \
 	    --generate-hashes --no-emit-package colorama --no-emit-package httpx2-jsfetch --no-header --quiet \
 	    --override build/left_out.txt $(UPGRADE) --output-file constraints.txt > /dev/null
 	printf '%s\n' "$$CONSTRAINTS_HEADER" | cat - constraints.txt > build/constraints.txt

@@ -222,7 +222,7 @@ class _Stream(IterableDataset[dict[str, Any]]):
                     f"sample {other.key!r} has {other.image.shape[0]} pixels, {samples[0].key!r} {size}; "
                     "latents are made of images of one size"
                 )
-            yield to_batch(samples, Shape(size), "")
+            yield to_batch(samples, Shape(size), [""] * len(samples))
 
 
 def _load(found: Found) -> Sample:

@@ -1,46 +1,52 @@
 """The datamodule that training reads: shards of CelebA-HQ or of the miniature, which look alike."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
-from lightning.pytorch.utilities import rank_zero_warn
 
 from keyface.datamodules.shard_files.batch import Shape, to_batch
-from keyface.datamodules.shard_files.index import ShardError, ShardIndex, local_folder
-from keyface.datamodules.shard_files.loaders import NonEmptyLoader, ResumableLoader
-from keyface.datamodules.shard_files.reader import Faults, find_samples, load_sample
-from keyface.datamodules.shard_files.schema import MASK
-from keyface.datamodules.shard_files.streams import EvaluationStream, Selection, Source, TrainStream
+from keyface.datamodules.shard_files.catalogue import Catalogue
+from keyface.datamodules.shard_files.index import ShardError
+from keyface.datamodules.shard_files.loaders import Batches, EvaluationLoader, ResumableLoader, Share
+from keyface.datamodules.shard_files.order import Order
+from keyface.datamodules.shard_files.reader import Faults
+from keyface.datamodules.shard_files.schema import MASK, MEMBERS, SampleError
+from keyface.datamodules.shard_sources.cache import ShardCache, default_folder
+from keyface.datamodules.shard_sources.sources import Shards
 from keyface.plugins import edits
+from keyface.plugins.labels import lacking_labels
+from keyface.progress import bar
 
 
 class ShardsDataModule(LightningDataModule):
-    """Batches from a folder of WebDataset shards with their `index.json`.
+    """Batches from WebDataset shards, on the disk or behind URLs.
 
-    Identities, not images, are split into training and validation. Training streams are endless, seeded
-    and different for every rank and worker; an epoch is as many batches as training samples make on
-    average, equally many on every rank, so uneven shards cannot make one rank wait for another. A run that is
-    resumed in the middle of an epoch goes on with the batch that it would have seen next, provided the
-    numbers of workers and ranks are the same.
+    Identities, not images, are split into training and validation. All processes go through one endless,
+    seeded order of the training samples, pass after pass, and take turns at it; an epoch is the number of
+    whole steps in a pass. A run that is resumed goes on with the sample that comes next: with the same number
+    of processes its batches are, to the last bit, those of an uninterrupted run; with another each sample
+    that is left of the pass is still seen once.
 
     Args:
-        shards: The folder, as `keyface shards render` writes it.
+        shards: A folder, as `keyface shards render` writes it; a brace pattern, as in
+            data/shard-{000000..000019}.tar; or a list of tar files. Each may be a URL: https, s3 or gs.
         batch_size: Images a batch, on each device.
         val_fraction: Share of the identities for validation, in [0, 1).
-        workers: Data loading processes; 0 loads in the training process.
+        workers: Data loading processes; 0 loads in the training process. They do not change the order.
         seed: Draws split and order.
         categories: Names of edits; only images of use to at least one of them are given. None gives all.
         image_size: Side of the images in pixels; others are resized. None takes that of the first image.
-        resampled: Draw shards with replacement (any number of ranks and workers will do). Otherwise every
-            rank and worker has shards of its own and sees each of their images once before any twice.
         with_mask: Give the label maps.
         with_latents: Give the cached latents; each image's timestep is drawn.
         shuffle: How many samples are shuffled among each other.
         tolerate: How many unreadable samples or shards are passed over in each worker before it is an error.
+        cache: Folder for copies of remote shards, which all processes of a machine share; None takes what the
+            environment variable KEYFACE_SHARD_CACHE says, or ~/.cache/keyface/shards.
+        cache_gb: Most gigabytes of copies; those go that were not used for the longest time.
 
     Example:
         >>> data = ShardsDataModule("runs/demo/shards", batch_size=8)  # doctest: +SKIP
@@ -51,24 +57,27 @@ class ShardsDataModule(LightningDataModule):
 
     def __init__(
         self,
-        shards: str | Path,
+        shards: list[str] | str | Path,
         batch_size: int = 8,
         val_fraction: float = 0.05,
         workers: int = 0,
         seed: int = 0,
         categories: list[str] | None = None,
         image_size: int | None = None,
-        resampled: bool = True,
         with_mask: bool = False,
         with_latents: bool = False,
         shuffle: int = 1000,
         tolerate: int = 0,
+        cache: Path | None = None,
+        cache_gb: float = 50.0,
     ) -> None:
         super().__init__()
         if batch_size < 1 or workers < 0 or shuffle < 1 or tolerate < 0:
             raise ShardError("batch_size and shuffle must be at least 1, workers and tolerate at least 0")
         if not 0.0 <= val_fraction < 1.0:
             raise ShardError(f"val_fraction is {val_fraction}, it must be in [0, 1)")
+        if not cache_gb > 0.0:
+            raise ShardError(f"cache_gb is {cache_gb}, it must be above 0")
         self.shards = shards
         self.batch_size = batch_size
         self.val_fraction = val_fraction
@@ -76,44 +85,49 @@ class ShardsDataModule(LightningDataModule):
         self.seed = seed
         self.categories = tuple(edits[name] for name in categories or ())
         self.image_size = image_size
-        self.resampled = resampled
         self.with_mask = with_mask
         self.with_latents = with_latents
         self.shuffle = shuffle
         self.tolerate = tolerate
+        self.cache = ShardCache(Path(cache or default_folder()), round(cache_gb * 1e9))
+
+    def prepare_data(self) -> None:
+        """Fetch remote shards once on each machine, to know what is in them."""
+        shards = Shards.find(self.shards, self.cache)
+        if shards.is_remote:
+            with bar(f"fetch {shards.given}", len(shards), "shard") as advance:
+                self._catalogue(shards, advance)
 
     def setup(self, stage: str | None = None) -> None:
-        """Read the index and say, before any training, what would go wrong later."""
-        folder = local_folder(self.shards)
-        index = ShardIndex.read(folder)
-        index.check_sizes(folder)
+        """Find every sample and say, before any training, what would go wrong later."""
+        self.source = Shards.find(self.shards, self.cache)
+        self.catalogue = self._catalogue(self.source)
+        for category in self.categories:
+            if lacking := lacking_labels(category, self.catalogue.labels):
+                raise ShardError(f"{self.source.given}: edit {category.name!r} asks for the label {lacking}")
+        self.shape = Shape(self.image_size or _stored_size(self.catalogue), self.with_mask, self.with_latents)
         rank, world_size = self._rank_and_world()
-        shape = Shape(self.image_size or _stored_size(folder, index), self.with_mask, self.with_latents)
-        streams = max(1, self.workers)
-        self.source = Source(folder, index, self.batch_size, shape, self.tolerate, rank, world_size, streams)
-        if stage in (None, "fit"):
-            self._check_streams(index, world_size, streams)
+        self.share = Share(self.batch_size, rank, world_size)
+        if stage == "fit":
+            self.catalogue.require(self.catalogue.rows(self.val_fraction, validation=False))
 
     def train_dataloader(self) -> ResumableLoader:
         """Return the training batches; see the class for their order."""
-        stream = TrainStream(
-            self.source,
-            Selection(self.val_fraction, self.seed, validation=False, categories=self.categories),
-            batches=self.train_batches,
-            seed=self.seed,
-            resampled=self.resampled,
-            buffer=self.shuffle,
-        )
-        return ResumableLoader(stream, self.workers)
+        rows = self.catalogue.rows(self.val_fraction, validation=False)
+        self.catalogue.require(rows)
+        batches = Batches(self.catalogue, self.shape, self.tolerate, spares=rows)
+        order = Order(rows, self.catalogue.shard[rows], self.seed, self.shuffle)
+        return ResumableLoader(batches, order, self.share, self.workers)
 
-    def val_dataloader(self) -> NonEmptyLoader | list[Any]:
+    def val_dataloader(self) -> EvaluationLoader | list[Any]:
         """Return every validation sample once, or nothing if `val_fraction` is 0."""
         if self.val_fraction == 0.0:
             return []
-        chosen = Selection(self.val_fraction, self.seed, validation=True, categories=self.categories)
-        return NonEmptyLoader(EvaluationStream(self.source, chosen), self.workers)
+        rows = self.catalogue.rows(self.val_fraction, validation=True)
+        batches = Batches(self.catalogue, self.shape, self.tolerate)
+        return EvaluationLoader(batches, rows, self.share, self.workers)
 
-    def test_dataloader(self) -> NonEmptyLoader | list[Any]:
+    def test_dataloader(self) -> EvaluationLoader | list[Any]:
         """Return the same as `val_dataloader`."""
         return self.val_dataloader()
 
@@ -122,33 +136,47 @@ class ShardsDataModule(LightningDataModule):
 
         Label maps are given wherever they are, whatever `with_mask` says, and latents never.
         """
-        chosen = Selection(self.val_fraction, self.seed, validation=True)
-        faults = Faults(self.tolerate)
-        for shard in self.source.index.shards:
-            for found in filter(chosen, find_samples(self.source.folder, shard, faults)):
-                shape = Shape(self.source.shape.image_size, with_mask=MASK in found.members)
-                yield to_batch([load_sample(found, with_mask=shape.with_mask)], shape, "")
+        place = MEMBERS.index(MASK)
+        readers = {
+            masked: Batches(self.catalogue, Shape(self.shape.image_size, with_mask=masked), self.tolerate)
+            for masked in (False, True)
+        }
+        for row in self.catalogue.rows(self.val_fraction, validation=True).tolist():
+            reader = readers[bool(self.catalogue.members[row, place, 1] >= 0)]
+            if (sample := reader.sample(row)) is not None:
+                yield to_batch([sample], reader.shape, [""])
 
     def fingerprint(self) -> str:
-        """Return the number of samples and a digest of the shards' SHA-256, wherever they lie."""
-        index = self.source.index
-        digest = hashlib.sha256("".join(shard.sha256 for shard in index.shards).encode()).hexdigest()
-        return f"{index.samples} samples, {digest[:12]}"
+        """Return the number of samples and a digest of the shards, wherever they lie.
+
+        The digest is of their SHA-256, where an index tells it, else of their samples' keys and places.
+        """
+        index, catalogue = self.source.index, self.catalogue
+        if self.source.indexed:
+            digest = hashlib.sha256("".join(shard.sha256 for shard in index.shards).encode())
+            return f"{index.samples} samples, {digest.hexdigest()[:12]}"
+        digest = hashlib.sha256(" ".join(catalogue.key.tolist()).encode() + catalogue.members.tobytes())
+        return f"{len(catalogue.key)} samples, {digest.hexdigest()[:12]}"
 
     @property
     def dataset_name(self) -> str:
-        """The folder's name."""
-        return Path(self.shards).resolve().name
+        """The folder's name, or the last part of what else the shards are called by."""
+        return self.source.given.rstrip("/").rpartition("/")[2]
 
     def index_json(self) -> str:
         """Return the content of index.json: which samples a run learns from, for whoever keeps a record."""
         return self.source.index.json()
 
-    @property
-    def train_batches(self) -> int:
-        """Batches in a training epoch of one rank."""
-        training = round(self.source.index.samples * (1.0 - self.val_fraction))
-        return max(1, training // (self.batch_size * self.source.world_size))
+    def labels(self) -> frozenset[str]:
+        """Return every label that a sample has."""
+        return self.catalogue.labels
+
+    def _catalogue(
+        self, shards: Shards, progress: Callable[[int], object] = lambda shards: None
+    ) -> Catalogue:
+        return Catalogue.of(
+            shards, Faults(self.tolerate), seed=self.seed, categories=self.categories, progress=progress
+        )
 
     def _rank_and_world(self) -> tuple[int, int]:
         if self.trainer is not None:
@@ -157,22 +185,13 @@ class ShardsDataModule(LightningDataModule):
             return torch.distributed.get_rank(), torch.distributed.get_world_size()
         return 0, 1
 
-    def _check_streams(self, index: ShardIndex, world_size: int, streams: int) -> None:
-        readers = world_size * streams
-        if len(index.shards) >= readers:
-            return
-        counted = f"{len(index.shards)} shards for {world_size} ranks x {streams} workers = {readers} readers"
-        if not self.resampled:
-            raise ShardError(
-                f"{self.source.folder}: {counted}; set workers to at most {len(index.shards) // world_size}, "
-                "write smaller shards (--samples-per-shard), or set resampled to true"
-            )
-        rank_zero_warn(f"{self.source.folder}: {counted}; readers draw from the same shards")
 
-
-def _stored_size(folder: Path, index: ShardIndex) -> int:
+def _stored_size(catalogue: Catalogue) -> int:
     """Return the side of the first image, which stands for all where no size is asked for."""
-    for shard in index.shards:
-        for found in find_samples(folder, shard, Faults(limit=shard.samples)):
-            return int(load_sample(found).image.shape[0])
-    raise ShardError(f"{folder}: no shard has a readable sample; see `keyface shards verify {folder}`")
+    for row in range(len(catalogue.key)):
+        try:
+            return int(catalogue.load(row).image.shape[0])
+        except SampleError:
+            continue
+    given = catalogue.shards.given
+    raise ShardError(f"{given}: no shard has a readable sample; see `keyface shards verify {given}`")

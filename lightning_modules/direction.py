@@ -16,9 +16,10 @@ from keyface.diffusion.schedule import even_timesteps, grid_timesteps
 from keyface.faces.regions import dilate, region_mask
 from keyface.lightning_modules.branch import Batch, BranchModule, Losses
 from keyface.lightning_modules.clip_crops import CroppedEncoder
+from keyface.lightning_modules.protocols import KnowsItsLabels
 from keyface.lightning_modules.regional import Regional, RegionalLoss, cells_of
 from keyface.lightning_modules.sampling import NoisyInput, noisy_latents
-from keyface.lightning_modules.targets import Edit, choose_categories, draw_edits, take_rows
+from keyface.lightning_modules.targets import Edit, choose_categories, draw_edits, take_rows, trainable_on
 from keyface.lightning_modules.tuning.hyperparameters import plain
 from keyface.lightning_modules.tuning.lora import EVERYTHING, Tuning
 from keyface.losses import DirectionLoss
@@ -138,6 +139,7 @@ class DirectionModule(BranchModule):
             hyperparameters,
         )
         self.categories = choose_categories(categories, tokenizers)
+        self._names_categories = categories is not None
         self.category_weight = category_weight
         self.noisy_input = noise
         self.generation_steps = generation_steps
@@ -149,6 +151,12 @@ class DirectionModule(BranchModule):
         self.locality_margin = locality_margin
         self.regional = Regional.of(regional)
         self.loss = DirectionLoss(found, content_weight, direction_weight, normalize_directions)
+
+    def setup(self, stage: str) -> None:
+        """Refuse categories whose labels the data lack, before anything is trained; called by Lightning."""
+        data = getattr(self.trainer, "datamodule", None)
+        if stage == "fit" and isinstance(data, KnowsItsLabels):
+            self.categories = trainable_on(self.categories, data.labels(), named=self._names_categories)
 
     def generate(self, batch: Batch, texts: Texts, latents: Tensor, generator: torch.Generator) -> Tensor:
         """Return y_gen (B, 3, H, W): the batch's images edited by ε2, with gradient in the last steps.

@@ -1,5 +1,6 @@
 """What is asked of training modules and data that can tell more than Lightning asks."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -10,6 +11,15 @@ class ChecksCheckpoint(Protocol):
 
     def check_checkpoint(self, checkpoint: Path, sharded: bool) -> None:
         """Raise a ValueError if it cannot; `sharded` says whether processes will share the weights."""
+        ...
+
+
+@runtime_checkable
+class KnowsItsLabels(Protocol):
+    """A datamodule that can tell which labels its pictures have."""
+
+    def labels(self) -> Collection[str]:
+        """Return every label that a picture has."""
         ...
 
 

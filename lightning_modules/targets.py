@@ -1,7 +1,7 @@
 """Which edit each training image gets, and the prompts of it."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from keyface.diffusion.words import unknown_words
 from keyface.models.judges import successes
 from keyface.plugins import Category, PromptPair, compose, edits
+from keyface.plugins.labels import lacking_labels
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,27 @@ def choose_categories(names: Sequence[str] | None, tokenizers: Mapping[str, Any]
     if not chosen:
         raise ValueError("the text encoder knows the words of no installed edit; name those to train with")
     return chosen
+
+
+def trainable_on(categories: Sequence[Category], labels: Collection[str], *, named: bool) -> list[Category]:
+    """Return the categories that data with these labels can train.
+
+    Args:
+        categories: To choose from.
+        labels: All labels that the data have.
+        named: Whether each of them was asked for; then one that cannot be trained is an error. Otherwise it
+            is left out, which is said.
+
+    Raises:
+        ValueError: One of the named cannot be trained, or none of all.
+    """
+    lacking = {each.name: lacking_labels(each, labels) for each in categories}
+    told = [f"{name!r} asks for the label {missing}" for name, missing in lacking.items() if missing]
+    if told and (named or len(told) == len(categories)):
+        raise ValueError(f"the data lack labels: edit {'; edit '.join(told)}")
+    if told:
+        rank_zero_info(f"not trained, since the data lack their labels: edit {'; edit '.join(told)}")
+    return [each for each in categories if not lacking[each.name]]
 
 
 def _unknown(phrase: str, tokenizers: Mapping[str, Any]) -> str:

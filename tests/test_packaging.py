@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from fsspec.registry import known_implementations
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -24,6 +25,7 @@ import keyface
 from keyface.cli.commands import TRAINING
 from keyface.cli.main import main
 from keyface.cli.parser import build_parser
+from keyface.datamodules.shard_sources.places import SCHEMES
 
 ROOT = Path(__file__).parents[1]
 MAPPED = ("lightning_modules", "datamodules", "callbacks", "plugins", "configs")
@@ -108,7 +110,10 @@ def requirements(*extras: str) -> dict[str, Requirement]:
     return {canonicalize_name(each.name): each for each in parsed}
 
 
-EXTRAS = ("", *SETUP["options.extras_require"])
+BUCKETS = {"s3": "s3fs", "gs": "gcsfs"}
+"""Extras that `make setup` leaves out, and what fsspec, which calls it by name, imports for each."""
+
+EXTRAS = ("", *(extra for extra in SETUP["options.extras_require"] if extra not in BUCKETS))
 
 TOOLS = {
     "ruff": "$(BIN)/ruff",
@@ -196,6 +201,20 @@ def test_every_requirement_is_used() -> None:
     called = {name for name, call in TOOLS.items() if call in calls}
     unused = set(requirements("dev", "docs")) - product - tests - called
     assert not unused, "neither imported nor called"
+
+
+def test_buckets_come_with_what_fsspec_asks_for() -> None:
+    for scheme, package in BUCKETS.items():
+        (requirement,) = requirements(scheme).values()
+        assert (requirement.name, requirement.extras) == ("fsspec", {scheme})
+        assert scheme in SCHEMES
+        assert known_implementations[scheme]["class"].startswith(f"{package}.")
+
+
+def test_constraints_have_what_setup_installs() -> None:
+    left_out = re.search(r"^EXTRAS := (.+)$", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    assert left_out is not None
+    assert ("", *left_out[1].split()) == EXTRAS
 
 
 def test_the_malicious_releases_of_lightning_are_refused() -> None:

@@ -73,6 +73,7 @@ SMALLER = {
     "keyface evaluate --protocol runs/evaluate/clips/protocol.json --variants": "--steps 2",
     "keyface evaluate --protocol runs/evaluate/clips/protocol.json --limit": "--steps 2",
     "keyface benchmark train": "--dry-run --branches identity --tunings lora",
+    "keyface benchmark data": "--samples 40 --size 32 --workers 0 --repeats 1",
     "keyface benchmark --": "--dry-run --frames 4 --modes latent --repeats 1",
     "lightning fit -c configs/miniature": f"{SHORT_FIT} --trainer.callbacks null",
     # Two videos are edited at validation; the first page that shows it does it.

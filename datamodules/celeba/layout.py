@@ -105,7 +105,7 @@ def read_attributes(path: Path) -> dict[str, dict[str, bool]]:
     """Read the list of labels: CelebA's own (count, names, then 1 or -1 a picture), or the same as CSV.
 
     Returns:
-        The 40 labels of each key.
+        The 40 labels of each key, and those of one's own that further columns give.
 
     Raises:
         ShardError: The file is not such a list; the message names the line.
@@ -114,12 +114,16 @@ def read_attributes(path: Path) -> dict[str, dict[str, bool]]:
     missing = [name for name in CELEBA_ATTRIBUTES if name not in names]
     if missing:
         raise ShardError(f"{path}: no CelebA attribute list, it does not name {', '.join(missing[:3])}")
+    further = [name for name in names if name not in CELEBA_ATTRIBUTES]
+    for name in further:
+        if not re.fullmatch(r"\w+", name):
+            raise ShardError(f"{path}: label {name!r}: it must be letters, digits and '_'")
     labels = {}
     for line, key, values in rows:
         if not set(values) <= {"1", "-1", "0"}:
             raise ShardError(f"{path}, line {line}: labels are 1 and -1 (or 0), not {values}"[:200])
         held = dict(zip(names, (value == "1" for value in values), strict=True))
-        labels[key] = {name: held[name] for name in CELEBA_ATTRIBUTES}
+        labels[key] = {name: held[name] for name in (*CELEBA_ATTRIBUTES, *further)}
     return labels
 
 

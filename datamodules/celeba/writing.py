@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from keyface.celeba import ATTRIBUTES
 from keyface.datamodules.celeba.convert import Conversion, Converted, Picture, convert, set_up_worker
 from keyface.datamodules.celeba.layout import (
     Layout,
@@ -179,6 +180,7 @@ def write_celeba_hq(
     if done:
         made = ShardIndex.read(folder).made
         left.no_face, left.faults = list(made.get("no_face", [])), dict(made.get("unreadable", {}))
+    own = tuple(sorted({name for each in pictures for name in each.labels} - set(ATTRIBUTES)))
     step = settings.samples_per_shard
     progress(min(len(done) * step, len(pictures)))
     how = Conversion(settings.size, settings.layout.masks, settings.detector)
@@ -187,8 +189,8 @@ def write_celeba_hq(
             converted = _converted(run, pictures[start : start + step], how, 2 * workers, progress)
             kept = ((each.key, each.members) for each in converted if left.keep(each))
             done.append(write_members(folder, shard_name(len(done)), kept))
-            index = ShardIndex(tuple(done), {**wanted, "no_face": left.no_face, "unreadable": left.faults})
-            index.write(folder)
+            described = {**wanted, "no_face": left.no_face, "unreadable": left.faults}
+            ShardIndex(tuple(done), described, own).write(folder)
     return ShardIndex.read(folder)
 
 

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -95,10 +96,10 @@ def merge(
     entries = list(index.shards)
     for number, old in enumerate(index.shards):
         entries[number] = write_members(folder, _next_name(old.name), _members(folder, old, staging, drop))
-        ShardIndex(tuple(entries), index.made).write(folder)
+        replace(index, shards=tuple(entries)).write(folder)
         (folder / old.name).unlink()
         progress(old.samples)
-    merged = ShardIndex(tuple(entries), made)
+    merged = replace(index, shards=tuple(entries), made=made)
     merged.write(folder)
     return merged
 

@@ -30,13 +30,13 @@ class Shape:
     with_latents: bool = False
 
 
-def to_batch(samples: Sequence[Sample], shape: Shape, seed: str) -> dict[str, Any]:
+def to_batch(samples: Sequence[Sample], shape: Shape, seeds: Sequence[str]) -> dict[str, Any]:
     """Stack samples.
 
     Args:
         samples: B samples.
         shape: What is wanted of them.
-        seed: Draws, with each sample's key, which of its inverted latents is taken.
+        seeds: One for each sample, which draws, with its key, the one of its inverted latents.
 
     Returns:
         `image` (B, 3, S, S) in [-1, 1], `caption` B texts, `attributes` B dictionaries, `landmarks`
@@ -58,7 +58,7 @@ def to_batch(samples: Sequence[Sample], shape: Shape, seed: str) -> dict[str, An
         latents = [_latents(sample, size) for sample in samples]
         drawn = [
             random.Random(f"{seed}:{sample.key}").randrange(len(item.timesteps))
-            for sample, item in zip(samples, latents, strict=True)
+            for sample, item, seed in zip(samples, latents, seeds, strict=True)
         ]
         batch["latent"] = torch.stack([item.latent for item in latents])
         batch["inverted"] = torch.stack([item.inverted[k] for item, k in zip(latents, drawn, strict=True)])

@@ -6,16 +6,20 @@ is what makes that an error.
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from keyface.celeba import ATTRIBUTES
+from keyface.configuration import did_you_mean
 from keyface.datamodules.shard_files.schema import SCHEMA
 from keyface.files import sha256, write_text
 
 NAME = "index.json"
 _SHARD_NAME = re.compile(r"[A-Za-z0-9_-]+\.tar")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_BUILT_IN = frozenset(ATTRIBUTES)
 
 
 class ShardError(ValueError):
@@ -24,20 +28,34 @@ class ShardError(ValueError):
 
 @dataclass(frozen=True)
 class ShardEntry:
-    """One shard: its file name, and how many samples and bytes it holds."""
+    """One shard: its file name, and how many samples and bytes it holds.
+
+    Attributes:
+        name: The file's name.
+        samples: How many samples; -1 where no index says so.
+        bytes: Its size; -1 where nobody says so.
+        sha256: Of its content; empty where no index says so.
+    """
 
     name: str
     samples: int
     bytes: int
-    sha256: str
+    sha256: str = ""
 
 
 @dataclass(frozen=True)
 class ShardIndex:
-    """All shards of a folder and how they were made."""
+    """All shards of a folder and how they were made.
+
+    Attributes:
+        shards: In order.
+        made: Settings of the program that made them.
+        attributes: Labels that the samples may have beside those of `keyface.celeba.ATTRIBUTES`.
+    """
 
     shards: tuple[ShardEntry, ...]
     made: Mapping[str, Any] = field(default_factory=dict)
+    attributes: tuple[str, ...] = ()
 
     @property
     def samples(self) -> int:
@@ -56,6 +74,7 @@ class ShardIndex:
             "samples": self.samples,
             "bytes": self.bytes,
             "made": dict(self.made),
+            **({"attributes": list(self.attributes)} if self.attributes else {}),
             "shards": [vars(shard) for shard in self.shards],
         }
         return json.dumps(content, indent=1) + "\n"
@@ -73,22 +92,51 @@ class ShardIndex:
         """
         path = local_folder(folder) / NAME
         try:
-            content = json.loads(path.read_bytes())
+            return cls.parse(path.read_text(encoding="utf-8"), str(path))
         except FileNotFoundError as error:
             raise ShardError(
                 f"{path}: not found; `keyface shards render` writes one, `keyface shards index` makes one"
             ) from error
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        except (OSError, UnicodeDecodeError) as error:
+            raise ShardError(f"{path}: cannot be read: {error}") from error
+
+    @classmethod
+    def parse(cls, data: str, path: str) -> "ShardIndex":
+        """Read and check the content of an `index.json`.
+
+        Args:
+            data: The content.
+            path: Where it lies, for messages.
+
+        Raises:
+            ShardError: It is damaged, or of another schema.
+        """
+        try:
+            content = json.loads(data)
+        except (json.JSONDecodeError, RecursionError) as error:
             raise ShardError(f"{path}: cannot be read: {error}") from error
         if not isinstance(content, dict) or content.get("schema") != SCHEMA:
             found = content.get("schema") if isinstance(content, dict) else None
             raise ShardError(f"{path}: schema {found!r}, this version of keyface reads {SCHEMA}")
-        index = cls(_entries(path, content.get("shards")), _made(path, content.get("made", {})))
+        index = cls(
+            _entries(path, content.get("shards")),
+            _made(path, content.get("made", {})),
+            _attributes(path, content.get("attributes", [])),
+        )
         if content.get("samples") != index.samples:
             raise ShardError(
                 f"{path}: says {content.get('samples')} samples, its shards add to {index.samples}"
             )
         return index
+
+    def undeclared(self, names: Iterable[str]) -> str:
+        """Say which labels of a sample neither CelebA nor keyface nor this index knows, or nothing."""
+        known = ATTRIBUTES + self.attributes
+        return ", ".join(
+            f"{name!r}{did_you_mean(name, known)}"
+            for name in names
+            if name not in _BUILT_IN | {*self.attributes}
+        )
 
     def check_sizes(self, folder: Path) -> None:
         """Compare every shard's size on disk with the index; costs one `stat` a shard."""
@@ -118,7 +166,7 @@ def local_folder(place: str | Path) -> Path:
     """Return the folder of shards; anything that would be opened by other means than the disk is refused."""
     text = str(place)
     if text.startswith("pipe:") or "://" in text:
-        raise ShardError(f"{text!r}: refused; shards are read from a local folder only")
+        raise ShardError(f"{text!r}: refused; this takes a folder on the disk")
     folder = Path(place)
     if not folder.is_dir():
         raise ShardError(
@@ -127,7 +175,7 @@ def local_folder(place: str | Path) -> Path:
     return folder
 
 
-def _entries(path: Path, shards: object) -> tuple[ShardEntry, ...]:
+def _entries(path: str, shards: object) -> tuple[ShardEntry, ...]:
     if not isinstance(shards, list) or not shards:
         raise ShardError(f"{path}: lists no shards")
     entries = []
@@ -138,15 +186,29 @@ def _entries(path: Path, shards: object) -> tuple[ShardEntry, ...]:
             raise ShardError(
                 f"{path}: refused shard name {name!r}; it must be a plain 'name.tar' in the same folder"
             )
-        if not isinstance(samples, int) or not isinstance(size, int) or not isinstance(digest, str):
-            raise ShardError(f"{path}: shard {name!r} needs samples, bytes and sha256")
-        entries.append(ShardEntry(name, samples, size, digest))
+        # The digest names the copy in a cache: anything else in it could lead out of that folder.
+        sound = isinstance(digest, str) and _SHA256.fullmatch(digest) is not None
+        if not sound or not isinstance(samples, int) or not isinstance(size, int) or min(samples, size) < 0:
+            raise ShardError(f"{path}: shard {name!r} needs samples, bytes and sha256 (64 hex digits)")
+        entries.append(ShardEntry(name, samples, size, str(digest)))
     if len({entry.name for entry in entries}) < len(entries):
         raise ShardError(f"{path}: lists a shard twice")
     return tuple(entries)
 
 
-def _made(path: Path, made: object) -> dict[str, Any]:
+def _made(path: str, made: object) -> dict[str, Any]:
     if not isinstance(made, dict):
         raise ShardError(f"{path}: 'made' must map settings to values")
     return made
+
+
+def _attributes(path: str, names: object) -> tuple[str, ...]:
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ShardError(f"{path}: 'attributes' must be a list of labels")
+    for name in names:
+        if name in _BUILT_IN or not re.fullmatch(r"\w+", name):
+            raise ShardError(
+                f"{path}: attribute {name!r}: it must be letters, digits and '_', and no label that CelebA "
+                "or keyface has"
+            )
+    return tuple(names)

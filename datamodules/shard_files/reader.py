@@ -8,7 +8,7 @@ import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 from keyface.datamodules.shard_files.index import ShardEntry, ShardError
 from keyface.datamodules.shard_files.schema import (
@@ -51,7 +51,7 @@ class Faults:
         self.limit = limit
         self.seen: dict[tuple[str, str], str] = {}
 
-    def report(self, shard: Path, key: str, error: Exception) -> None:
+    def report(self, shard: Path | str, key: str, error: Exception) -> None:
         """Count one fault, once for each key however often it is read, or raise.
 
         Raises:
@@ -65,16 +65,27 @@ class Faults:
 
 
 def find_samples(folder: Path, shard: ShardEntry, faults: Faults) -> list[Found]:
+    """Find every sample of a shard of a folder; see `samples_of`."""
+    return samples_of(folder / shard.name, shard.samples, faults)
+
+
+def samples_of(path: Path, expected: int, faults: Faults, name: str = "") -> list[Found]:
     """Find every sample of a shard, checked but not decoded, in the order of the file.
+
+    Args:
+        path: The file.
+        expected: How many samples its index says; -1 where there is no index.
+        faults: Counts what is wrong.
+        name: What messages call the shard; the path if empty.
 
     Raises:
         ShardError: The shard is garbage, was cut, or holds what it must not, beyond what is tolerated.
     """
-    path = folder / shard.name
+    said = name or path
     try:
         groups = list(_groups(path))
     except (tarfile.TarError, OSError, EOFError) as error:
-        faults.report(path, "", SampleError(f"is not a readable tar file ({error})"))
+        faults.report(said, "", SampleError(f"is not a readable tar file ({error})"))
         return []
     found: list[Found] = []
     keys: set[str] = set()
@@ -86,11 +97,11 @@ def find_samples(folder: Path, shard: ShardEntry, faults: Faults) -> list[Found]
                 raise SampleError("the key occurs twice")
             found.append(_check(path, key, members))
         except SampleError as problem:
-            faults.report(path, key, problem)
+            faults.report(said, key, problem)
         keys.add(key)
-    if len(keys) != shard.samples:
-        what = f"holds {len(keys)} samples, its index says {shard.samples}; it was cut or changed"
-        faults.report(path, "", SampleError(what))
+    if expected >= 0 and len(keys) != expected:
+        what = f"holds {len(keys)} samples, its index says {expected}; it was cut or changed"
+        faults.report(said, "", SampleError(what))
     return found
 
 
@@ -107,31 +118,49 @@ def count_keys(path: Path) -> int:
 
 
 def load_sample(found: Found, *, with_mask: bool = False, with_latents: bool = False) -> Sample:
-    """Decode a sample that was found.
+    """Decode a sample that was found; see `read_sample`."""
+    with found.shard.open("rb") as file:
+        return read_sample(file, found.key, found.members, with_mask=with_mask, with_latents=with_latents)
+
+
+def read_sample(
+    file: BinaryIO,
+    key: str,
+    members: Mapping[str, tuple[int, int]],
+    *,
+    with_mask: bool = False,
+    with_latents: bool = False,
+) -> Sample:
+    """Decode a sample of an open shard.
+
+    Args:
+        file: The shard.
+        key: The sample's key.
+        members: Offset and size of each of its members.
+        with_mask: Whether the label map is read.
+        with_latents: Whether the latents are.
 
     Raises:
         SampleError: A member is missing or cannot be decoded.
     """
-    members = found.members
     image_format = next(extension for extension in IMAGE_FORMATS if extension in members)
-    with found.shard.open("rb") as file:
 
-        def read(extension: str, decode: Callable[[bytes], _Read]) -> _Read:
-            if extension not in members:
-                raise SampleError(f"has no {extension}")
-            offset, size = members[extension]
-            file.seek(offset)
-            return decode(file.read(size))
+    def read(extension: str, decode: Callable[[bytes], _Read]) -> _Read:
+        if extension not in members:
+            raise SampleError(f"has no {extension}")
+        offset, size = members[extension]
+        file.seek(offset)
+        return decode(file.read(size))
 
-        image = read(image_format, lambda data: decode_image(data, image_format))
-        record = found.record
-        if "txt" in members:
-            record = replace(record, caption=read("txt", _caption))
-        mask = read(MASK, decode_mask) if with_mask else None
-        latents = read(LATENTS, decode_latents) if with_latents else None
+    record = read("json", parse_record)
+    image = read(image_format, lambda data: decode_image(data, image_format))
+    if "txt" in members:
+        record = replace(record, caption=read("txt", _caption))
+    mask = read(MASK, decode_mask) if with_mask else None
+    latents = read(LATENTS, decode_latents) if with_latents else None
     if mask is not None and mask.shape != image.shape[:2]:
         raise SampleError(f"its mask is {mask.shape}, its image {image.shape[:2]}")
-    return Sample(found.key, image, record, mask, latents)
+    return Sample(key, image, record, mask, latents)
 
 
 def _caption(data: bytes) -> str:

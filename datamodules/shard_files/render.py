@@ -95,7 +95,7 @@ def render_shards(
         if number < len(done):
             progress(len(identities))
             continue
-        samples = _counted(_faces(identities, settings, base, device), progress)
+        samples = _counted(rendered_samples(identities, settings, base, device), progress)
         done.append(write_shard(folder, shard_name(number), samples))
         ShardIndex(tuple(done), settings.describe()).write(folder)
     return ShardIndex(tuple(done), settings.describe())
@@ -107,9 +107,10 @@ def _counted(samples: Iterator[Sample], progress: Callable[[int], object]) -> It
         progress(1)
 
 
-def _faces(
-    identities: range, settings: RenderSettings, base: Backbone | None, device: torch.device | str
+def rendered_samples(
+    identities: range, settings: RenderSettings, base: Backbone | None, device: torch.device | str = "cpu"
 ) -> Iterator[Sample]:
+    """Render the samples of a shard, with latents where there is a base to make them."""
     for start in range(identities.start, identities.stop, BATCH):
         ids = torch.arange(start, min(start + BATCH, identities.stop))
         faces = world.draw_faces(ids, settings.seed, settings.rates)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from keyface.celeba import ATTRIBUTES
 from keyface.datamodules.shard_files.index import (
     NAME,
     ShardEntry,
@@ -43,6 +44,8 @@ def faults_of(
                 problem = SampleError(f"the key is also in {first_seen[found.key]}")
                 faults.report(found.shard, found.key, problem)
             first_seen.setdefault(found.key, shard.name)
+            if unknown := index.undeclared(found.record.attributes):
+                faults.report(found.shard, found.key, SampleError(f"unknown attribute {unknown}"))
             _decode(found, faults)
         progress(shard.samples)
     return lines + [
@@ -53,6 +56,8 @@ def faults_of(
 def make_index(folder: Path, made: Mapping[str, Any]) -> ShardIndex:
     """Index every tar file of a folder that has no index, and write `index.json`.
 
+    Labels of the samples that neither CelebA nor keyface has are declared in it.
+
     Raises:
         ShardError: There is an index already, there are no shards, or one of them cannot be used.
     """
@@ -60,14 +65,16 @@ def make_index(folder: Path, made: Mapping[str, Any]) -> ShardIndex:
     if (folder / NAME).exists():
         raise ShardError(f"{folder / NAME}: exists; remove it first if the shards are to be indexed again")
     entries = []
+    labels: set[str] = set()
     for path in sorted(folder.glob("*.tar")):
         entry = ShardEntry(path.name, count_keys(path), path.stat().st_size, sha256(path))
         for found in find_samples(folder, entry, Faults()):
             load_sample(found)
+            labels |= found.record.attributes.keys()
         entries.append(entry)
     if not entries:
         raise ShardError(f"{folder}: no tar files")
-    index = ShardIndex(tuple(entries), made)
+    index = ShardIndex(tuple(entries), made, tuple(sorted(labels - set(ATTRIBUTES))))
     index.write(folder)
     return ShardIndex.read(folder)
 

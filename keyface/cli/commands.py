@@ -65,10 +65,13 @@ COMMANDS: Mapping[str, Command | Group] = {
     "faces": Command("keyface.commands.faces:faces", "Find the people in a video: who is who, and when."),
     "demo": Command("keyface.commands.demo:demo", "Train both branches briefly and edit a clip, end to end."),
     "benchmark": Group(
-        "Measure the ways to edit; `benchmark train` measures training, `benchmark footage` finding faces.",
+        "Measure the ways to edit; `benchmark train`, `benchmark data` and others measure the rest.",
         {
             "train": Command(
                 "keyface.commands.benchmark_training:train", "Measure a training step and its parts."
+            ),
+            "data": Command(
+                "keyface.commands.benchmark_data:data", "Measure how fast training data are read."
             ),
             "footage": Command(
                 "keyface.commands.benchmark_footage:footage", "Measure how faces are found and followed."

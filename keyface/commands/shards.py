@@ -187,13 +187,15 @@ def index(shards: Path, made_by: str = "unknown") -> None:
     """Write index.json for shards that another tool made.
 
     Args:
-        shards: Folder of shards in keyface's schema.
+        shards: Folder of shards in keyface's schema, as webdataset's ShardWriter may have written them.
         made_by: How they were made, for the record.
     """
     from keyface.datamodules.shard_files.verify import make_index
 
     made = make_index(shards, {"by": made_by})
-    print(f"{shards}: indexed {made.samples} samples in {len(made.shards)} shards, {made.bytes / 1e6:.1f} MB")
+    own = f", own labels: {', '.join(made.attributes)}" if made.attributes else ""
+    size = f"{made.bytes / 1e6:.1f} MB"
+    print(f"{shards}: indexed {made.samples} samples in {len(made.shards)} shards, {size}{own}")
 
 
 def _frozen_base() -> Backbone:

@@ -9,8 +9,8 @@ import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
 
+from keyface.datamodules.shard_files.catalogue import identity_share
 from keyface.datamodules.shard_files.index import ShardError
-from keyface.datamodules.shard_files.streams import identity_share
 from keyface.datamodules.shards import ShardsDataModule
 from keyface.plugins import EditError
 
@@ -22,7 +22,7 @@ def ready(folder: Path, *, rank: int = 0, world_size: int = 1, **options) -> Sha
     data = ShardsDataModule(folder, **{"batch_size": 2, "val_fraction": 0.0, **options})
     if world_size > 1:
         data.trainer = SimpleNamespace(global_rank=rank, world_size=world_size)
-    data.setup("fit")
+    data.setup("fit" if data.val_fraction < 0.9 else "validate")
     return data
 
 
@@ -83,7 +83,7 @@ def test_latents_of_another_size_are_refused(make_shards) -> None:
     data = ready(make_shards(4, with_latents=True), image_size=32, with_latents=True)
     with pytest.raises(ShardError, match="its latents belong to 16 pixels, image_size is 32"):
         next(iter(data.train_dataloader()))
-    data = ready(data.source.folder, with_latents=True)
+    data = ready(Path(data.source.given), with_latents=True)
     assert next(iter(data.train_dataloader()))["latent"].shape == (2, 4, 2, 2)
 
 
@@ -142,8 +142,8 @@ def test_an_empty_validation_is_an_error(make_shards) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_without_resampling_a_pass_sees_everything_once(make_shards, workers: int) -> None:
-    data = ready(make_shards(4, 4, 4, 4), resampled=False, workers=workers)
+def test_a_pass_sees_everything_once(make_shards, workers: int) -> None:
+    data = ready(make_shards(7, 1, 4, 4), workers=workers)
     loader = data.train_dataloader()
     epochs = [[key for batch in keys(loader) for key in batch] for _ in range(2)]
     for epoch in epochs:
@@ -151,48 +151,125 @@ def test_without_resampling_a_pass_sees_everything_once(make_shards, workers: in
     assert epochs[0] != epochs[1]
 
 
-def test_ranks_and_workers_have_shards_of_their_own(make_shards) -> None:
+def test_what_makes_no_whole_step_comes_first_in_the_next_epoch(make_shards) -> None:
+    loader = ready(make_shards(3, 2), batch_size=2).train_dataloader()
+    assert len(loader) == 2
+    seen = [key for _ in range(5) for batch in keys(loader) for key in batch]
+    passes = [sorted(seen[start : start + 5]) for start in (0, 5, 10, 15)]
+    assert passes == [[f"{number:05d}" for number in range(5)]] * 4
+
+
+@pytest.mark.parametrize("batch_size", [3, 11])
+def test_a_batch_may_be_larger_than_a_pass(make_shards, batch_size: int) -> None:
+    loader = ready(make_shards(2), batch_size=batch_size).train_dataloader()
+    assert [len(batch) for batch in keys(loader)] == [batch_size]
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_workers_and_processes_take_turns_at_one_order(make_shards, workers: int) -> None:
+    """Two processes' batches are those of one process with twice the batch."""
+    folder = make_shards(9, 4, 1, 2)
+    alone = keys(ready(folder, batch_size=4).train_dataloader())
+    ranks = [
+        keys(ready(folder, rank=rank, world_size=2, workers=workers).train_dataloader()) for rank in (0, 1)
+    ]
+    assert [sorted(ours + theirs) for ours, theirs in zip(*ranks, strict=True)] == [*map(sorted, alone)]
+
+
+def test_processes_read_shards_of_their_own(make_shards) -> None:
+    """So that each machine fetches a part of remote shards, as long as these are of one length."""
     folder = make_shards(*[2] * 8)
-    ranks = [ready(folder, rank=rank, world_size=2, resampled=False, workers=2) for rank in (0, 1)]
-    seen = [{key for batch in keys(data.train_dataloader()) for key in batch} for data in ranks]
-    assert seen[0].isdisjoint(seen[1])
-    assert len(seen[0]) == len(seen[1]) == 8
+    for world_size in (2, 4, 8):
+        seen = [
+            {int(key) // 2 for batch in keys(loader) for key in batch}
+            for rank in range(world_size)
+            for loader in [ready(folder, rank=rank, world_size=world_size, batch_size=1).train_dataloader()]
+        ]
+        assert [len(shards) for shards in seen] == [8 // world_size] * world_size
+        assert set().union(*seen) == set(range(8))
 
 
-@pytest.mark.parametrize("resampled", [True, False])
-def test_order_depends_on_the_seed_alone(make_shards, resampled: bool) -> None:
+def test_order_depends_on_the_seed_alone(make_shards) -> None:
     folder = make_shards(6, 6)
-    runs = [keys(ready(folder, seed=seed, resampled=resampled).train_dataloader()) for seed in (0, 0, 1)]
+    runs = [keys(ready(folder, seed=seed).train_dataloader()) for seed in (0, 0, 1)]
     assert runs[0] == runs[1]
     assert runs[0] != runs[2]
 
 
-@pytest.mark.parametrize("resampled", [True, False])
-@pytest.mark.parametrize(("workers", "given"), [(0, 1), (0, 5), (0, 7), (3, 5)])
-def test_a_resumed_loader_goes_on_where_it_was(
-    make_shards, workers: int, resampled: bool, given: int
-) -> None:
+def test_a_buffer_of_one_keeps_the_order_of_each_shard(make_shards) -> None:
+    seen = [
+        int(key) for batch in keys(ready(make_shards(6, 6), shuffle=1).train_dataloader()) for key in batch
+    ]
+    assert [key for key in seen if key < 6] == list(range(6))
+    assert [key for key in seen if key >= 6] == list(range(6, 12))
+
+
+@pytest.mark.parametrize(("workers", "given"), [(0, 1), (0, 5), (0, 7), (3, 5), (3, 6)])
+def test_a_resumed_loader_goes_on_where_it_was(make_shards, workers: int, given: int) -> None:
     """The batches after a resume are those of the uninterrupted run."""
-    data = ready(make_shards(4, 4, 4), workers=workers, resampled=resampled, shuffle=5)
+    data = ready(make_shards(4, 4, 5), workers=workers, shuffle=5)
     whole = data.train_dataloader()
-    uninterrupted = keys(whole) + keys(whole)
-    assert len(uninterrupted) == 12
+    uninterrupted = [batch for _ in range(3) for batch in keys(whole)]
+    assert len(uninterrupted) == 18
     first = data.train_dataloader()
-    for _ in range(1 + given // 6):
+    seen = 0
+    while seen < given:
         for batch in first:
-            assert batch["key"] == uninterrupted[first.given - 1]
-            if first.given == given:
+            assert batch["key"] == uninterrupted[seen]
+            seen += 1
+            if seen == given:
+                state = first.state_dict()
                 break
     resumed = data.train_dataloader()
-    resumed.load_state_dict(first.state_dict())
+    resumed.load_state_dict(state)
     assert keys(resumed) == uninterrupted[given : 6 * (given // 6 + 1)]
+    assert keys(resumed) == uninterrupted[6 * (given // 6 + 1) : 6 * (given // 6 + 2)]
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1), (2, 3), (3, 2)])
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_other_numbers_of_processes_see_the_rest_of_the_pass_once(
+    make_shards, before: int, after: int, batch_size: int
+) -> None:
+    folder = make_shards(11, 5, 8)
+    seen: list[str] = []
+    for rank in range(before):
+        loader = ready(folder, rank=rank, world_size=before).train_dataloader()
+        for _, batch in zip(range(2), loader, strict=False):
+            seen += batch["key"]
+        state = loader.state_dict()
+    assert state["position"] == len(seen) == 4 * before
+    loaders = [
+        ready(folder, rank=rank, world_size=after, batch_size=batch_size, workers=rank).train_dataloader()
+        for rank in range(after)
+    ]
+    for loader in loaders:
+        loader.load_state_dict(state)
+    left = 24 - len(seen)
+    steps = -(-left // (batch_size * after))
+    taken = []
+    for loader in loaders:
+        batches = [batch for _ in range(4) for batch in keys(loader)][:steps]
+        taken.append(batches)
+    rest = [key for step in zip(*taken, strict=True) for key in sorted_turns(step)][:left]
+    assert sorted(seen + rest) == [f"{number:05d}" for number in range(24)]
+
+
+def sorted_turns(step: tuple[list[str], ...]) -> list[str]:
+    """The samples of a step in the order that processes took turns at."""
+    return [key for turn in zip(*step, strict=True) for key in turn]
+
+
+def test_a_checkpoint_of_an_older_order_is_refused(make_shards) -> None:
+    with pytest.raises(ShardError, match="of an older keyface"):
+        ready(make_shards(4)).train_dataloader().load_state_dict({"given": 3})
 
 
 def test_a_resume_with_other_settings_is_said(make_shards) -> None:
     folder = make_shards(4)
     state = ready(folder).train_dataloader().state_dict()
-    with pytest.warns(UserWarning, match="batch_size, seed changed"):
-        ready(folder, batch_size=4, seed=1).train_dataloader().load_state_dict(state)
+    with pytest.warns(UserWarning, match="seed, shuffle changed"):
+        ready(folder, shuffle=2, seed=1).train_dataloader().load_state_dict(state)
 
 
 class Recorder(LightningModule):
@@ -250,36 +327,23 @@ def test_only_images_that_a_category_can_use(make_shards) -> None:
         ready(folder, categories=["glases"])
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_nothing_to_train_on_is_an_error_and_no_endless_search(make_shards, workers: int) -> None:
-    data = ready(make_shards(4, 4), categories=["beard"], workers=workers)  # nobody here is Male
+def test_nothing_to_train_on_is_said_before_training(make_shards) -> None:
     with pytest.raises(
-        ShardError, match=r"none of 2 shards .* has a training sample that the categories can use"
+        ShardError, match="none of 2 shards has a training sample that the categories can use"
     ):
-        next(iter(data.train_dataloader()))
+        ready(make_shards(4, 4), categories=["beard"])  # nobody here is Male
 
 
-def test_more_readers_than_shards_is_said_before_training(make_shards) -> None:
-    folder = make_shards(2, 2)
-    with pytest.raises(
-        ShardError, match=r"2 shards for 1 ranks x 3 workers = 3 readers; set workers to at most 2"
-    ):
-        ready(folder, workers=3, resampled=False)
-    with pytest.raises(ShardError, match="4 ranks"):
-        ready(folder, world_size=4, resampled=False)
-    with pytest.warns(UserWarning, match="readers draw from the same shards"):
-        data = ready(folder, workers=3)
-    assert len(keys(data.train_dataloader())) == 2
-
-
-def test_uneven_shards_give_every_rank_as_many_batches(make_shards) -> None:
-    folder = make_shards(9, 1)
-    for resampled in (True, False):
-        counts = {
-            len(keys(ready(folder, rank=rank, world_size=2, resampled=resampled).train_dataloader()))
-            for rank in (0, 1)
-        }
-        assert counts == {2}
+def test_uneven_shards_and_more_readers_than_shards_give_each_process_as_many_batches(make_shards) -> None:
+    folder = make_shards(9, 3)
+    for world_size in (2, 3, 4):
+        loaders = [
+            ready(folder, rank=rank, world_size=world_size, workers=3, batch_size=1).train_dataloader()
+            for rank in range(world_size)
+        ]
+        seen = [[key for batch in keys(loader) for key in batch] for loader in loaders]
+        assert [len(each) for each in seen] == [12 // world_size] * world_size
+        assert sorted(key for each in seen for key in each) == [f"{number:05d}" for number in range(12)]
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -287,15 +351,15 @@ def test_a_bad_sample_is_named_or_passed_over(make_shards, rewrite, members_of, 
     folder = make_shards(4, 4)
     members = members_of(folder / "shard-000000.tar")
     rewrite(folder, [(name, b"x" if name == "00003.png" else data) for name, data in members])
-    loader = ready(folder, resampled=False, workers=workers).train_dataloader()
+    loader = ready(folder, workers=workers).train_dataloader()
     with pytest.raises(
         ShardError, match=r"shard-000000.tar, sample '00003': its png cannot be read"
     ) as caught:
         list(loader)
     assert "\n" not in str(caught.value)
-    data = ready(folder, resampled=False, workers=workers, tolerate=1)
-    seen = {key for batch in keys(data.train_dataloader()) for key in batch}
-    assert "00003" not in seen
+    runs = [keys(ready(folder, workers=each, tolerate=1).train_dataloader()) for each in (workers, 0)]
+    assert runs[0] == runs[1], "what takes its place does not depend on workers"
+    assert "00003" not in {key for batch in runs[0] for key in batch}
 
 
 def test_a_cut_shard_is_named_at_set_up(make_shards) -> None:
@@ -308,7 +372,7 @@ def test_a_cut_shard_is_named_at_set_up(make_shards) -> None:
     index["shards"][1]["bytes"] = 2048
     (folder / "index.json").write_text(json.dumps(index))
     with pytest.raises(ShardError, match=r"shard-000001.tar"):
-        list(ready(folder, resampled=False).train_dataloader())
+        ready(folder)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from keyface.datamodules.shard_files.batch import Shape, to_batch
@@ -60,7 +62,7 @@ class GivenBatches(LightningDataModule):
         found = {e.key: e for s in index.shards for e in find_samples(self.shards, s, Faults())}
         shape = Shape(32, with_latents=True)
         batches = [
-            to_batch([load_sample(found[key], with_latents=True) for key in keys], shape, "0:0")
+            to_batch([load_sample(found[key], with_latents=True) for key in keys], shape, ["0:0"] * len(keys))
             for keys in self.keys
         ]
         return _GoingOn(cast(Any, batches), batch_size=None)
@@ -79,3 +81,18 @@ class _GoingOn(DataLoader[dict[str, Any]]):
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         self.given = state["given"]
+
+
+class MeanColour(LightningModule):
+    """Learns the mean colour of its pictures."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.colour = nn.Parameter(torch.zeros(3))
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        colours: Tensor = batch["image"].mean(dim=(2, 3))
+        return (colours - self.colour).square().mean()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(self.parameters(), lr=0.1)

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Trainer
@@ -15,9 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from keyface.cli.main import main
-from keyface.datamodules.shard_files.reader import Found
-from keyface.datamodules.shard_files.schema import Record
-from keyface.datamodules.shard_files.streams import Selection
+from keyface.datamodules.shard_files.catalogue import serves
 from keyface.diffusion.backbone import Backbone
 from keyface.diffusion.guidance import Guidance
 from keyface.lightning_modules.caption_words import CaptionWords
@@ -69,11 +66,9 @@ def test_a_judge_gives_the_labels_that_data_lack(batch: dict[str, Any]) -> None:
 
 
 def test_samples_are_kept_for_a_judge_to_look_at() -> None:
-    record = Record(1, "a man", {"Male": True}, np.zeros((5, 2), np.float32))
-    found = Found(Path("a.tar"), "0", {}, record)
     known = dataclasses.replace(SPOTS, judge=None)
-    assert Selection(0.0, 0, False, (SPOTS,))(found)
-    assert not Selection(0.0, 0, False, (known,))(found)
+    assert serves({"Male": True}, (SPOTS,))
+    assert not serves({"Male": True}, (known,))
 
 
 def test_a_term_of_a_category_is_added_with_its_weight(

@@ -85,7 +85,6 @@ def test_two_processes_train_as_one_with_twice_the_batch(
             "--data.init_args.batch_size=2",
             "--data.init_args.val_fraction=0",
             "--data.init_args.workers=2",
-            "--data.init_args.resampled=false",
             "--data.init_args.with_latents=true",
             "--trainer.devices=2",
             "--trainer.strategy=ddp",

@@ -134,7 +134,7 @@ def test_two_processes_share_the_weights_and_train_as_one_with_twice_the_batch(
 def test_one_process_goes_on_as_two_that_share_the_weights(
     place: Path, recognizer_file: Path, folder_backbone: Any
 ) -> None:
-    """With its weights, averages and optimizer; that the batches will be others is said."""
+    """With its weights, averages and optimizer, and the samples that are left of the pass."""
     settings = RenderSettings(count=16, size=32, samples_per_shard=4, latents=4)
     render_shards(place / "shards", settings, lambda: folder_backbone)
     data = (CACHED, *SHARED_DATA)
@@ -143,9 +143,11 @@ def test_one_process_goes_on_as_two_that_share_the_weights(
 
     two = run(fit_words(recognizer_file, "two", 3, *data, *sharded(), *more), processes=2)
     assert two.returncode == 0, two.stderr[-2000:]
-    assert "world_size changed since the checkpoint" in two.stderr
+    assert "training goes on with the samples that are left of this pass" in two.stderr
     ranks = [notes(place / "two", rank) for rank in (0, 1)]
     assert [note["step"] for note in ranks[0]] == [2, 3]
+    seen = [key for part in (notes(place / "one"), *ranks) for note in part for key in note["keys"]]
+    assert len(set(seen)) == len(seen) == 10
 
     before = [{"keys": note["keys"]} for note in notes(place / "one")]
     given = given_together([before + ranks[0], [{"keys": []}, *ranks[1]]])

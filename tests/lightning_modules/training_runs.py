@@ -72,6 +72,22 @@ def fit_words(
     ]
 
 
+def colour_words(notes: str, steps: int, *more: str, last: str = "link") -> list[str]:
+    """The same for a model that takes no time, `MeanColour`, with batches of 2 of the folder `shards`."""
+    words = fit_words(Path(), notes, steps, last=last)
+    start = words.index(str(CONFIG)) - 1
+    return [
+        words[0],
+        f"--model={MODULE}.MeanColour",
+        "--data=keyface.datamodules.shards.ShardsDataModule",
+        "--data.init_args.shards=shards",
+        "--data.init_args.batch_size=2",
+        "--data.init_args.val_fraction=0",
+        *(word for word in words[start + 2 :] if not word.startswith("--model")),
+        *more,
+    ]
+
+
 def only_run(experiment: str) -> Path:
     """The folder of an experiment's only run."""
     (folder,) = (run for run in Path("runs", experiment).iterdir() if not run.is_symlink())

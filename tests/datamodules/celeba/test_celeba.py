@@ -297,6 +297,18 @@ def test_labels_of_celeba_are_read_by_name_and_not_by_place(tmp_path: Path) -> N
     assert list(labels) == list(CELEBA_ATTRIBUTES)
 
 
+def test_further_columns_are_labels_of_ones_own(tmp_path: Path) -> None:
+    values = " ".join(["-1"] * 40)
+    path = tmp_path / "list.txt"
+    path.write_text(f"1\n{' '.join(CELEBA_ATTRIBUTES)} Dimples\n000001.jpg {values} 1\n")
+    labels = read_attributes(path)["000001"]
+    assert list(labels) == [*CELEBA_ATTRIBUTES, "Dimples"]
+    assert [name for name, held in labels.items() if held] == ["Dimples"]
+    path.write_text(f"1\n{' '.join(CELEBA_ATTRIBUTES)} ../up\n000001.jpg {values} 1\n")
+    with pytest.raises(ShardError, match=r"list.txt: label '../up': it must be letters"):
+        read_attributes(path)
+
+
 def test_captions_say_what_the_labels_say() -> None:
     assert caption_of(dict.fromkeys(CELEBA_ATTRIBUTES, False)) == "a photo of an old woman"
 
