@@ -1,5 +1,6 @@
 """What a training begins with, averages and goes on with."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,19 @@ def test_training_begins_with_the_tensors_that_fit(
     torch.testing.assert_close(begun.network.weight, module.network.weight, atol=0.006, rtol=1e-3)
     load_network(nn.Linear(3, 3), tmp_path / "export")
     assert '"samples_seen": 70' in (tmp_path / "export" / "card.json").read_text(), "the earlier stage"
+
+
+def test_a_part_has_the_card_of_its_model(tmp_path: Path) -> None:
+    module = Noisy()
+    module.network = nn.Linear(3, 3)
+    for part in ("unet", "text_encoder"):
+        save_network(module.network, tmp_path / "base" / part)
+    (tmp_path / "base" / "card.json").write_text('{"steps": 7, "samples_seen": 70, "configuration": {}}')
+    begun = InitialWeights({"network": str(tmp_path / "base" / "unet")})
+    fit(Noisy(), tmp_path, 1, begun, ExportNetwork(str(tmp_path / "export")))
+    card = json.loads((tmp_path / "export" / "card.json").read_bytes())
+    assert [stage["samples_seen"] for stage in card["earlier"]] == [70]
+    assert card["device"] == "cpu"
 
 
 def test_training_is_compiled_and_validation_is_not(tmp_path: Path) -> None:

@@ -1,7 +1,10 @@
 """Who gets how much time, and how much is rendered in it."""
 
+from pathlib import Path
+
 import pytest
 
+from keyface.miniature_training.overlay import Machine, overlay
 from keyface.miniature_training.shares import OVERHEAD, SHORTEST, Sizes, next_seconds, shares_of
 from keyface.miniature_training.stages import BY_NAME, STAGES, choose
 
@@ -68,6 +71,31 @@ def test_what_is_rendered_is_bounded_by_the_time() -> None:
     assert 8 * hour.held_out <= 3600 * 9 * 4 * 0.15
     assert hour.held_out % 8 == 0, "whole batches of the compiled renderer"
     assert (fast.held_out, fast.component_images) == (64, 1024)
+
+
+def test_a_gpu_is_not_held_up_by_its_pictures() -> None:
+    """Not compiled in a run of minutes, full batches after one minute, and fewer faces in the shards."""
+    gpu = Sizes.of(600, 300.0, "cuda")
+    assert not gpu.compiled
+    assert gpu.shards == 4000
+    assert Sizes.of(7200, 900.0, "cuda").compiled
+    assert Sizes.of(90, 300.0, "cuda").batch_size is None
+    assert Sizes.of(90, 300.0, "cpu").batch_size == 4
+
+
+def test_a_stage_on_a_gpu_gets_whole_batches_made_by_workers(tmp_path: Path) -> None:
+    sizes = Sizes.of(600, 300.0, "cuda")
+    shards = tmp_path / "shards"
+    machine = Machine(gpu=True, checkpoint_seconds=60, compiled=True, shards=shards)
+    data = overlay(BY_NAME["base"], tmp_path, 300, sizes, machine)["data"]["init_args"]
+    assert (data["batch_size"], data["chunk"], data["tokens"]) == (256, 512, True), "with its twins"
+    assert data["workers"] > 0
+    branch = overlay(BY_NAME["direction"], tmp_path, 60, sizes, machine)["data"]["init_args"]
+    assert branch["shards"] == str(shards)
+    assert "chunk" not in branch
+    own = overlay(BY_NAME["direction"], tmp_path, 60, sizes, Machine(True, 60))["data"]["init_args"]
+    assert own["shards"] == str(tmp_path / "work" / "shards")
+    assert "shards" not in shares_of(choose(["identity"]), render=False)
 
 
 def test_needs_come_first() -> None:
