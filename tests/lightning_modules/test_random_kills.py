@@ -17,7 +17,7 @@ from keyface.commands.shards import render
 
 KILLS = int(os.environ.get("KEYFACE_KILLS", "2"))
 SEED = int(os.environ.get("KEYFACE_KILL_SEED", "0"))
-STEPS = 10 + 2 * KILLS
+STEPS = 10 + 4 * KILLS
 TUNING = "{lora: {rank: 4, dropout: 0.1}, ema_decay: 0.9, gradient_checkpointing: true, export: false}"
 
 
@@ -55,7 +55,10 @@ def test_random_kills_change_nothing(place: Path, recognizer_file: Path) -> None
         time.sleep(0.01)
     first = time.monotonic()
     assert whole.wait(600).returncode == 0
-    start_up, training = first - began, time.monotonic() - first
+    start_up, step = first - began, (time.monotonic() - first) / STEPS
+
+    expected = {note["step"]: note for note in notes(Path("whole"))}
+    assert [*expected] == list(range(1, STEPS + 1))
 
     draw = random.Random(SEED)
     for number in range(KILLS):
@@ -64,20 +67,20 @@ def test_random_kills_change_nothing(place: Path, recognizer_file: Path) -> None
         fit = Fork(words(recognizer_file, "cut", *resumed))
         if draw.random() < 0.25:  # at any moment of the start
             time.sleep(draw.random() * start_up)
-        else:  # after its first step
-            while count("cut") == before and fit.poll() is None:
+        else:  # within one of its first steps
+            enough = before + 1 + int(draw.random() * 3)
+            while count("cut") < enough and fit.poll() is None:
                 time.sleep(0.001)
-            time.sleep(draw.random() * training / KILLS)
+            time.sleep(draw.random() * step)
         fit.send_signal(signal.SIGKILL)
         ended = fit.wait()
         assert ended.returncode == -signal.SIGKILL, ended.stderr[-2000:]
-        steps = [note["step"] for note in notes(Path("cut"))[before:]] if count("cut") else []
-        print(f"kill {number + 1}: did steps {steps}")
+        done = notes(Path("cut"))[before:] if count("cut") else []
+        assert all(note == expected[note["step"]] for note in done)
+        print(f"kill {number + 1}: did steps {[note['step'] for note in done]}, equal", flush=True)
     last = Fork(words(recognizer_file, "cut", "--ckpt_path=last")).wait(600)
     assert last.returncode == 0, last.stderr[-2000:]
 
-    expected = {note["step"]: note for note in notes(Path("whole"))}
-    assert [*expected] == list(range(1, STEPS + 1))
     done = notes(Path("cut"))
     assert all(note == expected[note["step"]] for note in done)
     assert {note["step"] for note in done} == set(expected)

@@ -13,7 +13,9 @@ from typing import Any, ClassVar
 import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
+from jsonargparse import ArgumentParser
 
+from keyface.cli.training import PARSING
 from keyface.datamodules.shard_files.index import ShardError
 from keyface.datamodules.shards import ShardsDataModule
 
@@ -214,3 +216,18 @@ def test_a_hostile_index_leads_nowhere(make_shards, tmp_path: Path, host) -> Non
         with pytest.raises(ShardError, match=r"shards/index.json: (refused shard name|shard '.*' needs)"):
             ready(f"{host.address}/shards", tmp_path)
     assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [
+        ("data/celeba-hq", "data/celeba-hq"),
+        ("data/faces-{000000..000019}.tar", "data/faces-{000000..000019}.tar"),
+        ("https://example.org/faces-{0..9}.tar", "https://example.org/faces-{0..9}.tar"),
+        ("[data/a.tar, 's3://bucket/b-{0..9}.tar']", ["data/a.tar", "s3://bucket/b-{0..9}.tar"]),
+    ],
+)
+def test_the_command_line_takes_each_form(word: str, value: object) -> None:
+    parser = ArgumentParser(**PARSING)
+    parser.add_class_arguments(ShardsDataModule)
+    assert parser.parse_args([f"--shards={word}"]).shards == value
