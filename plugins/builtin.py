@@ -242,6 +242,7 @@ _NO_GLASSES = (*ABSENT_PHRASES["Eyeglasses"], "not wearing glasses")
 _GLASSES = ("wearing glasses", "with glasses", "wearing eyeglasses", "glasses", "eyeglasses", "spectacles")
 _SUNGLASSES = (*PHRASES["Sunglasses"], "sunglasses")
 _GLASSES_REGIONS = ("eye_g", *_EYES, "nose", "skin")
+_SHADES_STRENGTH = 1.06
 _GLASSES_GUIDANCE = 0.86
 """Glasses come easily to the miniature; less guidance keeps the face nearer to the person. Figures in
 docs/results.md."""
@@ -270,7 +271,7 @@ GLASSES = _reshaping(
         regions=_GLASSES_REGIONS,
         conflicts=("glasses", "no-glasses"),
         mask=_GLASSES_MASK,
-        strength=_FIRM_STRENGTH,
+        strength=_SHADES_STRENGTH,
     ),
     Category(
         "no-glasses",
