@@ -122,7 +122,7 @@ ELSEWHERE = {
     "benchmark": {r"keyface benchmark --": "tests/commands/test_benchmark.py"},
     "results": {
         r"keyface benchmark --": "tests/commands/test_benchmark.py",
-        r"keyface benchmark train": "docs/benchmark.md",
+        r"keyface benchmark (train|data)": "docs/benchmark.md",
         r".*--variants guidance": "docs/evaluate.md",
         r".*--variants ablation": "tests/commands/test_ablate.py",
         r".*--sweep": "docs/evaluate.md",
