@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -155,7 +156,7 @@ def wandb(findings: list[Finding]) -> dict[str, str]:
     mode = os.environ.get("WANDB_MODE", "online")
     if mode in ("offline", "disabled"):
         return {"state": mode}
-    if os.environ.get("WANDB_API_KEY") or _has_login():
+    if has_wandb_login():
         return {"state": "logged in"}
     findings.append(
         Finding(
@@ -169,9 +170,13 @@ def wandb(findings: list[Finding]) -> dict[str, str]:
     return {"state": "no login"}
 
 
-def _has_login() -> bool:
+def has_wandb_login() -> bool:
+    """Tell whether W&B would find a key, without reading it."""
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+        return True
     try:
-        hosts = netrc.netrc().hosts
+        hosts = netrc.netrc(os.environ.get("NETRC")).hosts
     except (OSError, netrc.NetrcParseError):
         return False
-    return any("wandb" in host for host in hosts)
+    own = urlsplit(os.environ.get("WANDB_BASE_URL", "")).netloc
+    return any("wandb" in host or host == own for host in hosts)
