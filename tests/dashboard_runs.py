@@ -50,7 +50,7 @@ def make_run() -> MakeRun:
                 said = {"name": "glasses-0", "categories": ["glasses"], "measures": measures}
                 said |= dict(zip(("source", "target"), PROMPTS, strict=True))
                 (place / "edits.json").write_text(json.dumps([said]))
-        rows += [{"step": step, "train/loss": 1.0 - step / 10} for step in range(max(steps))]
+        rows += [{"step": step, "train/loss": 1.0 - step / 10} for step in range(min(steps), max(steps))]
         rows += [{"step": 2, "train/loss_by_timestep/000-199": 0.5}, {"step": 3, "train/odd": float("nan")}]
         names = sorted({name for row in rows for name in row})
         with (folder / "metrics.csv").open("w", newline="") as file:

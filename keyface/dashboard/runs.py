@@ -148,13 +148,13 @@ def _read(folder: Path, parts: tuple[Path, ...]) -> Run:
     curves: dict[str, dict[int, float]] = {}
     edits: dict[int, Sequence[Edit]] = {}
     for part in parts:
-        for key, values in read_curves(part / METRICS).items():
-            kept = curves.setdefault(key, {})
-            # What a run did after the checkpoint that another went on from is done again there.
-            for step in [step for step in kept if step >= min(values)]:
-                del kept[step]
-            kept.update(values)
-        edits |= read_edits(part / FOLDER)
+        fresh = read_curves(part / METRICS)
+        start = min((step for values in fresh.values() for step in values), default=0)
+        # What a run did after the checkpoint that another went on from is done again there.
+        curves = {key: {at: kept[at] for at in kept if at <= start} for key, kept in curves.items()}
+        edits = {at: kept for at, kept in edits.items() if at <= start} | read_edits(part / FOLDER)
+        for key, values in fresh.items():
+            curves.setdefault(key, {}).update(values)
     environment, config = _json(folder / "environment.json"), _config(folder)
     return Run(
         folder,

@@ -13,6 +13,8 @@ from keyface.cli.main import main
 from keyface.dashboard.runs import Run, find_runs
 from keyface.dashboard.workspace import Account, report
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*Pydantic V1 style")  # wandb-workspaces 0.4 has some
+
 LOGGER = {
     "class_path": "lightning.pytorch.loggers.WandbLogger",
     "init_args": {"project": "faces", "save_dir": "runs"},
