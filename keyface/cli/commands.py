@@ -87,6 +87,9 @@ COMMANDS: Mapping[str, Command | Group] = {
     "evaluate": Command(
         "keyface.commands.evaluate:evaluate", "Score edited videos and write a report.", config=True
     ),
+    "dashboard": Command(
+        "keyface.commands.dashboard:dashboard", "Show training runs: one HTML file, or a report in W&B."
+    ),
     "shards": Group(
         "Write and check training data.",
         {

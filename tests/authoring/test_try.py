@@ -3,15 +3,18 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from keyface.authoring.faces import Face, Measured, measure, rendered_faces
+from keyface.authoring.faces import Face, Measured, measure, photographed_faces, rendered_faces
 from keyface.authoring.search import STEPS, attempts, lines_to_paste
 from keyface.cli.main import main
 from keyface.editing.settings import Prompts
 from keyface.models.judges import Judges
+from keyface.pictures import resize_square, save_png, to_image
+from keyface.pipeline.pipeline import FaceEditPipeline
 from keyface.plugins import Category, edits
 
 MOLES = Category("moles", ("moles",), "no moles", "Moles", own_labels=("Moles",))
@@ -112,3 +115,44 @@ def test_bad_requests_are_refused_at_once(tmp_path: Path, capsys: pytest.Capture
         assert main(["plugins", "try", *words]) == 1
         assert said in capsys.readouterr().err
     assert not list(tmp_path.glob("*.png"))
+
+
+def test_photos_are_edited_in_their_middle_square(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A rendered face between red margins stands in for a photo; the miniature captions it."""
+    (rendered,) = rendered_faces(edits["glasses"], 1, 1, 128, seed=0)
+    wide = torch.zeros(3, 128, 192)
+    wide[0], wide[1:] = 1.0, -1.0
+    wide[..., 32:160] = rendered.frames[0]
+    photo = save_png(to_image(wide), tmp_path / "anna.png")
+    pipe = FaceEditPipeline.from_pretrained("miniature")
+    size = pipe.backbone.image_size
+    (face,) = photographed_faces(pipe, edits["glasses"], [photo], None)
+    assert (face.name, tuple(face.frames.shape)) == ("anna", (1, 3, size, size))
+    expected = resize_square(rendered.frames, size)
+    assert float((face.frames - expected).abs().max()) < 0.02, "8 bits lie between them"
+    assert "without glasses" in face.prompts.source
+    assert "wearing glasses" in face.prompts.target
+    assert face.free is not None
+    assert 0 < float(face.free.mean()) < 0.5, "only where glasses are"
+    (told,) = photographed_faces(pipe, edits["glasses"], [photo], "a man without glasses")
+    assert told.prompts.source == "a man without glasses"
+    sheet = tmp_path / "sheet.png"
+    words = ["plugins", "try", "glasses", "--photos", str(photo), "--photos", str(photo), "--steps", "2"]
+    assert main([*words, "-o", str(sheet), "--json"]) == 0
+    (tried,) = json.loads(capsys.readouterr().out)
+    assert tried["measured"]["success"] is None, "nobody is asked about photos who was not named"
+    assert tried["measured"]["change"] > 0
+    with Image.open(sheet) as picture:
+        red = (np.asarray(picture.convert("RGB")) == (255, 0, 0)).all(axis=-1)
+        assert not red.any(), "the margins are left out"
+        assert picture.height >= 4 * size, "two photos, each before above after"
+
+
+def test_photos_need_words_where_nobody_captions(tmp_path: Path) -> None:
+    photo = save_png(to_image(torch.zeros(3, 32, 32)), tmp_path / "grey.png")
+    pipe = FaceEditPipeline.from_pretrained("miniature")
+    pipe.captioner = None
+    with pytest.raises(ValueError, match=r'--source "[.]{3}" is needed'):
+        photographed_faces(pipe, MOLES, [photo], None)
+    with pytest.raises(FileNotFoundError, match=r"--photos .*none.png: no such file"):
+        photographed_faces(pipe, MOLES, [tmp_path / "none.png"], "a man")
