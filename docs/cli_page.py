@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 
+from keyface.cli.commands import COMMANDS, Group
+
 PAGE = Path(__file__).parent / "cli.md"
 WIDTH = "88"
 HEAD = """# Command line
@@ -46,9 +48,11 @@ def commands(words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str
     listed = re.search(r"Available subcommands:.*", text, flags=re.DOTALL)
     if words and not listed:
         yield words, text
-        if words == ("benchmark",):  # a command of its own, which also has two below it
-            yield from commands(("benchmark", "train"))
-            yield from commands(("benchmark", "footage"))
+        # A group with a default is a command of its own, whose help lists none of those below it.
+        entry = COMMANDS[words[0]]
+        if len(words) == 1 and isinstance(entry, Group):
+            for name in entry.commands:
+                yield from commands((*words, name))
         return
     names = re.findall(r"^ {4}([a-z][\w-]*)\b", listed[0] if listed else "", flags=re.MULTILINE)
     for name in names:
