@@ -129,6 +129,10 @@ class ShardsDataModule(LightningDataModule):
                 shape = Shape(self.source.shape.image_size, with_mask=MASK in found.members)
                 yield to_batch([load_sample(found, with_mask=shape.with_mask)], shape, "")
 
+    def batch_shape(self) -> tuple[int, int]:
+        """Return the images of a batch on a device, and their side in pixels."""
+        return self.batch_size, self.source.shape.image_size
+
     def fingerprint(self) -> str:
         """Return the number of samples and a digest of the shards' SHA-256, wherever they lie."""
         index = self.source.index
