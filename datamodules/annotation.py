@@ -100,8 +100,9 @@ class AnnotationDataModule(LightningDataModule):
             )
         self.settings = settings
         self.wanted = wanted
+        self._side = _load(wanted[0]).image.shape[0] if wanted else 0
         if wanted and first:
-            self._require_space(member_bytes(_load(wanted[0]).image.shape[0]))
+            self._require_space(member_bytes(self._side))
         self.staging.open(settings, self.overwrite, first)
 
     def _require_space(self, each: int) -> None:
@@ -118,6 +119,10 @@ class AnnotationDataModule(LightningDataModule):
             f"{len(self.wanted) * each / 1e6:,.0f} MB, and at times {needed / 1e6:,.0f} MB"
         )
         require_space(self.folder, needed, f"{self.what} of {len(self.wanted)} samples")
+
+    def batch_shape(self) -> tuple[int, int]:
+        """Return the images of a batch on a device, and their side in pixels; after `begin`."""
+        return min(self.batch_size, len(self.wanted)), self._side
 
     def predict_dataloader(self) -> "Todo":
         """Return this process's share of what is still to be done."""

@@ -146,6 +146,10 @@ class ShardsDataModule(LightningDataModule):
             if (sample := reader.sample(row)) is not None:
                 yield to_batch([sample], reader.shape, [""])
 
+    def batch_shape(self) -> tuple[int, int]:
+        """Return the images of a batch on a device, and their side in pixels."""
+        return self.batch_size, self.shape.image_size
+
     def fingerprint(self) -> str:
         """Return the number of samples and a digest of the shards, wherever they lie.
 

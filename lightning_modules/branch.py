@@ -1,6 +1,7 @@
 """What the two branches share: a tuned U-Net between frozen networks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -15,6 +16,7 @@ from keyface.lightning_modules.tuning.checkpoint import ResumableModule
 from keyface.lightning_modules.tuning.exporting import ExportedModule
 from keyface.lightning_modules.tuning.hyperparameters import plain
 from keyface.lightning_modules.tuning.lora import TunedUNet, Tuning
+from keyface.lightning_modules.tuning.memory import StepMemory, measure_step
 from keyface.lightning_modules.tuning.seeding import seeded
 from keyface.lightning_modules.tuning.sharding import is_sharded, shard
 from keyface.models.judges import Judges
@@ -49,6 +51,24 @@ class ImageLosses(NamedTuple):
     timesteps: Tensor
     losses: Tensor
     total: int
+
+
+class StepInputs(NamedTuple):
+    """What a step learns from, in shapes; values are of no use.
+
+    Attributes:
+        images: (B, 3, H, W).
+        latents: Noisy ones, (B, C, h, w).
+        timesteps: (B,) int64.
+        text: (B, L, D).
+        landmarks: (B, 5, 2).
+    """
+
+    images: Tensor
+    latents: Tensor
+    timesteps: Tensor
+    text: Tensor
+    landmarks: Tensor
 
 
 class BranchModule(ExportedModule, ResumableModule):
@@ -113,6 +133,36 @@ class BranchModule(ExportedModule, ResumableModule):
             generator: On the CPU; the same for the same step of the same run.
         """
         raise NotImplementedError(f"{type(self).__name__} must say what it learns")
+
+    def rehearse(self, inputs: StepInputs) -> Tensor:
+        """Return the loss of a step, (), without a look at any value: it is run on shapes alone."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what a step takes")
+
+    def step_memory(
+        self, images: int, side: int, context: Callable[[], AbstractContextManager[Any]] = nullcontext
+    ) -> StepMemory:
+        """Return what a training step takes beside weights and optimizer; see `measure_step`.
+
+        Args:
+            images: Of a batch on this device.
+            side: Rows and columns of the images.
+            context: Gives what the step runs in, such as autocast.
+        """
+        device, cells = self.unet.device, side // self.backbone.downscale
+        length, width = self.backbone.text_length, self.unet.config.cross_attention_dim
+
+        def step() -> Tensor:
+            return self.rehearse(
+                StepInputs(
+                    torch.empty(images, 3, side, side, device=device),
+                    torch.empty(images, self.backbone.latent_channels, cells, cells, device=device),
+                    torch.empty(images, dtype=torch.int64, device=device),
+                    torch.empty(images, length, width, device=device),
+                    torch.empty(images, 5, 2, device=device),
+                )
+            )
+
+        return measure_step(step, self, context)
 
     def clean_latents(self, batch: Batch) -> Tensor:
         """Return the batch's latents (B, C, h, w), fp32, without gradient: cached, or encoded now."""

@@ -14,7 +14,7 @@ from keyface.diffusion.guidance import Guidance
 from keyface.diffusion.sampling import ImagePath, sample
 from keyface.diffusion.schedule import even_timesteps, grid_timesteps
 from keyface.faces.regions import dilate, region_mask
-from keyface.lightning_modules.branch import Batch, BranchModule, Losses
+from keyface.lightning_modules.branch import Batch, BranchModule, Losses, StepInputs
 from keyface.lightning_modules.clip_crops import CroppedEncoder
 from keyface.lightning_modules.protocols import KnowsItsLabels
 from keyface.lightning_modules.regional import Regional, RegionalLoss, cells_of
@@ -22,7 +22,7 @@ from keyface.lightning_modules.sampling import NoisyInput, noisy_latents
 from keyface.lightning_modules.targets import Edit, choose_categories, draw_edits, take_rows, trainable_on
 from keyface.lightning_modules.tuning.hyperparameters import plain
 from keyface.lightning_modules.tuning.lora import EVERYTHING, Tuning
-from keyface.losses import DirectionLoss
+from keyface.losses import DirectionLoss, DirectionTerms
 from keyface.models.backbones import find_backbone
 from keyface.models.encoders import find_encoder
 from keyface.models.judges import Judges, find_judges, successes
@@ -178,15 +178,37 @@ class DirectionModule(BranchModule):
             if self.noisy_input.source == "inverted"
             else even_timesteps(start, self.generation_steps)
         )
+        return self._edit(noisy, timesteps, texts)
+
+    def _edit(self, noisy: Tensor, timesteps: list[Tensor], texts: Texts) -> Tensor:
         guidance = Guidance.of(texts.target, texts.negative, self.guidance_scale)
         checkpointed = self.tuning.gradient_checkpointing
         edited = sample(
             partial(guidance.predict_learning, self.unet, checkpointed=checkpointed),
             noisy,
-            ImagePath(scheduler, timesteps),
+            ImagePath(self.backbone.scheduler, timesteps),
             gradient_steps=self.gradient_steps,
         )
         return self.decode(edited)
+
+    def rehearse(self, inputs: StepInputs) -> Tensor:
+        """Return Eq. 6, and what `regional` adds: the step that takes most."""
+        latents, text, count = inputs.latents, inputs.text, len(inputs.images)
+        # Steps without gradient take less than those with.
+        timesteps = even_timesteps(inputs.timesteps, self.gradient_steps)
+        generated = self._edit(latents, timesteps, Texts(text, text, text))
+        terms: DirectionTerms = self.loss(generated, inputs.images, ["after"] * count, ["before"] * count)
+        loss = terms.total
+        if self.regional is not None:
+            teacher = RegionalLoss(self.regional, self.backbone, self.guidance_scale)
+            regions = torch.zeros_like(latents[:, :1])
+            loss = (
+                loss
+                + teacher.compare(
+                    self.unet, latents, inputs.timesteps, Guidance(text, text, self.guidance_scale), regions
+                ).total
+            )
+        return loss
 
     def losses(self, batch: Batch, generator: torch.Generator) -> Losses | None:
         """Return Eq. 6 of the images that have an edit, and its parts; None where no image has one.

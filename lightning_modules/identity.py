@@ -11,11 +11,11 @@ from keyface.diffusion.backbone import Backbone
 from keyface.diffusion.guidance import Guidance
 from keyface.diffusion.sampling import ImagePath, sample
 from keyface.diffusion.schedule import even_timesteps
-from keyface.lightning_modules.branch import Batch, BranchModule, Losses
+from keyface.lightning_modules.branch import Batch, BranchModule, Losses, StepInputs
 from keyface.lightning_modules.sampling import INVERTED, NoisyInput, noisy_latents
 from keyface.lightning_modules.tuning.hyperparameters import plain
 from keyface.lightning_modules.tuning.lora import EVERYTHING, Tuning
-from keyface.losses import IdentityLoss
+from keyface.losses import IdentityLoss, IdentityTerms
 from keyface.models.backbones import find_backbone
 from keyface.models.judges import Judges, find_judges
 from keyface.models.recognizers import find_identity_network
@@ -89,6 +89,9 @@ class IdentityModule(BranchModule):
             text = self.backbone.encode_prompts(batch["caption"])
             noisy, timesteps = noisy_latents(self.noisy_input, self.backbone, batch, latents, text, generator)
         self.timesteps = timesteps
+        return self._denoise(noisy, timesteps, text)
+
+    def _denoise(self, noisy: Tensor, timesteps: Tensor, text: Tensor) -> Tensor:
         checkpointed = self.tuning.gradient_checkpointing
         original = sample(
             partial(Guidance(text).predict_learning, self.unet, checkpointed=checkpointed),
@@ -96,6 +99,12 @@ class IdentityModule(BranchModule):
             ImagePath(self.backbone.scheduler, even_timesteps(timesteps, self.unroll_steps)),
         )
         return self.decode(original)
+
+    def rehearse(self, inputs: StepInputs) -> Tensor:
+        """Return Eq. 5."""
+        reconstruction = self._denoise(inputs.latents, inputs.timesteps, inputs.text)
+        terms: IdentityTerms = self.loss(reconstruction, inputs.images, inputs.landmarks)
+        return terms.total
 
     def losses(self, batch: Batch, generator: torch.Generator) -> Losses:
         """Return Eq. 5 of one batch and its parts; outside training also the identity that the judges see."""

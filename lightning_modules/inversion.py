@@ -1,12 +1,17 @@
 """Latents and inverted latents for shards, by `lightning predict`."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
+import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from keyface.diffusion.backbone import Backbone
 from keyface.diffusion.inverted_images import invert_images, kept_levels
+from keyface.diffusion.prediction import predict
+from keyface.lightning_modules.tuning.memory import StepMemory, measure_step
 from keyface.models.backbones import find_backbone
 
 
@@ -57,6 +62,24 @@ class InversionModule(LightningModule):
         """Return the bytes of the latent and the inverted ones, fp32, and of the file's header."""
         values = self.backbone.latent_channels * (side // self.backbone.downscale) ** 2
         return 4 * values * (1 + len(self.kept)) + 1024
+
+    def step_memory(
+        self, images: int, side: int, context: Callable[[], AbstractContextManager[Any]]
+    ) -> StepMemory:
+        """Return what a batch takes beside the weights: encoder or one step; see `measure_step`."""
+        backbone, device, count = self.backbone, self.device, len(self.kept)
+        cells, width = side // backbone.downscale, backbone.unet.config.cross_attention_dim
+
+        def step() -> None:
+            backbone.encode_images(torch.empty(images, 3, side, side, device=device))
+            latents = torch.empty(images, backbone.latent_channels, cells, cells, device=device)
+            kept = latents.expand(count, -1, -1, -1, -1).clone()
+            predict(
+                backbone.unet, latents, 0, torch.empty(images, backbone.text_length, width, device=device)
+            )
+            del kept
+
+        return measure_step(step, self, context)
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor | list[str]]:
         """Return one batch's `key` and the fields of `keyface.diffusion.inverted_images.InvertedImages`."""

@@ -1,8 +1,11 @@
 """What is asked of training modules and data that can tell more than Lightning asks."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
+
+from keyface.lightning_modules.tuning.memory import StepMemory
 
 
 @runtime_checkable
@@ -20,6 +23,26 @@ class KnowsItsLabels(Protocol):
 
     def labels(self) -> Collection[str]:
         """Return every label that a picture has."""
+        ...
+
+
+@runtime_checkable
+class ForecastsMemory(Protocol):
+    """A module that knows from shapes what a training step takes."""
+
+    def step_memory(
+        self, images: int, side: int, context: Callable[[], AbstractContextManager[Any]]
+    ) -> StepMemory:
+        """Return it for a batch of images of this side; `context` gives what the step runs in."""
+        ...
+
+
+@runtime_checkable
+class KnowsItsBatches(Protocol):
+    """A datamodule whose batches are of one shape."""
+
+    def batch_shape(self) -> tuple[int, int]:
+        """Return the images of a batch on a device, and their side in pixels."""
         ...
 
 

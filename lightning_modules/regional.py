@@ -5,7 +5,7 @@ predictions of one step differ by, so that is where a change outside the regions
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -115,11 +115,31 @@ class RegionalLoss:
             generator: On the CPU.
             negative: What guidance moves away from (B, L, D); None is the source prompts.
         """
-        negative = source if negative is None else negative
-        teacher = Guidance(target, negative, self.scale * regions)
-        student = Guidance(target, negative, self.scale)
+        student = Guidance(target, source if negative is None else negative, self.scale)
         with torch.no_grad():
+            teacher = replace(student, scale=self.scale * regions)
             noisy, timesteps = self._noisy(latents, source, teacher, generator)
+        return self.compare(unet, noisy, timesteps, student, regions)
+
+    def compare(
+        self,
+        unet: UNet2DConditionModel,
+        noisy: Tensor,
+        timesteps: Tensor,
+        student: Guidance,
+        regions: Tensor,
+    ) -> RegionalTerms:
+        """Compare ε2's guided prediction with the teacher's.
+
+        Args:
+            unet: ε2.
+            noisy: (B, C, h, w).
+            timesteps: Of the latents, (B,) int64.
+            student: The prompts, and s.
+            regions: (B, 1, h, w), 1 where the edit may change something, else 0.
+        """
+        teacher = replace(student, scale=self.scale * regions)
+        with torch.no_grad():
             outputs = teacher.outputs(self.backbone.unet, noisy, timesteps)
             kept, guided = outputs["negative"], teacher.combine(outputs)
         own = student.outputs(unet, noisy, timesteps)

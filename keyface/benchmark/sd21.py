@@ -21,6 +21,7 @@ class HashTokenizer:
     """Number words by their hash: CLIP's vocabulary is no part of its shapes."""
 
     model_max_length = _LENGTH
+    unk_token_id = None  # it knows all words
 
     def __call__(self, texts: Sequence[str], **_: object) -> SimpleNamespace:
         """Return token ids (B, 77) between begin and end marks."""

@@ -1,4 +1,4 @@
-"""What a fit will take, told before it: weights, memory, disk; and after a few steps, time."""
+"""What a fit or a prediction will take, told before it: memory, disk; and after a few steps, time."""
 
 import time
 from collections.abc import Sequence
@@ -11,31 +11,44 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from keyface.callbacks.training_curves import images_in
+from keyface.cli.memory import (
+    SINGLE,
+    Memory,
+    in_bytes,
+    memory_doubt,
+    moments,
+    opening_line,
+    prediction_line,
+    trained,
+)
+from keyface.diffusion.device import memory_of, peak_of
 from keyface.files import require_space
+from keyface.lightning_modules.protocols import KnowsItsBatches
 from keyface.progress import say
 
 STEPS = 20
-"""Steps after which the rest is reckoned, the first one left out: it warms up."""
+"""Steps of a fit after which the rest is reckoned, the first one left out: it warms up."""
 
-_SINGLE = 4
+BATCHES = 5
+"""Batches of a prediction, likewise; each takes longer than a step."""
+
 _SHORT = 60.0
 """Seconds of a fit that nobody needs a forecast of."""
 
 
-def with_forecast(callbacks: Callback | Sequence[Callback] | None) -> list[Callback]:
-    """Return the callbacks and one that tells what a fit takes."""
+def with_forecast(callbacks: Callback | Sequence[Callback] | None, subcommand: str) -> list[Callback]:
+    """Return the callbacks and, for `fit` and `predict`, one that tells what it takes."""
     chosen = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or [])
-    return [Forecast(), *chosen]
+    if subcommand == "fit":
+        return [Forecast(), *chosen]
+    return [*chosen, PredictionForecast()] if subcommand == "predict" else chosen
 
 
 class Forecast(Callback):
     """Tells what a fit takes, and refuses a disk that its checkpoints would fill."""
 
     def __init__(self) -> None:
-        self._began = 0.0
-        self._steps = 0
-        self._images = 0
-        self._told = False
+        self._pace = Pace(STEPS)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Tell what is known from shapes.
@@ -46,7 +59,13 @@ class Forecast(Callback):
         if not trainer.is_global_zero:
             return
         saved, kept = checkpoint_bytes(trainer, pl_module), checkpoints_kept(trainer)
-        say(opening_line(trainer, pl_module, saved, kept))
+        memory = Memory.of(trainer, pl_module)
+        say(opening_line(pl_module, memory, saved, kept))
+        doubt = memory_doubt(
+            memory, memory_of(pl_module.device), lambda images: Memory.of(trainer, pl_module, images)
+        )
+        if doubt is not None:
+            say(doubt)
         if kept:
             # One more than is kept: the new one is complete before an old one goes.
             require_space(
@@ -57,52 +76,85 @@ class Forecast(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Tell, once, how fast it is and when it ends."""
-        if self._told or not trainer.is_global_zero:
-            return
-        now = time.monotonic()
-        if self._steps == 0:
-            self._began = now
-        else:
-            self._images += images_in(batch) * trainer.world_size
-        self._steps += 1
-        if self._steps > STEPS:
-            self._told = True
+        if trainer.is_global_zero and self._pace.count(images_in(batch) * trainer.world_size):
             left = trainer.estimated_stepping_batches - trainer.global_step
-            line = speed_line(self._steps - 1, self._images, now - self._began, left, datetime.now())
+            line = self._pace.line(left, datetime.now())
             if line is not None:
-                say(line)
+                say(f"{line}, validations on top" if left != float("inf") else line)
 
 
-def opening_line(trainer: Trainer, module: LightningModule, saved: int, kept: int | None) -> str:
-    """Return parameters, memory and disk in one line.
+class PredictionForecast(Callback):
+    """Tells what a prediction takes: memory before it; time and the memory it took after a few batches."""
+
+    def __init__(self) -> None:
+        self._pace = Pace(BATCHES)
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Tell what is known from shapes."""
+        data = getattr(trainer, "datamodule", None)
+        done = isinstance(data, KnowsItsBatches) and not data.batch_shape()[0]
+        if done or not trainer.is_global_zero:
+            return
+        memory = Memory.of(trainer, pl_module)
+        say(prediction_line(pl_module, memory))
+        available = memory_of(pl_module.device)
+        if memory.total > available:
+            needed, there = in_bytes(memory.total), in_bytes(available)
+            say(f"memory: about {needed} where there are {there}; take a smaller batch, or bfloat16")
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Tell, once, how fast it is, when it ends and what it has taken."""
+        if not (trainer.is_global_zero and self._pace.count(images_in(batch) * trainer.world_size)):
+            return
+        line = self._pace.line(sum(trainer.num_predict_batches) - batch_idx - 1, datetime.now())
+        if line is not None:
+            say(f"{line}; at most {in_bytes(peak_of(pl_module.device))} of memory so far")
+
+
+class Pace:
+    """Counts batches, to tell how fast they are.
 
     Args:
-        trainer: Of the fit.
-        module: On its device, with its optimizers made.
-        saved: Bytes of a checkpoint.
-        kept: How many are kept; None where nobody can say.
+        enough: Batches after the first, which warms up, that tell it.
     """
-    total = sum(parameter.numel() for parameter in module.parameters())
-    trained = _trained(module)
-    held = sum(value.numel() * value.element_size() for value in (*module.parameters(), *module.buffers()))
-    learning = trained * _SINGLE * (1 + _moments(trainer))  # gradients, and what the optimizer keeps
-    disk = f"a checkpoint is {_bytes(saved)}"
-    if kept:
-        disk += f", {kept} are kept"
-    return (
-        f"trains {_count(trained)} of {_count(total)} parameters; memory from {_bytes(held + learning)} on, "
-        f"activations on top; {disk}"
-    )
+
+    def __init__(self, enough: int) -> None:
+        self.enough = enough
+        self._began = self._latest = 0.0
+        self._batches = -1
+        self._images = 0
+
+    def count(self, images: int) -> bool:
+        """Count a batch that has ended; say whether it is the one after which the pace is known."""
+        self._latest = time.monotonic()
+        self._batches += 1
+        if self._batches == 0:
+            self._began = self._latest
+        else:
+            self._images += images
+        return self._batches == self.enough
+
+    def line(self, left: float, now: datetime) -> str | None:
+        """Return `speed_line` of what was counted."""
+        return speed_line(self._batches, self._images, self._latest - self._began, left, now)
 
 
 def speed_line(steps: int, images: int, seconds: float, left: float, now: datetime) -> str | None:
-    """Return how fast a fit is and when it ends; None where that is soon.
+    """Return how fast it goes and when it ends; None where that is soon.
 
     Args:
         steps: Batches in that time.
         images: Images in them, of all processes; 0 where they are not known.
         seconds: How long they took.
-        left: Optimizer's steps to come; infinite where there is no end.
+        left: Batches or steps to come; infinite where there is no end.
         now: The time.
     """
     step = seconds / steps
@@ -114,7 +166,7 @@ def speed_line(steps: int, images: int, seconds: float, left: float, now: dateti
         return None
     end = now + timedelta(seconds=rest)
     at = f"{end:%H:%M}" if end.date() == now.date() else f"{end:%Y-%m-%d %H:%M}"
-    return f"{speed}; the rest takes {_duration(rest)}, until {at}, validations on top"
+    return f"{speed}; the rest takes {_duration(rest)}, until {at}"
 
 
 def checkpoint_bytes(trainer: Trainer, module: LightningModule) -> int:
@@ -124,7 +176,7 @@ def checkpoint_bytes(trainer: Trainer, module: LightningModule) -> int:
         for value in module.state_dict().values()
         if isinstance(value, torch.Tensor)
     )
-    return state + _trained(module) * _SINGLE * _moments(trainer)
+    return state + trained(module) * SINGLE * moments(trainer)
 
 
 def checkpoints_kept(trainer: Trainer) -> int | None:
@@ -137,23 +189,6 @@ def checkpoints_kept(trainer: Trainer) -> int | None:
             return None
         kept += callback.save_top_k + bool(callback.save_last and callback.save_last != "link")
     return kept
-
-
-def _trained(module: LightningModule) -> int:
-    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
-
-
-def _moments(trainer: Trainer) -> int:
-    """Return how many values an optimizer keeps for each parameter: Adam and its kin keep two."""
-    return max((2 if "betas" in optimizer.defaults else 1 for optimizer in trainer.optimizers), default=0)
-
-
-def _count(number: int) -> str:
-    return f"{number / 1e6:,.1f} M" if number >= 1e5 else f"{number:,}"
-
-
-def _bytes(number: float) -> str:
-    return f"{number / 1e9:,.1f} GB" if number >= 1e9 else f"{number / 1e6:,.1f} MB"
 
 
 def _duration(seconds: float) -> str:

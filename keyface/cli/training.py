@@ -201,8 +201,7 @@ class TrainingCLI(LightningCLI):
             settings.callbacks = with_followers(settings.callbacks)
         if settings.enable_progress_bar is not False:
             settings.callbacks = with_progress(settings.callbacks)
-        if self.subcommand == "fit":
-            settings.callbacks = with_forecast(settings.callbacks)
+        settings.callbacks = with_forecast(settings.callbacks, str(self.subcommand))
         logger = loggers(settings.logger, settings.default_root_dir)
         require_login(logger or [])
         self._name_in_wandb(Path(settings.default_root_dir))

@@ -126,6 +126,11 @@ class Backbone:
         return side // latents.shape[-1]
 
     @property
+    def text_length(self) -> int:
+        """Tokens L of a prompt, padded or cut."""
+        return int(min(self.tokenizer.model_max_length, self.text_encoder.config.max_position_embeddings))
+
+    @property
     def image_size(self) -> int:
         """Side in pixels of the images that the U-Net was made for."""
         return int(self.unet.config.sample_size) * self.downscale
@@ -158,9 +163,8 @@ class Backbone:
 
     def encode_prompts(self, prompts: list[str]) -> Tensor:
         """Return token embeddings (B, L, D) of prompts, padded or cut to the text encoder's length."""
-        length = min(self.tokenizer.model_max_length, self.text_encoder.config.max_position_embeddings)
         tokens = self.tokenizer(
-            prompts, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
+            prompts, padding="max_length", max_length=self.text_length, truncation=True, return_tensors="pt"
         )
         embedding: Tensor = self.text_encoder(tokens.input_ids.to(self.text_encoder.device)).last_hidden_state
         return embedding

@@ -1,5 +1,8 @@
 """Where to compute."""
 
+import os
+import resource
+
 import torch
 
 
@@ -29,3 +32,17 @@ def devices() -> list[str]:
     """Return the names of the devices of this machine."""
     found = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
     return [*found, "mps"] if torch.backends.mps.is_available() else found
+
+
+def memory_of(device: torch.device) -> int:
+    """Return how many bytes of memory a device has, used or not."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def peak_of(device: torch.device) -> int:
+    """Return the most bytes that this process has held on a device; on the CPU of all its memory."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_reserved(device))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

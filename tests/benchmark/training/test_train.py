@@ -76,6 +76,14 @@ def test_stable_diffusions_shapes_are_estimated_without_memory(
         assert row["gb_decoder"] > row["gb_judge"] > 0.0
 
 
+def test_the_editing_branch_is_estimated_too(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--scale", "sd21", "--batch-size", "1", "--branches", "direction", "--tunings", "lora"]
+    assert main(["benchmark", "train", *words, "--dry-run", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["trained"] < 10_000_000
+    assert row["gb_unet"] > row["gb_judge"] > 0.0
+
+
 def test_arcface_has_the_published_size() -> None:
     with torch.device("meta"):
         network = IResNet100()
