@@ -111,7 +111,7 @@ NOT_RUN = {
 
 ELSEWHERE = {
     "README": {
-        r"lightning fit .* -c configs/wandb.yaml": "docs/dashboards.md",
+        r"lightning fit .* -c configs/wandb.yaml|keyface dashboard": "docs/dashboards.md",
         r"keyface shards render|lightning fit -c configs/miniature": "docs/training.md",
     },
     "training": {

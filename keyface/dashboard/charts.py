@@ -24,7 +24,10 @@ MOST_STEPS = 40
 """Places of a chart at which values are shown when a pointer is there."""
 
 SMOOTHED_FROM = 25
-"""Curves of so many points get a smoothed line on top."""
+"""Noisy curves of so many points get a smoothed line on top."""
+
+NOISY_FROM = 0.3
+"""A curve that turns at so many of its points, as a fraction, is noisy."""
 
 _SMOOTHING = 0.85
 
@@ -155,7 +158,7 @@ def line_chart(title: str, note: str, series: Sequence[Series]) -> Chart | None:
     y = Scale([value for points in thinned for _, value in points], HEIGHT - BOTTOM, TOP, 4)
     lines = []
     for each, points in zip(series, thinned, strict=True):
-        smooth = path(smoothed(points), x, y) if len(points) >= SMOOTHED_FROM else None
+        smooth = path(smoothed(points), x, y) if is_noisy(points) else None
         marks = tuple(Mark(x(step), y(value), "") for step, value in points) if len(points) <= 12 else ()
         lines.append(Line(each.name, each.colour, path(points, x, y), smooth, marks, each.points[-1][1]))
     return Chart(title, note, tuple(lines), x.ticks, y.ticks, _zones(series, thinned, x, y))
@@ -205,6 +208,15 @@ def thin(points: Curve, most: int = MOST_POINTS) -> Curve:
     return [(group[-1][0], sum(value for _, value in group) / len(group)) for group in groups]
 
 
+def is_noisy(points: Curve) -> bool:
+    """Tell whether a curve goes up and down so often that its course is better seen smoothed."""
+    if len(points) < SMOOTHED_FROM:
+        return False
+    changes = [after - before for (_, before), (_, after) in itertools.pairwise(points)]
+    turns = sum(before * after < 0 for before, after in itertools.pairwise(changes))
+    return turns >= NOISY_FROM * len(points)
+
+
 def smoothed(points: Curve) -> Curve:
     """Return the curve's exponential moving average, without its pull to zero at the start."""
     mean, weight, found = 0.0, 0.0, []
@@ -221,15 +233,15 @@ def path(points: Curve, x: Scale, y: Scale) -> str:
 
 
 def number(value: float) -> str:
-    """Write a figure for people: three digits that count, large ones whole.
+    """Write a figure for people: three digits that count, two of small ones, large ones whole.
 
     Example:
-        >>> [number(value) for value in (0.0, 0.012345, 0.5, 32.04, 12345.6)]
-        ['0', '0.0123', '0.5', '32', '12,346']
+        >>> [number(value) for value in (0.0, 0.0001234, 0.0123, 32.04, 12345.6)]
+        ['0', '0.00012', '0.0123', '32', '12,346']
     """
     if abs(value) >= 1000:
         return f"{value:,.0f}"
-    return f"{value:.3g}"
+    return f"{value:.2g}" if 0 < abs(value) < 1e-3 else f"{value:.3g}"
 
 
 def _zones(series: Sequence[Series], thinned: Sequence[Curve], x: Scale, y: Scale) -> tuple[Zone, ...]:

@@ -38,11 +38,14 @@ MEASURES = (
     Measure(DISTANCE, "Identity distance", "of the edited face to the person, 0 to 2", False),
     Measure("edit/outside_change", "Change outside", "mean change outside the edit's regions", False),
     Measure("edit/temporal_loss", "Temporal loss", "flicker along the flow", False),
-    Measure(SIMILARITY, "Direction similarity", "does CLIP see the change that was asked for", True),
+    Measure(SIMILARITY, "CLIP direction", "does CLIP see the change that was asked for", True),
     Measure("edit/reconstruction_psnr", "Reconstruction", "of the inversion, in dB", True),
     Measure("val/loss", "Validation loss", "on held-out pictures", False),
     Measure("train/loss", "Training loss", "as it is minimized", False),
+    Measure("optim/gradient_norm", "Gradient norm", "before clipping", None),
+    Measure("optim/learning_rate", "Learning rate", "that the step is taken with", None),
     Measure("speed/images_per_second", "Images a second", "of all processes", None),
+    Measure("speed/peak_memory_gib", "Peak memory", "in GiB, of the GPU or else of the process", None),
 )
 """Those that have a title of their own, the most important first."""
 

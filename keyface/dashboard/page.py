@@ -78,11 +78,11 @@ def tiles(run: Run) -> list[tuple[str, str, str, str]]:
     shown = []
     for measure in MEASURES:
         curve = run.curves.get(measure.key)
-        if not curve:
+        if not curve or measure.higher is None:
             continue
         first, last = curve[0][1], curve[-1][1]
         came = ""
-        if number(first) != number(last) and measure.higher is not None:
+        if number(first) != number(last):
             came = "better" if (last > first) == measure.higher else "worse"
         shown.append((measure.title, number(last), number(first) if len(curve) > 1 else "", came))
     return shown
@@ -93,7 +93,8 @@ def table_of_runs(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
     return [
         (measure.title, texts)
         for measure in MEASURES
-        if any(texts := [value_at(run.curves.get(measure.key)) for run in runs])
+        if measure.higher is not None
+        and any(texts := [value_at(run.curves.get(measure.key)) for run in runs])
     ]
 
 

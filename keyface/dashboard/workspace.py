@@ -86,8 +86,16 @@ def _section(config: Mapping[str, Any], start: str) -> dict[str, Any]:
 
 
 def write_report(account: Account, runs: Sequence[Run], title: str) -> str:
-    """Make the report and return its address."""
-    return str(report(account, runs, title).save().url)
+    """Make the report and return its address.
+
+    Raises:
+        RuntimeError: W&B cannot be reached, or refuses; its libraries raise errors of many kinds.
+    """
+    try:
+        return str(report(account, runs, title).save().url)
+    except Exception as error:
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        raise RuntimeError(f"W&B made no report: {said}; the HTML file is written all the same") from error
 
 
 def report(account: Account, runs: Sequence[Run], title: str) -> v2.Report:

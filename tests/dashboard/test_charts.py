@@ -13,6 +13,7 @@ from keyface.dashboard.charts import (
     WIDTH,
     Scale,
     Series,
+    is_noisy,
     line_chart,
     number,
     smoothed,
@@ -63,7 +64,8 @@ def test_smoothing_begins_at_the_first_value() -> None:
 
 
 def test_a_pointer_is_told_the_values_of_its_step() -> None:
-    many = [(step, step / 1000) for step in range(0, 1000, 5)]
+    many = [(step, step / 1000 + 0.1 * (step % 2)) for step in range(0, 1000, 5)]
+    assert not is_noisy([(step, float(step)) for step in range(100)]), "a slope is none"
     chart = line_chart("Loss", "", [Series("a", 0, many), Series("b", 1, [(0, 0.25), (995, 0.5)])])
     assert chart is not None
     assert chart.lines[0].smooth is not None
@@ -71,7 +73,7 @@ def test_a_pointer_is_told_the_values_of_its_step() -> None:
     assert sum(zone.width for zone in chart.zones) == pytest.approx(WIDTH - LEFT - RIGHT, abs=0.5)
     last = chart.zones[-1]
     assert last.step == 995
-    assert [(name, text) for name, _, text, _ in last.values] == [("a", "0.992"), ("b", "0.5")]
+    assert [(name, text) for name, _, text, _ in last.values] == [("a", "1.04"), ("b", "0.5")]
     assert [name for name, *_ in chart.zones[20].values] == ["a"], "b has nothing near"
 
 

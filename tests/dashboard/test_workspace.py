@@ -36,9 +36,12 @@ def runs(tmp_path: Path, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> 
 
 @needs_workspaces
 def test_a_report_has_the_runs_and_every_section(runs: list[Run]) -> None:
-    account = Account.of(None, runs)
-    assert account == Account("", "faces")
-    made = report(Account("", "faces"), runs, "exp")
+    made = report(Account("team", "faces"), runs, "exp")
+    assert (made.entity, made.project, made.title) == ("team", "faces", "exp")
+    runsets = [runset for block in made.blocks for runset in getattr(block, "runsets", ())]
+    assert {(runset.entity, runset.project) for runset in runsets} == {("team", "faces")}
+    for runset in runsets:
+        runset.entity = ""  # the server is asked for the number of a team's project
     content: dict[str, Any] = json.loads(made._to_model().spec.model_dump_json(by_alias=True))
     grids = [block for block in content["blocks"] if block["type"] == "panel-grid"]
     panels = [panel for grid in grids for panel in grid["metadata"]["panelBankSectionConfig"]["panels"]]
@@ -59,6 +62,7 @@ def test_a_report_has_the_runs_and_every_section(runs: list[Run]) -> None:
 
 @needs_workspaces
 def test_where_a_report_goes(runs: list[Run]) -> None:
+    assert Account.of(None, runs) == Account("", "faces"), "as the config says"
     assert Account.of("team/other", runs) == Account("team", "other")
     assert Account.of("other", runs) == Account("", "other")
 
