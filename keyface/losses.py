@@ -1,5 +1,6 @@
 """The paper's two losses: Eq. 5 (identity branch, ε1) and Eq. 6 (direction branch, ε2)."""
 
+from contextlib import nullcontext
 from typing import NamedTuple, Protocol
 
 import torch
@@ -193,7 +194,9 @@ class DirectionLoss(nn.Module):
                 trip of y0 is the other sensible choice: it takes the codec's own error out of Δ_I.
         """
         # Δ_I is a small difference of features: those of bf16, under autocast, point elsewhere.
-        with torch.autocast(generated.device.type, enabled=False):
+        # Shapes alone, on the meta device, know no autocast.
+        exact = nullcontext() if generated.is_meta else torch.autocast(generated.device.type, enabled=False)
+        with exact:
             return self._compare(generated.float(), source, target_prompts, reference_prompts, reference)
 
     def _compare(
