@@ -22,7 +22,7 @@ REQUEST = Request(
     settings=EditSettings(steps=2),
     prompts=Prompts("a face", "a face with glasses"),
     frames=4,
-    size=32,
+    size=64,
     clip=Path("clip"),
     edited=None,
     device="cpu",
