@@ -67,7 +67,7 @@ docs: setup
 # Make constraints.txt what setup.cfg asks for. Pins that fit are kept; UPGRADE=--upgrade takes the newest of all,
 # UPGRADE='--upgrade-package torch' of one. uv resolves for every platform and Python at once and asks the
 # registry alone, not the folders that this machine's pip may know. Windows and browsers are left out.
-# Buckets (s3, gs) are for those who have one.
+# Buckets (s3, gs) and W&B's reports (dashboard) are for those who have one, or a login.
 EXTRAS := faces insightface evaluate docs dev
 constraints:
 	$(PYTHON) -m venv $(UV)

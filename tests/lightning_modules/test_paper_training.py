@@ -20,6 +20,9 @@ HERE = Path(__file__).parent
 TINY = (
     "--model.init_args.backbone=base",
     "--model.init_args.noisy_input.steps=4",
+    # Judges and edits at validation want networks of their own; test_readme brings them.
+    "--model.init_args.evaluators=null",
+    "--trainer.callbacks=null",
     "--data.init_args.shards=shards",
     "--data.init_args.image_size=32",
     "--data.init_args.batch_size=2",

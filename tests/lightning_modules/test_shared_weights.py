@@ -229,6 +229,7 @@ def test_a_sharded_branch_edits_at_validation_as_its_export_does(
     editing = VideoEditCallback(**edit, settings={"steps": 2, "interval": 2})
     editing._networks = editing._find_networks()
     exported = load_unet(only_run("two") / "export", folder_backbone.unet)
-    (result,) = editing._edit_all(SimpleNamespace(backbone=folder_backbone, device="cpu"), exported)
+    module = SimpleNamespace(backbone=folder_backbone, device="cpu")
+    (result,) = editing._edit_all(SimpleNamespace(), module, exported)
     for name, value in result.measures.items():
         assert float(edits[-1][f"edit/{name}"]) == pytest.approx(value, rel=1e-3, abs=1e-4), name

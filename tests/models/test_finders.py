@@ -99,7 +99,7 @@ def test_a_suite_tells_two_people_apart_and_one_person_from_none(
 
 def test_the_miniatures_people_are_told_apart_by_landmarks_anywhere_in_a_frame() -> None:
     faces = held_out_faces(12, 3)
-    images, landmarks = render_all(faces)
+    images, landmarks = render_all(faces, 128)
     recognizer = LandmarkRecognizer(zoo.recognizer("recognizer_convnext"))
     with torch.no_grad():
         embeddings = recognizer(images, landmarks)
@@ -118,7 +118,7 @@ def test_the_miniatures_people_are_told_apart_by_landmarks_anywhere_in_a_frame()
 
 def test_the_miniatures_describer_says_sex_and_smile_and_no_age() -> None:
     faces = held_out_faces(40, 1)
-    images, landmarks = render_all(faces)
+    images, landmarks = render_all(faces, 128)
     far = torch.full((len(images), 3, 260, 300), -0.3)
     far[..., 100:228, 150:278] = images
     box, shift = torch.zeros(4), torch.tensor([150.0, 100.0])
