@@ -8,10 +8,32 @@ from pathlib import Path
 import pytest
 import yaml
 from forks import Fork
+from wandb_file import offline_runs
 
 from keyface.authoring.package import Draft, package_files, write_package
 from keyface.cli.main import main
 from keyface.plugins import EditError
+
+TRAINING = """
+experiment: spectacles
+model:
+  init_args: {categories: [spectacles], evaluators: null, regional: null, gradient_steps: 1}
+data:
+  init_args: {shards: shards, batch_size: 2, val_fraction: 0.3}
+trainer:
+  accelerator: cpu
+  precision: 32-true
+  max_steps: 2
+  val_check_interval: 2
+  limit_val_batches: 1
+  log_every_n_steps: 1
+  callbacks: null
+  enable_model_summary: false
+  enable_progress_bar: false
+"""
+
+SPECTACLES = Draft("spectacles", ("wearing glasses",), "without glasses", "Eyeglasses", ("eye_g", "l_eye"))
+"""Words and a label that the miniature knows, so that its faces can be trained with."""
 
 DIMPLES = Draft("dimples", ("dimples", "dimpled cheeks"), "smooth cheeks", "", ("skin",))
 
@@ -93,3 +115,30 @@ def test_a_new_package_is_installed_tested_and_used(tmp_path: Path) -> None:
     assert "does not know dimples" in tested.stderr, "the miniature has no word for them"
     code = f"import sys; sys.path.insert(0, {str(site)!r}); import pytest; sys.exit(pytest.main(['-q', '.']))"
     assert "6 passed" in run(sys.executable, "-P", "-c", code, folder=package)
+
+
+def test_a_new_package_is_trained_and_edits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two steps of ε2 for a third party's category with W&B offline, and an edit with what they gave."""
+    monkeypatch.chdir(tmp_path)
+    write_package(SPECTACLES, tmp_path / "package")
+    pip = ["pip", "install", "--no-deps", "--no-index", "--no-build-isolation", "--quiet", "--target"]
+    run(sys.executable, "-P", "-m", *pip, "../site", ".", folder=tmp_path / "package")
+
+    def keyface(*words: str) -> str:
+        ended = Fork(words, {"WANDB_MODE": "offline", "WANDB_SILENT": "true"}, tmp_path / "site").wait()
+        assert ended.returncode == 0, ended.stderr
+        return ended.stderr
+
+    (tmp_path / "mine.yaml").write_text(TRAINING)
+    keyface("shards", "render", "-o", "shards", "--count", "12")
+    keyface("fit", "-c", "miniature/direction.yaml", "-c", "wandb.yaml", "-c", "mine.yaml")
+    keyface("miniature", "clip", "-o", "clip.mp4", "--seconds", "0.125", "--fps", "8")
+    words = ["--edits", "spectacles", "--direction", "runs/spectacles", "--steps", "2"]
+    assert "runs/spectacles" in keyface("edit", "clip.mp4", "-o", "edited.mp4", *words)
+    assert (tmp_path / "edited.mp4").stat().st_size > 0
+    (told,) = offline_runs(tmp_path / "runs")
+    assert told.run.run_group == "spectacles"
+    assert told.config["model"]["init_args"]["categories"] == ["spectacles"]
+    assert [each.type for each in told.artifacts] == ["dataset", "model"]
+    keyface("dashboard", "runs/spectacles")
+    assert "spectacles" in (tmp_path / "runs" / "spectacles" / "dashboard.html").read_text()
