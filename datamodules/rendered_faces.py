@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from keyface.miniature.networks.text import build_tokenizer
+from keyface.miniature.networks.text import build_tokenizer, tokenize
 from keyface.miniature.population import captions, world
 from keyface.miniature.population.labels import true_labels
 from keyface.miniature.population.pairs import counterfactual_pairs
@@ -161,7 +161,7 @@ class StepBatches:
                 drawn = Faces.cat(self.faces.numbered(newest)[: 1 + self.pairs])
                 batch["newest"] = {"number": newest, "ids": drawn.identity.ids, **_parameters(drawn)}
         if self.tokens:
-            batch["tokens"] = tokenize(batch["caption"])
+            batch["tokens"] = tokenize(_tokenizer(), batch["caption"])
         return batch
 
 
@@ -172,12 +172,6 @@ def _parameters(faces: Faces) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
 def _faces(parameters: tuple[Tensor, Tensor, Tensor], ids: Tensor) -> Faces:
     identity, attributes, nuisance = parameters
     return Faces(Identity(identity, ids), Attributes(attributes), Nuisance(nuisance))
-
-
-def tokenize(texts: Sequence[str]) -> Tensor:
-    """Return the token ids of captions, (B, 64) int64, as the miniature's text encoders read them."""
-    ids: Tensor = _tokenizer()(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
-    return ids
 
 
 @lru_cache(maxsize=1)

@@ -243,6 +243,8 @@ _GLASSES = ("wearing glasses", "with glasses", "wearing eyeglasses", "glasses", 
 _SUNGLASSES = (*PHRASES["Sunglasses"], "sunglasses")
 _GLASSES_REGIONS = ("eye_g", *_EYES, "nose", "skin")
 _SHADES_STRENGTH = 1.06
+"""For sunglasses, which hide the eyes. Figures in docs/results.md."""
+
 _GLASSES_GUIDANCE = 0.86
 """Glasses come easily to the miniature; less guidance keeps the face nearer to the person. Figures in
 docs/results.md."""
@@ -357,11 +359,18 @@ def _pair(
 ) -> tuple[Category, Category]:
     """Return the edit that puts something on, with its guidance, and the one that takes it off."""
     without = f"no-{name}"
-    given = Category(
-        name, on[:2], off[0], attribute, True, replaces=off, regions=regions, conflicts=(without,)
-    )
     return (
-        replace(given, guidance=guidance),
+        Category(
+            name,
+            on[:2],
+            off[0],
+            attribute,
+            True,
+            replaces=off,
+            regions=regions,
+            conflicts=(without,),
+            guidance=guidance,
+        ),
         Category(without, off[:2], on[0], attribute, False, replaces=on, regions=regions, conflicts=(name,)),
     )
 

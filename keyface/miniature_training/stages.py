@@ -97,7 +97,7 @@ STAGES: tuple[Stage, ...] = (
         0.08,
         networks={"network": "clip"},
         figures=("val/pair_accuracy",),
-        # Batches and pictures as large as the base's: the renderer that was compiled for them serves both.
+        # Pictures and batches as large as the base's: a renderer that is compiled then serves both.
         on_gpu=OnGpu(batch_size=256, channels_last=True, data={"size": 256}),
     ),
     _network("identity_network", 0.06, ("val/auc",), 128),

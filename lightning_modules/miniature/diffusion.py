@@ -7,12 +7,12 @@ from typing import NamedTuple
 import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
-from transformers import CLIPTextModel, PreTrainedTokenizerFast
+from transformers import CLIPTextModel
 
 from keyface.lightning_modules.miniature.base import Batch, MiniatureModule, half_precision
 from keyface.lightning_modules.miniature.carry_over import carry_over
 from keyface.miniature.networks.autoencoder import PatchAutoencoder
-from keyface.miniature.networks.text import build_text_encoder, build_tokenizer
+from keyface.miniature.networks.text import build_text_encoder, build_tokenizer, tokenize
 from keyface.miniature.networks.unet import FullPrecisionAttention, build_scheduler, build_unet
 from keyface.miniature.population import world
 from keyface.miniature.population.captions import VOCABULARY
@@ -109,7 +109,7 @@ class DiffusionModule(MiniatureModule):
             self.text_encoder.load_state_dict(mean_weights([_text_encoder(folder) for folder in folders]))
         self.scheduler = build_scheduler()
         self.register_buffer("alphas_cumprod", self.scheduler.alphas_cumprod.clone(), persistent=False)
-        self.register_buffer("empty_tokens", _tokenize(self.tokenizer, [""]), persistent=False)
+        self.register_buffer("empty_tokens", tokenize(self.tokenizer, [""]), persistent=False)
         self.dropout, self.noisy_share, self.noisy_from = dropout, noisy_share, noisy_from
         self.pair_weight, self.contrast_weight = pair_weight, contrast_weight
 
@@ -167,7 +167,7 @@ class DiffusionModule(MiniatureModule):
     def _tokens(self, batch: Batch) -> Tensor:
         """Return the captions' token ids, (B, 64), from the data where they are there."""
         known: Tensor | None = batch.get("tokens")
-        return known if known is not None else _tokenize(self.tokenizer, batch["caption"]).to(self.device)
+        return known if known is not None else tokenize(self.tokenizer, batch["caption"]).to(self.device)
 
     def _errors(self, latents: Tensor, timesteps: Tensor, noise: Tensor, tokens: Tensor) -> Tensor:
         """Return predicted less true v, (B, C, h, w)."""
@@ -187,11 +187,6 @@ def mean_weights(networks: Sequence[nn.Module]) -> dict[str, Tensor]:
         name: torch.stack([state[name] for state in states]).mean(0) if value.is_floating_point() else value
         for name, value in states[0].items()
     }
-
-
-def _tokenize(tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> Tensor:
-    ids: Tensor = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
-    return ids
 
 
 def _some_faces(autoencoder: PatchAutoencoder) -> Tensor:

@@ -9,6 +9,8 @@ from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
+from keyface.miniature.networks.text import tokenize
+
 
 class ClipPair(nn.Module):
     """Image and text encoder into one space, with open_clip's `CLIP` inside.
@@ -62,8 +64,7 @@ class ClipPair(nn.Module):
 
     def encode_text(self, texts: list[str]) -> Tensor:
         """Embed texts to unit vectors (B, D)."""
-        tokens = self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
-        return self.encode_tokens(tokens.to(self.clip.logit_scale.device))
+        return self.encode_tokens(tokenize(self.tokenizer, texts).to(self.clip.logit_scale.device))
 
     def encode_tokens(self, tokens: Tensor) -> Tensor:
         """Embed token ids (B, 64), on the network's device, to unit vectors (B, D)."""

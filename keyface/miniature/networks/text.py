@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
+from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
 PAD, START, END, UNKNOWN = "<pad>", "<start>", "<end>", "<unknown>"
@@ -44,6 +45,12 @@ def build_tokenizer(words: Iterable[str], length: int = 64) -> PreTrainedTokeniz
         model_max_length=length,
         padding_side="right",
     )
+
+
+def tokenize(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> Tensor:
+    """Return the token ids of texts, (B, L) int64, padded and cut to the tokenizer's length."""
+    ids: Tensor = tokenizer(list(texts), padding="max_length", truncation=True, return_tensors="pt").input_ids
+    return ids
 
 
 def build_text_encoder(
