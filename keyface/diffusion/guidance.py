@@ -20,16 +20,19 @@ class Guidance:
         negative: Text to move away from, likewise; None for no guidance.
         scale: s of `ε̂ = ε_negative + s (ε_target − ε_negative)`; a tensor that broadcasts to the latents
             guides each place by its own.
+        limit: How far a place may be pushed beyond ε_target, as the root mean square over channels; None
+            for no limit.
     """
 
     target: Tensor
     negative: Tensor | None = None
     scale: float | Tensor = 1.0
+    limit: float | None = None
 
     @classmethod
-    def of(cls, target: Tensor, negative: Tensor, scale: float) -> "Guidance":
+    def of(cls, target: Tensor, negative: Tensor, scale: float, limit: float | None = None) -> "Guidance":
         """Return the guidance from `negative` to `target`; without the negative branch where scale is 1."""
-        return cls(target) if scale == 1.0 else cls(target, negative, scale)
+        return cls(target) if scale == 1.0 else cls(target, negative, scale, limit)
 
     @property
     def branches(self) -> tuple[str, ...]:
@@ -41,10 +44,20 @@ class Guidance:
         return Guidance(self.target)
 
     def combine(self, outputs: Mapping[str, Tensor]) -> Tensor:
-        """Return `ε_negative + s (ε_target − ε_negative)` of the branches' outputs by name."""
+        """Return `ε_negative + s (ε_target − ε_negative)` of the branches' outputs by name.
+
+        Where the two prompts differ most, a scale that is right elsewhere goes past all colours that the
+        data has: a blond beard turns green. With a limit such places are pushed in the same direction, less
+        far.
+        """
         if "negative" not in outputs:
             return outputs["target"]
-        return outputs["negative"] + self.scale * (outputs["target"] - outputs["negative"])
+        difference = outputs["target"] - outputs["negative"]
+        if self.limit is None:
+            return outputs["negative"] + self.scale * difference
+        push = (self.scale - 1.0) * difference
+        size = push.square().mean(dim=1, keepdim=True).sqrt()
+        return outputs["target"] + push * (self.limit / size.clamp_min(self.limit))
 
     def outputs(self, unet: UNet2DConditionModel, latents: Tensor, timestep: Timestep) -> dict[str, Tensor]:
         """Return each branch's output (B, C, h, w), fp32, by name; one forward of branches · B latents."""

@@ -276,7 +276,10 @@ def _input(request: VideoRequest) -> dict[str, Any]:
 def _unedited(pipe: FaceEditPipeline, request: VideoRequest, job: Job) -> dict[str, Any]:
     """Return everything that inversion and reconstruction of a clip depend on: not the target."""
     settings = asdict(job.settings)
-    for name in ("guidance_scale", "guidance_from", "guidance_until", "injection", "composition"):
+    for name in (
+        *("guidance_scale", "guidance_limit", "guidance_from", "guidance_until"),
+        *("injection", "composition"),
+    ):
         del settings[name]
     used = ("weights/", "identity/") if job.settings.inversion == "identity" else ("weights/",)
     return {

@@ -201,7 +201,15 @@ def by_hand(backbone, identity, direction, settings, frames, keyframes, seen):
             timestep,
             encoder_hidden_states=torch.cat([source.expand(len(x), -1, -1), target.expand(len(x), -1, -1)]),
         ).sample
-        return out[: len(x)] + SCALE * (out[len(x) :] - out[: len(x)]) if on else out[len(x) :]
+        unguided, target_alone = out[: len(x)], out[len(x) :]
+        if not on:
+            return target_alone
+        push = (SCALE - 1) * (target_alone - unguided)
+        if settings.guidance_limit is not None:
+            far = torch.linalg.vector_norm(push, dim=1, keepdim=True) / push.shape[1] ** 0.5
+            assert (far > settings.guidance_limit).any() and (far < settings.guidance_limit).any()
+            push = torch.where(far > settings.guidance_limit, push * settings.guidance_limit / far, push)
+        return target_alone + push
 
     first, second = Plain(identity), Plain(direction)
     first.seen = [[i] for i in range(count)]
@@ -273,8 +281,12 @@ def test_steps_of_both_orders(backbone, make_unet, frames, epsilon_scheduler, so
         (TOKENS, "output", {"joint_attention": False}),
         (LATENT, "qk", {"window": 8}),
         (LATENT, "qk", {"window": 8, "guidance_from": 0.25, "guidance_until": 0.75}),
+        (TOKENS, "qk", {"window": 8, "guidance_limit": 0.07}),
     ],
-    ids=["tokens", "windows with an anchor", "kv", "output, frame by frame", "latent", "guided for a while"],
+    ids=[
+        *("tokens", "windows with an anchor", "kv", "output, frame by frame", "latent", "guided for a while"),
+        "limited guidance",
+    ],
 )
 def test_edited_frames(backbone, make_unet, frames, propagation, mode, windows):
     base = copy.copy(backbone)
