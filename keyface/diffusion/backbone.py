@@ -21,6 +21,7 @@ from keyface.diffusion.checks import (
     require_same_shapes,
     require_same_weights,
 )
+from keyface.diffusion.model_kinds import require_editable, require_text_to_image
 from keyface.diffusion.part_files import require_safetensors, variant_of
 
 FAMILIES: Mapping[object, str] = {128: "miniature", 768: "sd1", 1024: "sd2"}
@@ -60,10 +61,12 @@ class Backbone:
 
         Raises:
             FileNotFoundError: A part is missing, or its weights, such as where there are only pickles.
-            ValueError: The `vae` part is of another class, whose weights would be left at random, or a part's
-                weights are not those of its network, or not finite.
+            ValueError: The model is of another kind, such as Stable Diffusion XL or inpainting; the `vae`
+                part is of another class, whose weights would be left at random; or a part's weights are not
+                those of its network, or not finite.
         """
         folder = Path(folder)
+        require_editable(folder)
         missing = [
             p for p in ("vae", "unet", "text_encoder", "tokenizer", "scheduler") if not (folder / p).is_dir()
         ]
@@ -199,6 +202,7 @@ def load_unet(folder: Path | str, base: UNet2DConditionModel | None = None) -> U
     kind = json.loads((folder / "config.json").read_text()).get("_class_name")
     if kind != "UNet2DConditionModel":
         raise ValueError(f"{folder}/config.json describes {kind}; a UNet2DConditionModel is needed")
+    require_text_to_image(json.loads((folder / "config.json").read_text()), folder)
     unet: UNet2DConditionModel = _load(UNet2DConditionModel, folder)
     return unet.eval() if base is None else unet.to(base.device, base.dtype).eval()
 
