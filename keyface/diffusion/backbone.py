@@ -28,6 +28,10 @@ FAMILIES: Mapping[object, str] = {128: "miniature", 768: "sd1", 1024: "sd2"}
 """Width of the text → family of models, see `keyface.plugins.checks.FAMILIES`."""
 
 
+ADAPTER, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"
+"""peft's files of LoRA layers."""
+
+
 @dataclass
 class Backbone:
     """A text-to-image latent diffusion model in its parts, as diffusers keeps them.
@@ -189,11 +193,11 @@ def load_unet(folder: Path | str, base: UNet2DConditionModel | None = None) -> U
         ValueError: It holds something else, or weights that do not fit or are not finite.
     """
     folder = Path(folder)
-    if (folder / "adapter_config.json").is_file():
+    if (folder / ADAPTER_CONFIG).is_file():
         if base is None:
             raise ValueError(f"{folder} holds LoRA layers; give the U-Net they were trained on")
-        if not (folder / "adapter_model.safetensors").is_file():
-            raise FileNotFoundError(f"{folder} has no adapter_model.safetensors; only safetensors are read")
+        if not (folder / ADAPTER).is_file():
+            raise FileNotFoundError(f"{folder} has no {ADAPTER}; only safetensors are read")
         return _merge_lora(folder, base)
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(
@@ -232,7 +236,7 @@ def _merge_lora(folder: Path, base: UNet2DConditionModel) -> UNet2DConditionMode
 
     adapted = PeftModel(copy.deepcopy(base), PeftConfig.from_pretrained(str(folder)))
     wanted = get_peft_model_state_dict(adapted, save_embedding_layers=False)
-    file = folder / "adapter_model.safetensors"
+    file = folder / ADAPTER
     try:
         weights = load_file(file)
     except SafetensorError as error:

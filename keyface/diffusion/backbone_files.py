@@ -8,7 +8,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel
 
-from keyface.diffusion.backbone import Backbone
+from keyface.diffusion.backbone import ADAPTER, ADAPTER_CONFIG, Backbone
 from keyface.diffusion.model_kinds import require_editable
 from keyface.diffusion.part_files import chosen_of, weight_files
 from keyface.diffusion.single_file import Prediction, backbone_from_file
@@ -57,6 +57,26 @@ def load_backbone(place: Path | str, *, dtype: torch.dtype = torch.float32) -> B
         f"backbone {name!r} is neither a folder in diffusers' layout, a .safetensors file, nor OWNER/NAME on "
         "the model hub; `keyface weights list` names what can be fetched"
     )
+
+
+def backbone_weights(source: Path, autoencoder: type = AutoencoderKL) -> list[Path]:
+    """Return the files that a backbone's weights are read from, in order.
+
+    Args:
+        source: Its folder, or its one file.
+        autoencoder: Class of the `vae` part.
+    """
+    if source.is_file():
+        return [source]
+    kinds = {**_NETWORKS, "vae": autoencoder}
+    return sorted(file for part, kind in kinds.items() for file in weight_files(source / part, kind))
+
+
+def unet_weights(folder: Path) -> list[Path]:
+    """Return the files that `keyface.diffusion.backbone.load_unet` reads weights from, in order."""
+    if (folder / ADAPTER_CONFIG).is_file():
+        return [folder / ADAPTER]
+    return weight_files(folder, UNet2DConditionModel)
 
 
 def _from_hub(name: str) -> Path:
