@@ -36,7 +36,7 @@ def cache_file() -> Path:
 
 
 def _state(path: Path) -> str:
-    """Return what changes with a file's content; nothing sets the last one back, as copying does the second."""
+    """Return what changes with a file's content; copying can set the second back, nothing the last."""
     facts = path.stat()
     return f"{facts.st_size} {facts.st_mtime_ns} {facts.st_ctime_ns}"
 
