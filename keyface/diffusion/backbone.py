@@ -3,7 +3,7 @@
 import copy
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ class Backbone:
         tokenizer: Of the text encoder.
         scheduler: Its configuration (noise levels, prediction type, spacing) is what counts.
         source: The folder or the file that it was read from; None where it was made otherwise.
+        added_words: Of textual inversions, `keyface.diffusion.additions.embedding`.
     """
 
     vae: Any
@@ -51,6 +52,7 @@ class Backbone:
     tokenizer: Any
     scheduler: DDIMScheduler
     source: Path | None = None
+    added_words: list[str] = field(default_factory=list)
 
     @classmethod
     def from_folder(
@@ -170,6 +172,10 @@ class Backbone:
 
     def encode_prompts(self, prompts: list[str]) -> Tensor:
         """Return token embeddings (B, L, D) of prompts, padded or cut to the text encoder's length."""
+        if self.added_words:
+            from keyface.diffusion.additions.embedding import spell_out  # takes seconds, few have any
+
+            prompts = spell_out(prompts, self.tokenizer)
         tokens = self.tokenizer(
             prompts, padding="max_length", max_length=self.text_length, truncation=True, return_tensors="pt"
         )
