@@ -3,7 +3,7 @@
 import copy
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,15 @@ from keyface.diffusion.checks import (
     require_same_shapes,
     require_same_weights,
 )
+from keyface.diffusion.model_kinds import require_editable, require_text_to_image
 from keyface.diffusion.part_files import require_safetensors, variant_of
 
 FAMILIES: Mapping[object, str] = {128: "miniature", 768: "sd1", 1024: "sd2"}
 """Width of the text → family of models, see `keyface.plugins.checks.FAMILIES`."""
+
+
+ADAPTER, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"
+"""peft's files of LoRA layers."""
 
 
 @dataclass
@@ -38,6 +43,7 @@ class Backbone:
         tokenizer: Of the text encoder.
         scheduler: Its configuration (noise levels, prediction type, spacing) is what counts.
         source: The folder or the file that it was read from; None where it was made otherwise.
+        added_words: Of textual inversions, `keyface.diffusion.additions.embedding`.
     """
 
     vae: Any
@@ -46,6 +52,7 @@ class Backbone:
     tokenizer: Any
     scheduler: DDIMScheduler
     source: Path | None = None
+    added_words: list[str] = field(default_factory=list)
 
     @classmethod
     def from_folder(
@@ -60,10 +67,12 @@ class Backbone:
 
         Raises:
             FileNotFoundError: A part is missing, or its weights, such as where there are only pickles.
-            ValueError: The `vae` part is of another class, whose weights would be left at random, or a part's
-                weights are not those of its network, or not finite.
+            ValueError: The model is of another kind, such as Stable Diffusion XL or inpainting; the `vae`
+                part is of another class, whose weights would be left at random; or a part's weights are not
+                those of its network, or not finite.
         """
         folder = Path(folder)
+        require_editable(folder)
         missing = [
             p for p in ("vae", "unet", "text_encoder", "tokenizer", "scheduler") if not (folder / p).is_dir()
         ]
@@ -163,6 +172,10 @@ class Backbone:
 
     def encode_prompts(self, prompts: list[str]) -> Tensor:
         """Return token embeddings (B, L, D) of prompts, padded or cut to the text encoder's length."""
+        if self.added_words:
+            from keyface.diffusion.additions.embedding import spell_out  # takes seconds, few have any
+
+            prompts = spell_out(prompts, self.tokenizer)
         tokens = self.tokenizer(
             prompts, padding="max_length", max_length=self.text_length, truncation=True, return_tensors="pt"
         )
@@ -186,11 +199,11 @@ def load_unet(folder: Path | str, base: UNet2DConditionModel | None = None) -> U
         ValueError: It holds something else, or weights that do not fit or are not finite.
     """
     folder = Path(folder)
-    if (folder / "adapter_config.json").is_file():
+    if (folder / ADAPTER_CONFIG).is_file():
         if base is None:
             raise ValueError(f"{folder} holds LoRA layers; give the U-Net they were trained on")
-        if not (folder / "adapter_model.safetensors").is_file():
-            raise FileNotFoundError(f"{folder} has no adapter_model.safetensors; only safetensors are read")
+        if not (folder / ADAPTER).is_file():
+            raise FileNotFoundError(f"{folder} has no {ADAPTER}; only safetensors are read")
         return _merge_lora(folder, base)
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(
@@ -199,6 +212,7 @@ def load_unet(folder: Path | str, base: UNet2DConditionModel | None = None) -> U
     kind = json.loads((folder / "config.json").read_text()).get("_class_name")
     if kind != "UNet2DConditionModel":
         raise ValueError(f"{folder}/config.json describes {kind}; a UNet2DConditionModel is needed")
+    require_text_to_image(json.loads((folder / "config.json").read_text()), folder)
     unet: UNet2DConditionModel = _load(UNet2DConditionModel, folder)
     return unet.eval() if base is None else unet.to(base.device, base.dtype).eval()
 
@@ -228,7 +242,7 @@ def _merge_lora(folder: Path, base: UNet2DConditionModel) -> UNet2DConditionMode
 
     adapted = PeftModel(copy.deepcopy(base), PeftConfig.from_pretrained(str(folder)))
     wanted = get_peft_model_state_dict(adapted, save_embedding_layers=False)
-    file = folder / "adapter_model.safetensors"
+    file = folder / ADAPTER
     try:
         weights = load_file(file)
     except SafetensorError as error:

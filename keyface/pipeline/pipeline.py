@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from keyface.diffusion.backbone import Backbone, load_unet
+from keyface.diffusion.backbone_files import backbone_weights, unet_weights
 from keyface.diffusion.device import choose_device
 from keyface.editing.editor import EditReport, Progress, VideoEditor
 from keyface.editing.settings import EditSettings, Prompts
 from keyface.faces.crops import FFHQ, Placement
-from keyface.files import sha256
 from keyface.models.backbones import MINIATURE, find_backbone
 from keyface.pipeline.branches import branch_folder
 from keyface.pipeline.companions import ClipCaptioner, Companions, Familiarity, FindRegions
@@ -25,6 +25,7 @@ from keyface.pipeline.preview import preview_edit
 from keyface.pipeline.record import EditRecord
 from keyface.pipeline.request import VideoRequest
 from keyface.pipeline.video import edit_video
+from keyface.weights.hashes import known_sha256
 
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
@@ -151,20 +152,21 @@ class FaceEditPipeline:
 
     @cached_property
     def versions(self) -> Mapping[str, str]:
-        """Return the SHA-256 of each file of weights, by `weights/…`, `identity/…` and `direction/…`.
+        """Return the SHA-256 of each file of weights in use, by `weights/…`, `identity/…` and `direction/…`.
 
-        The files are hashed once. A branch without a folder is not among them, nor is a backbone that was
-        not read from files.
+        What lies beside them unused is not read, and what did not change since an earlier run not again. A
+        branch without a folder is not among them, nor is a backbone that was not read from files.
         """
-        places = {"weights": self.backbone.source, **self.folders}
+        source = self.backbone.source
+        used = (
+            {} if source is None else {"weights": (source, backbone_weights(source, type(self.backbone.vae)))}
+        )
+        used |= {role: (folder, unet_weights(folder)) for role, folder in self.folders.items()}
         found = {}
-        for role, place in places.items():
-            if place is None:
-                continue
-            files = [place] if place.is_file() else sorted(place.rglob("*.safetensors"))
+        for role, (place, files) in used.items():
             for file in files:
                 inside = file.name if file == place else file.relative_to(place).as_posix()
-                found[f"{role}/{inside}"] = sha256(file)
+                found[f"{role}/{inside}"] = known_sha256(file)
         return found
 
     def crop_side(self, framing: Framing) -> int:

@@ -74,9 +74,9 @@ def ingredients(
 
 
 def weights_hashes(pipe: FaceEditPipeline) -> dict[str, str]:
-    """Return a hash of all files of each network, by `weights`, `identity` and `direction`.
+    """Return a hash of the files in use of each network, by `weights`, `identity` and `direction`.
 
-    They are those of `keyface.models.judges.folder_sha256`, made of the hashes that the pipeline has.
+    Where nothing unused lies in a folder they are those of `keyface.models.judges.folder_sha256`.
     """
     found: dict[str, list[tuple[str, str]]] = {}
     for name, hashed in pipe.versions.items():
