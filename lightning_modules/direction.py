@@ -89,6 +89,7 @@ class DirectionModule(BranchModule):
     """
 
     title = "Editing branch (ε2)"
+    may_lack_losses = True
 
     def __init__(
         self,
@@ -132,6 +133,7 @@ class DirectionModule(BranchModule):
             base,
             [found],
             find_judges(evaluators),
+            noise.source == "inverted" or regional is not None,
             tuning,
             optimizer,
             lr_scheduler,
@@ -182,9 +184,8 @@ class DirectionModule(BranchModule):
 
     def _edit(self, noisy: Tensor, timesteps: list[Tensor], texts: Texts) -> Tensor:
         guidance = Guidance.of(texts.target, texts.negative, self.guidance_scale)
-        checkpointed = self.tuning.gradient_checkpointing
         edited = sample(
-            partial(guidance.predict_learning, self.unet, checkpointed=checkpointed),
+            partial(guidance.predict_learning, self.unet),
             noisy,
             ImagePath(self.backbone.scheduler, timesteps),
             gradient_steps=self.gradient_steps,

@@ -58,6 +58,8 @@ class Memory:
             return known
         if isinstance(trainer.strategy, ModelParallelStrategy):  # weights are gathered as they are needed
             return known
+        if module.device.type == "cpu":  # where the rehearsal takes seconds, and memory is seldom short
+            return known
         batch, side = data.batch_shape()
         images = batch if images is None else images
         try:
