@@ -21,6 +21,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from keyface.cli.tracking import IDENTITY_FILE, git_state, keep_identity, log_configuration
+from keyface.plugins import edits
 
 RUN_VARIABLE = "KEYFACE_RUN"
 LATEST = "latest"
@@ -271,6 +272,12 @@ def find_checkpoint(asked: str | Path | None, runs: Path, experiment: Path) -> s
     return str(found[-1])
 
 
+def named_edits(model: LightningModule, most: int = 2) -> list[str]:
+    """Return a few edits that a branch was trained with; for one that knows of none an installed one."""
+    names = [category.name for category in getattr(model, "categories", ())]
+    return (names or [category.name for category in edits])[:most]
+
+
 def closing_lines(trainer: Trainer, model: LightningModule) -> list[str]:
     """Return what `fit` wrote and the command that goes on from there.
 
@@ -292,5 +299,6 @@ def closing_lines(trainer: Trainer, model: LightningModule) -> list[str]:
         return lines
     lines.append(f"export: {folder / 'export'}")
     if option := BRANCH_OPTIONS.get(type(model).__name__):
-        lines.append(f"next: keyface edit VIDEO -o edited.mp4 --edits glasses {option} {folder / 'export'}")
+        edits = ",".join(named_edits(model))
+        lines.append(f"next: keyface edit VIDEO -o edited.mp4 --edits {edits} {option} {folder / 'export'}")
     return lines

@@ -12,10 +12,13 @@ from boring_run import BASE
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.demos.boring_classes import BoringModel
+from torch import nn
 
 from keyface.cli.main import main
 from keyface.cli.runs import closing_lines
+from keyface.lightning_modules.direction import DirectionModule
 from keyface.lightning_modules.identity import IdentityModule
+from keyface.plugins import edits
 
 
 @pytest.fixture
@@ -266,3 +269,8 @@ def test_a_fit_ends_with_what_it_wrote_and_the_next_command(tmp_path: Path) -> N
     following = f"next: keyface edit VIDEO -o edited.mp4 --edits glasses --identity {export}"
     assert closing_lines(trainer, model) == [run, best, f"export: {export}", following]
     assert closing_lines(trainer, BoringModel()) == [run, best, f"export: {export}"]
+    editing = DirectionModule.__new__(DirectionModule)
+    nn.Module.__init__(editing)
+    editing.categories = [edits["beard"], edits["smile"], edits["old"]]
+    last = closing_lines(trainer, editing)[-1]
+    assert last == f"next: keyface edit VIDEO -o edited.mp4 --edits beard,smile --direction {export}"

@@ -26,6 +26,7 @@ from keyface.lightning_modules.direction import DirectionModule
 from keyface.lightning_modules.identity import IdentityModule
 from keyface.lightning_modules.regional import Regional
 from keyface.lightning_modules.sampling import NoisyInput
+from keyface.lightning_modules.targets import draw_edits
 from keyface.lightning_modules.tuning.lora import Lora, Tuning
 
 pytestmark = [
@@ -179,7 +180,10 @@ def test_a_step_looks_at_no_value_on_the_gpu_and_waits_for_no_copy(
 
     A look at a value, such as `.item()`, raises an error there.
     """
-    module = branch(name, backbone, network, gradient_checkpointing=True)
+    module = branch(name, backbone, network, gradient_checkpointing=True).train()
+    generator = torch.Generator().manual_seed(0)
+    # Which edits are drawn, on the CPU, has values.
+    chosen = draw_edits(cached, module.categories, generator) if isinstance(module, DirectionModule) else []
     without_values(module, "cuda")
     mode = detect_fake_mode([*module.parameters(), *module.buffers()])
     assert mode is not None
@@ -190,10 +194,15 @@ def test_a_step_looks_at_no_value_on_the_gpu_and_waits_for_no_copy(
             for key, value in cached.items()
         }
         with Waits() as waits:
-            losses = module.train().losses(there, torch.Generator().manual_seed(0))
-            assert losses is not None
-            assert losses.values["loss"].is_cuda
-            assert losses.values["loss"].requires_grad
+            if isinstance(module, DirectionModule):
+                texts = module._encode(chosen)
+                values, _ = module._direction_values(there, chosen, texts, there["latent"], generator)
+            else:
+                losses = module.losses(there, generator)
+                assert losses is not None
+                values = losses.values
+            assert values["loss"].is_cuda
+            assert values["loss"].requires_grad
             assert module.ema is not None
             for _ in range(2):
                 module.ema.update(module.trained_parameters())
