@@ -183,8 +183,8 @@ class DirectionModule(BranchModule):
         if count:
             names = ", ".join(category.name for category in self.categories)
             raise ValueError(
-                f"none of {count} held-out pictures can be edited by {names}: their labels say that they look "
-                "so already or may not, or the caption stays the same; raise data.val_fraction, name other "
+                f"none of {count} held-out pictures can be edited by {names}: by their labels they look so "
+                "already or may not, or the caption stays the same; raise data.val_fraction, name other "
                 "categories, or validate with nothing, trainer.limit_val_batches 0"
             )
 
