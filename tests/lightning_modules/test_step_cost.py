@@ -9,7 +9,6 @@ import torch
 import torch.distributed as dist
 from diffusers.models.resnet import ResnetBlock2D
 from lightning.pytorch import Trainer
-from tensors_without_values import without_values
 from torch import Tensor, nn
 from torch._guards import detect_fake_mode
 from torch.nn.parallel import DistributedDataParallel
@@ -28,6 +27,7 @@ from keyface.lightning_modules.regional import Regional
 from keyface.lightning_modules.sampling import NoisyInput
 from keyface.lightning_modules.targets import draw_edits
 from keyface.lightning_modules.tuning.lora import Lora, Tuning
+from keyface.lightning_modules.tuning.memory import without_values
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::lightning.fabric.utilities.warnings.PossibleUserWarning"),
