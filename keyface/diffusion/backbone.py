@@ -179,7 +179,8 @@ class Backbone:
         tokens = self.tokenizer(
             prompts, padding="max_length", max_length=self.text_length, truncation=True, return_tensors="pt"
         )
-        embedding: Tensor = self.text_encoder(tokens.input_ids.to(self.text_encoder.device)).last_hidden_state
+        numbers = tokens.input_ids.to(self.text_encoder.device, non_blocking=True)
+        embedding: Tensor = self.text_encoder(numbers).last_hidden_state
         return embedding
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from keyface.diffusion.prediction import Timestep, predict
 
@@ -73,23 +72,13 @@ class Guidance:
         """Return the guided output (B, C, h, w), fp32; one forward of branches · B latents."""
         return self.combine(self.outputs(unet, latents, timestep))
 
-    def predict_learning(
-        self, unet: UNet2DConditionModel, latents: Tensor, timestep: Timestep, *, checkpointed: bool = False
-    ) -> Tensor:
+    def predict_learning(self, unet: UNet2DConditionModel, latents: Tensor, timestep: Timestep) -> Tensor:
         """Return the guided output (B, C, h, w), fp32, with a gradient through the target branch alone.
 
-        What a branch learns, it learns through its own prompt. Each branch takes a forward of its own.
-
-        Args:
-            unet: The U-Net in training.
-            latents: (B, C, h, w).
-            timestep: Of the latents.
-            checkpointed: Compute the target branch again in the backward pass instead of keeping it.
+        What a branch learns, it learns through its own prompt. Each branch takes a forward of its own. What
+        is computed again in the backward pass is the U-Net's own affair (`enable_gradient_checkpointing`).
         """
-        if checkpointed and torch.is_grad_enabled():
-            found = {"target": checkpoint(predict, unet, latents, timestep, self.target, use_reentrant=False)}
-        else:
-            found = {"target": predict(unet, latents, timestep, self.target)}
+        found = {"target": predict(unet, latents, timestep, self.target)}
         if self.negative is not None:
             with torch.no_grad():
                 found["negative"] = predict(unet, latents, timestep, self.negative)

@@ -118,7 +118,9 @@ def grid_timesteps(scheduler: DDIMScheduler, start: Tensor, steps: int) -> list[
 
 def alphas_at(scheduler: DDIMScheduler, timesteps: Tensor, like: Tensor) -> Tensor:
     """Return ᾱ of timesteps (B,) or (), fp32, shaped to broadcast over latents (B, C, h, w)."""
-    alphas: Tensor = scheduler.alphas_cumprod.to(like.device)[timesteps.to(like.device)]
+    # Without waiting for the device: the table lies on the CPU, and stays as it is.
+    table = scheduler.alphas_cumprod.to(like.device, non_blocking=True)
+    alphas: Tensor = table[timesteps.to(like.device, non_blocking=True)]
     return alphas.float().reshape(-1, *([1] * (like.ndim - 1)))
 
 

@@ -27,6 +27,8 @@ class TrainRequest:
         device: Such as cuda or cpu.
         dtype: bf16 is Lightning's bf16-mixed.
         gradient_checkpointing: Recompute activations in the backward pass.
+        compiled: Compile the U-Net.
+        fused: Take AdamW's fused step, one kernel for many weights.
         seed: Of weights and batch.
     """
 
@@ -39,6 +41,8 @@ class TrainRequest:
     device: str
     dtype: Precision = "fp32"
     gradient_checkpointing: bool = False
+    compiled: bool = False
+    fused: bool = False
     seed: int = 0
 
     def to_json(self) -> str:
