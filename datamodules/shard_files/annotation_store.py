@@ -13,6 +13,7 @@ from keyface.datamodules.shard_files.reader import Faults, find_samples
 from keyface.datamodules.shard_files.schema import MEMBERS
 from keyface.datamodules.shard_files.writer import write_members
 from keyface.files import write_bytes, write_text
+from keyface.untrusted import read_json
 
 _SETTINGS = "settings.json"
 _GENERATION = re.compile(r"(?P<stem>.+?)(-v(?P<number>\d+))?\.tar")
@@ -42,7 +43,7 @@ class Staging:
             ShardError: Other settings made what is there.
         """
         path = self.folder / _SETTINGS
-        before = json.loads(path.read_bytes()) if path.is_file() else None
+        before = read_json(path) if path.is_file() else None
         if before is not None and before != settings and not discard:
             raise ShardError(
                 f"{self.folder}: an unfinished run had the settings {before}, now {settings}; finish it, or "
