@@ -1,0 +1,205 @@
+"""Ways to disturb a process at a moment of its life: signals, disks that are full or fail, too little memory."""
+
+import errno
+import os
+import re
+import resource
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from forks import Fork
+
+SLACK = 64 * 2**10
+"""Bytes of a disk that hold folders and little else."""
+
+
+class Course(NamedTuple):
+    """What an undisturbed run was like.
+
+    Attributes:
+        seconds: How long it took.
+        writes: Calls that wrote below its folder.
+        reads: Calls that read there.
+        disk: Most bytes below its folder, and bytes at the beginning.
+        memory: Most bytes mapped, and bytes when it began to work.
+    """
+
+    seconds: float
+    writes: int
+    reads: int
+    disk: tuple[int, int]
+    memory: tuple[int, int]
+
+
+class Ended(NamedTuple):
+    """How a disturbed run ended."""
+
+    status: int
+    said: str
+
+
+@dataclass(frozen=True)
+class Disturbance:
+    """One way to disturb.
+
+    Attributes:
+        name: Of the way.
+        number: The signal that is sent at the moment, if any.
+        error: The error number of a failing disk, if any, and which calls fail ("w" or "r").
+        full: Whether the disk is full at the moment.
+        memory: Whether memory ends at the moment.
+    """
+
+    name: str
+    number: signal.Signals | None = None
+    error: tuple[int, str] | None = None
+    full: bool = False
+    memory: bool = False
+
+    @property
+    def must_be_told(self) -> bool:
+        """Whether the process is to say in one line what happened: only SIGKILL and missing memory may not."""
+        return self.number != signal.SIGKILL and not self.memory
+
+
+DISTURBANCES = (
+    Disturbance("SIGKILL", signal.SIGKILL),
+    Disturbance("SIGTERM", signal.SIGTERM),
+    Disturbance("Ctrl-C", signal.SIGINT),
+    Disturbance("full disk", full=True),
+    Disturbance("ENOSPC", error=(errno.ENOSPC, "w")),
+    Disturbance("EIO", error=(errno.EIO, "w")),
+    Disturbance("EIO while reading", error=(errno.EIO, "r")),
+    Disturbance("no memory", memory=True),
+)
+
+
+class Disk:
+    """A small disk of its own, for a job's folder.
+
+    Args:
+        folder: Where it is mounted.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        mount = ["mount", "-t", "tmpfs", "-o", "size=512m", "keyface-chaos", str(folder)]
+        ended = subprocess.run(mount, capture_output=True)
+        if ended.returncode:
+            pytest.skip(f"no tmpfs can be mounted here: {ended.stderr.decode().strip()}")
+
+    def resize(self, size: int) -> None:
+        """Make it larger or smaller than what is on it."""
+        subprocess.run(["mount", "-o", f"remount,size={max(size, 4096)}", str(self.folder)], check=True)
+
+    @property
+    def used(self) -> int:
+        """Bytes that are used."""
+        found = os.statvfs(self.folder)
+        return (found.f_blocks - found.f_bfree) * found.f_frsize
+
+    def close(self) -> None:
+        """Take it away with all that is on it."""
+        subprocess.run(["umount", "-l", str(self.folder)], check=True)
+
+
+@contextmanager
+def disk_at(folder: Path) -> Iterator[Disk]:
+    """Have a disk of its own at a folder inside the block."""
+    disk = Disk(folder)
+    try:
+        yield disk
+    finally:
+        disk.close()
+
+
+def watch(words: list[str], disk: Disk, environment: Mapping[str, str]) -> tuple[Ended, Course]:
+    """Run a command undisturbed, and say what it was like."""
+    used = disk.used
+    counters = [disk.folder.parent / f"calls-{call}" for call in "wr"]
+    ended, seconds = Ended(0, ""), 0.0
+    peaks = [used, 0, 0]
+    for counter, call in zip(counters, "wr", strict=True):
+        if call == "r":
+            continue
+        ended, seconds, peaks = _timed(words, disk, {**environment, **_failing(disk, counter, 0, 0, call)})
+    return ended, Course(seconds, _count(counters[0]), 0, (peaks[0], used), (peaks[1], peaks[2]))
+
+
+def _timed(words: list[str], disk: Disk, environment: Mapping[str, str]) -> tuple[Ended, float, list[int]]:
+    began = time.monotonic()
+    peaks = [disk.used, 0, 0]
+    process = Fork(words, environment)
+    while process.poll() is None:
+        peaks[0] = max(peaks[0], disk.used)
+        found = _mapped(process.process.pid)
+        peaks[1] = max(peaks[1], found)
+        peaks[2] = peaks[2] or found
+        process.process.join(0.005)
+    seconds = time.monotonic() - began
+    ended = process.wait(1)
+    return Ended(ended.returncode, ended.stdout + ended.stderr), seconds, peaks
+
+
+def disturb(
+    how: Disturbance, moment: float, words: list[str], disk: Disk, course: Course, environment: Mapping[str, str]
+) -> Ended:
+    """Run a command that is disturbed.
+
+    Args:
+        how: In which way.
+        moment: When, from 0 at its beginning to 1 at its end.
+        words: The command.
+        disk: On which it works.
+        course: What it is like undisturbed.
+        environment: Variables of the command.
+    """
+    limits: dict[int, int] = {}
+    variables = dict(environment)
+    if how.memory:
+        most, least = course.memory
+        limits[resource.RLIMIT_AS] = int(least + moment * (most - least))
+    if how.full:
+        most, least = course.disk
+        disk.resize(disk.used + int(moment * (most - least)))
+    if how.error:
+        number, call = how.error
+        calls = course.writes if call == "w" else course.reads
+        counter = disk.folder.parent / "calls"
+        variables |= _failing(disk, counter, max(1, round(moment * calls)), number, call)
+    process = Fork(words, variables, limits=limits)
+    if how.number is not None:
+        process.process.join(moment * course.seconds)
+        if process.poll() is None:
+            process.send_signal(how.number)
+    ended = process.wait(120)
+    if how.full:
+        disk.resize(512 * 2**20)
+    return Ended(ended.returncode, ended.stdout + ended.stderr)
+
+
+def _failing(disk: Disk, counter: Path, at: int, error: int, call: str) -> dict[str, str]:
+    """Return the variable of failing_disk.c; nothing fails where `at` is 0."""
+    counter.write_bytes(bytes(8))
+    return {"KEYFACE_DISK": f"{disk.folder}|{counter}|{at or 2**40}|{error}|{call}"}
+
+
+def _count(counter: Path) -> int:
+    return int.from_bytes(counter.read_bytes(), "little")
+
+
+def _mapped(pid: int | None) -> int:
+    """Return the bytes that a process has mapped; 0 when it is gone."""
+    try:
+        found = re.search(r"^VmSize:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.M)
+    except OSError:
+        return 0
+    return int(found[1]) * 1024 if found else 0
