@@ -104,6 +104,8 @@ class AnnotationDataModule(LightningDataModule):
         if wanted and first:
             self._require_space(member_bytes(self._side))
         self.staging.open(settings, self.overwrite, first)
+        if first and ShardIndex.read(self.folder) != self.index:
+            raise ShardError(f"{self.folder}: another process has just changed its shards; repeat the call")
 
     def _require_space(self, each: int) -> None:
         """Refuse what the disk has no room for: results wait in files of their own while shards are written.

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from keyface.datamodules.shard_files.reader import Faults, find_samples
 from keyface.datamodules.shard_files.schema import MEMBERS
 from keyface.datamodules.shard_files.writer import write_members
 from keyface.files import write_bytes, write_text
+from keyface.locking import LOCK, alone_in
 
 _SETTINGS = "settings.json"
 _GENERATION = re.compile(r"(?P<stem>.+?)(-v(?P<number>\d+))?\.tar")
@@ -29,9 +31,10 @@ class Staging:
     def __init__(self, folder: Path, member: str) -> None:
         self.folder = folder
         self.member = member
+        self._lock = ExitStack()
 
     def open(self, settings: Mapping[str, Any], discard: bool, first: bool) -> None:
-        """Make the folder, or go on with what an unfinished run left there.
+        """Make the folder and lock it, or go on with what an unfinished run left there.
 
         Args:
             settings: What decides the files.
@@ -40,7 +43,10 @@ class Staging:
 
         Raises:
             ShardError: Other settings made what is there.
+            ValueError: Another process works with it.
         """
+        if first:
+            self._lock.enter_context(alone_in(self.folder))
         path = self.folder / _SETTINGS
         before = json.loads(path.read_bytes()) if path.is_file() else None
         if before is not None and before != settings and not discard:
@@ -51,8 +57,9 @@ class Staging:
         if not first:
             return
         if before is not None and before != settings:
-            shutil.rmtree(self.folder)
-        self.folder.mkdir(exist_ok=True)
+            for each in self.folder.iterdir():
+                if each.name != LOCK:
+                    each.unlink()
         write_text(path, json.dumps(settings))
 
     def path(self, key: str) -> Path:
@@ -69,7 +76,8 @@ class Staging:
 
     def close(self) -> None:
         """Remove the folder."""
-        shutil.rmtree(self.folder)
+        self._lock.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def merge(

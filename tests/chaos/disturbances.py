@@ -1,4 +1,4 @@
-"""Ways to disturb a process at a moment of its life: signals, disks that are full or fail, too little memory."""
+"""Ways to disturb a process at some moment: signals, disks that are full or fail, too little memory."""
 
 import errno
 import os
@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import pytest
 from forks import Fork
 
-SLACK = 64 * 2**10
-"""Bytes of a disk that hold folders and little else."""
+WHOLE_DISK = 2**29
+"""Bytes of the disk on which nothing runs out."""
 
 
 class Course(NamedTuple):
@@ -65,7 +64,7 @@ class Disturbance:
 
     @property
     def must_be_told(self) -> bool:
-        """Whether the process is to say in one line what happened: only SIGKILL and missing memory may not."""
+        """Whether it is to say in one line what happened; after SIGKILL, or without memory, it may not."""
         return self.number != signal.SIGKILL and not self.memory
 
 
@@ -82,7 +81,7 @@ DISTURBANCES = (
 
 
 class Disk:
-    """A small disk of its own, for a job's folder.
+    """A small disk of its own, for a job's folder; where none can be mounted, the folder as it is.
 
     Args:
         folder: Where it is mounted.
@@ -91,24 +90,26 @@ class Disk:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        mount = ["mount", "-t", "tmpfs", "-o", "size=512m", "keyface-chaos", str(folder)]
-        ended = subprocess.run(mount, capture_output=True)
-        if ended.returncode:
-            pytest.skip(f"no tmpfs can be mounted here: {ended.stderr.decode().strip()}")
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={WHOLE_DISK}", "keyface-chaos", str(folder)]
+        self.mounted = subprocess.run(mount, capture_output=True).returncode == 0
 
     def resize(self, size: int) -> None:
         """Make it larger or smaller than what is on it."""
-        subprocess.run(["mount", "-o", f"remount,size={max(size, 4096)}", str(self.folder)], check=True)
+        size = max(size, 4096)
+        subprocess.run(["mount", "-o", f"remount,size={size}", str(self.folder)], check=True)
 
     @property
     def used(self) -> int:
         """Bytes that are used."""
+        if not self.mounted:
+            return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
         found = os.statvfs(self.folder)
         return (found.f_blocks - found.f_bfree) * found.f_frsize
 
     def close(self) -> None:
         """Take it away with all that is on it."""
-        subprocess.run(["umount", "-l", str(self.folder)], check=True)
+        if self.mounted:
+            subprocess.run(["umount", "-l", str(self.folder)], check=True)
 
 
 @contextmanager
@@ -123,34 +124,31 @@ def disk_at(folder: Path) -> Iterator[Disk]:
 
 def watch(words: list[str], disk: Disk, environment: Mapping[str, str]) -> tuple[Ended, Course]:
     """Run a command undisturbed, and say what it was like."""
-    used = disk.used
-    counters = [disk.folder.parent / f"calls-{call}" for call in "wr"]
-    ended, seconds = Ended(0, ""), 0.0
-    peaks = [used, 0, 0]
-    for counter, call in zip(counters, "wr", strict=True):
-        if call == "r":
-            continue
-        ended, seconds, peaks = _timed(words, disk, {**environment, **_failing(disk, counter, 0, 0, call)})
-    return ended, Course(seconds, _count(counters[0]), 0, (peaks[0], used), (peaks[1], peaks[2]))
-
-
-def _timed(words: list[str], disk: Disk, environment: Mapping[str, str]) -> tuple[Ended, float, list[int]]:
+    counter = disk.folder.parent / "calls"
+    used = most = disk.used
+    first = largest = 0
     began = time.monotonic()
-    peaks = [disk.used, 0, 0]
-    process = Fork(words, environment)
+    process = Fork(words, {**environment, **_failing(disk, counter)})
     while process.poll() is None:
-        peaks[0] = max(peaks[0], disk.used)
-        found = _mapped(process.process.pid)
-        peaks[1] = max(peaks[1], found)
-        peaks[2] = peaks[2] or found
+        most = max(most, disk.used)
+        largest = max(largest, mapped := _mapped(process.process.pid))
+        first = first or mapped
         process.process.join(0.005)
     seconds = time.monotonic() - began
     ended = process.wait(1)
-    return Ended(ended.returncode, ended.stdout + ended.stderr), seconds, peaks
+    calls = counter.read_bytes()
+    writes, reads = (int.from_bytes(calls[start : start + 8], "little") for start in (0, 8))
+    course = Course(seconds, writes, reads, (most, used), (largest, first))
+    return Ended(ended.returncode, ended.stdout + ended.stderr), course
 
 
 def disturb(
-    how: Disturbance, moment: float, words: list[str], disk: Disk, course: Course, environment: Mapping[str, str]
+    how: Disturbance,
+    moment: float,
+    words: list[str],
+    disk: Disk,
+    course: Course,
+    environment: Mapping[str, str],
 ) -> Ended:
     """Run a command that is disturbed.
 
@@ -169,7 +167,10 @@ def disturb(
         limits[resource.RLIMIT_AS] = int(least + moment * (most - least))
     if how.full:
         most, least = course.disk
-        disk.resize(disk.used + int(moment * (most - least)))
+        if disk.mounted:
+            disk.resize(disk.used + int(moment * (most - least)))
+        else:  # no file may become larger than so much
+            limits[resource.RLIMIT_FSIZE] = 4096 + int(moment * (most - least))
     if how.error:
         number, call = how.error
         calls = course.writes if call == "w" else course.reads
@@ -181,19 +182,15 @@ def disturb(
         if process.poll() is None:
             process.send_signal(how.number)
     ended = process.wait(120)
-    if how.full:
-        disk.resize(512 * 2**20)
+    if how.full and disk.mounted:
+        disk.resize(WHOLE_DISK)
     return Ended(ended.returncode, ended.stdout + ended.stderr)
 
 
-def _failing(disk: Disk, counter: Path, at: int, error: int, call: str) -> dict[str, str]:
-    """Return the variable of failing_disk.c; nothing fails where `at` is 0."""
-    counter.write_bytes(bytes(8))
-    return {"KEYFACE_DISK": f"{disk.folder}|{counter}|{at or 2**40}|{error}|{call}"}
-
-
-def _count(counter: Path) -> int:
-    return int.from_bytes(counter.read_bytes(), "little")
+def _failing(disk: Disk, counter: Path, at: int = 2**40, error: int = 0, call: str = "w") -> dict[str, str]:
+    """Return the variable of failing_disk.c, which counts from 0; nothing fails by default."""
+    counter.write_bytes(bytes(16))
+    return {"KEYFACE_DISK": f"{disk.folder}|{counter}|{at}|{error}|{call}"}
 
 
 def _mapped(pid: int | None) -> int:

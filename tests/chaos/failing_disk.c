@@ -1,8 +1,8 @@
 /* A disk that fails for the processes that load this by LD_PRELOAD, from some call on.
 
    KEYFACE_DISK=FOLDER|COUNTER|AT|ERROR|CALLS in the environment: calls on files below FOLDER are counted in the
-   file COUNTER, for all processes together. From number AT on they fail with the error number ERROR. CALLS is
-   "w" for what writes and "r" for what reads. Without the variable nothing changes. */
+   file COUNTER, first those that write and then those that read, for all processes together. From number AT on
+   those of the kind CALLS, "w" or "r", fail with the error number ERROR. Without the variable nothing changes. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -20,7 +20,7 @@ static char folder[4096], calls;
 static long at, *counter;
 static int error, state; /* 0: not asked yet, 1: counts */
 
-static int counts(char call) {
+static int counts(void) {
   if (!state) {
     const char *asked = getenv("KEYFACE_DISK");
     char file[4096];
@@ -28,24 +28,25 @@ static int counts(char call) {
     int (*raw_open)(const char *, int, ...) = dlsym(RTLD_NEXT, "open");
     int handle = raw_open(file, O_RDWR);
     if (handle < 0) return 0;
-    counter = mmap(NULL, sizeof *counter, PROT_READ | PROT_WRITE, MAP_SHARED, handle, 0);
+    counter = mmap(NULL, 2 * sizeof *counter, PROT_READ | PROT_WRITE, MAP_SHARED, handle, 0);
     close(handle);
     if (counter == MAP_FAILED) return 0;
     state = 1;
   }
-  return call == calls;
+  return 1;
 }
 
 /* Whether a call on an open file fails now. */
 static int fails(int handle, char call) {
-  if (!counts(call)) return 0;
+  if (!counts()) return 0;
   char link[64], path[4096];
   snprintf(link, sizeof link, "/proc/self/fd/%d", handle);
   ssize_t length = readlink(link, path, sizeof path - 1);
   if (length < 0) return 0;
   path[length] = 0;
   if (strncmp(path, folder, strlen(folder))) return 0;
-  return __sync_add_and_fetch(counter, 1) >= at;
+  long number = __sync_add_and_fetch(counter + (call == 'r'), 1);
+  return call == calls && number >= at;
 }
 
 #define REAL(name) ({ static typeof(&name) real; if (!real) real = dlsym(RTLD_NEXT, #name); real; })

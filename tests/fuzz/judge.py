@@ -8,11 +8,11 @@ import signal
 import traceback
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from kinds import Kind
-from mutations import CANARY
+from fuzz.kinds import Kind
+from fuzz.mutations import CANARY
 
 SECONDS = 10
 """Longer than this is a hang."""
@@ -117,10 +117,8 @@ class _Peak:
     """Says by how much the process's memory grew beyond the bound since this was made; 0 if it did not."""
 
     def __init__(self) -> None:
-        try:  # sets the high-water mark to what is in use; Linux alone has it
+        with suppress(OSError):  # sets the high-water mark to what is in use; Linux alone has it
             Path("/proc/self/clear_refs").write_text("5")
-        except OSError:
-            pass
         self.began = _status("VmRSS")
 
     def __call__(self) -> int:

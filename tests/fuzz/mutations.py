@@ -3,6 +3,7 @@
 import json
 import struct
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import strategies as st
@@ -80,8 +81,9 @@ HOSTILE_YAML = (
     "{[a]: b}",
     "{<<: 1}",
     "{<<: {a: 1}, a: 2}",
-    "[&b [x, x, x, x, x, x, x, x, x, x], &c [*b, *b, *b, *b, *b, *b, *b, *b], &d [*c, *c, *c, *c, *c, *c, *c, *c], "
-    "&e [*d, *d, *d, *d, *d, *d, *d, *d], &f [*e, *e, *e, *e, *e, *e, *e, *e], [*f, *f, *f, *f, *f, *f, *f, *f]]",
+    f"[&b [{', '.join('x' * 10)}], "
+    + ", ".join(f"&{name} [{', '.join([f'*{before}'] * 8)}]" for before, name in pairwise("bcdef"))
+    + f", [{', '.join(['*f'] * 8)}]]",
     "\t- x",
     "'",
 )
@@ -91,7 +93,7 @@ Path = tuple[str | int, ...]
 
 @st.composite
 def bytes_of(draw: DrawFn, seeds: Sequence[bytes]) -> bytes:
-    """Draw a valid file with up to four wounds: bits, numbers, lost, doubled, moved or foreign parts, or an end."""
+    """Draw a valid file with up to four wounds: bits, numbers, an end, parts lost, doubled or moved."""
     data = bytearray(draw(st.sampled_from(seeds)))
     for _ in range(draw(st.integers(1, 4))):
         if not data:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 from forks import FORKS
+from fuzz.judge import SECONDS, fault_of
+from fuzz.kinds import KINDS, Kind
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as seeded
-from judge import SECONDS, fault_of
-from kinds import KINDS, Kind
 
 CORPUS = Path(__file__).parent / "corpus"
 """Every case that ever failed, one folder a kind."""
@@ -135,7 +135,7 @@ def _judge(kind: Kind, data: bytes, place: Path, source: Path | None = None) -> 
 
 def _signature(fault: str) -> str:
     """Return what is the same of a fault in all inputs that show it."""
-    where = re.match(r"\S+ \(\S+\): (\w+)", fault)
+    where = re.match(r"\S+ \(.+?\): (\w+)( message)?", fault)
     return where[0] if where else re.sub(r"\d+", "N", fault)
 
 

@@ -9,8 +9,8 @@ import os
 from pathlib import Path
 
 import pytest
-from kinds import KINDS
-from runner import CORPUS, fuzz, replay
+from fuzz.kinds import KINDS
+from fuzz.runner import CORPUS, fuzz, replay
 
 COUNT = int(os.environ.get("KEYFACE_FUZZ", "20"))
 SEED = int(seed) if (seed := os.environ.get("KEYFACE_FUZZ_SEED")) else None
