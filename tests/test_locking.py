@@ -30,7 +30,10 @@ def test_another_process_is_told_and_a_killed_one_blocks_nobody(tmp_path: Path) 
     assert holder.stdin is not None
     with holder:
         assert holder.stdout.readline() == "in\n"
-        with pytest.raises(ValueError, match=r"new/folder: another process is at work in it; wait"), alone_in(folder):
+        with (
+            pytest.raises(ValueError, match=r"new/folder: another process is at work in it; wait"),
+            alone_in(folder),
+        ):
             pass
         assert (folder / LOCK).exists(), "the other one's lock stays"
         holder.kill()

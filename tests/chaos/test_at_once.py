@@ -62,15 +62,15 @@ def test_one_cache(
     assert Fork(words(99, "alone")).wait(300).returncode == 0
     ended = [each.wait(300) for each in [Fork(words(number, "cache")) for number in range(processes)]]
     assert [each.returncode for each in ended] == [0] * processes, [each.stderr[-600:] for each in ended]
-    assert {digest(folder / f"{number}.mp4") for number in [99, *range(processes)]} == {digest(folder / "99.mp4")}
+    assert {digest(folder / f"{number}.mp4") for number in [99, *range(processes)]} == {
+        digest(folder / "99.mp4")
+    }
     entries = {name: sorted(path.name for path in Path(name).rglob("*")) for name in ("alone", "cache")}
     assert entries["cache"] == entries["alone"]
 
 
 @pytest.mark.parametrize("processes", PROCESSES)
-def test_one_folder_of_shards(
-    processes: int, inside: Callable[[Path], None], tmp_path: Path
-) -> None:
+def test_one_folder_of_shards(processes: int, inside: Callable[[Path], None], tmp_path: Path) -> None:
     inside(tmp_path)
     assert Fork(render_words()).wait(300).returncode == 0
     shutil.move("rendered", "alone")
