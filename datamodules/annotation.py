@@ -163,7 +163,7 @@ class AnnotationDataModule(LightningDataModule):
         if left:
             rank_zero_info(f"{self.folder}: {left} of {len(self.wanted)} {self.what} left; repeat the call")
             return
-        if self.wanted:
+        if self.wanted or self.staging.resumed:  # a stop just before the end leaves nothing but the record
             drop: tuple[str, ...] = ()
             made = dict(self.index.made)
             if self.what == "captions":

@@ -136,9 +136,7 @@ def watch(words: list[str], disk: Disk, environment: Mapping[str, str]) -> tuple
         process.process.join(0.005)
     seconds = time.monotonic() - began
     ended = process.wait(1)
-    calls = counter.read_bytes()
-    writes, reads = (int.from_bytes(calls[start : start + 8], "little") for start in (0, 8))
-    course = Course(seconds, writes, reads, (most, used), (largest, first))
+    course = Course(seconds, *_counted(counter), (most, used), (largest, first))
     return Ended(ended.returncode, ended.stdout + ended.stderr), course
 
 
@@ -161,7 +159,8 @@ def disturb(
         environment: Variables of the command.
     """
     limits: dict[int, int] = {}
-    variables = dict(environment)
+    counter = disk.folder.parent / "calls"
+    variables = {**environment, **_failing(disk, counter)}
     if how.memory:
         most, least = course.memory
         limits[resource.RLIMIT_AS] = int(least + moment * (most - least))
@@ -174,17 +173,33 @@ def disturb(
     if how.error:
         number, call = how.error
         calls = course.writes if call == "w" else course.reads
-        counter = disk.folder.parent / "calls"
         variables |= _failing(disk, counter, max(1, round(moment * calls)), number, call)
     process = Fork(words, variables, limits=limits)
     if how.number is not None:
-        process.process.join(moment * course.seconds)
+        _wait_until(process, counter, moment, course)
         if process.poll() is None:
             process.send_signal(how.number)
     ended = process.wait(120)
     if how.full and disk.mounted:
         disk.resize(WHOLE_DISK)
     return Ended(ended.returncode, ended.stdout + ended.stderr)
+
+
+def _wait_until(process: Fork, counter: Path, moment: float, course: Course) -> None:
+    """Wait until a process has made its share of the calls, and then a share of the time between two calls.
+
+    How long it takes depends on what else the machine does; the calls are the same each time.
+    """
+    calls = course.writes + course.reads
+    while process.poll() is None and sum(_counted(counter)) < int(moment * calls):
+        time.sleep(0.001)
+    process.process.join(moment * calls % 1 * course.seconds / max(calls, 1))
+
+
+def _counted(counter: Path) -> tuple[int, int]:
+    """Return how many calls wrote and how many read."""
+    calls = counter.read_bytes()
+    return int.from_bytes(calls[:8], "little"), int.from_bytes(calls[8:], "little")
 
 
 def _failing(disk: Disk, counter: Path, at: int = 2**40, error: int = 0, call: str = "w") -> dict[str, str]:

@@ -15,7 +15,10 @@ from fuzz.kinds import Kind
 from fuzz.mutations import CANARY
 
 SECONDS = 10
-"""Longer than this is a hang."""
+"""More time than this on a processor is a hang; on a busy machine the clock tells nothing."""
+
+WAITING = 120
+"""Seconds of the clock after which waiting is a hang, too."""
 
 MEMORY = 2**30
 """Bytes by which reading any of these small inputs may enlarge the process."""
@@ -98,18 +101,21 @@ def _limits() -> Iterator["_Peak"]:
     def late(number: int, frame: object) -> None:
         raise HangError
 
-    handler = signal.signal(signal.SIGALRM, late)
+    handlers = {number: signal.signal(number, late) for number in (signal.SIGPROF, signal.SIGALRM)}
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     mapped = _status("VmSize")
     if mapped:
         resource.setrlimit(resource.RLIMIT_AS, (mapped + ADDRESS_SPACE, hard))
     peak = _Peak()
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
+    signal.setitimer(signal.ITIMER_REAL, WAITING)
     try:
         yield peak
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, handler)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
