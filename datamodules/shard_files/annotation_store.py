@@ -15,6 +15,7 @@ from keyface.datamodules.shard_files.schema import MEMBERS
 from keyface.datamodules.shard_files.writer import write_members
 from keyface.files import write_bytes, write_text
 from keyface.locking import LOCK, alone_in
+from keyface.untrusted import read_json
 
 _SETTINGS = "settings.json"
 _GENERATION = re.compile(r"(?P<stem>.+?)(-v(?P<number>\d+))?\.tar")
@@ -52,7 +53,7 @@ class Staging:
         if first:
             self._lock.enter_context(alone_in(self.folder))
         path = self.folder / _SETTINGS
-        before = json.loads(path.read_bytes()) if path.is_file() else None
+        before = read_json(path) if path.is_file() else None
         if before is not None and before != settings and not discard:
             raise ShardError(
                 f"{self.folder}: an unfinished run had the settings {before}, now {settings}; finish it, or "

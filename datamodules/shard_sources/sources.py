@@ -191,10 +191,7 @@ def _remote_index(url: str) -> ShardIndex | None:
     content = read(url)
     if content is None:
         return None
-    try:
-        return ShardIndex.parse(content.decode(), shown(url))
-    except UnicodeDecodeError as error:
-        raise ShardError(f"{shown(url)}: cannot be read: {error}") from error
+    return ShardIndex.parse(content, shown(url))
 
 
 def _tell_of_no_index(given: str) -> None:

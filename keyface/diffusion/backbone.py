@@ -1,7 +1,6 @@
 """The frozen text-to-image model around ε1 and ε2: autoencoder, text encoder, U-Net, schedule."""
 
 import copy
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,10 +20,13 @@ from keyface.diffusion.checks import (
     require_same_shapes,
     require_same_weights,
 )
+from keyface.diffusion.part_config import read_part_config, require_fitting
 from keyface.diffusion.part_files import require_safetensors, variant_of
 
 FAMILIES: Mapping[object, str] = {128: "miniature", 768: "sd1", 1024: "sd2"}
 """Width of the text → family of models, see `keyface.plugins.checks.FAMILIES`."""
+
+_MOST_RANK = 1024
 
 
 @dataclass
@@ -78,17 +80,16 @@ class Backbone:
                 folder / "text_encoder": CLIPTextModel,
             }
         )
-        stored = json.loads((folder / "vae" / "config.json").read_text()).get("_class_name")
+        stored = read_part_config(folder / "vae").get("_class_name")
         if stored not in (None, autoencoder.__name__):
-            raise ValueError(f"{folder / 'vae'} holds a {stored}; {autoencoder.__name__} is needed")
-        # Clipping to [-1, 1] is for pixels; it is diffusers' default and would break inversion of latents.
-        scheduler = DDIMScheduler.from_pretrained(folder / "scheduler", clip_sample=False, thresholding=False)
+            raise ValueError(f"{folder / 'vae'} holds a {stored!r:.80}; {autoencoder.__name__} is needed")
+        scheduler = _schedule(folder / "scheduler")
         backbone = cls(
             vae=_load(autoencoder, folder / "vae", torch_dtype=dtype),
             unet=_load(UNet2DConditionModel, folder / "unet", torch_dtype=dtype),
             # CLIP's projection and image encoder often lie beside the part that is used.
             text_encoder=_load(CLIPTextModel, folder / "text_encoder", allow_foreign=True, dtype=dtype),
-            tokenizer=AutoTokenizer.from_pretrained(folder / "tokenizer"),
+            tokenizer=_tokenizer(folder / "tokenizer"),
             scheduler=scheduler,
             source=folder,
         )
@@ -196,16 +197,38 @@ def load_unet(folder: Path | str, base: UNet2DConditionModel | None = None) -> U
         raise FileNotFoundError(
             f"{folder} has neither config.json nor adapter_config.json; not a U-Net's folder"
         )
-    kind = json.loads((folder / "config.json").read_text()).get("_class_name")
+    kind = read_part_config(folder).get("_class_name")
     if kind != "UNet2DConditionModel":
-        raise ValueError(f"{folder}/config.json describes {kind}; a UNet2DConditionModel is needed")
+        raise ValueError(f"{folder}/config.json describes {kind!r:.80}; a UNet2DConditionModel is needed")
     unet: UNet2DConditionModel = _load(UNet2DConditionModel, folder)
     return unet.eval() if base is None else unet.to(base.device, base.dtype).eval()
+
+
+def _schedule(folder: Path) -> DDIMScheduler:
+    """Read the noise schedule.
+
+    Clipping to [-1, 1] is for pixels; it is diffusers' default and would break inversion of latents.
+    """
+    read_part_config(folder, "scheduler_config.json")
+    try:
+        return DDIMScheduler.from_pretrained(folder, clip_sample=False, thresholding=False)
+    except Exception as error:  # what a foreign value breaks in diffusers can be anything
+        told = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(f"{folder / 'scheduler_config.json'}: no schedule: {told:.160}") from error
+
+
+def _tokenizer(folder: Path) -> Any:
+    try:
+        return AutoTokenizer.from_pretrained(folder)
+    except Exception as error:  # as above, in transformers
+        told = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(f"{folder}: no tokenizer that can be read: {told:.160}") from error
 
 
 def _load(kind: Any, folder: Path, *, allow_foreign: bool = False, **options: Any) -> Any:
     """Read a network of diffusers or transformers, which only log what does not fit."""
     file, variant = file_of(folder), variant_of(folder, kind)
+    require_fitting(kind, read_part_config(folder), folder)
     try:
         network, found = kind.from_pretrained(
             folder, use_safetensors=True, output_loading_info=True, variant=variant, **options
@@ -226,13 +249,27 @@ def _merge_lora(folder: Path, base: UNet2DConditionModel) -> UNet2DConditionMode
     # takes a second to import and whole networks do without it
     from peft import PeftConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 
-    adapted = PeftModel(copy.deepcopy(base), PeftConfig.from_pretrained(str(folder)))
-    wanted = get_peft_model_state_dict(adapted, save_embedding_layers=False)
-    file = folder / "adapter_model.safetensors"
+    file, config = folder / "adapter_model.safetensors", read_part_config(folder, "adapter_config.json")
     try:
         weights = load_file(file)
     except SafetensorError as error:
         raise ValueError(f"{file}: damaged, or no safetensors file: {error}") from error
+    ranks = [each.shape[0] for name, each in weights.items() if ".lora_A." in name]
+    most = max(ranks, default=_MOST_RANK)
+    asked = [config.get("r"), *(config.get("rank_pattern") or {}).values()]
+    if not all(isinstance(rank, int) and 0 < rank <= most for rank in asked):
+        raise ValueError(
+            f"{folder / 'adapter_config.json'}: ranks {asked!r:.80}, the weights beside it have {most} at "
+            "most; the two are of different adapters"
+        )
+    try:
+        adapted = PeftModel(copy.deepcopy(base), PeftConfig.from_pretrained(str(folder)))
+    except Exception as error:  # what a foreign value breaks in peft can be anything
+        told = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(
+            f"{folder / 'adapter_config.json'}: no adapter of this U-Net: {told:.160}"
+        ) from error
+    wanted = get_peft_model_state_dict(adapted, save_embedding_layers=False)
     require_same_weights(wanted.keys() - weights.keys(), weights.keys() - wanted.keys(), file, "LoRA adapter")
     require_same_shapes(weights, wanted, file)
     require_finite_weights(weights, file)

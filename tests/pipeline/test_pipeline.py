@@ -7,7 +7,6 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
-from keyface.configuration import read_yaml
 from keyface.diffusion.backbone import Backbone
 from keyface.editing.editor import VideoEditor
 from keyface.editing.settings import EditSettings, Injection, Prompts
@@ -16,6 +15,7 @@ from keyface.miniature import zoo
 from keyface.pipeline.defaults import defaults_of
 from keyface.pipeline.pipeline import FaceEditPipeline
 from keyface.plugins import edits
+from keyface.untrusted import read_yaml
 from keyface.video import VideoReader
 
 FAST = {"steps": 2, "interval": 3, "guidance_scale": 2.0}

@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 
 from keyface.benchmark.request import Precision, Scale
+from keyface.untrusted import parse_json
 
 BRANCHES: tuple[str, ...] = ("identity", "direction")
 """ε1 (Eq. 5) and ε2 (Eq. 6)."""
@@ -48,4 +49,4 @@ class TrainRequest:
     @classmethod
     def from_json(cls, text: str) -> "TrainRequest":
         """Read what `to_json` wrote."""
-        return cls(**json.loads(text))
+        return cls(**parse_json(text, "request"))
