@@ -27,7 +27,8 @@ def open_container(path: Path) -> InputContainer:
     if os.path.getsize(path) == 0:
         raise ValueError(f"{path}: the file is empty (zero bytes)")
     try:
-        return av.open(str(path.resolve()), mode="r", container_options=UNTRUSTED)
+        # Tags need not be UTF-8; what is not stays as marks in them.
+        return av.open(str(path.resolve()), mode="r", container_options=UNTRUSTED, metadata_errors="replace")
     except av.error.FFmpegError as error:
         with path.open("rb") as file:
             is_mp4 = file.read(12)[4:8] == b"ftyp"
