@@ -70,6 +70,7 @@ def ingredients(
         "settings": asdict(settings),
         "branches": variant.branches,
         "weights": weights_hashes(pipe),
+        "precision": pipe.precision,
     }
 
 
