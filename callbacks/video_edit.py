@@ -18,6 +18,7 @@ from keyface.callbacks.edit_record import step_folder, write_record
 from keyface.configuration import given
 from keyface.diffusion.backbone import Backbone, load_unet
 from keyface.diffusion.device import placed
+from keyface.diffusion.precision import Precision, autocast_unets, choose_dtype
 from keyface.editing.settings import EditSettings
 from keyface.pictures import draw_before_after, save_png, to_image
 from keyface.pipeline.branches import branch_folder
@@ -98,6 +99,7 @@ class VideoEditCallback(Callback):
         seed: Of the rendered clips.
         at_start: Whether to edit before the first step, too: where the curves begin.
         alert_fall: Fall of `edit/edit_success` below its best so far that is alerted.
+        dtype: Precision in which the U-Nets edit, whatever they train in: `auto` is bf16 or fp16 on a GPU.
 
     Example:
         >>> VideoEditCallback("identity", edits=["glasses"], clips=1, every_n_steps=500).every_n_steps
@@ -123,9 +125,14 @@ class VideoEditCallback(Callback):
         at_start: bool = True,
         alert_fall: float = 0.2,
         pictures: int = 0,
+        dtype: Precision = "auto",
     ) -> None:
         if branch not in get_args(Branch):
             raise ValueError(f"VideoEditCallback: branch is {branch!r}, it must be identity or direction")
+        if dtype not in get_args(Precision):
+            raise ValueError(
+                f"VideoEditCallback: dtype is {dtype!r}; choose {', '.join(get_args(Precision))}"
+            )
         for name, value in (("frames", frames), ("every_n_epochs", every_n_epochs)):
             if value < 1:
                 raise ValueError(f"VideoEditCallback: {name} is {value}, it must be at least 1")
@@ -158,6 +165,7 @@ class VideoEditCallback(Callback):
         self.seed = seed
         self.at_start = at_start
         self.alert_fall = alert_fall
+        self.dtype: Precision = dtype
         self._last_step = 0
         self._best_success = 0.0
         self._fallen = False
@@ -271,7 +279,9 @@ class VideoEditCallback(Callback):
     def _edit_one(self, example: Example, pipe: FaceEditPipeline, device: torch.device) -> Result:
         frames = example.frames.to(device)
         settings = self._settings_for(example, pipe)
-        edited, report = pipe.edit_frames(frames, example.prompts, settings)
+        unets = [each for each in (pipe.backbone.unet, pipe.identity, pipe.direction) if each is not None]
+        with autocast_unets(unets, choose_dtype(self.dtype, device)):
+            edited, report = pipe.edit_frames(frames, example.prompts, settings)
         edited = edited.clamp(-1, 1)
         assert self._networks is not None
         measures = measure(example, frames, edited, self._networks)

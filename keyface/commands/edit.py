@@ -55,6 +55,7 @@ def edit(
     cache: Path | None = None,
     on_corrupt: Literal["error", "hold"] = "error",
     device: str | None = None,
+    dtype: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
     overwrite: bool = False,
     resume: bool = False,
     restart: bool = False,
@@ -105,6 +106,8 @@ def edit(
         cache: Folder that keeps what does not depend on the target: the next edit of the clip begins there.
         on_corrupt: What to do at damaged frames: stop, or hold the last good one.
         device: Where to compute, such as cuda or cpu; on a GPU where there is one if not given.
+        dtype: Precision of the U-Nets, the rest is fp32; auto is bf16 on a GPU that has it, fp16 on older
+            ones, fp32 on a CPU.
         overwrite: Replace existing output files.
         resume: Only go on with an edit that was stopped. The same command does so by itself.
         restart: Begin anew although an edit of this output was stopped.
@@ -154,7 +157,7 @@ def edit(
     with stages(SHARES, EACH_CLIP) as progress:
         companions = Companions.of(weights)
         plan = make_plan(request, companions.finder, companions.placement, progress)
-        pipe = FaceEditPipeline.from_pretrained(weights, identity, direction, device, say=say)
+        pipe = FaceEditPipeline.from_pretrained(weights, identity, direction, device, dtype=dtype, say=say)
         if pipe.familiarity is not None:
             say(f"weights: {weights}; {pipe.familiarity.scope}")
         if preview is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from keyface.editing.settings import given_settings
 from keyface.pipeline.defaults import GivenSettings
@@ -47,6 +47,7 @@ def evaluate(
     output: Path = Path("runs/evaluate"),
     cache: Path | None = None,
     device: str | None = None,
+    dtype: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
 ) -> None:
     """Score edited videos against their originals, whoever made them, and write a report.
 
@@ -99,6 +100,8 @@ def evaluate(
         output: Folder for the report, the clip set, our edits and the cache.
         cache: Folder for what was computed, in place of OUTPUT/cache.
         device: Where to edit, such as cuda or cpu; on a GPU where there is one if not given.
+        dtype: Precision of the U-Nets, the rest is fp32; auto is bf16 on a GPU that has it, fp16 on older
+            ones, fp32 on a CPU.
 
     Raises:
         ValueError: The request does not fit together, a video cannot be used, or another process is at work
@@ -147,7 +150,7 @@ def evaluate(
         pipe = None
         if ways or weights is not None or is_rendered(clip_set):
             pipe = FaceEditPipeline.from_pretrained(
-                weights or MINIATURE, identity, direction, device, say=say
+                weights or MINIATURE, identity, direction, device, dtype=dtype, say=say
             )
         else:
             notes.append(

@@ -1,21 +1,70 @@
-"""How networks run: precision, memory layout, compiled parts. What they compute stays."""
+"""How networks run: precision, memory layout, compilation. What they compute stays."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Literal
 
 import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention import FeedForward
 from diffusers.models.resnet import ResnetBlock2D
+from torch import nn
 
 from keyface.diffusion.backbone import Backbone
 
 _COMPILED = (ResnetBlock2D, FeedForward)
 
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+"""Of the U-Nets: `auto` is bf16 on a GPU that computes with it, fp16 on an older one, fp32 elsewhere."""
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
 KERNEL_CACHE = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
 """oneDNN's own variable, which it reads when the process computes its first convolution."""
 
 _KERNELS = 64
+
+
+def choose_dtype(precision: Precision, device: torch.device | str) -> torch.dtype:
+    """Return the type of the U-Nets' weights on a device.
+
+    Raises:
+        ValueError: There is no such precision.
+    """
+    if precision != "auto":
+        if precision not in _DTYPES:
+            raise ValueError(f"dtype {precision!r}: choose auto, {', '.join(_DTYPES)}")
+        return _DTYPES[precision]
+    if torch.device(device).type != "cuda":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+
+
+def name_of(dtype: torch.dtype) -> str:
+    """Return what `--dtype` calls a type of weights; torch's own name for another one."""
+    names = {each: name for name, each in _DTYPES.items()}
+    return names.get(dtype, str(dtype).removeprefix("torch."))
+
+
+@contextmanager
+def autocast_unets(unets: Sequence[UNet2DConditionModel], dtype: torch.dtype) -> Iterator[None]:
+    """Let U-Nets whose weights must stay as they are, since they are in training, run in another precision.
+
+    Everything around them stays fp32, as with `accelerate`.
+
+    Args:
+        unets: Each may be named more than once.
+        dtype: fp32 changes nothing.
+    """
+    changed = [] if dtype == torch.float32 else list({id(unet): unet for unet in unets}.values())
+    for unet in changed:
+        unet.forward = torch.autocast(unet.device.type, dtype)(unet.forward)
+    try:
+        yield
+    finally:
+        for unet in changed:
+            del unet.forward  # the instance's; the class's is there again
 
 
 def accelerate(
@@ -46,7 +95,8 @@ def accelerate(
     """
     unets = [backbone.unet, *branches]
     for unet in unets:
-        unet.to(dtype)
+        # diffusers' own `to` warns of layers that should stay fp32, of which a U-Net has none
+        nn.Module.to(unet, dtype=dtype)
     if backbone.device.type == "cuda":
         torch.backends.cudnn.allow_tf32 = True
         torch.backends.cuda.matmul.allow_tf32 = True

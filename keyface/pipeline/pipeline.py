@@ -12,6 +12,7 @@ import torch
 from keyface.diffusion.backbone import Backbone, load_unet
 from keyface.diffusion.backbone_files import backbone_weights, unet_weights
 from keyface.diffusion.device import choose_device
+from keyface.diffusion.precision import Precision, accelerate, choose_dtype, limit_kernel_cache, name_of
 from keyface.editing.editor import EditReport, Progress, VideoEditor
 from keyface.editing.settings import EditSettings, Prompts
 from keyface.faces.crops import FFHQ, Placement
@@ -95,9 +96,10 @@ class FaceEditPipeline:
         direction: Path | str | None = None,
         device: torch.device | str | None = None,
         *,
+        dtype: Precision = "auto",
         say: Say = lambda text: None,
     ) -> FaceEditPipeline:
-        """Read networks in single precision.
+        """Read networks.
 
         Args:
             name: A backbone: `miniature`, a folder in diffusers' layout, a .safetensors file, OWNER/NAME on
@@ -106,15 +108,16 @@ class FaceEditPipeline:
                 export is taken. None takes what comes with the backbone, else its untuned U-Net.
             direction: Folder of ε2, likewise.
             device: Where to compute; None takes a GPU where there is one.
+            dtype: Precision of the U-Nets, see `keyface.diffusion.precision`; the rest is fp32 in any case.
             say: Told what was chosen where that is not plain from the arguments.
 
         Raises:
             FileNotFoundError: Weights are not here; the message says how to get them.
             ValueError: What is there cannot be read.
         """
-        from keyface.diffusion.precision import limit_kernel_cache
-
         limit_kernel_cache()
+        place = choose_device(device)
+        chosen = choose_dtype(dtype, place)
         name = str(name)
         companions = Companions.of(name)
         folders: dict[str, Path] = {}
@@ -130,12 +133,14 @@ class FaceEditPipeline:
                 folders[branch] = shipped
             else:
                 say(f"no --{branch} given: using the backbone's untuned U-Net in its place")
-        place = choose_device(device)
         backbone = find_backbone(name)
-        branches = {branch: load_unet(folder, backbone.unet) for branch, folder in folders.items()}
+        branches = {branch: load_unet(folder, backbone.unet).to(place) for branch, folder in folders.items()}
+        backbone, _ = accelerate(
+            backbone.to(place), list(branches.values()), dtype=chosen, channels_last=place.type == "cuda"
+        )
         return cls(
-            backbone.to(place),
-            **{branch: unet.to(place) for branch, unet in branches.items()},
+            backbone,
+            **branches,
             captioner=companions.captioner,
             familiarity=companions.familiarity,
             finder=companions.finder,
@@ -168,6 +173,11 @@ class FaceEditPipeline:
                 inside = file.name if file == place else file.relative_to(place).as_posix()
                 found[f"{role}/{inside}"] = known_sha256(file)
         return found
+
+    @property
+    def precision(self) -> str:
+        """Return the precision of the U-Nets: fp32, bf16 or fp16."""
+        return name_of(self.backbone.dtype)
 
     def crop_side(self, framing: Framing) -> int:
         """Return the side in pixels of the crops that this backbone edits.

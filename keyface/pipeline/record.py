@@ -67,6 +67,8 @@ def describe(
         },
         "model": pipe.name,
         "weights": dict(pipe.versions),
+        "device": pipe.backbone.device.type,
+        "precision": pipe.precision,
         "edits": [category.name for category in request.categories],
         "prompts": asdict(first.prompts),
         "crop": None if request.square is None else asdict(request.square),

@@ -260,6 +260,7 @@ def _decides(pipe: FaceEditPipeline, request: VideoRequest, jobs: Sequence[Job])
             for number, job in enumerate(jobs, start=1)
         },
         "device": str(pipe.backbone.device),
+        "precision": pipe.precision,
     }
 
 
@@ -292,6 +293,7 @@ def _unedited(pipe: FaceEditPipeline, request: VideoRequest, job: Job) -> dict[s
         "source": job.prompts.source,
         "settings": settings,
         "device": str(pipe.backbone.device),
+        "precision": pipe.precision,
     }
 
 

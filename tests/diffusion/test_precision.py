@@ -7,7 +7,13 @@ import pytest
 import torch
 
 from keyface.diffusion.backbone import Backbone
-from keyface.diffusion.precision import KERNEL_CACHE, accelerate, limit_kernel_cache
+from keyface.diffusion.precision import (
+    KERNEL_CACHE,
+    accelerate,
+    autocast_unets,
+    choose_dtype,
+    limit_kernel_cache,
+)
 from keyface.editing.editor import EditSettings, Prompts, VideoEditor
 
 SETTINGS = EditSettings(steps=2, interval=4, guidance_scale=2.0)
@@ -41,6 +47,38 @@ def test_only_the_unets_change_precision(backbone, make_unet):
     changed, branches = accelerate(copied(backbone), [make_unet(1)], dtype=torch.bfloat16)
     assert {changed.unet.dtype, branches[0].dtype} == {torch.bfloat16}
     assert changed.vae.dtype == torch.float32
+
+
+def test_auto_is_bf16_on_a_gpu_that_has_it_fp16_on_older_ones_and_fp32_elsewhere(monkeypatch):
+    assert choose_dtype("auto", "cpu") == torch.float32
+    assert choose_dtype("fp16", "cpu") == torch.float16
+    for has_it, expected in ((True, torch.bfloat16), (False, torch.float16)):
+        # no GPU is needed to decide; emulated bf16, which is slower than fp32, does not count
+        monkeypatch.setattr(
+            torch.cuda, "is_bf16_supported", lambda including_emulation, has_it=has_it: has_it
+        )
+        assert choose_dtype("auto", "cuda:0") == expected
+    with pytest.raises(ValueError, match="dtype 'int8': choose auto, fp32, bf16, fp16"):
+        choose_dtype("int8", "cpu")
+
+
+def test_unets_in_training_edit_in_bf16_and_keep_their_weights(backbone, make_unet, frames):
+    direction = make_unet(1)
+    kinds = []
+    direction.up_blocks[0].resnets[0].conv1.register_forward_hook(
+        lambda *args: kinds.append((args[0].weight.dtype, args[2].dtype))
+    )
+    editor = VideoEditor(backbone, make_unet(2), direction, SETTINGS)
+    before, _ = editor.edit_frames(frames[:5], PROMPTS)
+    assert set(kinds) == {(torch.float32, torch.float32)}
+    kinds.clear()
+    with autocast_unets([backbone.unet, direction, direction], torch.bfloat16):
+        during, _ = editor.edit_frames(frames[:5], PROMPTS)
+    assert set(kinds) == {(torch.float32, torch.bfloat16)}
+    torch.testing.assert_close(during, before, rtol=0.25, atol=0.25)
+    assert not torch.equal(during, before)
+    after, _ = editor.edit_frames(frames[:5], PROMPTS)
+    torch.testing.assert_close(after, before, rtol=0, atol=0)
 
 
 CONVOLUTIONS = """

@@ -207,7 +207,8 @@ def by_hand(backbone, identity, direction, settings, frames, keyframes, seen):
         push = (SCALE - 1) * (target_alone - unguided)
         if settings.guidance_limit is not None:
             far = torch.linalg.vector_norm(push, dim=1, keepdim=True) / push.shape[1] ** 0.5
-            assert (far > settings.guidance_limit).any() and (far < settings.guidance_limit).any()
+            assert (far > settings.guidance_limit).any()
+            assert (far < settings.guidance_limit).any()
             push = torch.where(far > settings.guidance_limit, push * settings.guidance_limit / far, push)
         return target_alone + push
 

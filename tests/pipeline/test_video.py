@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor
 
 from keyface.diffusion.backbone import Backbone
@@ -101,3 +102,32 @@ def test_a_stopped_edit_goes_on_with_the_same_part_of_the_video_only(
         pipe.run(other)
     pipe.run(first)
     assert first.record.exists()
+
+
+def test_the_precision_of_the_unets_is_recorded_and_a_stopped_edit_goes_on_in_the_same(
+    weights: Path, video: Path, tmp_path: Path
+) -> None:
+    settings = {"steps": 2, "interval": 3, "guidance_scale": 2.0}
+    request = VideoRequest(
+        video,
+        tmp_path / "out.mp4",
+        edits="glasses",
+        source="a photo of a man",
+        crop="centre",
+        settings=settings,
+    )
+    half = FaceEditPipeline.from_pretrained(weights, device="cpu", dtype="bf16")
+    assert (half.backbone.unet.dtype, half.backbone.vae.dtype) == (torch.bfloat16, torch.float32)
+
+    def stop(stage: str, done: int, total: int) -> None:
+        if stage == "edit":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        half.run(request, stop)
+    whole = FaceEditPipeline.from_pretrained(weights, device="cpu")
+    assert whole.precision == "fp32"
+    with pytest.raises(ValueError, match="precision was 'bf16' and is now 'fp32'"):
+        whole.run(request)
+    sidecar = half.run(request).sidecar
+    assert (sidecar["device"], sidecar["precision"]) == ("cpu", "bf16")

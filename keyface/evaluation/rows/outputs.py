@@ -69,6 +69,7 @@ def ingredients(
         "settings": asdict(settings),
         "branches": variant.branches,
         "weights": weights_hashes(pipe),
+        "precision": pipe.precision,
     }
 
 
