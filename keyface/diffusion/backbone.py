@@ -281,9 +281,7 @@ def _merge_lora(folder: Path, base: UNet2DConditionModel) -> UNet2DConditionMode
         adapted = PeftModel(copy.deepcopy(base), PeftConfig.from_pretrained(str(folder)))
     except Exception as error:  # what a foreign value breaks in peft can be anything
         told = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ValueError(
-            f"{folder / ADAPTER_CONFIG}: no adapter of this U-Net: {told:.160}"
-        ) from error
+        raise ValueError(f"{folder / ADAPTER_CONFIG}: no adapter of this U-Net: {told:.160}") from error
     wanted = get_peft_model_state_dict(adapted, save_embedding_layers=False)
     require_same_weights(wanted.keys() - weights.keys(), weights.keys() - wanted.keys(), file, "LoRA adapter")
     require_same_shapes(weights, wanted, file)

@@ -226,9 +226,7 @@ class VideoEditor:
             psnr = reconstruct(clip, source, every_frame, advance)
         if cached is not None:
             cached.keep(clip.maps, clip.unedited_files(), clip.batches.journal.entries(BEFORE_EDIT))
-        guidance = Guidance.of(
-            target, negative, self.settings.guidance_scale, self.settings.guidance_limit
-        )
+        guidance = Guidance.of(target, negative, self.settings.guidance_scale, self.settings.guidance_limit)
         networks = Networks(self.identity, self.direction, guidance, source)
         denoiser = self.strategy.denoiser(clip, networks)
         with _stage("edit", denoiser.work, seconds, progress) as advance:
