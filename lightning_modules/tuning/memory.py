@@ -71,9 +71,9 @@ def without_values(module: nn.Module, device: str) -> None:
                 if value is not None:
                     fresh = torch.empty_like(value, device=device)
                     part._parameters[name] = nn.Parameter(fresh, requires_grad=value.requires_grad)
-            for name, value in part._buffers.items():
-                if value is not None:
-                    part._buffers[name] = torch.empty_like(value, device=device)
+            for name, buffer in part._buffers.items():
+                if buffer is not None:
+                    part._buffers[name] = torch.empty_like(buffer, device=device)
 
 
 class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
