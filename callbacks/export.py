@@ -16,8 +16,8 @@ from keyface.models.cards import read_card, write_json
 class ExportNetwork(Callback):
     """Writes a module's network and its card into a folder when `fit` ends, by the module's `export(folder)`.
 
-    Where the module began with exported weights (`InitialWeights`), the card lists the earlier stages. The new
-    weights replace the old only when they are complete.
+    Where the module began with exported weights (`InitialWeights`), the card lists the earlier stages. The
+    new weights replace the old only when they are complete.
 
     Args:
         folder: Where the network goes.
