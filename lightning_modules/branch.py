@@ -220,8 +220,12 @@ class BranchModule(ExportedModule, ResumableModule):
         self.strict_loading = False
         self.begin_average()
 
-    def on_fit_start(self) -> None:
-        """Compile the U-Net, where `tuning` says so; names of weights stay as they are."""
+    def on_train_start(self) -> None:
+        """Compile the U-Net, where `tuning` says so; names of weights stay as they are.
+
+        Callbacks that edit before the first step are done by now.
+        """
+        super().on_train_start()
         if self.tuning.compiled:
             torch.compiler.set_stance("default")
             self.unet.compile()
