@@ -252,10 +252,11 @@ class BranchModule(ExportedModule, ResumableModule):
         gradients after they are clipped.
         """
         scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
-        if scaled or not gradient_clip_val or gradient_clip_algorithm not in (None, "norm"):
+        refused = getattr(optimizer, "_step_supports_amp_scaling", False) and not scaled
+        if refused and gradient_clip_val and gradient_clip_algorithm in (None, "norm"):
+            nn.utils.clip_grad_norm_(self.trained_parameters(), gradient_clip_val)
+        else:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
-            return
-        nn.utils.clip_grad_norm_(self.trained_parameters(), gradient_clip_val)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the configured optimizer over what is trained, and its schedule by steps."""
