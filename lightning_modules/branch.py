@@ -220,8 +220,12 @@ class BranchModule(ExportedModule, ResumableModule):
         self.strict_loading = False
         self.begin_average()
 
-    def on_fit_start(self) -> None:
-        """Compile the U-Net, where `tuning` says so; names of weights stay as they are."""
+    def on_train_start(self) -> None:
+        """Compile the U-Net, where `tuning` says so; names of weights stay as they are.
+
+        Callbacks that edit before the first step are done by now.
+        """
+        super().on_train_start()
         if self.tuning.compiled:
             torch.compiler.set_stance("default")
             self.unet.compile()
@@ -248,10 +252,11 @@ class BranchModule(ExportedModule, ResumableModule):
         gradients after they are clipped.
         """
         scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
-        if scaled or not gradient_clip_val or gradient_clip_algorithm not in (None, "norm"):
+        refused = getattr(optimizer, "_step_supports_amp_scaling", False) and not scaled
+        if refused and gradient_clip_val and gradient_clip_algorithm in (None, "norm"):
+            nn.utils.clip_grad_norm_(self.trained_parameters(), gradient_clip_val)
+        else:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
-            return
-        nn.utils.clip_grad_norm_(self.trained_parameters(), gradient_clip_val)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the configured optimizer over what is trained, and its schedule by steps."""

@@ -21,7 +21,6 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from keyface.cli.tracking import IDENTITY_FILE, git_state, keep_identity, log_configuration
-from keyface.plugins import edits
 
 RUN_VARIABLE = "KEYFACE_RUN"
 LATEST = "latest"
@@ -273,9 +272,8 @@ def find_checkpoint(asked: str | Path | None, runs: Path, experiment: Path) -> s
 
 
 def named_edits(model: LightningModule, most: int = 2) -> list[str]:
-    """Return a few edits that a branch was trained with; for one that knows of none an installed one."""
-    names = [category.name for category in getattr(model, "categories", ())]
-    return (names or [category.name for category in edits])[:most]
+    """Return a few edits that a branch was trained with; for one that was with none, one that ships."""
+    return [category.name for category in getattr(model, "categories", ())][:most] or ["glasses"]
 
 
 def closing_lines(trainer: Trainer, model: LightningModule) -> list[str]:

@@ -179,7 +179,8 @@ class Backbone:
         tokens = self.tokenizer(
             prompts, padding="max_length", max_length=self.text_length, truncation=True, return_tensors="pt"
         )
-        numbers = tokens.input_ids.to(self.text_encoder.device, non_blocking=True)
+        place = torch.device(self.text_encoder.device)
+        numbers = tokens.input_ids.to(place, non_blocking=place.type == "cuda")
         embedding: Tensor = self.text_encoder(numbers).last_hidden_state
         return embedding
 

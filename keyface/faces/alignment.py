@@ -109,7 +109,8 @@ def align(images: Tensor, landmarks: Tensor, size: int = TEMPLATE_SIZE) -> Tenso
     """
     template = torch.tensor(TEMPLATE) * (size / TEMPLATE_SIZE)
     # Where the landmarks are, so that those on the CPU can be looked at.
-    matrix = similarity_from_landmarks(landmarks.float(), template).to(images.device, non_blocking=True)
+    matrix = similarity_from_landmarks(landmarks.float(), template)
+    matrix = matrix.to(images.device, non_blocking=images.is_cuda)
     steps = torch.arange(size, device=images.device, dtype=torch.float32)
     ys, xs = torch.meshgrid(steps, steps, indexing="ij")
     crop_points = torch.stack([xs, ys], dim=-1).view(1, -1, 2)

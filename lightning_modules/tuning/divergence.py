@@ -28,7 +28,7 @@ class Arriving:
     """
 
     def __init__(self, flag: Tensor) -> None:
-        self._value = flag.detach().to("cpu", non_blocking=True)
+        self._value = flag.detach().to("cpu", non_blocking=flag.is_cuda)
         self._sent = torch.cuda.current_stream(flag.device).record_event() if flag.is_cuda else None
 
     def read(self) -> bool:

@@ -245,6 +245,41 @@ def trained(module: BranchModule, batch: dict[str, Any], folder: Path, **options
     return [each.detach().clone() for each in module.trained_parameters()]
 
 
+def test_a_compiled_network_is_validated_as_written(
+    backbone: Backbone, recognizer: nn.Module, cached: dict[str, Any], tmp_path: Path
+) -> None:
+    """What is compiled meets dynamo in training alone; the compiler itself is spared here."""
+    module = IdentityModule(
+        backbone, recognizer, noisy_input=CACHED, tuning=Tuning(compiled=True, export=False)
+    )
+    names = set(module.state_dict())
+    graphs: list[bool] = []
+
+    def note(graph: torch.fx.GraphModule, _: list[Tensor]) -> Any:
+        graphs.append(module.training)
+        return graph.forward
+
+    torch._dynamo.reset()
+    compile_with, module.unet.compile = module.unet.compile, lambda: compile_with(backend=note)  # type: ignore[method-assign]
+    batches: Any = [cached] * 2
+    fitted = Trainer(
+        accelerator="cpu",
+        default_root_dir=tmp_path,
+        max_steps=2,
+        val_check_interval=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+    loader: Any = DataLoader(batches, batch_size=None)
+    fitted.fit(module, loader, loader)
+    assert graphs
+    assert all(graphs), "none was made in validation"
+    assert set(module.state_dict()) == names
+
+
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_a_fused_optimizer_learns_the_same_and_is_clipped(
     backbone: Backbone, recognizer: nn.Module, cached: dict[str, Any], tmp_path: Path, precision: str
