@@ -93,10 +93,12 @@ class Backbone:
         # Clipping to [-1, 1] is for pixels; it is diffusers' default and would break inversion of latents.
         scheduler = DDIMScheduler.from_pretrained(folder / "scheduler", clip_sample=False, thresholding=False)
         backbone = cls(
-            vae=_load(autoencoder, folder / "vae", torch_dtype=dtype),
-            unet=_load(UNet2DConditionModel, folder / "unet", torch_dtype=dtype),
+            vae=load_network(autoencoder, folder / "vae", torch_dtype=dtype),
+            unet=load_network(UNet2DConditionModel, folder / "unet", torch_dtype=dtype),
             # CLIP's projection and image encoder often lie beside the part that is used.
-            text_encoder=_load(CLIPTextModel, folder / "text_encoder", allow_foreign=True, dtype=dtype),
+            text_encoder=load_network(
+                CLIPTextModel, folder / "text_encoder", allow_foreign=True, dtype=dtype
+            ),
             tokenizer=AutoTokenizer.from_pretrained(folder / "tokenizer"),
             scheduler=scheduler,
             source=folder,
@@ -213,11 +215,11 @@ def load_unet(folder: Path | str, base: UNet2DConditionModel | None = None) -> U
     if kind != "UNet2DConditionModel":
         raise ValueError(f"{folder}/config.json describes {kind}; a UNet2DConditionModel is needed")
     require_text_to_image(json.loads((folder / "config.json").read_text()), folder)
-    unet: UNet2DConditionModel = _load(UNet2DConditionModel, folder)
+    unet: UNet2DConditionModel = load_network(UNet2DConditionModel, folder)
     return unet.eval() if base is None else unet.to(base.device, base.dtype).eval()
 
 
-def _load(kind: Any, folder: Path, *, allow_foreign: bool = False, **options: Any) -> Any:
+def load_network(kind: Any, folder: Path, *, allow_foreign: bool = False, **options: Any) -> Any:
     """Read a network of diffusers or transformers, which only log what does not fit."""
     file, variant = file_of(folder), variant_of(folder, kind)
     try:

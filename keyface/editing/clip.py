@@ -1,11 +1,12 @@
 """A clip as latents: encoded, inverted, matched to its keyframes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
+from keyface.diffusion.additions.control import Control
 from keyface.diffusion.backbone import Backbone
 from keyface.diffusion.checks import require_finite
 from keyface.diffusion.inversion import invert
@@ -18,6 +19,13 @@ from keyface.editing.strategies.strategy import Strategy
 from keyface.resume.batches import Advance, Batches
 from keyface.resume.journal import Journal
 from keyface.resume.memory_maps import MemoryMaps
+
+ControlOf = Callable[[Sequence[int]], Control | None]
+"""Frame numbers → the ControlNet with their control images."""
+
+
+def uncontrolled(_: Sequence[int]) -> None:
+    """Say that nothing controls these frames."""
 
 
 class Clip:
@@ -40,6 +48,7 @@ class Clip:
         correspondences: Of every frame with the keyframes it follows.
         batches: In which frames are worked on.
         maps: The files.
+        control: Frame numbers → the ControlNet with their control images; None where nothing controls.
     """
 
     def __init__(
@@ -50,7 +59,9 @@ class Clip:
         shape: ClipShape,
         maps: MemoryMaps,
         journal: Journal | None,
+        control: ControlOf = uncontrolled,
     ) -> None:
+        self.control = control
         self.backbone, self.inverter = backbone, inverter
         self.strategy, self.settings = strategy, strategy.settings
         self.length, self.keyframes, self.others = shape.length, shape.keyframes, shape.others
@@ -78,6 +89,7 @@ class Clip:
         frames: FrameStream,
         maps: MemoryMaps,
         journal: Journal | None = None,
+        control: ControlOf = uncontrolled,
     ) -> "Clip":
         """Make the files of a clip, or take those that an earlier process left together with its journal.
 
@@ -88,6 +100,7 @@ class Clip:
             frames: Of the clip.
             maps: Where the files are.
             journal: What an earlier process did; None for a clip that is not to survive this process.
+            control: See the class.
 
         Raises:
             ValueError: The frames do not tile into whole tokens at every resolution, the disk is too small,
@@ -96,7 +109,7 @@ class Clip:
         shape = ClipShape.of(backbone, inverter, strategy, frames)
         if journal is not None and journal.begun:
             maps.require(clip_layout(shape, strategy))
-        return cls(backbone, inverter, strategy, shape, maps, journal)
+        return cls(backbone, inverter, strategy, shape, maps, journal, control)
 
     def at_level(self, level: int) -> Tensor:
         """Return what is being edited at a level, (T, C, h, w).
@@ -201,6 +214,7 @@ class Clip:
                 until=until,
                 levels=levels if until is None else None,
                 before_level=recorder.before_level,
+                control=self.control(part),
             )
             require_finite(trajectory, f"inverted latents of frames {part[0]} to {part[-1]}")
             return trajectory

@@ -67,6 +67,7 @@ def describe(
         },
         "model": pipe.name,
         "weights": dict(pipe.versions),
+        "additions": pipe.additions.facts | request.looked_at,
         "edits": [category.name for category in request.categories],
         "prompts": asdict(first.prompts),
         "crop": None if request.square is None else asdict(request.square),
