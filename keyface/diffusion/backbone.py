@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,10 +24,14 @@ from keyface.diffusion.checks import (
 )
 from keyface.diffusion.model_kinds import require_editable, require_text_to_image
 from keyface.diffusion.part_files import require_safetensors, variant_of
+from keyface.diffusion.schedule import Grid
 
 FAMILIES: Mapping[object, str] = {128: "miniature", 768: "sd1", 1024: "sd2"}
 """Width of the text → family of models, see `keyface.plugins.checks.FAMILIES`."""
 
+
+MATCHED_LAYERS = r"(mid_block|up_blocks).*attn1$"
+"""Of a U-Net: what the decoder's self-attention sees tells places apart."""
 
 ADAPTER, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"
 """peft's files of LoRA layers."""
@@ -43,6 +48,7 @@ class Backbone:
         tokenizer: Of the text encoder.
         scheduler: Its configuration (noise levels, prediction type, spacing) is what counts.
         source: The folder or the file that it was read from; None where it was made otherwise.
+        matched_layers: Pattern of the self-attention layers whose tokens are compared between frames.
         added_words: Of textual inversions, `keyface.diffusion.additions.embedding`.
     """
 
@@ -52,6 +58,7 @@ class Backbone:
     tokenizer: Any
     scheduler: DDIMScheduler
     source: Path | None = None
+    matched_layers: str = MATCHED_LAYERS
     added_words: list[str] = field(default_factory=list)
 
     @classmethod
@@ -150,6 +157,28 @@ class Backbone:
     def coarsest_cell(self) -> int:
         """Pixels that a cell of the U-Net's coarsest level is wide: images' sides are multiples of it."""
         return self.downscale * int(2 ** (len(self.unet.config.block_out_channels) - 1))
+
+    def grid(self, steps: int) -> Grid:
+        """Return the noise levels that inversion and editing share, spaced as the scheduler spaces them."""
+        return Grid.of(self.scheduler, steps)
+
+    def token_count(self, layer: str, latent_size: tuple[int, int]) -> int:
+        """Return how many tokens a self-attention layer sees of a latent of size (h, w).
+
+        Known from the U-Net's configuration: the i-th encoder block works on a grid 2^i times as coarse as
+        the latent, the middle block at the coarsest resolution, and the i-th decoder block on a grid 2^i
+        times as fine as that.
+
+        Args:
+            layer: Its name, such as `up_blocks.1.attentions.0.transformer_blocks.0.attn1`.
+            latent_size: (h, w).
+        """
+        coarsest: int = len(self.unet.config.block_out_channels) - 1
+        block = re.match(r"(down|up)_blocks\.(\d+)\.", layer)
+        halvings = coarsest
+        if block is not None:
+            halvings = int(block[2]) if block[1] == "down" else coarsest - int(block[2])
+        return int((latent_size[0] // 2**halvings) * (latent_size[1] // 2**halvings))
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "Backbone":
         """Move the three networks in place, and return this object."""

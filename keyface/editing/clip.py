@@ -3,16 +3,15 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 
-from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from keyface.diffusion.additions.control import Control
-from keyface.diffusion.backbone import Backbone
 from keyface.diffusion.checks import require_finite
 from keyface.diffusion.inversion import invert
+from keyface.diffusion.protocol import EditableModel, Network
 from keyface.editing.attention import processors
 from keyface.editing.clip_files import ClipShape, clip_layout
-from keyface.editing.correspondence import MATCHED_LAYERS, Correspondences, TokenRecorder
+from keyface.editing.correspondence import Correspondences, TokenRecorder
 from keyface.editing.frames import FrameStream
 from keyface.editing.keyframes import neighbours
 from keyface.editing.strategies.strategy import Strategy
@@ -33,7 +32,7 @@ class Clip:
 
     Attributes:
         backbone: Autoencoder and schedule.
-        inverter: The U-Net that inverts.
+        inverter: The network that inverts.
         strategy: How the edit reaches every frame.
         settings: Of the edit.
         length: Number of frames T.
@@ -53,8 +52,8 @@ class Clip:
 
     def __init__(
         self,
-        backbone: Backbone,
-        inverter: UNet2DConditionModel,
+        backbone: EditableModel,
+        inverter: Network,
         strategy: Strategy,
         shape: ClipShape,
         maps: MemoryMaps,
@@ -83,8 +82,8 @@ class Clip:
     @classmethod
     def open(
         cls,
-        backbone: Backbone,
-        inverter: UNet2DConditionModel,
+        backbone: EditableModel,
+        inverter: Network,
         strategy: Strategy,
         frames: FrameStream,
         maps: MemoryMaps,
@@ -199,7 +198,11 @@ class Clip:
         settings, levels = self.settings, self._matched_levels
         every_frame_from = self.strategy.every_frame_from
         recorder = TokenRecorder(levels)
-        matching = processors(self.inverter, MATCHED_LAYERS, recorder.make) if levels else nullcontext()
+        matching = (
+            processors(self.inverter, self.backbone.matched_layers, recorder.make)
+            if levels
+            else nullcontext()
+        )
 
         def run(part: Sequence[int], until: int | None = None) -> Tensor:
             """Invert exactly to a level or, where none is named, plainly through those of matching alone."""

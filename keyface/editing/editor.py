@@ -6,14 +6,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from diffusers import UNet2DConditionModel
-from torch import Tensor, nn
+from torch import Tensor
 
 from keyface.diffusion.additions.control import Control, ControlImages, ControlNet
 from keyface.diffusion.additions.face_adapter import FaceReference
-from keyface.diffusion.backbone import Backbone
 from keyface.diffusion.checks import NotFiniteError, require_finite
 from keyface.diffusion.guidance import Guidance
+from keyface.diffusion.protocol import EditableModel, Network
 from keyface.editing.clip import Clip, ControlOf, uncontrolled
 from keyface.editing.clip_files import ClipShape, clip_layout
 from keyface.editing.edited import EditedClip, EditReport
@@ -97,9 +96,9 @@ class VideoEditor:
 
     def __init__(
         self,
-        backbone: Backbone,
-        identity: UNet2DConditionModel | None = None,
-        direction: UNet2DConditionModel | None = None,
+        backbone: EditableModel,
+        identity: Network | None = None,
+        direction: Network | None = None,
         settings: EditSettings | None = None,
         *,
         controlnet: ControlNet | None = None,
@@ -269,7 +268,7 @@ class VideoEditor:
         return layout_bytes(clip_layout(shape, self.strategy))
 
     @property
-    def _inverter(self) -> UNet2DConditionModel:
+    def _inverter(self) -> Network:
         return self.identity if self.settings.inversion == "identity" else self.backbone.unet
 
     def _control_of(self, images: ControlImages | None) -> ControlOf:
@@ -332,7 +331,7 @@ def _counter(name: str, total: int, progress: Progress | None) -> Advance:
 
 
 @contextmanager
-def evaluating(*modules: nn.Module) -> Iterator[None]:
+def evaluating(*modules: Network) -> Iterator[None]:
     """Put modules into evaluation mode, and each of their parts back into the mode it was in."""
     before = {part: part.training for module in modules for part in module.modules()}
     try:

@@ -11,9 +11,10 @@ from keyface.diffusion.additions.weighted import Weighted
 
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
+    from torch import Tensor
 
     from keyface.diffusion.additions.control import ControlImages, ControlNet
-    from keyface.diffusion.additions.face_adapter import FaceAdapter, FaceReference
+    from keyface.diffusion.additions.face_adapter import FaceAdapter
     from keyface.diffusion.backbone import Backbone
     from keyface.pipeline.plan import FindFaces
     from keyface.pipeline.request import VideoRequest
@@ -156,10 +157,8 @@ def require_partners(additions: Additions, request: VideoRequest) -> None:
         raise ValueError("--reference-face shows one person, and several are edited; edit them one by one")
 
 
-def reference_of(
-    adapter: FaceAdapter | None, request: VideoRequest, own_finder: FindFaces | None
-) -> FaceReference | None:
-    """Return the face on the request's photo as the adapter shows it; None where there is no adapter.
+def reference_embedding(request: VideoRequest, own_finder: FindFaces | None) -> Tensor | None:
+    """Return the embedding (1, E) of the face on the request's photo; None without a photo.
 
     The recognizer is ArcFace, as the published adapters were trained with; for faces that only the weights'
     own finder knows, the recognizer that comes along with it.
@@ -168,7 +167,7 @@ def reference_of(
         MissingWeightsError: Nothing that finds faces is here, or no recognizer.
         ValueError: The photo shows no face, or several.
     """
-    if adapter is None or request.reference_face is None:
+    if request.reference_face is None:
         return None
     from keyface.footage import embedding_on
     from keyface.models.finders import find_suite
@@ -180,10 +179,10 @@ def reference_of(
         suite = find_suite(request.finder or "auto")
         if suite.name != "insightface":  # whose recognizer is ArcFace
             suite = replace(suite, recognizer=load_recognizer("arcface"))
-    return adapter.reference(embedding_on(request.reference_face, suite)[None])
+    return embedding_on(request.reference_face, suite)[None]
 
 
-def control_images(control: str, pixels: Any) -> ControlImages:
+def control_images(control: str, pixels: Tensor) -> ControlImages:
     """Return what gives the control images of a clip's frames.
 
     Args:

@@ -18,7 +18,7 @@ from keyface.faces.regions import RegionMasks, everywhere
 from keyface.files import remove_leftovers, require_space, write_text
 from keyface.footage.crops import crops_at
 from keyface.pictures import spread
-from keyface.pipeline.additions import control_images, reference_of, require_partners
+from keyface.pipeline.additions import control_images, require_partners
 from keyface.pipeline.canvas import Strip, paint
 from keyface.pipeline.face_clips import FIXED, CropFrames, cut_crops
 from keyface.pipeline.prompts import warn_of_prompts, write_prompts
@@ -145,7 +145,9 @@ def make_jobs(
         ValueError: A source caption is needed, or nothing would change.
     """
     require_partners(pipe.additions, request)
-    face = reference_of(pipe.added.face_adapter, request, pipe.finder)
+    face = None
+    if pipe.added.face_adapter is not None and plan.reference is not None:
+        face = pipe.added.face_adapter.reference(plan.reference)
     for note in plan.notes:
         say(note)
     jobs, strange = [], False
