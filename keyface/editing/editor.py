@@ -207,6 +207,7 @@ class VideoEditor:
 
         Raises:
             NotFiniteError: As of `edit`.
+            ValueError: There is a ControlNet, and no `control`.
         """
         modules = (
             self._inverter,
@@ -273,8 +274,10 @@ class VideoEditor:
 
     def _control_of(self, images: ControlImages | None) -> ControlOf:
         controlnet = self.controlnet
-        if controlnet is None or images is None:
+        if controlnet is None:
             return uncontrolled
+        if images is None:
+            raise ValueError("there is a ControlNet and nothing that it looks at; give `control`")
         return lambda frames: Control(controlnet.network, images(frames), controlnet.strength)
 
     def edit_frames(self, frames: Tensor, prompts: Prompts) -> tuple[Tensor, EditReport]:

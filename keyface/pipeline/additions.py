@@ -44,13 +44,13 @@ class Additions:
 
     Attributes:
         lora: Merged into the backbone's U-Net, ε1, ε2 and the text encoder, in this order.
-        embedding: Files of words by textual inversion.
+        embedding: Files of words by textual inversion, which have no strength.
         controlnet: Folder of a ControlNet.
         ip_adapter: File of an IP-Adapter-FaceID.
     """
 
     lora: tuple[Weighted, ...] = ()
-    embedding: tuple[Weighted, ...] = ()
+    embedding: tuple[Path, ...] = ()
     controlnet: Weighted | None = None
     ip_adapter: Weighted | None = None
 
@@ -58,7 +58,7 @@ class Additions:
     def of(
         cls,
         lora: Iterable[Given] | None = None,
-        embedding: Iterable[Given] | None = None,
+        embedding: Iterable[Path | str] | None = None,
         controlnet: Given | None = None,
         ip_adapter: Given | None = None,
     ) -> Additions:
@@ -68,9 +68,13 @@ class Additions:
             FileNotFoundError: Something is not there.
             ValueError: A strength is out of range.
         """
+        words = tuple(Path(each) for each in embedding or ())
+        for each in words:
+            if not each.is_file():
+                raise FileNotFoundError(f"--embedding {each}: no such file; words have no strength")
         return cls(
             tuple(Weighted.of(each, "--lora") for each in lora or ()),
-            tuple(Weighted.of(each, "--embedding") for each in embedding or ()),
+            words,
             None if controlnet is None else Weighted.of(controlnet, "--controlnet"),
             None if ip_adapter is None else Weighted.of(ip_adapter, "--ip-adapter"),
         )
@@ -91,8 +95,8 @@ class Additions:
         if self.embedding:
             from keyface.diffusion.additions.embedding import add_embedding
 
-            for each in self.embedding:
-                word = add_embedding(each.path, backbone.tokenizer, backbone.text_encoder)
+            for file in self.embedding:
+                word = add_embedding(file, backbone.tokenizer, backbone.text_encoder)
                 backbone.added_words.append(word)
         if self.controlnet is not None:
             from keyface.diffusion.additions.control import load_controlnet
@@ -113,8 +117,8 @@ class Additions:
             from keyface.diffusion.additions.lora import lora_file
 
             found[f"lora-{number}"] = each.path, [lora_file(each)]
-        for number, each in enumerate(self.embedding, start=1):
-            found[f"embedding-{number}"] = each.path, [each.path]
+        for number, file in enumerate(self.embedding, start=1):
+            found[f"embedding-{number}"] = file, [file]
         if self.controlnet is not None:
             from diffusers import ControlNetModel
 
@@ -129,9 +133,12 @@ class Additions:
     @property
     def facts(self) -> dict[str, Any]:
         """Return names and strengths, for records; nothing where nothing is added."""
-        several = {"lora": self.lora, "embedding": self.embedding}
+        found: dict[str, Any] = {}
+        if self.lora:
+            found["lora"] = [_fact(each) for each in self.lora]
+        if self.embedding:
+            found["embedding"] = [file.name for file in self.embedding]
         single = {"controlnet": self.controlnet, "ip_adapter": self.ip_adapter}
-        found: dict[str, Any] = {role: [*map(_fact, given)] for role, given in several.items() if given}
         return found | {role: _fact(each) for role, each in single.items() if each is not None}
 
 

@@ -71,8 +71,8 @@ def test_a_folder_samples_as_diffusers_does(layout, variant, tmp_path, theirs, o
     files = [path.name for path in (tmp_path / "model" / "unet").glob("*.safetensors")]
     assert (len(files) > 1) == (variant == "sharded")
     pipeline = StableDiffusionPipeline.from_pretrained(
-        tmp_path / "model", variant="fp16" if variant == "fp16" else None, torch_dtype=torch.float32
-    )
+        tmp_path / "model", variant="fp16" if variant == "fp16" else None
+    ).to(torch.float32)
     pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, clip_sample=False)
     pipeline.set_progress_bar_config(disable=True)
     backbone = Backbone.from_folder(tmp_path / "model")
