@@ -8,7 +8,7 @@ from diffusers import DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
 
 from keyface.diffusion.prediction import predict
-from keyface.diffusion.schedule import Grid
+from keyface.diffusion.schedule import Grid, grid_of
 
 if TYPE_CHECKING:
     from keyface.diffusion.additions.control import Control
@@ -20,7 +20,7 @@ FIRST_LEVEL_CORRECTIONS = 2
 @torch.no_grad()
 def invert(
     unet: UNet2DConditionModel,
-    scheduler: DDIMScheduler,
+    scheduler: DDIMScheduler | Grid,
     latents: Tensor,
     text: Tensor,
     steps: int,
@@ -40,7 +40,7 @@ def invert(
 
     Args:
         unet: ε1, or the frozen base.
-        scheduler: The DDIM scheduler of the backbone; not changed.
+        scheduler: The DDIM scheduler of the backbone, which is not changed; or the grid itself.
         latents: Clean, (B, C, h, w).
         text: Source prompt, (B, L, D) or (1, L, D).
         steps: Of the whole grid.
@@ -53,7 +53,7 @@ def invert(
     Returns:
         Trajectory (visited levels + 1, B, C, h, w), fp32; `[0]` is the input.
     """
-    grid = Grid.of(scheduler, steps)
+    grid = grid_of(scheduler, steps)
     until = steps if until is None else until
     if not 0 <= until <= grid.steps:
         raise ValueError(f"level {until} is outside the grid of {grid.steps} steps")

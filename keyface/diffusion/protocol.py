@@ -42,8 +42,7 @@ class EditableModel(Protocol):
     """The untuned network, a `Network`."""
     vae: Any
     text_encoder: Any
-    scheduler: Any
-
+    """Parts that are put into evaluation mode."""
     matched_layers: str
     """Pattern of the self-attention layers whose tokens say what a place shows, for Eq. 4."""
 
@@ -64,7 +63,10 @@ class EditableModel(Protocol):
         """Pixels that the widest token is wide: images' sides are multiples of it."""
 
     def grid(self, steps: int) -> Grid:
-        """Return the noise levels that inversion and editing share, with their steps in both directions."""
+        """Return the noise levels that inversion and editing share, with their steps in both directions.
+
+        Models of another kind than diffusion have a grid of their own, with other `coefficients`.
+        """
 
     def token_count(self, layer: str, latent_size: tuple[int, int]) -> int:
         """Return how many tokens a self-attention layer sees of a latent of size (h, w).

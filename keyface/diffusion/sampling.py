@@ -14,7 +14,7 @@ from diffusers import DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
 
 from keyface.diffusion.prediction import Timestep, predict, predict_original
-from keyface.diffusion.schedule import Grid, alphas_at
+from keyface.diffusion.schedule import Grid, alphas_at, grid_of
 from keyface.diffusion.solvers import Solver, solver_step
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def sample(predict: Predict, latents: Tensor, path: Path, *, gradient_steps: int
 
 def denoise(
     unet: UNet2DConditionModel,
-    scheduler: DDIMScheduler,
+    scheduler: DDIMScheduler | Grid,
     latents: Tensor,
     text: Tensor,
     steps: int,
@@ -137,7 +137,7 @@ def denoise(
 
     Args:
         unet: ε1, or the frozen base.
-        scheduler: The DDIM scheduler of the backbone; not changed.
+        scheduler: The DDIM scheduler of the backbone, which is not changed; or the grid itself.
         latents: (B, C, h, w) at `from_level`.
         text: (B, L, D) or (1, L, D).
         steps: Of the whole grid.
@@ -148,7 +148,7 @@ def denoise(
     Returns:
         Clean latents (B, C, h, w), fp32.
     """
-    grid = Grid.of(scheduler, steps)
+    grid = grid_of(scheduler, steps)
     path = GridPath(grid, grid.steps if from_level is None else from_level, solver)
     return sample(lambda noisy, timestep: predict(unet, noisy, timestep, text, control), latents, path)
 

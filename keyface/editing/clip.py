@@ -209,7 +209,7 @@ class Clip:
             latents = self.clean[list(part)].to(self.backbone.device)
             trajectory = invert(
                 self.inverter,
-                self.backbone.scheduler,
+                self.backbone.grid(settings.steps),
                 latents,
                 text,
                 settings.steps,

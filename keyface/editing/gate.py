@@ -32,7 +32,7 @@ def reconstruct(clip: Clip, text: Tensor, every_frame: bool, advance: Advance) -
     def run(part: Sequence[int], latents: Tensor, level: int) -> None:
         clean = denoise(
             clip.inverter,
-            backbone.scheduler,
+            backbone.grid(settings.steps),
             latents,
             text,
             settings.steps,

@@ -1,7 +1,9 @@
-"""A transformer behind the method: whatever offers what `keyface.diffusion.protocol` says is edited with."""
+"""A rectified-flow transformer behind the method, which offers what `keyface.diffusion.protocol` says."""
 
 import ast
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -48,6 +50,17 @@ class TinyTransformer(nn.Module):
         return SimpleNamespace(sample=cells.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3) * 0.1)
 
 
+@dataclass(frozen=True)
+class FlowGrid(Grid):
+    """Straight lines: x_σ = (1 − σ) x0 + σ noise, the network predicts noise − x0; `alphas` hold 1 − σ."""
+
+    def coefficients(self, level: int) -> tuple[float, float]:
+        return 1.0, self.alphas[level] - self.alphas[level - 1]
+
+    def only(self, levels: Sequence[int]) -> "FlowGrid":
+        return FlowGrid(**vars(super().only(levels)))
+
+
 class TransformerModel:
     """What is not a `Backbone` and offers the same."""
 
@@ -56,7 +69,7 @@ class TransformerModel:
 
     def __init__(self, backbone) -> None:
         self.unet = TinyTransformer(0).eval()
-        self.vae, self.text_encoder, self.scheduler = backbone.vae, backbone.text_encoder, backbone.scheduler
+        self.vae, self.text_encoder = backbone.vae, backbone.text_encoder
         self.encode_images, self.decode_latents = backbone.encode_images, backbone.decode_latents
         self.encode_prompts = backbone.encode_prompts
 
@@ -65,7 +78,9 @@ class TransformerModel:
         return self.unet.device
 
     def grid(self, steps: int) -> Grid:
-        return Grid.of(self.scheduler, steps)
+        share = [step / steps for step in range(steps + 1)]
+        timesteps = tuple(round(1000 * noise) for noise in share[1:])
+        return FlowGrid(timesteps, tuple(1 - noise for noise in share), "flow")
 
     def token_count(self, layer: str, latent_size: tuple[int, int]) -> int:
         return math.prod(side // PATCH for side in latent_size)
@@ -87,6 +102,15 @@ def test_a_clip_is_edited(backbone, frames, mode):
     assert report.reconstruction_psnr > report.vae_psnr - 3, "inversion and its way back belong together"
     same, _ = VideoEditor(model, settings=settings).edit_frames(frames, Prompts("a face", "a face"))
     assert (edited - same).abs().max() > 1e-3
+
+
+def test_the_flow_goes_both_ways(backbone):
+    """Towards noise and back, by hand: x_σ' = x_σ + (σ' − σ) v."""
+    grid = TransformerModel(backbone).grid(4)
+    x, v = torch.randn(1, 4, 8, 8), torch.randn(1, 4, 8, 8)
+    torch.testing.assert_close(grid.invert(x, v, 2), x + 0.25 * v)
+    torch.testing.assert_close(grid.denoise(x, v, 2), x - 0.25 * v)
+    torch.testing.assert_close(grid.only([2, 4]).invert(x, v, 2), x + 0.5 * v)
 
 
 def test_the_method_names_no_class_of_networks():
