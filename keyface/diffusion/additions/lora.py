@@ -110,9 +110,11 @@ def _read(file: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
         raise FileNotFoundError(f"{file}: no such file")
     try:
         with safe_open(file, framework="pt") as opened:
-            weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118, no mapping
+            names: list[str] = opened.keys()
+            weights = {name: opened.get_tensor(name) for name in names}
             stored = (opened.metadata() or {}).get("lora_adapter_metadata")
-    except SafetensorError as error:
+        settings = json.loads(stored) if stored else None
+    except (SafetensorError, json.JSONDecodeError) as error:
         raise ValueError(f"{file}: damaged, or no safetensors file: {error}") from error
     require_finite_weights(weights, file)
     for mark, kind in _OTHER_KINDS.items():
@@ -120,7 +122,6 @@ def _read(file: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
             raise ValueError(f"{file}: a {kind}, which keyface does not read; use a plain LoRA")
     if any(name.startswith(("lora_te2_", "text_encoder_2.")) for name in weights):
         raise ValueError(f"{file}: a LoRA of {SDXL}, which fits no model of Stable Diffusion 1.x or 2.x")
-    settings = json.loads(stored) if stored else None
     if all(name.startswith(_PEFT) for name in weights) and (file.parent / ADAPTER_CONFIG).is_file():
         from peft import PeftConfig
 
@@ -163,6 +164,9 @@ def _require_layers(layers: Mapping[str, Tensor], network: nn.Module, file: Path
         weight = getattr(modules.get(name.removesuffix(_DOWN if down else _UP)), "weight", None)
         if weight is None:
             raise ValueError(f"{file}: a LoRA of another network: this {what} has no layer for {name}")
+        other = layers.get(name.replace(_DOWN, _UP) if down else name.replace(_UP, _DOWN))
+        if other is None or each.shape[0 if down else 1] != other.shape[1 if down else 0]:
+            raise ValueError(f"{file}: damaged: {name} has no counterpart of the same rank")
         size, wanted = (each.shape[1], weight.shape[1]) if down else (each.shape[0], weight.shape[0])
         if size != wanted:
             raise ValueError(
