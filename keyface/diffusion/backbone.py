@@ -1,6 +1,7 @@
 """The frozen text-to-image model around ε1 and ε2: autoencoder, text encoder, U-Net, schedule."""
 
 import copy
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,11 +24,15 @@ from keyface.diffusion.checks import (
 from keyface.diffusion.model_kinds import require_editable, require_text_to_image
 from keyface.diffusion.part_config import read_part_config, require_fitting
 from keyface.diffusion.part_files import require_safetensors, variant_of
+from keyface.diffusion.schedule import Grid
 
 FAMILIES: Mapping[object, str] = {128: "miniature", 768: "sd1", 1024: "sd2"}
 """Width of the text → family of models, see `keyface.plugins.checks.FAMILIES`."""
 
 _MOST_RANK = 1024
+
+MATCHED_LAYERS = r"(mid_block|up_blocks).*attn1$"
+"""Of a U-Net: what the decoder's self-attention sees tells places apart."""
 
 ADAPTER, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"
 """peft's files of LoRA layers."""
@@ -44,6 +49,7 @@ class Backbone:
         tokenizer: Of the text encoder.
         scheduler: Its configuration (noise levels, prediction type, spacing) is what counts.
         source: The folder or the file that it was read from; None where it was made otherwise.
+        matched_layers: Pattern of the self-attention layers whose tokens are compared between frames.
         added_words: Of textual inversions, `keyface.diffusion.additions.embedding`.
     """
 
@@ -53,6 +59,7 @@ class Backbone:
     tokenizer: Any
     scheduler: DDIMScheduler
     source: Path | None = None
+    matched_layers: str = MATCHED_LAYERS
     added_words: list[str] = field(default_factory=list)
 
     @classmethod
@@ -93,10 +100,12 @@ class Backbone:
             raise ValueError(f"{folder / 'vae'} holds a {stored!r:.80}; {autoencoder.__name__} is needed")
         scheduler = _schedule(folder / "scheduler")
         backbone = cls(
-            vae=_load(autoencoder, folder / "vae", torch_dtype=dtype),
-            unet=_load(UNet2DConditionModel, folder / "unet", torch_dtype=dtype),
+            vae=load_network(autoencoder, folder / "vae", torch_dtype=dtype),
+            unet=load_network(UNet2DConditionModel, folder / "unet", torch_dtype=dtype),
             # CLIP's projection and image encoder often lie beside the part that is used.
-            text_encoder=_load(CLIPTextModel, folder / "text_encoder", allow_foreign=True, dtype=dtype),
+            text_encoder=load_network(
+                CLIPTextModel, folder / "text_encoder", allow_foreign=True, dtype=dtype
+            ),
             tokenizer=_tokenizer(folder / "tokenizer"),
             scheduler=scheduler,
             source=folder,
@@ -148,6 +157,28 @@ class Backbone:
     def coarsest_cell(self) -> int:
         """Pixels that a cell of the U-Net's coarsest level is wide: images' sides are multiples of it."""
         return self.downscale * int(2 ** (len(self.unet.config.block_out_channels) - 1))
+
+    def grid(self, steps: int) -> Grid:
+        """Return the noise levels that inversion and editing share, spaced as the scheduler spaces them."""
+        return Grid.of(self.scheduler, steps)
+
+    def token_count(self, layer: str, latent_size: tuple[int, int]) -> int:
+        """Return how many tokens a self-attention layer sees of a latent of size (h, w).
+
+        Known from the U-Net's configuration: the i-th encoder block works on a grid 2^i times as coarse as
+        the latent, the middle block at the coarsest resolution, and the i-th decoder block on a grid 2^i
+        times as fine as that.
+
+        Args:
+            layer: Its name, such as `up_blocks.1.attentions.0.transformer_blocks.0.attn1`.
+            latent_size: (h, w).
+        """
+        coarsest: int = len(self.unet.config.block_out_channels) - 1
+        block = re.match(r"(down|up)_blocks\.(\d+)\.", layer)
+        halvings = coarsest
+        if block is not None:
+            halvings = int(block[2]) if block[1] == "down" else coarsest - int(block[2])
+        return int((latent_size[0] // 2**halvings) * (latent_size[1] // 2**halvings))
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "Backbone":
         """Move the three networks in place, and return this object."""
@@ -216,7 +247,7 @@ def load_unet(folder: Path | str, base: UNet2DConditionModel | None = None) -> U
     if kind != "UNet2DConditionModel":
         raise ValueError(f"{folder}/config.json describes {kind!r:.80}; a UNet2DConditionModel is needed")
     require_text_to_image(config, folder)
-    unet: UNet2DConditionModel = _load(UNet2DConditionModel, folder)
+    unet: UNet2DConditionModel = load_network(UNet2DConditionModel, folder)
     return unet.eval() if base is None else unet.to(base.device, base.dtype).eval()
 
 
@@ -241,7 +272,7 @@ def _tokenizer(folder: Path) -> Any:
         raise ValueError(f"{folder}: no tokenizer that can be read: {told:.160}") from error
 
 
-def _load(kind: Any, folder: Path, *, allow_foreign: bool = False, **options: Any) -> Any:
+def load_network(kind: Any, folder: Path, *, allow_foreign: bool = False, **options: Any) -> Any:
     """Read a network of diffusers or transformers, which only log what does not fit."""
     file, variant = file_of(folder), variant_of(folder, kind)
     require_fitting(kind, read_part_config(folder), folder)

@@ -2,12 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from keyface.diffusion.prediction import Timestep, predict
+
+if TYPE_CHECKING:
+    from keyface.diffusion.additions.control import Control
 
 
 @dataclass(frozen=True)
@@ -58,19 +62,31 @@ class Guidance:
         size = push.square().mean(dim=1, keepdim=True).sqrt()
         return outputs["target"] + push * (self.limit / size.clamp_min(self.limit))
 
-    def outputs(self, unet: UNet2DConditionModel, latents: Tensor, timestep: Timestep) -> dict[str, Tensor]:
+    def outputs(
+        self,
+        unet: UNet2DConditionModel,
+        latents: Tensor,
+        timestep: Timestep,
+        control: "Control | None" = None,
+    ) -> dict[str, Tensor]:
         """Return each branch's output (B, C, h, w), fp32, by name; one forward of branches · B latents."""
         texts = [self.target] if self.negative is None else [self.negative, self.target]
         batch = latents.repeat(len(texts), 1, 1, 1)
         text = torch.cat([each.expand(len(latents), -1, -1) for each in texts])
         if isinstance(timestep, Tensor):
             timestep = timestep.repeat(len(texts))
-        found = predict(unet, batch, timestep, text).chunk(len(texts))
+        found = predict(unet, batch, timestep, text, control).chunk(len(texts))
         return dict(zip(self.branches, found, strict=True))
 
-    def predict(self, unet: UNet2DConditionModel, latents: Tensor, timestep: Timestep) -> Tensor:
+    def predict(
+        self,
+        unet: UNet2DConditionModel,
+        latents: Tensor,
+        timestep: Timestep,
+        control: "Control | None" = None,
+    ) -> Tensor:
         """Return the guided output (B, C, h, w), fp32; one forward of branches · B latents."""
-        return self.combine(self.outputs(unet, latents, timestep))
+        return self.combine(self.outputs(unet, latents, timestep, control))
 
     def predict_learning(self, unet: UNet2DConditionModel, latents: Tensor, timestep: Timestep) -> Tensor:
         """Return the guided output (B, C, h, w), fp32, with a gradient through the target branch alone.

@@ -99,6 +99,11 @@ class Grid:
         return original_of(latents, output, self.alphas[level], self.prediction_type)
 
 
+def grid_of(scheduler: DDIMScheduler | Grid, steps: int) -> Grid:
+    """Return a scheduler's grid of so many steps; a grid as it is."""
+    return scheduler if isinstance(scheduler, Grid) else Grid.of(scheduler, steps)
+
+
 def even_timesteps(start: Tensor, steps: int) -> list[Tensor]:
     """Return `steps` timesteps (B,) from `start` (B,) towards 0 in even strides, for latents off a grid."""
     return [(start * (steps - step)).div(steps, rounding_mode="floor") for step in range(steps)]

@@ -18,6 +18,7 @@ from keyface.faces.regions import RegionMasks, everywhere
 from keyface.files import remove_leftovers, require_space, write_text
 from keyface.footage.crops import crops_at
 from keyface.pictures import spread
+from keyface.pipeline.additions import control_images, require_partners
 from keyface.pipeline.canvas import Strip, paint
 from keyface.pipeline.face_clips import FIXED, CropFrames, cut_crops
 from keyface.pipeline.prompts import warn_of_prompts, write_prompts
@@ -76,9 +77,10 @@ def edit_video(
     reader, size = request.reader, pipe.crop_side(request.framing)
     jobs = make_jobs(pipe, request, plan, say)
     crops = [(len(job.clip), 3, size, size) for job in jobs]
+    seen = 1 if request.control_reader is None else 2  # crops of the control images, too
     temporary = sum(
         job.editor.temporary_bytes(CropFrames(torch.empty(shape, dtype=torch.uint8, device="meta")))
-        + torch.Size(shape).numel()
+        + seen * torch.Size(shape).numel()
         for job, shape in zip(jobs, crops, strict=True)
     )
     # An earlier process' files are used again, or removed first.
@@ -99,12 +101,17 @@ def edit_video(
             session.maps.tensor(f"crops-{number}", shape, torch.uint8)
             for number, shape in enumerate(crops, start=1)
         ]
+        controls = pixels
+        if request.control_reader is not None:
+            controls = [
+                session.maps.tensor(f"controls-{number}", shape, torch.uint8)
+                for number, shape in enumerate(crops, start=1)
+            ]
         if not session.journal.count("crops"):
-            cut_crops(
-                reader,
-                [(job.clip, each) for job, each in zip(jobs, pixels, strict=True)],
-                request.framing.border,
-            )
+            for source, filled in ((reader, pixels), (request.control_reader, controls)):
+                if source is not None:
+                    clips = [(job.clip, each) for job, each in zip(jobs, filled, strict=True)]
+                    cut_crops(source, clips, request.framing.border)
             session.journal.write(crops=1)
         cache = None if request.cache is None else WorkCache.of(request.cache)
         edited = [
@@ -116,9 +123,10 @@ def edit_video(
                     session=session.part(f"clip-{number}"),
                     cached=None if cache is None else cache.of_work(_unedited(pipe, request, job)),
                     progress=_part(progress, number, len(jobs)),
+                    control=None if request.control is None else control_images(request.control, shown),
                 )
             )
-            for number, (job, each) in enumerate(zip(jobs, pixels, strict=True), start=1)
+            for number, (job, each, shown) in enumerate(zip(jobs, pixels, controls, strict=True), start=1)
         ]
         _write(request, jobs, [each.layers() for each in edited], stack, progress)
         reports = [each.report for each in edited]
@@ -136,6 +144,10 @@ def make_jobs(
     Raises:
         ValueError: A source caption is needed, or nothing would change.
     """
+    require_partners(pipe.additions, request)
+    face = None
+    if pipe.added.face_adapter is not None and plan.reference is not None:
+        face = pipe.added.face_adapter.reference(plan.reference)
     for note in plan.notes:
         say(note)
     jobs, strange = [], False
@@ -152,7 +164,7 @@ def make_jobs(
         warn_of_prompts(prompts, pipe.backbone.tokenizer)
         settings = pipe.settings_for(clip.categories).with_values(request.settings)
         say(f"source: {prompts.source}\ntarget: {prompts.target}")
-        jobs.append(Job(clip, prompts, settings, pipe.editor(settings), surprise))
+        jobs.append(Job(clip, prompts, settings, pipe.editor(settings).changed(face=face), surprise))
     return jobs
 
 
@@ -245,6 +257,7 @@ def _decides(pipe: FaceEditPipeline, request: VideoRequest, jobs: Sequence[Job])
         "keyface": keyface.__version__,
         "input": _input(request),
         "weights": dict(pipe.versions),
+        "additions": pipe.additions.facts | request.looked_at,
         "regions": None if pipe.regions is None else pipe.regions.name,
         "framing": asdict(request.framing),
         "clips": {
@@ -282,11 +295,13 @@ def _unedited(pipe: FaceEditPipeline, request: VideoRequest, job: Job) -> dict[s
         *("injection", "composition"),
     ):
         del settings[name]
-    used = ("weights/", "identity/") if job.settings.inversion == "identity" else ("weights/",)
+    unused = ("direction/",) if job.settings.inversion == "identity" else ("identity/", "direction/")
+    added = pipe.additions.facts | {n: each for n, each in request.looked_at.items() if n == "control"}
     return {
         "keyface": keyface.__version__,
         "input": _input(request),
-        "weights": {name: digest for name, digest in pipe.versions.items() if name.startswith(used)},
+        "weights": {name: digest for name, digest in pipe.versions.items() if not name.startswith(unused)},
+        "additions": added,
         "first": job.clip.first,
         "squares": _digest(job.clip.squares),
         "framing": asdict(request.framing),

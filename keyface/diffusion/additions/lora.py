@@ -44,8 +44,7 @@ def merge_lora(lora: Weighted, unets: Sequence[UNet2DConditionModel], text_encod
         FileNotFoundError: There is no such file.
         ValueError: It is no LoRA, of another kind than plain LoRA, of other networks, or damaged.
     """
-    from diffusers.loaders.lora_base import fuse_text_encoder_lora  # takes seconds, and most edits have none
-    from diffusers.loaders.lora_pipeline import StableDiffusionLoraLoaderMixin as Loader
+    from diffusers.loaders.lora_pipeline import StableDiffusionLoraLoaderMixin as Loader  # takes seconds
 
     file = lora_file(lora)
     weights, metadata = _read(file)
@@ -53,6 +52,35 @@ def merge_lora(lora: Weighted, unets: Sequence[UNet2DConditionModel], text_encod
         layers, alphas = Loader.lora_state_dict(dict(weights))
     except (ValueError, KeyError) as error:
         raise ValueError(f"{file}: not a LoRA of Stable Diffusion 1.x or 2.x: {_short(error)}") from error
+    merge_layers(layers, alphas, metadata, lora.strength, unets, text_encoder, file)
+
+
+def merge_layers(
+    layers: Mapping[str, Tensor],
+    alphas: Mapping[str, float] | None,
+    metadata: Mapping[str, Any] | None,
+    strength: float,
+    unets: Sequence[UNet2DConditionModel],
+    text_encoder: Any,
+    file: Path,
+) -> None:
+    """Add layers that have diffusers' names to networks in place.
+
+    Args:
+        layers: By name, behind `unet.` and `text_encoder.`.
+        alphas: Of kohya's files, by layer.
+        metadata: peft's configuration, behind the same prefixes; None where the file has none.
+        strength: Factor of the change.
+        unets: As of `merge_lora`.
+        text_encoder: As of `merge_lora`.
+        file: For messages.
+
+    Raises:
+        ValueError: The layers are of other networks; nothing is changed.
+    """
+    from diffusers.loaders.lora_base import fuse_text_encoder_lora
+    from diffusers.loaders.lora_pipeline import StableDiffusionLoraLoaderMixin as Loader
+
     of_unet, of_text = _part(layers, _UNET), _part(layers, _TEXT)
     if not layers or len(of_unet) + len(of_text) < len(layers):
         raise ValueError(f"{file}: not a LoRA for a U-Net and a text encoder of Stable Diffusion 1.x or 2.x")
@@ -66,11 +94,11 @@ def merge_lora(lora: Weighted, unets: Sequence[UNet2DConditionModel], text_encod
     if of_unet:
         for unet in {id(unet): unet for unet in unets}.values():
             unet.load_lora_adapter(dict(layers), **options(_UNET))
-            unet.fuse_lora(lora_scale=lora.strength, adapter_names=[_NAME])
+            unet.fuse_lora(lora_scale=strength, adapter_names=[_NAME])
             unet.unload_lora()
     if of_text:
         Loader.load_lora_into_text_encoder(dict(layers), text_encoder=text_encoder, **options(_TEXT))
-        fuse_text_encoder_lora(text_encoder, lora.strength, adapter_names=[_NAME])
+        fuse_text_encoder_lora(text_encoder, strength, adapter_names=[_NAME])
         _remove_layers(text_encoder)
 
 
@@ -82,9 +110,11 @@ def _read(file: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
         raise FileNotFoundError(f"{file}: no such file")
     try:
         with safe_open(file, framework="pt") as opened:
-            weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118, no mapping
+            names: list[str] = opened.keys()
+            weights = {name: opened.get_tensor(name) for name in names}
             stored = (opened.metadata() or {}).get("lora_adapter_metadata")
-    except SafetensorError as error:
+        settings = json.loads(stored) if stored else None
+    except (SafetensorError, json.JSONDecodeError) as error:
         raise ValueError(f"{file}: damaged, or no safetensors file: {error}") from error
     require_finite_weights(weights, file)
     for mark, kind in _OTHER_KINDS.items():
@@ -92,7 +122,6 @@ def _read(file: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
             raise ValueError(f"{file}: a {kind}, which keyface does not read; use a plain LoRA")
     if any(name.startswith(("lora_te2_", "text_encoder_2.")) for name in weights):
         raise ValueError(f"{file}: a LoRA of {SDXL}, which fits no model of Stable Diffusion 1.x or 2.x")
-    settings = json.loads(stored) if stored else None
     if all(name.startswith(_PEFT) for name in weights) and (file.parent / ADAPTER_CONFIG).is_file():
         from peft import PeftConfig
 
@@ -135,6 +164,9 @@ def _require_layers(layers: Mapping[str, Tensor], network: nn.Module, file: Path
         weight = getattr(modules.get(name.removesuffix(_DOWN if down else _UP)), "weight", None)
         if weight is None:
             raise ValueError(f"{file}: a LoRA of another network: this {what} has no layer for {name}")
+        other = layers.get(name.replace(_DOWN, _UP) if down else name.replace(_UP, _DOWN))
+        if other is None or each.shape[0 if down else 1] != other.shape[1 if down else 0]:
+            raise ValueError(f"{file}: damaged: {name} has no counterpart of the same rank")
         size, wanted = (each.shape[1], weight.shape[1]) if down else (each.shape[0], weight.shape[0])
         if size != wanted:
             raise ValueError(

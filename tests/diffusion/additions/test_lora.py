@@ -9,7 +9,7 @@ from diffusers import StableDiffusionPipeline
 from diffusers.utils import convert_state_dict_to_diffusers
 from peft import LoraConfig, PeftModel, get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
-from tiny_diffusion import build_unet, make_text_encoder, make_tokenizer, make_vae
+from tiny_diffusion import build_unet
 from torch import Tensor
 
 from keyface.diffusion.additions.lora import lora_file, merge_lora
@@ -17,26 +17,6 @@ from keyface.diffusion.additions.weighted import Weighted
 
 ATTENTION = ["to_q", "to_out.0"], ["q_proj", "out_proj"]
 EVERYTHING = ["to_q", "to_out.0", "ff.net.0.proj", "conv1", "proj_in"], ["q_proj", "out_proj", "fc1"]
-
-
-@pytest.fixture
-def make_pipeline(epsilon_scheduler, tmp_path):
-    """A whole model whose weights are the same each time, and which tests may change."""
-    tokenizer = make_tokenizer(tmp_path)
-
-    def make() -> StableDiffusionPipeline:
-        return StableDiffusionPipeline(
-            vae=make_vae(),
-            text_encoder=make_text_encoder(len(tokenizer)),
-            tokenizer=tokenizer,
-            unet=build_unet(),
-            scheduler=epsilon_scheduler,
-            safety_checker=None,
-            feature_extractor=None,
-            requires_safety_checker=False,
-        )
-
-    return make
 
 
 def layers_of(pipeline: StableDiffusionPipeline, targets: Any = EVERYTHING) -> tuple[Any, Any, Any, Any]:
@@ -172,6 +152,10 @@ def widened(weights: dict[str, Tensor]) -> dict[str, Tensor]:
         ("kohya", lambda w: {**w, "x.dora_scale": torch.ones(1)}, "a DoRA, which keyface does not read"),
         ("diffusers", lambda w: renamed(w, "up_blocks.1", "up_blocks.7"), "has no layer for up_blocks.7"),
         ("diffusers", lambda w: renamed(w, "fc1", "fc9"), "text encoder has no layer for encoder"),
+        ("diffusers", lambda w: {n: v for n, v in w.items() if "proj_in.lora_B" not in n},
+         "attentions.0.proj_in.lora_A.weight has no counterpart"),
+        ("diffusers", lambda w: {n: v[:1] if "proj_in.lora_A" in n else v for n, v in w.items()},
+         "has no counterpart of the same rank"),
         ("diffusers", widened, "is for 99 channels, this U-Net has"),
         ("diffusers", lambda w: {**w, "transformer.x.lora_A.weight": torch.ones(1, 1)}, "not a LoRA for"),
         ("diffusers", lambda w: {"weight": torch.ones(1)}, "not a LoRA for a U-Net and a text encoder"),
