@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from keyface.pipeline.additions import reference_embedding
 from keyface.pipeline.face_clips import FaceClip, face_clips, fixed_clips
+from keyface.pipeline.space import check_space
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,8 +63,10 @@ def make_plan(
 
     Raises:
         MissingWeightsError: Nothing that finds real faces is here.
-        ValueError: There is no face, or no such person.
+        ValueError: There is no face, or no such person, or the disk cannot hold the output.
     """
+    if request.output is not None and request.preview is None:
+        check_space(request, request.reader)
     reference = reference_embedding(request, own_finder)
     if request.square is not None:
         return Plan(tuple(fixed_clips(request)), None, None, False, 0, (), reference)
