@@ -112,7 +112,8 @@ def test_one_folder_of_runs_and_of_wandb(
     folder = needs("fit")
     inside(folder)
     monkeypatch.setenv("WANDB_MODE", "offline")
-    logger = "--trainer.logger={class_path: lightning.pytorch.loggers.WandbLogger, init_args: {project: chaos, offline: true}}"
+    init = "init_args: {project: chaos, offline: true}"
+    logger = f"--trainer.logger={{class_path: lightning.pytorch.loggers.WandbLogger, {init}}}"
     lines = [
         [word.replace("{folder: notes", f"{{folder: notes-{number}") for word in [*fit_words(), logger]]
         for number in range(processes)
