@@ -182,6 +182,11 @@ class AnnotationDataModule(LightningDataModule):
         self.staging.close()
         rank_zero_info(f"{self.folder}: {len(self.samples)} samples have {self.what}, {len(self.wanted)} new")
 
+    def release(self) -> None:
+        """Let other processes work on the shards again."""
+        if "staging" in vars(self):
+            self.staging.release()
+
     def _caption(self, key: str, said: str) -> str:
         if said.strip():
             return said

@@ -15,6 +15,10 @@ _YAML_WORDS = {True: ("on", "yes"), False: ("off", "no")}
 """YAML reads these words as true and false, also where they are one of several choices."""
 
 
+_LONGEST = 200
+"""Characters of a value that a message shows."""
+
+
 def parse(cls: type[Configured], values: Mapping[str, Any], where: str) -> Configured:
     """Make a dataclass from a mapping.
 
@@ -75,7 +79,7 @@ def _checked(cls: type, values: object, where: str, prefix: str) -> dict[str, An
     """Return the values nested and in the fields' types; `prefix` ends in a dot inside another dataclass."""
     if not isinstance(values, Mapping):
         name = prefix.rstrip(".") or "what is given"
-        raise ValueError(f"{where}: {name} is {values!r}; it must be a mapping from names to values")
+        raise ValueError(f"{where}: {name} is {_shown(values)}; it must be a mapping from names to values")
     hints, known = get_type_hints(cls), tuple(each.name for each in _fields(cls))
     found: dict[str, Any] = {}
     for name, value in _nested(values, where, prefix).items():
@@ -117,12 +121,18 @@ def _typed(hint: Any, value: Any, where: str, name: str) -> Any:
     try:
         typed = parser.parse_object({"value": value}).value
     except ArgumentError:
-        raise ValueError(f"{where}: {name} is {value!r}; it must be {in_words(hint)}") from None
+        raise ValueError(f"{where}: {name} is {_shown(value)}; it must be {in_words(hint)}") from None
     if typed is None and value is None and type(None) not in get_args(hint):
         raise ValueError(f"{where}: {name} has no value; it must be {in_words(hint)}")
     if not all(math.isfinite(each) for each in _floats(typed)):
-        raise ValueError(f"{where}: {name} is {value!r}; it must be {in_words(hint)}, and finite")
+        raise ValueError(f"{where}: {name} is {_shown(value)}; it must be {in_words(hint)}, and finite")
     return typed
+
+
+def _shown(value: object) -> str:
+    """Return a value for a message; the anchors of a short YAML file can make millions of values of it."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
 
 
 def _floats(value: Any) -> Iterator[float]:

@@ -55,6 +55,7 @@ def prepare(module: Path, tests: list[str]) -> None:
         ),
         "pytest_add_cli_args_test_selection": "\n".join(["", *tests]),
         "pytest_add_cli_args": "\n".join(["", "-p", "no:cacheprovider", "-p", "no:xdist"]),
+        "timeout_constant": "60",  # seconds; other work on the machine must not count as a noticed fault
         "process_isolation": "forkserver",  # torch's threads do not outlive a fork
         "mutate_only_covered_lines": "true",
         "use_git_change_detection": "false",

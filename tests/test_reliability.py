@@ -10,7 +10,7 @@ PAGE = (ROOT / "docs" / "reliability.md").read_text()
 
 
 @cache
-def tests_in(file: Path) -> set[str]:
+def names_in(file: Path) -> set[str]:
     return {node.name for node in ast.parse(file.read_text()).body if isinstance(node, ast.FunctionDef)}
 
 
@@ -28,4 +28,4 @@ def test_every_promise_names_a_test_that_exists() -> None:
     for line in promises + faults:
         found = re.search(r"`(tests/[\w/]+\.py)::(test_\w+)` \|$", line)
         assert found, f"names no test: {line}"
-        assert found[2] in tests_in(ROOT / found[1]), line
+        assert found[2] in names_in(ROOT / found[1]), line

@@ -80,9 +80,13 @@ class Staging:
         """Write a sample's file."""
         write_bytes(self.path(key), data)
 
+    def release(self) -> None:
+        """Let other processes open it; what is there stays."""
+        self._lock.close()
+
     def close(self) -> None:
         """Remove the folder."""
-        self._lock.close()
+        self.release()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

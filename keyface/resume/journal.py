@@ -11,6 +11,8 @@ from keyface.untrusted import UntrustedError, read_json_object
 PREPARED = "prepared"
 """Entry for what is soon done again: with it alone nothing has begun that would be lost."""
 
+_DAMAGED = "damaged, so this edit cannot go on; begin anew with --restart"
+
 Value = int | float | bool | Sequence[int | float | bool]
 
 
@@ -23,7 +25,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         return read_json_object(path, allow_nan=True)  # a faultless reconstruction has infinite PSNR
     except UntrustedError as error:
-        raise ValueError(f"{path}: damaged, so this edit cannot go on; begin anew with --restart") from error
+        raise ValueError(f"{path}: {_DAMAGED}") from error
 
 
 class Journal:
@@ -52,15 +54,28 @@ class Journal:
         return {name: self._entries[name] for name in names if name in self._entries}
 
     def count(self, name: str) -> int:
-        """Return how many units of `name` are done."""
+        """Return how many units of `name` are done.
+
+        Raises:
+            ValueError: The file says something else than a number of units.
+        """
         value = self._entries.get(name, 0)
-        assert isinstance(value, int)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise ValueError(f"{self._path}: {_DAMAGED}")
         return value
 
     def numbers(self, name: str) -> list[float] | None:
-        """Return the numbers under a name, if they were written."""
+        """Return the numbers under a name, if they were written.
+
+        Raises:
+            ValueError: The file says something else than a list of numbers.
+        """
         value = self._entries.get(name)
-        return [float(each) for each in value] if isinstance(value, Sequence) else None
+        if value is None:
+            return None
+        if not isinstance(value, list | tuple) or not all(isinstance(each, int | float) for each in value):
+            raise ValueError(f"{self._path}: {_DAMAGED}")
+        return [float(each) for each in value]
 
     def write(self, **entries: Value) -> None:
         """Write entries, all or none of them."""

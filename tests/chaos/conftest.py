@@ -16,7 +16,7 @@ from keyface.commands.shards import render
 HERE = Path(__file__).parent
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def failing_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Start forks from a server that has loaded failing_disk.c, which does nothing until it is told to."""
     compiler = shutil.which("cc")

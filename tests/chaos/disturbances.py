@@ -102,7 +102,7 @@ class Disk:
     def used(self) -> int:
         """Bytes that are used."""
         if not self.mounted:
-            return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+            return sum(map(_size, self.folder.rglob("*")))
         found = os.statvfs(self.folder)
         return (found.f_blocks - found.f_bfree) * found.f_frsize
 
@@ -110,6 +110,14 @@ class Disk:
         """Take it away with all that is on it."""
         if self.mounted:
             subprocess.run(["umount", "-l", str(self.folder)], check=True)
+
+
+def _size(path: Path) -> int:
+    """Return the bytes of a file that may be gone by now."""
+    try:
+        return path.lstat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 @contextmanager

@@ -15,22 +15,29 @@ from forks import Fork
 
 PROCESSES = [int(number) for number in os.environ.get("KEYFACE_CHAOS_PROCESSES", "2,4").split(",")]
 TOLD = ("another process", "exists")
+"""What one of these says whose work another one does, or has done."""
 
 
 def errors(said: str) -> list[str]:
     return [line for line in said.splitlines() if line.startswith("keyface: error:")]
 
 
-def all_at_once(lines: list[list[str]]) -> list[str]:
-    """Run commands at once; exactly one must succeed, and the others say in one line why not."""
-    ended = [each.wait(300) for each in [Fork(words) for words in lines]]
+def all_at_once(words: list[str], processes: int, *, repeatable: bool) -> None:
+    """Run a command several times at once; one must succeed, and the others say in one line why not.
+
+    Args:
+        words: The command.
+        processes: How many.
+        repeatable: Whether it succeeds as well where it finds everything done.
+    """
+    ended = [each.wait(300) for each in [Fork(words) for _ in range(processes)]]
     failed = [each for each in ended if each.returncode]
-    assert len(ended) - len(failed) == 1, [each.stderr[-600:] for each in ended]
+    succeeded = len(ended) - len(failed)
+    assert succeeded >= 1 if repeatable else succeeded == 1, [each.stderr[-600:] for each in ended]
     for each in failed:
         assert each.returncode == 1, each.stderr[-2000:]
         (told,) = errors(each.stderr)
         assert any(word in told for word in TOLD), told
-    return [errors(each.stderr)[0] for each in failed]
 
 
 @pytest.mark.parametrize("processes", PROCESSES)
@@ -43,7 +50,7 @@ def test_one_output(
     assert Fork(job.words()).wait(300).returncode == 0
     together = lay(source, tmp_path / "together")
     inside(together)
-    all_at_once([job.words()] * processes)
+    all_at_once(job.words(), processes, repeatable=False)
     assert job.results(together) == job.results(alone)
     assert job.files(together) == job.files(alone)
 
@@ -74,7 +81,7 @@ def test_one_folder_of_shards(processes: int, inside: Callable[[Path], None], tm
     inside(tmp_path)
     assert Fork(render_words()).wait(300).returncode == 0
     shutil.move("rendered", "alone")
-    all_at_once([render_words()] * processes) if processes else None
+    all_at_once(render_words(), processes, repeatable=True)
     names = sorted(path.name for path in Path("alone").iterdir())
     assert sorted(path.name for path in Path("rendered").iterdir()) == names
     assert all(digest(Path("rendered", name)) == digest(Path("alone", name)) for name in names)
@@ -90,7 +97,7 @@ def test_one_folder_of_captions(
     assert Fork(job.words()).wait(300).returncode == 0
     together = lay(source, tmp_path / "together")
     inside(together)
-    all_at_once([job.words()] * processes)
+    all_at_once(job.words(), processes, repeatable=True)
     assert job.results(together) == job.results(alone)
 
 
@@ -105,7 +112,8 @@ def test_one_folder_of_runs_and_of_wandb(
     folder = needs("fit")
     inside(folder)
     monkeypatch.setenv("WANDB_MODE", "offline")
-    logger = "--trainer.logger={class_path: keyface.callbacks.dashboard.WandbLogger}"
+    init = "init_args: {project: chaos, offline: true}"
+    logger = f"--trainer.logger={{class_path: lightning.pytorch.loggers.WandbLogger, {init}}}"
     lines = [
         [word.replace("{folder: notes", f"{{folder: notes-{number}") for word in [*fit_words(), logger]]
         for number in range(processes)
