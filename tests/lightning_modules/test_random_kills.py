@@ -60,8 +60,8 @@ def test_random_kills_change_nothing(place: Path, recognizer_file: Path) -> None
     expected = {note["step"]: note for note in notes(Path("whole"))}
     assert [*expected] == list(range(1, STEPS + 1))
 
-    draw = random.Random(SEED)
-    for number in range(KILLS):
+    draw, kills = random.Random(SEED), 0
+    for _ in range(KILLS):
         resumed = ["--ckpt_path=last"] if any(Path("runs/cut").glob("*/checkpoints/last.ckpt")) else []
         before = count("cut")
         fit = Fork(words(recognizer_file, "cut", *resumed))
@@ -72,12 +72,16 @@ def test_random_kills_change_nothing(place: Path, recognizer_file: Path) -> None
             while count("cut") < enough and fit.poll() is None:
                 time.sleep(0.001)
             time.sleep(draw.random() * step)
+        if fit.poll() == 0:  # on a busy machine it came to its end first
+            break
         fit.send_signal(signal.SIGKILL)
+        kills += 1
         ended = fit.wait()
         assert ended.returncode == -signal.SIGKILL, ended.stderr[-2000:]
         done = notes(Path("cut"))[before:] if count("cut") else []
         assert all(note == expected[note["step"]] for note in done)
-        print(f"kill {number + 1}: did steps {[note['step'] for note in done]}, equal", flush=True)
+        print(f"kill {kills}: did steps {[note['step'] for note in done]}, equal", flush=True)
+    assert kills, "no fit was killed"
     last = Fork(words(recognizer_file, "cut", "--ckpt_path=last")).wait(600)
     assert last.returncode == 0, last.stderr[-2000:]
 
@@ -85,4 +89,4 @@ def test_random_kills_change_nothing(place: Path, recognizer_file: Path) -> None
     assert all(note == expected[note["step"]] for note in done)
     assert {note["step"] for note in done} == set(expected)
     assert_same_end(Path("runs/cut/latest"), only_run("whole"))
-    print(f"{KILLS} kills: {len(done)} steps for {STEPS}, losses, samples and weights equal")
+    print(f"{kills} kills: {len(done)} steps for {STEPS}, losses, samples and weights equal")
