@@ -17,6 +17,7 @@ from keyface.datamodules.shard_files.reader import Faults
 from keyface.datamodules.shard_files.schema import MASK, MEMBERS, SampleError
 from keyface.datamodules.shard_sources.cache import ShardCache, default_folder
 from keyface.datamodules.shard_sources.sources import Shards
+from keyface.faces.alignment import sane_landmarks
 from keyface.plugins import edits
 from keyface.plugins.labels import lacking_labels
 from keyface.progress import bar
@@ -145,6 +146,20 @@ class ShardsDataModule(LightningDataModule):
             reader = readers[bool(self.catalogue.members[row, place, 1] >= 0)]
             if (sample := reader.sample(row)) is not None:
                 yield to_batch([sample], reader.shape, [""])
+
+    def on_before_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
+        """Refuse landmarks that make no face, for a module that aligns faces; called by Lightning.
+
+        Raises:
+            ValueError: There are such; the message has the samples' keys.
+        """
+        module = None if self.trainer is None else self.trainer.lightning_module
+        if getattr(module, "needs_landmarks", False):
+            sane = sane_landmarks(batch["landmarks"]).tolist()
+            if broken := [key for key, good in zip(batch["key"], sane, strict=True) if not good]:
+                told = ", ".join(broken)
+                raise ValueError(f"landmarks of {told} make no face; detect them again, or leave these out")
+        return batch
 
     def batch_shape(self) -> tuple[int, int]:
         """Return the images of a batch on a device, and their side in pixels."""

@@ -12,7 +12,6 @@ from torch.optim import Optimizer
 from torch.utils.checkpoint import checkpoint
 
 from keyface.diffusion.backbone import Backbone
-from keyface.faces.alignment import check_landmarks
 from keyface.lightning_modules.caption_words import CaptionWords
 from keyface.lightning_modules.tuning.checkpoint import ResumableModule
 from keyface.lightning_modules.tuning.divergence import Arriving
@@ -95,10 +94,13 @@ class BranchModule(ExportedModule, ResumableModule):
     Attributes:
         timesteps: Where the noisy latents of the latest batch stood, (B,); a subclass notes them.
         losses_by_image: Of the latest training step; None where it had no loss of single images.
+        needs_landmarks: Whether a step aligns faces; data then look at their landmarks while they are on the
+            CPU, where it costs nothing.
         may_lack_losses: Whether `losses` may give None, for which processes then ask each other.
     """
 
     monitor = "val/loss"
+    needs_landmarks = False
     may_lack_losses = False
     timesteps: Tensor
     losses_by_image: ImageLosses | None = None
@@ -267,12 +269,6 @@ class BranchModule(ExportedModule, ResumableModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": self._lr_scheduler(optimizer), "interval": "step"},
         }
-
-    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Refuse landmarks that make no face while they are on the CPU, where it costs nothing to look."""
-        if "landmarks" in batch:
-            check_landmarks(batch["landmarks"])
-        return batch
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         """Return the loss of one batch; the step is left out if there is nothing to learn from.

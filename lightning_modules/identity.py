@@ -47,6 +47,7 @@ class IdentityModule(BranchModule):
     """
 
     title = "Identity branch (ε1)"
+    needs_landmarks = True
 
     def __init__(
         self,

@@ -419,3 +419,24 @@ def test_content_is_read_once_until_the_file_changes(make_shards, monkeypatch) -
 def test_options_are_checked(tmp_path: Path, options: dict[str, float]) -> None:
     with pytest.raises(ShardError, match=next(iter(options))):
         ShardsDataModule(tmp_path, **options)  # type: ignore[arg-type]
+
+
+class AlignsFaces(LightningModule):
+    """A module that says so."""
+
+    needs_landmarks = True
+
+
+def test_landmarks_that_make_no_face_are_refused_on_the_cpu(make_shards) -> None:
+    """By key, before they are sent to a GPU, and only where faces are aligned."""
+    data = ShardsDataModule(make_shards(4), batch_size=2, val_fraction=0.0)
+    points = torch.tensor([[1.0, 1.0], [9.0, 1.0], [5.0, 5.0], [2.0, 9.0], [8.0, 9.0]])
+    batch = {"landmarks": torch.stack([points, points * 0]), "key": ["good", "bad"]}
+    assert data.on_before_batch_transfer(batch, 0) is batch, "nobody asks"
+    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    trainer.strategy.connect(AlignsFaces())
+    data.trainer = trainer
+    with pytest.raises(ValueError, match="landmarks of bad make no face"):
+        data.on_before_batch_transfer(batch, 0)
+    batch["landmarks"][1] = points
+    assert data.on_before_batch_transfer(batch, 0) is batch

@@ -1,5 +1,7 @@
 """A training step of each branch at Stable Diffusion 2.1's shapes."""
 
+import logging
+
 from keyface.benchmark.gpu.bench import Bench, Results
 from keyface.benchmark.training.child import measure
 from keyface.benchmark.training.request import TrainRequest
@@ -29,5 +31,6 @@ def training(bench: Bench, branch: str, *, compiled: bool = False) -> Results:
         compiled=compiled and bench.on_gpu,
         fused=True,
     )
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its advice is about other runs
     found = measure(request)
     return {**found, "images_per_second": request.batch_size / found["seconds_wall"]}
