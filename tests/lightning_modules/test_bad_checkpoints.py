@@ -53,8 +53,6 @@ def test_no_damaged_foreign_or_hostile_checkpoint_reaches_the_device(
     # One flipped bit of a weight: finite, and of the right shape.
     trained = torch.load(good, weights_only=True)["state_dict"]["unet.conv_in.weight"]
     at = whole.index(trained.numpy().tobytes())
-        torch.load(good, weights_only=True)["state_dict"]["unet.conv_in.weight"].numpy().tobytes()
-    )
     Path("flipped.ckpt").write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
     shutil.copy(f"{good}.sha256", "flipped.ckpt.sha256")
     assert Path(f"{good}.sha256").read_text() == f"{sha256(good)}  {good.name}\n"
