@@ -98,19 +98,24 @@ def run_command(words: Sequence[str]) -> int:
     given.pop("config", None)
     if given.get("device") == "auto":  # what each command does when nobody names one
         del given["device"]
-    if "device" in given:
-        check_device(given["device"])
+    if "device" in given or given.get("strict_device"):
+        check_device(given.get("device"), strict=bool(given.get("strict_device")))
     if "lightning" in inspect.signature(function).parameters:
         given["lightning"] = main
     status = function(**given)
     return status if isinstance(status, int) else 0
 
 
-def check_device(name: str) -> None:
-    """Raise ValueError where --device names nothing that this machine can compute on."""
+def check_device(name: str | None, *, strict: bool = False) -> None:
+    """Raise ValueError where --device names nothing that this machine can compute on.
+
+    Args:
+        name: As it was given; None: it was not.
+        strict: Whether the CPU in place of a GPU is an error, too.
+    """
     from keyface.diffusion.device import choose_device
 
-    choose_device(name, "--device")
+    choose_device(name, "--device", strict=strict)
 
 
 if __name__ == "__main__":

@@ -62,6 +62,7 @@ def edit(
     on_corrupt: Literal["error", "hold"] = "error",
     device: str | None = None,
     dtype: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
+    strict_device: bool = False,
     overwrite: bool = False,
     resume: bool = False,
     restart: bool = False,
@@ -124,6 +125,7 @@ def edit(
         device: Where to compute, such as cuda or cpu; on a GPU where there is one if not given.
         dtype: Precision of the U-Nets, the rest is fp32; auto is bf16 on a GPU that has it, fp16 on older
             ones, fp32 on a CPU.
+        strict_device: Take no CPU in place of a GPU: an error instead of a warning.
         overwrite: Replace existing output files.
         resume: Only go on with an edit that was stopped. The same command does so by itself.
         restart: Begin anew although an edit of this output was stopped.

@@ -48,6 +48,7 @@ def evaluate(
     cache: Path | None = None,
     device: str | None = None,
     dtype: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
+    strict_device: bool = False,
 ) -> None:
     """Score edited videos against their originals, whoever made them, and write a report.
 
@@ -102,6 +103,7 @@ def evaluate(
         device: Where to edit, such as cuda or cpu; on a GPU where there is one if not given.
         dtype: Precision of the U-Nets, the rest is fp32; auto is bf16 on a GPU that has it, fp16 on older
             ones, fp32 on a CPU.
+        strict_device: Take no CPU in place of a GPU: an error instead of a warning.
 
     Raises:
         ValueError: The request does not fit together, a video cannot be used, or another process is at work

@@ -19,6 +19,7 @@ from keyface.cli.main import main
 from keyface.cli.options import option_list
 from keyface.cli.parser import command_parser
 from keyface.cli.stopping import Stopped, stopping
+from keyface.diffusion.device import choose_device
 from keyface.progress import stages
 from keyface.video import VideoReader
 
@@ -225,6 +226,33 @@ def test_an_error_while_computing_is_one_line(
     monkeypatch.setenv("KEYFACE_DEBUG", "1")
     with pytest.raises(type(error)):
         main(["doctor"])
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_cpu_in_place_of_a_gpu_is_warned_of_or_with_strict_device_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["edit", "in.mp4", "-o", str(tmp_path / "o.mp4"), "--edits", "beard"]
+    assert main([*words, "--strict-device"]) == 1
+    assert "--strict-device: there is no NVIDIA GPU here; leave it out" in capsys.readouterr().err
+    assert main([*words, "--strict-device", "--device", "cpu"]) == 1
+    assert "in.mp4: no such video" in capsys.readouterr().err, "who names the CPU gets it"
+    driver = tmp_path / "version"
+    driver.write_text("NVRM version")
+    monkeypatch.setattr("keyface.diffusion.device.DRIVER", driver)
+    with pytest.warns(UserWarning, match="cannot use the GPU that is here.*computing on the CPU") as found:
+        chosen = [choose_device(None) for _ in range(3)]
+    assert chosen == [torch.device("cpu")] * 3
+    assert len(found) == 1, "once"
+    assert main([*words, "--strict-device"]) == 1
+    assert "`keyface doctor` says why" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("device", ["privateuseone", "hpu", "", "xla:0", "cuda:-1", "cpu,cuda"])
+def test_words_that_are_no_device(device: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["edit", "in.mp4", "-o", "o.mp4", "--edits", "beard", f"--device={device}"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"--device {device}: cannot compute there; devices here: cpu" in line
 
 
 def test_an_error_names_the_stage_at_which_it_came(
