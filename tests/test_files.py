@@ -2,6 +2,8 @@
 
 import json
 import os
+import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -182,3 +184,22 @@ def test_names_that_are_no_utf8_can_be_written_down(tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9.mp4")
     write_text(tmp_path / "a.json", json.dumps({"name": name}, ensure_ascii=False))
     assert json.loads((tmp_path / "a.json").read_text()) == {"name": name}
+
+
+def test_a_full_disk_is_told_with_its_path_need_and_room(tmp_path: Path) -> None:
+    """A limit of the size of files stands for the disk: the system tells both at the same call."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    path = tmp_path / "a.json"
+    path.write_bytes(b"old")
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, before[1]))
+    try:
+        with pytest.raises(
+            OSError, match=r"a\.json: the disk is full, 3\.0 MB are needed and [\d,.]+ MB are free"
+        ):
+            write_bytes(path, bytes(3_000_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["a.json"]

@@ -33,8 +33,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "root",
     ),
     "Machine": (
-        "device", "dtype", "precision", "accelerator", "devices", "nodes", "batch_size", "workers",
-        "compile", "channels_last", "gradient_checkpointing",
+        "device", "strict_device", "dtype", "precision", "accelerator", "devices", "nodes", "batch_size",
+        "workers", "compile", "channels_last", "gradient_checkpointing",
     ),
 }  # fmt: skip
 """Heading in `--help` → parameters that stand below it, of whatever command; others follow "options"."""

@@ -55,6 +55,7 @@ def edit(
     cache: Path | None = None,
     on_corrupt: Literal["error", "hold"] = "error",
     device: str | None = None,
+    strict_device: bool = False,
     overwrite: bool = False,
     resume: bool = False,
     restart: bool = False,
@@ -105,6 +106,7 @@ def edit(
         cache: Folder that keeps what does not depend on the target: the next edit of the clip begins there.
         on_corrupt: What to do at damaged frames: stop, or hold the last good one.
         device: Where to compute, such as cuda or cpu; on a GPU where there is one if not given.
+        strict_device: Take no CPU in place of a GPU: an error instead of a warning.
         overwrite: Replace existing output files.
         resume: Only go on with an edit that was stopped. The same command does so by itself.
         restart: Begin anew although an edit of this output was stopped.

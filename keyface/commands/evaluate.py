@@ -47,6 +47,7 @@ def evaluate(
     output: Path = Path("runs/evaluate"),
     cache: Path | None = None,
     device: str | None = None,
+    strict_device: bool = False,
 ) -> None:
     """Score edited videos against their originals, whoever made them, and write a report.
 
@@ -99,6 +100,7 @@ def evaluate(
         output: Folder for the report, the clip set, our edits and the cache.
         cache: Folder for what was computed, in place of OUTPUT/cache.
         device: Where to edit, such as cuda or cpu; on a GPU where there is one if not given.
+        strict_device: Take no CPU in place of a GPU: an error instead of a warning.
 
     Raises:
         ValueError: The request does not fit together, a video cannot be used, or another process is at work

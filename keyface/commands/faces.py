@@ -24,6 +24,7 @@ def faces(
     start: str | None = None,
     end: str | None = None,
     device: str | None = None,
+    strict_device: bool = False,
     overwrite: bool = False,
     json: bool = False,
 ) -> None:
@@ -40,6 +41,7 @@ def faces(
         start: Look only from this time on, in seconds or minutes:seconds.
         end: Look only before this time.
         device: Where to compute, such as cuda or cpu.
+        strict_device: Take no CPU in place of a GPU: an error instead of a warning.
         overwrite: Replace an existing sheet.
         json: Print the people with box and landmarks of every frame as JSON on stdout, and nothing else.
 
@@ -66,7 +68,7 @@ def faces(
         start=None if start is None else parse_time(start, "--start"),
         end=None if end is None else parse_time(end, "--end"),
     )
-    suite = find_suite(finder, choose_device(device))
+    suite = find_suite(finder, choose_device(device, strict=strict_device), strict=strict_device)
     with stages({"find": 1.0}) as progress:
         footage = scan(reader, suite, progress)
     if not footage.people:

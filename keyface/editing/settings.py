@@ -22,6 +22,8 @@ from keyface.plugins.demands import Demands
 
 __all__ = ["Composition", "EditSettings", "Injection", "Prompts", "Propagation", "given_settings"]
 
+MOST_STEPS = 1000
+MOST = 2**31 - 1
 HIGHEST_GUIDANCE = 100.0
 """Usual scales are below 20; far beyond, frames are saturated and at last not finite."""
 
@@ -87,6 +89,10 @@ class EditSettings:
         for name in ("steps", "interval", "window", "chunk_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        for name in ("steps", "interval", "window", "chunk_size", "anchors", "fixed_point_iterations"):
+            most = MOST_STEPS if name == "steps" else MOST
+            if getattr(self, name) > most:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at most {most}")
         check_choice("solver", self.solver, get_args(Solver))
         check_choice("inversion", self.inversion, ("base", "identity"))
         if not -(2**63) <= self.seed < 2**64:

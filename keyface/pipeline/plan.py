@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keyface.pipeline.face_clips import FaceClip, face_clips, fixed_clips
+from keyface.pipeline.space import check_space
 
 if TYPE_CHECKING:
     from keyface.editing.editor import Progress
@@ -57,8 +58,10 @@ def make_plan(
 
     Raises:
         MissingWeightsError: Nothing that finds real faces is here.
-        ValueError: There is no face, or no such person.
+        ValueError: There is no face, or no such person, or the disk cannot hold the output.
     """
+    if request.output is not None and request.preview is None:
+        check_space(request, request.reader)
     if request.square is not None:
         return Plan(tuple(fixed_clips(request)), None, None, False, 0, ())
     from keyface.footage import embedding_on, scan

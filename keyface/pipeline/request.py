@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,15 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from keyface.editing.settings import given_settings
-from keyface.files import require_file_name, require_folder, sha256
+from keyface.files import require_file_name, require_folder, require_local, sha256
 from keyface.pipeline.casting import EVERYONE, Casting
 from keyface.pipeline.framing import Framing
 from keyface.pipeline.square import Crop
 from keyface.plugins import Category
 from keyface.resume.cache import WorkCache
 from keyface.resume.session import require_free
-from keyface.video import Encoding, open_video, parse_time
-from keyface.video.encoding import choose
+from keyface.video import Encoding, open_video, open_writer, parse_time
 from keyface.video.formats import is_still, require_container
 
 if TYPE_CHECKING:
@@ -216,17 +216,19 @@ class VideoRequest:
                 targets["--compare"] = self.compare
             if self.mask_video is not None:
                 targets["--mask-video"] = self.mask_video
+        for target in targets.values():
+            require_local(target)
         if len({target.resolve() for target in targets.values()}) < len(targets):
             raise ValueError(f"output files must differ: {', '.join(map(str, targets.values()))}")
         for option, target in targets.items():
             if option not in ("its record", "--preview"):
                 require_container(target, option, still=still)
                 if not is_still(target):
-                    choose(self.encoding, target, self.reader)
+                    open_writer(target, like=self.reader, encoding=self.encoding)  # tries its header
             if target.exists() and self.video.exists() and target.samefile(self.video):
                 raise ValueError(f"{target}: is the input, which is never overwritten; give another name")
             require_file_name(target)
-            if target.exists() and not self.overwrite:
+            if os.path.lexists(target) and not self.overwrite:
                 raise ValueError(f"{target}: exists; give another name, or --overwrite to replace it")
         if self.cache is not None:
             WorkCache.of(self.cache)

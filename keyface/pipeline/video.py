@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -15,15 +16,17 @@ from torch import Tensor
 import keyface
 from keyface.faces.crops import Border
 from keyface.faces.regions import RegionMasks, everywhere
-from keyface.files import remove_leftovers, require_space, write_text
+from keyface.files import remove_leftovers, write_text
 from keyface.footage.crops import crops_at
 from keyface.pictures import spread
 from keyface.pipeline.canvas import Strip, paint
 from keyface.pipeline.face_clips import FIXED, CropFrames, cut_crops
 from keyface.pipeline.prompts import warn_of_prompts, write_prompts
 from keyface.pipeline.record import EditRecord, describe, statement_of, strangeness
+from keyface.pipeline.space import check_space
 from keyface.plugins.masks import are_held, free_masks
 from keyface.resume.cache import WorkCache
+from keyface.resume.journal import PREPARED
 from keyface.resume.session import Session
 from keyface.video import open_writer
 
@@ -91,21 +94,22 @@ def edit_video(
             if session.resumed
             else f"temporary files: {temporary / 2**20:.0f} MiB in {request.state}"
         )
-        remove_leftovers(request.output)
+        for ours in (request.output, request.record):
+            remove_leftovers(ours)
         for beside in (request.compare, request.mask_video):
-            if session.resumed and beside is not None:
+            if session.found and beside is not None:
                 remove_leftovers(beside)
         pixels = [
             session.maps.tensor(f"crops-{number}", shape, torch.uint8)
             for number, shape in enumerate(crops, start=1)
         ]
-        if not session.journal.count("crops"):
+        if not session.journal.count(PREPARED):
             cut_crops(
                 reader,
                 [(job.clip, each) for job, each in zip(jobs, pixels, strict=True)],
                 request.framing.border,
             )
-            session.journal.write(crops=1)
+            session.journal.write(**{PREPARED: 1})
         cache = None if request.cache is None else WorkCache.of(request.cache)
         edited = [
             stack.enter_context(
@@ -177,24 +181,6 @@ def held_to(pipe: FaceEditPipeline, clip: FaceClip, crops: FrameStream) -> MaskS
     return RegionMasks(crops, lambda part: free_masks(categories, part, lambda names: find(part, names)))
 
 
-def check_space(request: VideoRequest, reader: VideoReader, temporary: int = 0) -> None:
-    """Raise if the disk cannot hold the output, estimated at 4 bits a pixel (crf 16 stays well below).
-
-    Args:
-        request: Says where it goes, and what is written beside it.
-        reader: The input.
-        temporary: Bytes of temporary files.
-
-    Raises:
-        ValueError: Too little is free.
-    """
-    # Frames written for each one read.
-    sides = 1 + 2 * (request.compare is not None) + (request.mask_video is not None)
-    needed = len(reader) * reader.height * reader.width * sides // 2 + 2**20 + temporary
-    assert request.output is not None
-    require_space(request.output.resolve().parent, needed, "this edit")
-
-
 def _write(
     request: VideoRequest,
     jobs: Sequence[Job],
@@ -208,15 +194,18 @@ def _write(
     comment = f"{statement_of(request.output)} Prompt: {'; '.join(targets)}"
 
     def writer(path: Any) -> Any:
-        return stack.enter_context(
-            open_writer(path, like=reader, metadata={"comment": comment}, encoding=request.encoding)
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the request has tried the same, and told it before the edit
+            opened = open_writer(path, like=reader, metadata={"comment": comment}, encoding=request.encoding)
+        return stack.enter_context(opened)
 
     output = writer(request.output)
     compare = None if request.compare is None else writer(request.compare)
     mask = None if request.mask_video is None else writer(request.mask_video)
     strips = [Strip(job.clip, each) for job, each in zip(jobs, layers, strict=True)]
     done, total = 0, len(reader)
+    if progress is not None:
+        progress("decode", done, total)
     for painted in paint(reader, strips, jobs[0].settings.composition.mode):
         output.write(painted.after)
         if compare is not None:

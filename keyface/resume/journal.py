@@ -10,6 +10,9 @@ from keyface.untrusted import UntrustedError, read_json_object
 
 _DAMAGED = "damaged, so this edit cannot go on; begin anew with --restart"
 
+PREPARED = "prepared"
+"""Entry for what is soon done again: with it alone nothing has begun that would be lost."""
+
 Value = int | float | bool | Sequence[int | float | bool]
 
 
@@ -43,8 +46,8 @@ class Journal:
 
     @property
     def begun(self) -> bool:
-        """Whether there is any entry."""
-        return bool(self._entries)
+        """Whether there is any entry but `PREPARED`."""
+        return bool(self._entries.keys() - {PREPARED})
 
     def entries(self, names: Sequence[str]) -> dict[str, Value]:
         """Return those of the named entries that are there."""

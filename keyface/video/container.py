@@ -33,8 +33,8 @@ def open_container(path: Path) -> InputContainer:
         with path.open("rb") as file:
             is_mp4 = file.read(12)[4:8] == b"ftyp"
         advice = (
-            "its index (moov) is missing, so it was cut off while being written; get it again, or repair it "
-            "by a remux: ffmpeg -i IN -c copy OUT.mp4"
+            "its index (moov) is missing, so it was cut off while being written, and without it the frames "
+            "cannot be found; get it again, from the camera or the download"
             if is_mp4
             else "not a video that keyface reads (mp4, mov, mkv, webm, avi)"
         )

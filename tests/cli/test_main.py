@@ -1,7 +1,9 @@
 """The command line, as a user meets it."""
 
+import errno
 import os
 import re
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -16,6 +18,9 @@ from keyface.cli.commands import COMMANDS, TRAINING, all_commands
 from keyface.cli.main import main
 from keyface.cli.options import option_list
 from keyface.cli.parser import command_parser
+from keyface.cli.stopping import Stopped, stopping
+from keyface.diffusion.device import choose_device
+from keyface.progress import stages
 from keyface.video import VideoReader
 
 SCRIPTS = Path(sysconfig.get_path("scripts"))
@@ -196,6 +201,14 @@ def test_a_device_that_is_not_here_is_one_line(
         (MemoryError(), "out of memory"),
         (FloatingPointError("the loss is nan at step 3"), "the loss is nan at step 3"),
         (RuntimeError("two\nlines"), "two lines"),
+        (
+            AttributeError("'list' object has no 'get'"),
+            "doctor: AttributeError: 'list' object has no 'get'; ",
+        ),
+        (TypeError(), "doctor: TypeError: ; this is a fault of keyface, KEYFACE_DEBUG=1 shows where"),
+        (AssertionError(), "this is a fault of keyface"),
+        (OSError(errno.ENOSPC, "No space left on device", "a.mp4"), "a.mp4: no space is left there; make"),
+        (ValueError(f"a\x1b[31m.mp4: {'1' * 5000} is too much"), "a\\x1b[31m.mp4: " + "1" * 40 + "… is too"),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -209,9 +222,68 @@ def test_an_error_while_computing_is_one_line(
     assert main(["doctor"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert said in line
+    assert line.startswith("keyface: error: ")
     monkeypatch.setenv("KEYFACE_DEBUG", "1")
     with pytest.raises(type(error)):
         main(["doctor"])
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_cpu_in_place_of_a_gpu_is_warned_of_or_with_strict_device_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["edit", "in.mp4", "-o", str(tmp_path / "o.mp4"), "--edits", "beard"]
+    assert main([*words, "--strict-device"]) == 1
+    assert "--strict-device: there is no NVIDIA GPU here; leave it out" in capsys.readouterr().err
+    assert main([*words, "--strict-device", "--device", "cpu"]) == 1
+    assert "in.mp4: no such video" in capsys.readouterr().err, "who names the CPU gets it"
+    driver = tmp_path / "version"
+    driver.write_text("NVRM version")
+    monkeypatch.setattr("keyface.diffusion.device.DRIVER", driver)
+    with pytest.warns(UserWarning, match="cannot use the GPU that is here.*computing on the CPU") as found:
+        chosen = [choose_device(None) for _ in range(3)]
+    assert chosen == [torch.device("cpu")] * 3
+    assert len(found) == 1, "once"
+    assert main([*words, "--strict-device"]) == 1
+    assert "`keyface doctor` says why" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("device", ["privateuseone", "hpu", "", "xla:0", "cuda:-1", "cpu,cuda"])
+def test_words_that_are_no_device(device: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["edit", "in.mp4", "-o", "o.mp4", "--edits", "beard", f"--device={device}"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"--device {device}: cannot compute there; devices here: cpu" in line
+
+
+def test_an_error_names_the_stage_at_which_it_came(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing() -> None:
+        with stages({"find": 1.0, "invert": 1.0}) as show:
+            show("find", 5, 5)
+            show("invert", 0, 5)
+            raise ValueError("clip.mp4: damaged")
+
+    monkeypatch.setattr("keyface.commands.doctor.doctor", failing)
+    assert main(["doctor"]) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == "keyface: error: invert: clip.mp4: damaged"
+
+
+def test_signals_are_as_before_afterwards() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Stopped), stopping() as stop:
+        os.kill(os.getpid(), signal.SIGHUP)
+    assert (stop.received, stop.status) == (signal.SIGHUP, 129)
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_fit_ends_after_the_batch_by_its_own_handler() -> None:
+    taken = []
+    with stopping() as stop:
+        signal.signal(signal.SIGTERM, lambda number, frame: (taken.append(number), stop(number, frame))[0])
+        os.kill(os.getpid(), signal.SIGHUP)
+    assert taken == [signal.SIGTERM]
+    assert stop.received == signal.SIGHUP
 
 
 def test_libraries_are_quiet_before_they_are_imported() -> None:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from keyface.cli.main import main
 from keyface.pipeline.request import VideoRequest
-from keyface.pipeline.video import check_space
+from keyface.pipeline.space import check_space
 from keyface.plugins import edits
 from keyface.video import VideoReader
 
@@ -272,3 +272,23 @@ def test_categories_of_ones_own_are_for_one_edit(video: Path, weights: Path, tmp
         assert run(video, tmp_path / name, weights, "--edits", "pale-one", "--categories", str(file)) == 0
     assert "pale-one" not in edits
     assert json.loads((tmp_path / "a.json").read_text())["settings"]["strength"] == 0.5
+
+
+def test_names_that_are_not_utf8_and_names_with_a_colon(
+    video: Path,
+    weights: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source, output, both = (os.fsdecode(name) for name in (b"in\xff.mp4", b"out\xfe.mp4", b"tcp:x\xfd.mp4"))
+    video.rename(source)
+    assert run(Path(source), Path(output), weights, "--edits", "glasses", "--compare", both, "--json") == 0
+    assert sorted(map(os.fsencode, os.listdir())) == sorted(
+        [b"in\xff.mp4", b"out\xfe.mp4", b"out\xfe.json", b"tcp:x\xfd.mp4", b"weights"]
+    )
+    assert json.loads(capsys.readouterr().out)["edits"] == ["glasses"]
+    assert len(VideoReader(output)) == len(VideoReader(both)) == 7
+    assert run(Path(os.fsdecode(b"no\xff.mp4")), Path("o.mp4"), weights, "--edits", "glasses") == 1
+    assert "no\udcff.mp4: no such video" in capsys.readouterr().err

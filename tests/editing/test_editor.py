@@ -275,6 +275,38 @@ def test_windows_are_halved_when_memory_runs_out(backbone, make_unet, frames, mo
     assert "out of memory: going on with windows of 2 keyframes" in caplog.text
 
 
+def test_decoding_goes_on_in_smaller_batches_and_the_sink_gets_each_frame_once(backbone, direction, frames):
+    """What decodes is repeated; what takes the frames, such as a video's encoder, is not."""
+    editor = VideoEditor(backbone, None, direction, changed(chunk_size=8))
+    whole, again = [], []
+    editor.edit(TensorFrames(frames), PROMPTS, whole.append)
+    failed = []
+
+    def check(_, inputs):
+        if len(inputs[0]) > 3:
+            failed.append(len(inputs[0]))
+            raise torch.OutOfMemoryError
+
+    handle = backbone.vae.decoder.register_forward_pre_hook(check)
+    editor.edit(TensorFrames(frames), PROMPTS, again.append)
+    handle.remove()
+    assert failed == [8, 4]
+    assert sum(map(len, again)) == len(frames)
+    torch.testing.assert_close(torch.cat(again), torch.cat(whole), rtol=1e-3, atol=1e-3)
+
+
+def test_a_sink_that_runs_out_of_memory_is_not_asked_again(backbone, direction, frames):
+    taken = []
+
+    def full(images):
+        taken.append(len(images))
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        VideoEditor(backbone, None, direction, SMALL).edit(TensorFrames(frames), PROMPTS, full)
+    assert len(taken) == 1
+
+
 def test_a_device_that_holds_no_frame_is_an_error(backbone, make_unet, frames):
     direction = make_unet(1)
     limit_batches(direction, 0)
