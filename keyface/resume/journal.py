@@ -8,10 +8,10 @@ from typing import Any
 from keyface.files import write_text
 from keyface.untrusted import UntrustedError, read_json_object
 
+_DAMAGED = "damaged, so this edit cannot go on; begin anew with --restart"
+
 PREPARED = "prepared"
 """Entry for what is soon done again: with it alone nothing has begun that would be lost."""
-
-_DAMAGED = "damaged, so this edit cannot go on; begin anew with --restart"
 
 Value = int | float | bool | Sequence[int | float | bool]
 

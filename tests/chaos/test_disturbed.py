@@ -19,6 +19,7 @@ from forks import Fork
 
 MOMENTS = int(os.environ.get("KEYFACE_CHAOS", "2"))
 SEED = int(os.environ.get("KEYFACE_CHAOS_SEED", "0"))
+TOLD = ("keyface: error:", "keyface: interrupted", "keyface: stopped by")
 LEFTOVER = re.compile(r"\.part$|\.state(/|$)|\.tmp$|~$")
 
 
@@ -30,11 +31,7 @@ def complaint(how: Disturbance, ended: Ended) -> str | None:
         return "a traceback"
     if ended.status < 0 and -ended.status != how.number:
         return f"ended by signal {signal.Signals(-ended.status).name}"
-    told = [
-        line
-        for line in ended.said.splitlines()
-        if line.startswith(("keyface: error:", "keyface: interrupted"))
-    ]
+    told = [line for line in ended.said.splitlines() if line.startswith(TOLD)]
     if ended.status > 0 and len(told) != 1:
         return f"{len(told)} lines of errors"
     return None
