@@ -1,5 +1,6 @@
 """What a U-Net predicts at a noise level: its output, and the clean latent x̂0 that follows from it."""
 
+import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
 
@@ -22,6 +23,9 @@ def predict(unet: UNet2DConditionModel, latents: Tensor, timestep: Timestep, tex
         (B, C, h, w), fp32.
     """
     text = text.to(latents.device, unet.dtype).expand(latents.shape[0], -1, -1)
+    if not isinstance(timestep, Tensor):
+        # a compiled U-Net has one graph for all numbers in a tensor, and one for each Python number
+        timestep = torch.full((), timestep, dtype=torch.int64, device=latents.device)
     output: Tensor = unet(latents.to(unet.dtype), timestep, encoder_hidden_states=text).sample
     return output.float()
 
