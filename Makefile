@@ -14,7 +14,8 @@ LEFT_OUT := insightface [0-9.]+ requires opencv-python, which is not installed\.
 JOBS ?= auto
 TESTS ?=
 
-.PHONY: setup hooks demo test slowest lint types imports tree docs constraints clean
+.PHONY: setup hooks demo test slowest lint types imports tree docs constraints clean \
+    fuzz chaos mutants sbom audit
 
 setup: .venv/.complete
 
@@ -43,6 +44,37 @@ test: setup
 # The same with the twenty slowest tests and fixtures.
 slowest:
 	$(MAKE) test TESTS='--durations=20 $(TESTS)'
+
+# Hostile input: 1,000 inputs of each kind that nobody has seen; those that fail are kept in build/fuzz.
+INPUTS ?= 1000
+SEED ?= $(shell date +%s)
+fuzz: setup
+	@echo 'SEED=$(SEED) repeats this run'
+	KEYFACE_FUZZ=$(INPUTS) KEYFACE_FUZZ_SEED=$(SEED) KEYFACE_FUZZ_KEEP=build/fuzz \
+	    $(MAKE) test TESTS='tests/fuzz $(TESTS)'
+
+# Work disturbed at many random moments, and up to eight processes at once; TESTS='-k edit' for one of them.
+MOMENTS ?= 50
+chaos: setup
+	@echo 'SEED=$(SEED) repeats this run'
+	KEYFACE_CHAOS=$(MOMENTS) KEYFACE_CHAOS_SEED=$(SEED) KEYFACE_CHAOS_PROCESSES=2,4,8 \
+	    OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -s tests/chaos $(TESTS)
+
+# Small faults put into one module, each of which its tests should notice: make mutants MODULE=keyface/losses.py
+# The tests of a module are found by its name; TESTS='tests/a.py tests/b.py' names others.
+MODULE ?= keyface/losses.py
+mutants: tree
+	$(BIN)/python -P scripts/mutants.py $(MODULE) $(TESTS)
+
+# What an installation consists of, as CycloneDX JSON, and under which licences.
+sbom: setup
+	mkdir -p build
+	$(BIN)/cyclonedx-py environment --output-reproducible --of JSON --output-file build/sbom.json $(BIN)/python
+	$(BIN)/python -P scripts/licences.py build/sbom.json
+
+# Known vulnerabilities of the pinned versions, where somebody can be asked.
+audit: setup
+	$(BIN)/python -P scripts/audit.py constraints.txt
 
 lint: setup
 	$(BIN)/ruff check .

@@ -36,6 +36,10 @@ class Annotated(Protocol):
         """Put the results into the shards, on one process when all are through."""
         ...
 
+    def release(self) -> None:
+        """Let other processes work on the shards again."""
+        ...
+
 
 class AnnotateShards(Callback):
     """Hands predictions to the datamodule, which keeps them on the disk and at the end puts them into shards.
@@ -72,7 +76,13 @@ class AnnotateShards(Callback):
         trainer.strategy.barrier()
         if trainer.is_global_zero:
             _data(trainer).finish()
+        _data(trainer).release()
         trainer.strategy.barrier()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Let others go on with what is done."""
+        if isinstance(data := _data(trainer), Annotated):
+            data.release()
 
 
 def _data(trainer: Trainer) -> Annotated:

@@ -1,8 +1,9 @@
 """A moving average of the weights for runs of any length."""
 
-import torch
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
+
+from keyface.averaging import average_in
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
 
@@ -10,9 +11,8 @@ Tensors = tuple[Tensor, ...] | list[Tensor]
 class MovingAverage(WeightAveraging):
     """Validates and ends with an exponential moving average of the weights.
 
-    The decay grows with the number of updates, `min(decay, (1 + n) / (10 + n))`, as that of the branches
-    does: Lightning's own `EMAWeightAveraging` keeps one decay, which holds a short run back at its first
-    weights.
+    The decay grows with the number of updates, see `keyface.averaging`, as that of the branches does:
+    Lightning's own `EMAWeightAveraging` keeps one decay, which holds a short run back at its first weights.
 
     Args:
         decay: Final decay, in [0, 1).
@@ -23,8 +23,6 @@ class MovingAverage(WeightAveraging):
             raise ValueError(f"MovingAverage: decay is {decay}, it must be in [0, 1)")
 
         def average(averaged: Tensors, current: Tensors, updates: Tensor | int) -> None:
-            # All weights at once: on a GPU one by one takes as long as a step of a small network.
-            reached = min(decay, (1 + int(updates)) / (10 + int(updates)))
-            torch._foreach_lerp_(list(averaged), list(current), 1 - reached)
+            average_in(averaged, current, int(updates), decay)
 
         super().__init__(multi_avg_fn=average, use_buffers=False)

@@ -16,8 +16,8 @@ from keyface.models.cards import read_card, write_json
 class ExportNetwork(Callback):
     """Writes a module's network and its card into a folder when `fit` ends, by the module's `export(folder)`.
 
-    Where the module went on from exported weights (its `initial`, or `InitialWeights`), the card lists the
-    earlier stages. The new weights replace the old only when they are complete.
+    Where the module began with exported weights (`InitialWeights`), the card lists the earlier stages. The
+    new weights replace the old only when they are complete.
 
     Args:
         folder: Where the network goes.
@@ -37,8 +37,7 @@ class ExportNetwork(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Read the cards of the weights that the run goes on from, which this export may replace."""
-        initial = pl_module.hparams.get("initial") or []
-        folders = [Path(folder) for folder in ([initial] if isinstance(initial, str) else initial)]
+        folders: list[Path] = []
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             folders += callback.folders if isinstance(callback, InitialWeights) else []
         # Parts of a model, such as the base's U-Net, lie in folders below its card.

@@ -80,8 +80,10 @@ class TrainingCurves(Callback):
         seconds = self._times[-1][0] - self._times[0][0]
         seen = sum(count for _, count in list(self._times)[1:])
         if seen and seconds > 0:
-            pl_module.log("speed/images_per_second", seen / seconds)
-        pl_module.log("speed/peak_memory_gib", peak_memory(trainer.strategy.root_device) / _GIB)
+            # As tensors on the CPU: Lightning would send plain numbers to the device, and wait for it.
+            pl_module.log("speed/images_per_second", torch.tensor(seen / seconds))
+        peak = peak_memory(trainer.strategy.root_device) / _GIB
+        pl_module.log("speed/peak_memory_gib", torch.tensor(peak))
         self._note_losses(getattr(pl_module, "losses_by_image", None))
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -17,6 +17,7 @@ from keyface.callbacks.edit_measures import MEASURES, Result, measure, measures_
 from keyface.callbacks.edit_record import step_folder, write_record
 from keyface.configuration import given
 from keyface.diffusion.backbone import Backbone, load_unet
+from keyface.diffusion.device import placed
 from keyface.diffusion.precision import Precision, autocast_unets, choose_dtype
 from keyface.editing.settings import EditSettings
 from keyface.pictures import draw_before_after, save_png, to_image
@@ -270,21 +271,22 @@ class VideoEditCallback(Callback):
         backbone = cast(EditingModule, module).backbone
         if self._examples is None:
             self._examples = self._load(trainer, module, backbone)
-        pipe = self._pipeline(backbone, unet)
-        dtype = choose_dtype(self.dtype, module.device)
-        unets = [each for each in (backbone.unet, pipe.identity, pipe.direction) if each is not None]
-        results = []
-        for example in self._examples:
-            frames = example.frames.to(module.device)
-            settings = self._settings_for(example, pipe)
-            with autocast_unets(unets, dtype):
-                edited, report = pipe.edit_frames(frames, example.prompts, settings)
-            edited = edited.clamp(-1, 1)
-            assert self._networks is not None
-            measures = measure(example, frames, edited, self._networks)
-            measures["reconstruction_psnr"] = report.reconstruction_psnr
-            results.append(Result(example, edited.cpu(), measures))
-        return results
+        # A base that no training step runs waits on the CPU.
+        with placed(backbone.unet, module.device):
+            pipe = self._pipeline(backbone, unet)
+            return [self._edit_one(example, pipe, module.device) for example in self._examples]
+
+    def _edit_one(self, example: Example, pipe: FaceEditPipeline, device: torch.device) -> Result:
+        frames = example.frames.to(device)
+        settings = self._settings_for(example, pipe)
+        unets = [each for each in (pipe.backbone.unet, pipe.identity, pipe.direction) if each is not None]
+        with autocast_unets(unets, choose_dtype(self.dtype, device)):
+            edited, report = pipe.edit_frames(frames, example.prompts, settings)
+        edited = edited.clamp(-1, 1)
+        assert self._networks is not None
+        measures = measure(example, frames, edited, self._networks)
+        measures["reconstruction_psnr"] = report.reconstruction_psnr
+        return Result(example, edited.cpu(), measures)
 
     def _load(self, trainer: Trainer, module: LightningModule, backbone: Backbone) -> list[Example]:
         categories = [registry[name] for name in self.edits]

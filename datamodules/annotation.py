@@ -104,6 +104,8 @@ class AnnotationDataModule(LightningDataModule):
         if wanted and first:
             self._require_space(member_bytes(self._side))
         self.staging.open(settings, self.overwrite, first)
+        if first and ShardIndex.read(self.folder) != self.index:
+            raise ShardError(f"{self.folder}: another process has just changed its shards; repeat the call")
 
     def _require_space(self, each: int) -> None:
         """Refuse what the disk has no room for: results wait in files of their own while shards are written.
@@ -161,7 +163,7 @@ class AnnotationDataModule(LightningDataModule):
         if left:
             rank_zero_info(f"{self.folder}: {left} of {len(self.wanted)} {self.what} left; repeat the call")
             return
-        if self.wanted:
+        if self.wanted or self.staging.resumed:  # a stop just before the end leaves nothing but the record
             drop: tuple[str, ...] = ()
             made = dict(self.index.made)
             if self.what == "captions":
@@ -179,6 +181,11 @@ class AnnotationDataModule(LightningDataModule):
                 )
         self.staging.close()
         rank_zero_info(f"{self.folder}: {len(self.samples)} samples have {self.what}, {len(self.wanted)} new")
+
+    def release(self) -> None:
+        """Let other processes work on the shards again."""
+        if "staging" in vars(self):
+            self.staging.release()
 
     def _caption(self, key: str, said: str) -> str:
         if said.strip():

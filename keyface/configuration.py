@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass, replace
 from difflib import get_close_matches
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
@@ -14,6 +13,10 @@ Configured = TypeVar("Configured")
 
 _YAML_WORDS = {True: ("on", "yes"), False: ("off", "no")}
 """YAML reads these words as true and false, also where they are one of several choices."""
+
+
+_LONGEST = 200
+"""Characters of a value that a message shows."""
 
 
 def parse(cls: type[Configured], values: Mapping[str, Any], where: str) -> Configured:
@@ -63,29 +66,6 @@ def merged(instance: Configured, values: Mapping[str, Any], where: str) -> Confi
     return _replaced(instance, _checked(type(instance), values, where, ""), where)
 
 
-def read_yaml(path: Path | str) -> dict[str, Any]:
-    """Read a YAML file that holds a mapping; no tag in it builds an object.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is not YAML, not a mapping, or says the same name twice.
-    """
-    yaml: Any = import_module("yaml")  # it has no types
-    try:
-        loader = yaml.SafeLoader(Path(path).read_bytes())
-        node = loader.get_single_node()
-        for mapping in _mappings(node, set()):
-            _refuse_twice(mapping, path)
-        content = None if node is None else loader.construct_document(node)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such file") from None
-    except (OSError, yaml.YAMLError) as error:
-        raise ValueError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: a mapping from names to values is needed, as in 'steps: 20'")
-    return cast(dict[str, Any], content)
-
-
 def did_you_mean(name: str, known: tuple[str, ...]) -> str:
     """Return ` (did you mean 'x'?)` for the nearest known names, or nothing."""
     lowered = {candidate.lower(): candidate for candidate in known}
@@ -95,35 +75,11 @@ def did_you_mean(name: str, known: tuple[str, ...]) -> str:
     return f" (did you mean {' or '.join(repr(match) for match in nearest)}?)"
 
 
-def _mappings(node: Any, seen: set[int]) -> Iterator[Any]:
-    """Yield the mapping nodes of a YAML document; anchors may make a circle."""
-    if id(node) in seen or not hasattr(node, "value") or isinstance(node.value, str):
-        return
-    seen.add(id(node))
-    pairs = isinstance(node.value[0], tuple) if node.value else False
-    if pairs:
-        yield node
-    for child in node.value:
-        for each in child if pairs else (child,):
-            yield from _mappings(each, seen)
-
-
-def _refuse_twice(mapping: Any, path: Path | str) -> None:
-    """Raise where a name comes twice, of which YAML would take the last without a word."""
-    names = [str(key.value) for key, _ in mapping.value]
-    for name in names:
-        if names.count(name) > 1:
-            raise ValueError(
-                f"{path}: {name!r} is given twice in the mapping that begins in line "
-                f"{mapping.start_mark.line + 1}; leave one of the two out"
-            )
-
-
 def _checked(cls: type, values: object, where: str, prefix: str) -> dict[str, Any]:
     """Return the values nested and in the fields' types; `prefix` ends in a dot inside another dataclass."""
     if not isinstance(values, Mapping):
         name = prefix.rstrip(".") or "what is given"
-        raise ValueError(f"{where}: {name} is {values!r}; it must be a mapping from names to values")
+        raise ValueError(f"{where}: {name} is {_shown(values)}; it must be a mapping from names to values")
     hints, known = get_type_hints(cls), tuple(each.name for each in _fields(cls))
     found: dict[str, Any] = {}
     for name, value in _nested(values, where, prefix).items():
@@ -165,12 +121,18 @@ def _typed(hint: Any, value: Any, where: str, name: str) -> Any:
     try:
         typed = parser.parse_object({"value": value}).value
     except ArgumentError:
-        raise ValueError(f"{where}: {name} is {value!r}; it must be {in_words(hint)}") from None
+        raise ValueError(f"{where}: {name} is {_shown(value)}; it must be {in_words(hint)}") from None
     if typed is None and value is None and type(None) not in get_args(hint):
         raise ValueError(f"{where}: {name} has no value; it must be {in_words(hint)}")
     if not all(math.isfinite(each) for each in _floats(typed)):
-        raise ValueError(f"{where}: {name} is {value!r}; it must be {in_words(hint)}, and finite")
+        raise ValueError(f"{where}: {name} is {_shown(value)}; it must be {in_words(hint)}, and finite")
     return typed
+
+
+def _shown(value: object) -> str:
+    """Return a value for a message; the anchors of a short YAML file can make millions of values of it."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
 
 
 def _floats(value: Any) -> Iterator[float]:

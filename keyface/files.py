@@ -1,5 +1,6 @@
 """Files: written whole or not at all, hashed, refused where the disk has no room. Imports nothing heavy."""
 
+import errno
 import hashlib
 import json
 import os
@@ -12,6 +13,9 @@ from pathlib import Path
 
 _LONGEST_NAME = 255
 """Bytes of a file's name that the usual file systems take."""
+
+_PROTOCOL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -26,15 +30,42 @@ def replacing(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_beside(path)
     try:
-        yield temporary
-        publish(temporary, path)
+        with named_when_full(path):
+            yield temporary
+            publish(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def named_when_full(path: Path, needed: int | None = None) -> Iterator[None]:
+    """Say of a disk that became full while a file was written which file, what it needs and what is free.
+
+    Args:
+        path: The file; its folder's disk counts.
+        needed: Bytes that it takes; None: nobody knows.
+
+    Raises:
+        OSError: The block had one of a full disk, a quota or a limit of size.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise OSError(f"{path}: {full_disk(path.parent, needed)}") from error
+
+
+def full_disk(folder: Path, needed: int | None = None) -> str:
+    """Return what to say of a full disk: what is needed, what is free, and what to do."""
+    free = shutil.disk_usage(_existing(folder)).free
+    wanted = "" if needed is None else f"{needed / 1e6:,.1f} MB are needed and "
+    return f"the disk is full, {wanted}{free / 1e6:,.1f} MB are free; make room, or choose another disk"
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file whole or not at all; its folder is made if need be."""
-    with replacing(path) as temporary:
+    with replacing(path) as temporary, named_when_full(path, len(content)):
         temporary.write_bytes(content)
 
 
@@ -55,7 +86,8 @@ def require_folder(path: Path) -> None:
     Raises:
         ValueError: It, or a folder above it, is a file, or nothing may be written there.
     """
-    place = next(each for each in (path.absolute(), *path.absolute().parents) if each.exists())
+    require_local(path)
+    place = _existing(path)
     if not place.is_dir():
         raise ValueError(f"{place}: is a file, where a folder is needed; give another place")
     if not os.access(place, os.W_OK | os.X_OK, effective_ids=True):
@@ -72,15 +104,41 @@ def require_file_name(path: Path) -> None:
         path: The file; an older one may have the name.
 
     Raises:
-        ValueError: It is a folder's name, a folder above it is a file, nothing may be written there, or the
-            name is too long with what is added to it while it is written.
+        ValueError: It is a folder's name, a pipe's or a device's, an address in a network or a link to
+            itself; a folder above it is a file, nothing may be written there, or the name is too long with
+            what is added to it while it is written.
     """
+    require_local(path)
     if path.is_dir():
         raise ValueError(f"{path}: is a folder; give the name of a file")
     require_folder(path.parent)
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path}: is a pipe, a device or the like, and no file; give the name of a file")
     if len(os.fsencode(temporary_beside(path).name)) > _LONGEST_NAME:
         longest = _LONGEST_NAME - len(os.fsencode(temporary_beside(Path("a")).name)) + 1
         raise ValueError(f"{path}: the name is too long; give one of at most {longest} bytes")
+
+
+def require_local(path: Path) -> None:
+    """Refuse what is no place on a disk: an address such as tcp://host/x.mp4, or a link that leads to itself.
+
+    Raises:
+        ValueError: It is.
+    """
+    if "\0" in str(path):
+        raise ValueError(f"{str(path)!r}: holds a zero byte, which no name of a file can")
+    if len(path.parts) > 1 and _PROTOCOL.fullmatch(path.parts[0]) and not path.parents[-2].exists():
+        raise ValueError(f"{path}: is an address, and keyface writes to disks alone; give a file's name")
+    try:
+        path.resolve()
+    except (RuntimeError, OSError) as error:  # RuntimeError: a loop, until Python 3.13
+        looped = f"{path}: is, or lies below, a link that leads to itself; give another place"
+        raise ValueError(looped) from error
+
+
+def _existing(folder: Path) -> Path:
+    """Return the folder, or the nearest above it that exists."""
+    return next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
 
 
 def require_space(folder: Path, needed: int, what: str) -> None:
@@ -94,8 +152,7 @@ def require_space(folder: Path, needed: int, what: str) -> None:
     Raises:
         ValueError: Less is free.
     """
-    place = folder.absolute()
-    free = shutil.disk_usage(next(each for each in (place, *place.parents) if each.exists())).free
+    free = shutil.disk_usage(_existing(folder)).free
     if free < needed:
         raise ValueError(
             f"{folder}: {what} may take up to {needed / 1e6:,.0f} MB, {free / 1e6:,.0f} MB are free; make "

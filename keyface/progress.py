@@ -12,6 +12,27 @@ from typing import TypeVar
 Item = TypeVar("Item")
 
 
+STAGE = "stage: "
+"""How a note begins that says at which stage an error came (PEP 678)."""
+
+
+def stage_of(error: BaseException) -> str:
+    """Return the stage at which an error came, the innermost; nothing where none was noted."""
+    notes = getattr(error, "__notes__", ())
+    return next((note.removeprefix(STAGE) for note in notes if note.startswith(STAGE)), "")
+
+
+@contextmanager
+def _noted(stage: Callable[[], str]) -> Iterator[None]:
+    """Note the stage in errors that leave the block."""
+    try:
+        yield
+    except Exception as error:
+        if name := stage():
+            error.add_note(f"{STAGE}{name}")
+        raise
+
+
 def say(text: str) -> None:
     """Tell the user something, on stderr at once; stdout is for results.
 
@@ -95,7 +116,8 @@ def bar(label: str, total: int | None, unit: str = "item") -> Iterator[Callable[
     """Yield a function that advances a bar by so many units; the bar closes with the block."""
     drawn = Bar(label, total, unit)
     try:
-        yield drawn.advance
+        with _noted(lambda: label):
+            yield drawn.advance
     finally:
         drawn.close()
 
@@ -116,6 +138,7 @@ def stages(
     drawn = Bar("", 1000, layout="{desc}: {percentage:3.0f}%|{bar}| {elapsed}, {remaining} remain")
     order = list(shares)
     began: dict[str, float] = {}
+    now = ""
     before = sum(shares[name] for name in order[: order.index(repeated[0])]) if repeated else 0.0
     loop = sum(shares[name] for name in repeated)
 
@@ -129,6 +152,8 @@ def stages(
         return before + (loop * (number - 1) + reached - before) / count
 
     def show(stage: str, done: int, total: int) -> None:
+        nonlocal now
+        now = stage if done < total else ""
         if stage not in began:
             began[stage] = time.perf_counter()
             drawn.bar.set_description_str(stage)
@@ -138,7 +163,8 @@ def stages(
             say(f"{stage}: {total}, {time.perf_counter() - began[stage]:.0f} s")
 
     try:
-        yield show
+        with _noted(lambda: now):
+            yield show
     finally:
         drawn.bar.close()
 

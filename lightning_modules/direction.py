@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from functools import partial
+from itertools import islice
 from typing import Literal, NamedTuple
 
 import torch
@@ -16,7 +17,7 @@ from keyface.diffusion.schedule import even_timesteps, grid_timesteps
 from keyface.faces.regions import dilate, region_mask
 from keyface.lightning_modules.branch import Batch, BranchModule, Losses, StepInputs
 from keyface.lightning_modules.clip_crops import CroppedEncoder
-from keyface.lightning_modules.protocols import KnowsItsLabels
+from keyface.lightning_modules.protocols import HoldsOut, KnowsItsBatches, KnowsItsLabels
 from keyface.lightning_modules.regional import Regional, RegionalLoss, cells_of
 from keyface.lightning_modules.sampling import NoisyInput, noisy_latents
 from keyface.lightning_modules.targets import Edit, choose_categories, draw_edits, take_rows, trainable_on
@@ -89,6 +90,7 @@ class DirectionModule(BranchModule):
     """
 
     title = "Editing branch (ε2)"
+    may_lack_losses = True
 
     def __init__(
         self,
@@ -132,6 +134,7 @@ class DirectionModule(BranchModule):
             base,
             [found],
             find_judges(evaluators),
+            noise.source == "inverted" or regional is not None,
             tuning,
             optimizer,
             lr_scheduler,
@@ -157,6 +160,33 @@ class DirectionModule(BranchModule):
         data = getattr(self.trainer, "datamodule", None)
         if stage == "fit" and isinstance(data, KnowsItsLabels):
             self.categories = trainable_on(self.categories, data.labels(), named=self._names_categories)
+        if stage == "fit" and isinstance(data, HoldsOut):
+            self._require_held_out(data)
+
+    def _require_held_out(self, data: HoldsOut) -> None:
+        """Refuse held-out pictures none of which can be edited: there would be no loss to validate with.
+
+        Raises:
+            ValueError: There are some, and each is so.
+        """
+        batches = self.trainer.limit_val_batches
+        if batches == 0:
+            return
+        most = None
+        if isinstance(batches, int) and isinstance(data, KnowsItsBatches):
+            most = batches * data.batch_shape()[0] * self.trainer.world_size
+        count = 0
+        for batch in islice(data.held_out(), most):
+            if draw_edits(batch, self.categories, torch.Generator().manual_seed(self.seed)):
+                return
+            count += 1
+        if count:
+            names = ", ".join(category.name for category in self.categories)
+            raise ValueError(
+                f"none of {count} held-out pictures can be edited by {names}: by their labels they look so "
+                "already or may not, or the caption stays the same; raise data.val_fraction, name other "
+                "categories, or validate with nothing, trainer.limit_val_batches 0"
+            )
 
     def generate(self, batch: Batch, texts: Texts, latents: Tensor, generator: torch.Generator) -> Tensor:
         """Return y_gen (B, 3, H, W): the batch's images edited by ε2, with gradient in the last steps.
@@ -182,9 +212,8 @@ class DirectionModule(BranchModule):
 
     def _edit(self, noisy: Tensor, timesteps: list[Tensor], texts: Texts) -> Tensor:
         guidance = Guidance.of(texts.target, texts.negative, self.guidance_scale)
-        checkpointed = self.tuning.gradient_checkpointing
         edited = sample(
-            partial(guidance.predict_learning, self.unet, checkpointed=checkpointed),
+            partial(guidance.predict_learning, self.unet),
             noisy,
             ImagePath(self.backbone.scheduler, timesteps),
             gradient_steps=self.gradient_steps,

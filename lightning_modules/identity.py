@@ -72,6 +72,7 @@ class IdentityModule(BranchModule):
             base,
             [network],
             find_judges(evaluators),
+            noise.source == "inverted",
             tuning,
             optimizer,
             lr_scheduler,
@@ -92,9 +93,8 @@ class IdentityModule(BranchModule):
         return self._denoise(noisy, timesteps, text)
 
     def _denoise(self, noisy: Tensor, timesteps: Tensor, text: Tensor) -> Tensor:
-        checkpointed = self.tuning.gradient_checkpointing
         original = sample(
-            partial(Guidance(text).predict_learning, self.unet, checkpointed=checkpointed),
+            partial(Guidance(text).predict_learning, self.unet),
             noisy,
             ImagePath(self.backbone.scheduler, even_timesteps(timesteps, self.unroll_steps)),
         )

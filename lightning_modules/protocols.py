@@ -1,6 +1,6 @@
 """What is asked of training modules and data that can tell more than Lightning asks."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -23,6 +23,15 @@ class KnowsItsLabels(Protocol):
 
     def labels(self) -> Collection[str]:
         """Return every label that a picture has."""
+        ...
+
+
+@runtime_checkable
+class HoldsOut(Protocol):
+    """A datamodule with pictures that are validated with."""
+
+    def held_out(self) -> Iterator[dict[str, Any]]:
+        """Yield them one by one, as batches of one."""
         ...
 
 

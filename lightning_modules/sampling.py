@@ -94,7 +94,7 @@ def noisy_latents(
             )
         return noisy, timesteps
     levels = torch.randint(first, last + 1, (count,), generator=generator)
-    timesteps = torch.tensor(grid.timesteps)[levels - 1].to(latents.device)
-    noise = torch.randn(latents.shape, generator=generator).to(latents)
+    timesteps = torch.tensor(grid.timesteps)[levels - 1].to(latents.device, non_blocking=True)
+    noise = torch.randn(latents.shape, generator=generator).to(latents, non_blocking=True)
     alphas = alphas_at(backbone.scheduler, timesteps, latents)
     return alphas.sqrt() * latents + (1 - alphas).sqrt() * noise, timesteps

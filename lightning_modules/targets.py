@@ -134,7 +134,13 @@ def _unknown(phrase: str, tokenizers: Mapping[str, Any]) -> str:
 
 def take_rows(batch: dict[str, Any], rows: Sequence[int]) -> dict[str, Any]:
     """Return the given rows of every tensor and list of a batch."""
+    if list(rows) == list(range(len(batch["image"]))):
+        return batch
+    chosen = torch.tensor(rows)
     return {
-        name: value[list(rows)] if isinstance(value, torch.Tensor) else [value[row] for row in rows]
+        # A list as the index would be sent to the device with a wait for it.
+        name: value[chosen.to(value.device, non_blocking=True)]
+        if isinstance(value, torch.Tensor)
+        else [value[row] for row in rows]
         for name, value in batch.items()
     }

@@ -9,12 +9,12 @@ from pathlib import Path
 from threading import RLock
 
 from keyface.configuration import did_you_mean, parse
-from keyface.configuration import read_yaml as read_mapping
 from keyface.plugins.category import Category
 from keyface.plugins.checks import CODE
 from keyface.plugins.compose import refuse_conflicts
 from keyface.plugins.faults import EditError, collected_faults
 from keyface.plugins.installed import Plugin, read_plugins
+from keyface.untrusted import read_yaml as read_mapping
 
 GROUP = "keyface.edits"
 """The entry point group; each entry point names a `Category` or an iterable of them."""

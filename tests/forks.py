@@ -6,6 +6,7 @@ A program that starts anew spends ten times as long on imports as a tiny trainin
 import multiprocessing
 import multiprocessing.forkserver
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -40,17 +41,23 @@ class Fork:
         words: After `keyface`.
         environment: Variables beside those that are set here.
         packages: A folder with installed packages to be found first.
+        limits: Soft limits of what it may use, by the numbers of the module `resource`.
     """
 
     def __init__(
-        self, words: Sequence[str], environment: Mapping[str, str] | None = None, packages: Path | None = None
+        self,
+        words: Sequence[str],
+        environment: Mapping[str, str] | None = None,
+        packages: Path | None = None,
+        limits: Mapping[int, int] | None = None,
     ) -> None:
         self.words = [str(word) for word in words]
         self._said = tempfile.TemporaryDirectory()
         # What the fork server was started with is old: a test may have set more since.
         variables = {**os.environ, **(environment or {})}
         self.process = FORKS.Process(
-            target=_keyface, args=(self.words, Path.cwd(), variables, packages, Path(self._said.name))
+            target=_keyface,
+            args=(self.words, Path.cwd(), variables, packages, Path(self._said.name), dict(limits or {})),
         )
         # The server looks for modules in the folder it starts in first, unless it is told not to: at the top
         # of a checkout lies a folder keyface/ that is not the whole package.
@@ -80,7 +87,12 @@ class Fork:
 
 
 def _keyface(
-    words: list[str], folder: Path, environment: dict[str, str], packages: Path | None, said: Path
+    words: list[str],
+    folder: Path,
+    environment: dict[str, str],
+    packages: Path | None,
+    said: Path,
+    limits: dict[int, int],
 ) -> None:
     """Do in a fork what the console script does."""
     import torch
@@ -97,5 +109,7 @@ def _keyface(
     for name, stream in (("out", 1), ("err", 2)):
         with (said / name).open("wb") as file:
             os.dup2(file.fileno(), stream)
+    for number, most in limits.items():
+        resource.setrlimit(number, (most, resource.getrlimit(number)[1]))
     sys.argv[1:] = words
     sys.exit(main())

@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 import pytest
 
-from keyface.configuration import given, merged, parse, read_yaml
+from keyface.configuration import given, merged, parse
+from keyface.untrusted import read_yaml
 
 
 @dataclass(frozen=True)

@@ -142,3 +142,51 @@ class Projection(nn.Module):
 
     def encode_text(self, texts: list[str]) -> Tensor:
         return torch.stack([torch.full((6,), float(ord(text))).log() for text in texts])
+
+
+class Noting(MeanColour):
+    """Notes the landmarks that it is given, and whether gradients are asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[tuple[Tensor | None, bool]] = []
+
+    def forward(self, images: Tensor, landmarks: Tensor | None) -> Tensor:
+        self.calls.append((landmarks, torch.is_grad_enabled()))
+        return super().forward(images, landmarks)
+
+
+def test_eq_5_weighs_one_to_one_and_aligns_both_images_by_the_original_s_landmarks() -> None:
+    images = colour(0.6, 0.8, 0.0), colour(1.0, 0.0, 0.0)
+    pixel, identity = (0.4 + 0.8) / 3, 1 - 0.6
+    network, landmarks = Noting(), torch.ones(1, 5, 2)
+    assert IdentityLoss(network)(*images, landmarks).total.item() == pytest.approx(pixel + identity)
+    assert [(given is landmarks, grad) for given, grad in network.calls] == [(True, False), (True, True)]
+    weighed = IdentityLoss(network, pixel_weight=2.0, identity_weight=3.0)
+    assert weighed(*images, None).total.item() == pytest.approx(2 * pixel + 3 * identity)
+
+
+def test_eq_6_has_the_paper_s_weights_unless_it_is_given_others() -> None:
+    """A step of (-0.4, 0.8, 0) towards a text direction of (-1, 1, 0)."""
+    images = colour(0.6, 0.8, 0.0), colour(1.0, 0.0, 0.0)
+    length, product = math.sqrt(0.8), 0.4 + 0.8
+    plain = DirectionLoss(MeanColour())(*images, ["green"], ["red"])
+    cosine = product / math.sqrt(0.8 + 1e-6) / math.sqrt(2 + 1e-6)
+    assert plain.total.item() == pytest.approx(0.3 * length + 0.7 * (1 - cosine), abs=1e-6)
+    other = DirectionLoss(MeanColour(), 2.0, 3.0, normalize_directions=False)
+    assert other(*images, ["green"], ["red"]).total.item() == pytest.approx(2 * length + 3 * (1 - product))
+    soft = DirectionLoss(MeanColour(), epsilon=1.0)(*images, ["green"], ["red"])
+    assert soft.direction.item() == pytest.approx(1 - product / math.sqrt(1.8) / math.sqrt(3))
+
+
+def test_features_of_the_source_and_texts_are_made_without_gradients() -> None:
+    asked = []
+
+    class Encoder(MeanColour):
+        def encode_image(self, images: Tensor) -> Tensor:
+            asked.append(torch.is_grad_enabled())
+            return super().encode_image(images)
+
+    images = [colour(0.6, 0.8, 0.0), colour(1.0, 0.0, 0.0)]
+    DirectionLoss(Encoder())(*images, ["green"], ["red"], reference=images[1])
+    assert asked == [False, False, True]

@@ -126,6 +126,9 @@ TOOLS = {
     "pre-commit": "$(BIN)/pre-commit",
     "pre-commit-hooks": ".venv/bin/end-of-file-fixer",
     "setuptools": "import setuptools",
+    "mutmut": "mutmut",
+    "cyclonedx-bom": "$(BIN)/cyclonedx-py",
+    "pip-audit": "scripts/audit.py",
     "sphinx": "$(BIN)/sphinx-build",
     "myst-parser": 'extensions = ["myst_parser"]',
     "furo": 'html_theme = "furo"',
@@ -149,6 +152,7 @@ def imports_of(file: Path) -> Iterator[str]:
     """Every module of an import statement, or of `import_module` with a literal name."""
     folders = {file.parent, ROOT / "tests"} if ROOT / "tests" in file.parents else {file.parent}
     local = {path.stem for folder in folders for path in folder.glob("*.py")}
+    local |= {f"{path.parent.name}.{path.stem}" for path in (ROOT / "tests").glob("*/*.py")}
     for node in ast.walk(ast.parse(file.read_text())):
         names = []
         if isinstance(node, ast.Import):

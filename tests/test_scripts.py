@@ -1,6 +1,7 @@
 """scripts/: what can be tried without a GPU and without minutes of training."""
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,8 +13,24 @@ def run(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["bash", str(SCRIPT), *words], cwd=folder, capture_output=True, text=True)
 
 
+def test_scripts_are_shell() -> None:
+    for script in (ROOT / "scripts").glob("*.sh"):
+        subprocess.run(["bash", "-n", str(script)], check=True)
+
+
+def test_without_wheels_a_benchmark_says_what_to_do(tmp_path: Path) -> None:
+    """A copy, since a checkout may have the wheels."""
+    copied = tmp_path / "scripts"
+    shutil.copytree(ROOT / "scripts", copied)
+    words = ["bash", str(copied / "benchmark_gpu.sh")]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert f"no wheels in {tmp_path}/.whl" in done.stderr
+    assert not (tmp_path / "gpu_out").exists()
+
+
 def test_each_wheel_has_the_version_of_the_tests() -> None:
-    names = re.search(r'names="(.*)"', SCRIPT.read_text())
+    names = re.search(r'names="([^"]*)"', (ROOT / "scripts" / "bare_machine.sh").read_text())
     assert names
     pinned = re.findall(r"^([\w.-]+)==", (ROOT / "constraints.txt").read_text(), flags=re.MULTILINE)
     assert set(names[1].split()) <= set(pinned)

@@ -25,6 +25,7 @@ from keyface.datamodules.shard_files.index import ShardError, ShardIndex
 from keyface.datamodules.shard_files.resume import finished_shards
 from keyface.datamodules.shard_files.writer import shard_name, write_members
 from keyface.files import require_space, sha256
+from keyface.locking import alone_in
 
 CHUNK = 16
 """Pictures that a process converts at a time."""
@@ -169,13 +170,24 @@ def write_celeba_hq(
 
     Raises:
         ShardError: The folder holds other shards, or a picture cannot be read.
-        ValueError: The disk has no room for them.
+        ValueError: The disk has no room for them, or another process is at work in the folder.
     """
+    with alone_in(folder):
+        return _write(folder, settings, pictures, workers, tolerate, progress)
+
+
+def _write(
+    folder: Path,
+    settings: CelebaHq,
+    pictures: Sequence[Picture],
+    workers: int,
+    tolerate: int,
+    progress: Callable[[int], object],
+) -> ShardIndex:
     wanted = settings.describe(pictures)
     done = finished_shards(folder, wanted)
     left_to_do = max(0, len(pictures) - len(done) * settings.samples_per_shard)
     require_space(folder, settings.most_bytes(left_to_do), f"shards of {left_to_do} pictures")
-    folder.mkdir(parents=True, exist_ok=True)
     left = LeftOut(tolerate)
     if done:
         made = ShardIndex.read(folder).made

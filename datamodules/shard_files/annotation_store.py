@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from keyface.datamodules.shard_files.reader import Faults, find_samples
 from keyface.datamodules.shard_files.schema import MEMBERS
 from keyface.datamodules.shard_files.writer import write_members
 from keyface.files import write_bytes, write_text
+from keyface.locking import LOCK, alone_in
+from keyface.untrusted import read_json
 
 _SETTINGS = "settings.json"
 _GENERATION = re.compile(r"(?P<stem>.+?)(-v(?P<number>\d+))?\.tar")
@@ -24,14 +27,19 @@ class Staging:
     Args:
         folder: Where.
         member: The extension that the files will have in the shards.
+
+    Attributes:
+        resumed: Whether an unfinished run of the same settings left it.
     """
 
     def __init__(self, folder: Path, member: str) -> None:
         self.folder = folder
         self.member = member
+        self.resumed = False
+        self._lock = ExitStack()
 
     def open(self, settings: Mapping[str, Any], discard: bool, first: bool) -> None:
-        """Make the folder, or go on with what an unfinished run left there.
+        """Make the folder and lock it, or go on with what an unfinished run left there.
 
         Args:
             settings: What decides the files.
@@ -40,19 +48,24 @@ class Staging:
 
         Raises:
             ShardError: Other settings made what is there.
+            ValueError: Another process works with it.
         """
+        if first:
+            self._lock.enter_context(alone_in(self.folder))
         path = self.folder / _SETTINGS
-        before = json.loads(path.read_bytes()) if path.is_file() else None
+        before = read_json(path) if path.is_file() else None
         if before is not None and before != settings and not discard:
             raise ShardError(
                 f"{self.folder}: an unfinished run had the settings {before}, now {settings}; finish it, or "
                 "overwrite"
             )
+        self.resumed = before == settings
         if not first:
             return
         if before is not None and before != settings:
-            shutil.rmtree(self.folder)
-        self.folder.mkdir(exist_ok=True)
+            for each in self.folder.iterdir():
+                if each.name != LOCK:
+                    each.unlink()
         write_text(path, json.dumps(settings))
 
     def path(self, key: str) -> Path:
@@ -67,9 +80,14 @@ class Staging:
         """Write a sample's file."""
         write_bytes(self.path(key), data)
 
+    def release(self) -> None:
+        """Let other processes open it; what is there stays."""
+        self._lock.close()
+
     def close(self) -> None:
         """Remove the folder."""
-        shutil.rmtree(self.folder)
+        self.release()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def merge(
@@ -83,7 +101,7 @@ def merge(
     """Write the shards anew with what is staged, all other members byte by byte as they were.
 
     A new shard has a new name, the index names it when it is whole, and then the old one goes: a stop in
-    between leaves an index that is true.
+    between leaves an index that is true. Repeated after a stop, shards that have what is staged stay.
 
     Args:
         folder: The shards.
@@ -95,6 +113,10 @@ def merge(
     """
     entries = list(index.shards)
     for number, old in enumerate(index.shards):
+        _remove_older(folder, index, old.name)
+        if _has_all(folder, old, staging, drop):
+            progress(old.samples)
+            continue
         entries[number] = write_members(folder, _next_name(old.name), _members(folder, old, staging, drop))
         replace(index, shards=tuple(entries)).write(folder)
         (folder / old.name).unlink()
@@ -102,6 +124,31 @@ def merge(
     merged = replace(index, shards=tuple(entries), made=made)
     merged.write(folder)
     return merged
+
+
+def _has_all(folder: Path, shard: ShardEntry, staging: Staging, drop: tuple[str, ...]) -> bool:
+    """Tell whether a shard has what is staged for it already, and nothing that is to be dropped."""
+    for found in find_samples(folder, shard, Faults()):
+        if not found.members.keys().isdisjoint(drop):
+            return False
+        if not staging.has(found.key):
+            continue
+        offset, size = found.members.get(staging.member, (0, -1))
+        with found.shard.open("rb") as file:
+            file.seek(offset)
+            if size < 0 or file.read(size) != staging.path(found.key).read_bytes():
+                return False
+    return True
+
+
+def _remove_older(folder: Path, index: ShardIndex, name: str) -> None:
+    """Remove the version before a shard's own, which a stop just after its successor was named has left."""
+    match = _GENERATION.fullmatch(name)
+    assert match is not None, "the index refuses other names"
+    number = int(match["number"] or 1) - 1
+    older = f"{match['stem']}{f'-v{number}' if number > 1 else ''}.tar"
+    if number and older not in {shard.name for shard in index.shards}:
+        (folder / older).unlink(missing_ok=True)
 
 
 def _members(

@@ -9,17 +9,22 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from keyface.celeba import ATTRIBUTES
 from keyface.configuration import did_you_mean
 from keyface.datamodules.shard_files.schema import SCHEMA
 from keyface.files import sha256, write_text
+from keyface.untrusted import UntrustedError, parse_json, read_bytes
 
 NAME = "index.json"
 _SHARD_NAME = re.compile(r"[A-Za-z0-9_-]+\.tar")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _BUILT_IN = frozenset(ATTRIBUTES)
+
+
+Content = bytes
+"""Of a file; `ShardIndex` has a property of the type's name."""
 
 
 class ShardError(ValueError):
@@ -92,16 +97,16 @@ class ShardIndex:
         """
         path = local_folder(folder) / NAME
         try:
-            return cls.parse(path.read_text(encoding="utf-8"), str(path))
+            return cls.parse(read_bytes(path), str(path))
         except FileNotFoundError as error:
             raise ShardError(
                 f"{path}: not found; `keyface shards render` writes one, `keyface shards index` makes one"
             ) from error
-        except (OSError, UnicodeDecodeError) as error:
-            raise ShardError(f"{path}: cannot be read: {error}") from error
+        except UntrustedError as error:
+            raise ShardError(str(error)) from error
 
     @classmethod
-    def parse(cls, data: str, path: str) -> "ShardIndex":
+    def parse(cls, data: str | Content, path: str) -> "ShardIndex":
         """Read and check the content of an `index.json`.
 
         Args:
@@ -112,9 +117,9 @@ class ShardIndex:
             ShardError: It is damaged, or of another schema.
         """
         try:
-            content = json.loads(data)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise ShardError(f"{path}: cannot be read: {error}") from error
+            content = parse_json(data, path)
+        except UntrustedError as error:
+            raise ShardError(str(error)) from error
         if not isinstance(content, dict) or content.get("schema") != SCHEMA:
             found = content.get("schema") if isinstance(content, dict) else None
             raise ShardError(f"{path}: schema {found!r}, this version of keyface reads {SCHEMA}")
@@ -188,12 +193,16 @@ def _entries(path: str, shards: object) -> tuple[ShardEntry, ...]:
             )
         # The digest names the copy in a cache: anything else in it could lead out of that folder.
         sound = isinstance(digest, str) and _SHA256.fullmatch(digest) is not None
-        if not sound or not isinstance(samples, int) or not isinstance(size, int) or min(samples, size) < 0:
+        if not sound or not _is_count(samples) or not _is_count(size):
             raise ShardError(f"{path}: shard {name!r} needs samples, bytes and sha256 (64 hex digits)")
         entries.append(ShardEntry(name, samples, size, str(digest)))
     if len({entry.name for entry in entries}) < len(entries):
         raise ShardError(f"{path}: lists a shard twice")
     return tuple(entries)
+
+
+def _is_count(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
 
 
 def _made(path: str, made: object) -> dict[str, Any]:

@@ -22,10 +22,14 @@ from keyface.datamodules.shard_files.schema import (
     decode_latents,
     decode_mask,
     parse_record,
+    require_inside,
     split_name,
 )
 
 MAX_JSON_BYTES = 1 << 20
+
+UNREADABLE = (tarfile.TarError, OSError, EOFError, ValueError, ArithmeticError, LookupError, MemoryError)
+"""What tarfile raises for archives that are damaged or hostile: numbers in headers may be any text."""
 
 _Read = TypeVar("_Read")
 
@@ -84,7 +88,7 @@ def samples_of(path: Path, expected: int, faults: Faults, name: str = "") -> lis
     said = name or path
     try:
         groups = list(_groups(path))
-    except (tarfile.TarError, OSError, EOFError) as error:
+    except UNREADABLE as error:
         faults.report(said, "", SampleError(f"is not a readable tar file ({error})"))
         return []
     found: list[Found] = []
@@ -113,7 +117,7 @@ def count_keys(path: Path) -> int:
     """
     try:
         return len({key for key, _, _ in _groups(path)})
-    except (tarfile.TarError, OSError, EOFError) as error:
+    except UNREADABLE as error:
         raise ShardError(f"{path}: is not a readable tar file ({error})") from error
 
 
@@ -154,6 +158,7 @@ def read_sample(
 
     record = read("json", parse_record)
     image = read(image_format, lambda data: decode_image(data, image_format))
+    require_inside(record.landmarks, image.shape[0])
     if "txt" in members:
         record = replace(record, caption=read("txt", _caption))
     mask = read(MASK, decode_mask) if with_mask else None

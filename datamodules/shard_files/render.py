@@ -14,6 +14,7 @@ from keyface.datamodules.shard_files.schema import Latents, Record, Sample
 from keyface.datamodules.shard_files.writer import shard_name, write_shard
 from keyface.diffusion.backbone import Backbone
 from keyface.diffusion.inverted_images import invert_images, kept_levels
+from keyface.locking import alone_in
 from keyface.miniature.population import captions, world
 from keyface.miniature.rendering import renderer
 from keyface.pictures import to_uint8
@@ -87,8 +88,19 @@ def render_shards(
 
     Raises:
         ShardError: The folder holds shards that were made with other settings.
+        ValueError: Another process is at work in it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    with alone_in(folder):
+        return _render(folder, settings, backbone, progress, device)
+
+
+def _render(
+    folder: Path,
+    settings: RenderSettings,
+    backbone: Callable[[], Backbone] | None,
+    progress: Callable[[int], object],
+    device: torch.device | str,
+) -> ShardIndex:
     done = finished_shards(folder, settings.describe())
     base = backbone() if settings.latents and backbone is not None else None
     for number, identities in enumerate(settings.shards()):

@@ -7,8 +7,8 @@ optionally, `{key}.txt` (a caption that wins over the one in the JSON), `{key}.m
 
 import io
 import json
-import math
 import re
+import struct
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,13 +16,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
 from keyface.celeba import CELEBA_ATTRIBUTES, REGIONS
+from keyface.untrusted import UntrustedError, is_finite_number, parse_json
 
 SCHEMA = 1
 IMAGE_FORMATS: Mapping[str, str] = {"jpg": "JPEG", "png": "PNG"}
@@ -32,6 +33,13 @@ MAX_SIDE = 8192
 """Larger images are taken for decompression bombs."""
 
 _KEY = re.compile(r"[A-Za-z0-9_-]+")
+
+
+_LATENT_TYPES = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
+
+_DAMAGE = (OSError, ValueError, SyntaxError, ArithmeticError, LookupError, TypeError, MemoryError, EOFError,
+           struct.error, zlib.error, Image.DecompressionBombError)  # fmt: skip
+"""What Pillow's decoders raise for damaged pictures."""
 
 
 class SampleError(ValueError):
@@ -107,9 +115,9 @@ def split_name(name: str) -> tuple[str, str]:
 def parse_record(data: bytes) -> Record:
     """Read and check the bytes of `{key}.json`."""
     try:
-        content = json.loads(data)
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise SampleError(f"its json cannot be read: {error}") from error
+        content = parse_json(data, "its json")
+    except UntrustedError as error:
+        raise SampleError(str(error)) from error
     if not isinstance(content, dict):
         raise SampleError("its json is not an object")
     missing = [name for name in ("identity", "caption", "attributes", "landmarks") if name not in content]
@@ -117,7 +125,7 @@ def parse_record(data: bytes) -> Record:
         raise SampleError(f"its json lacks {', '.join(missing)}")
     identity, caption = content["identity"], content["caption"]
     if isinstance(identity, bool) or not isinstance(identity, int) or not 0 <= identity < 2**63:
-        raise SampleError(f"identity must be a whole number from 0 on, not {identity!r}")
+        raise SampleError(f"identity must be a whole number from 0 on, not {identity!r:.80}")
     if not isinstance(caption, str) or not caption.strip():
         raise SampleError("caption must be text and not empty")
     return Record(identity, caption, _attributes(content["attributes"]), _landmarks(content["landmarks"]))
@@ -138,13 +146,29 @@ def _landmarks(value: object) -> NDArray[np.float32]:
     numbers = [number for point in pairs for number in point]
     if len(points) != 5 or len(pairs) != 5:
         raise SampleError("landmarks must be five pairs [x, y]")
-    if not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
-        raise SampleError("landmarks must be finite numbers")
+    if not all(is_finite_number(number) and abs(number) <= 2 * MAX_SIDE for number in numbers):
+        raise SampleError(f"landmarks must be finite numbers, of pixels within {2 * MAX_SIDE}")
     landmarks = np.array(points, dtype=np.float32)
     spread = np.linalg.svd(landmarks - landmarks.mean(0), compute_uv=False)
     if spread[1] < 1e-2 * spread[0] or spread[0] < 1.0:
         raise SampleError("landmarks are collinear or in one place, no face can be aligned with them")
     return landmarks
+
+
+def require_inside(landmarks: NDArray[np.float32], side: int) -> None:
+    """Refuse landmarks that do not belong to a square image: further off it than half its side.
+
+    A face that is cut by the border has some a little outside.
+
+    Args:
+        landmarks: (5, 2) as (x, y) in pixels.
+        side: Of the image, in pixels.
+
+    Raises:
+        SampleError: One is off.
+    """
+    if np.abs(landmarks - side / 2).max() > side:
+        raise SampleError(f"landmarks lie off its image of {side} pixels; they must be its own pixels")
 
 
 def decode_image(data: bytes, extension: str) -> NDArray[np.uint8]:
@@ -178,6 +202,8 @@ def decode_latents(data: bytes) -> Latents:
     latent, inverted, timesteps = (tensors[name] for name in ("latent", "inverted", "timesteps"))
     if latent.ndim != 3 or inverted.shape[1:] != latent.shape or timesteps.shape != inverted.shape[:1]:
         raise SampleError("its latents must be (C, h, w), inverted (K, C, h, w) and timesteps (K,)")
+    if {latent.dtype, inverted.dtype} - _LATENT_TYPES or timesteps.is_floating_point():
+        raise SampleError("its latents must be float16, bfloat16, float32 or float64, its timesteps whole")
     if not len(timesteps) or not (latent.isfinite().all() and inverted.isfinite().all()):
         raise SampleError("its latents are empty or not finite")
     return Latents(latent.float(), inverted.float(), timesteps.to(torch.int64))
@@ -225,7 +251,7 @@ def _encode_picture(pixels: NDArray[np.uint8], codec: str, **options: int) -> by
 def _open(data: bytes, extension: str) -> Image.Image:
     try:
         picture = Image.open(io.BytesIO(data), formats=[IMAGE_FORMATS[extension]])
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except _DAMAGE as error:
         raise SampleError(f"its {extension} cannot be read: {error}") from error
     if not 0 < max(picture.size) <= MAX_SIDE:
         raise SampleError(f"its {extension} is {picture.width}x{picture.height}; the limit is {MAX_SIDE}")
@@ -235,6 +261,6 @@ def _open(data: bytes, extension: str) -> Image.Image:
 def _load(picture: Image.Image) -> Image.Image:
     try:
         picture.load()
-    except (OSError, ValueError, SyntaxError) as error:
+    except _DAMAGE as error:
         raise SampleError(f"its {(picture.format or 'image').lower()} cannot be decoded: {error}") from error
     return picture

@@ -15,6 +15,7 @@ from keyface.datamodules.shard_files.index import (
 from keyface.datamodules.shard_files.reader import Faults, Found, count_keys, find_samples, load_sample
 from keyface.datamodules.shard_files.schema import LATENTS, MASK, SampleError
 from keyface.files import sha256
+from keyface.locking import alone_in
 
 _NO_LIMIT = 1 << 62
 
@@ -60,8 +61,13 @@ def make_index(folder: Path, made: Mapping[str, Any]) -> ShardIndex:
 
     Raises:
         ShardError: There is an index already, there are no shards, or one of them cannot be used.
+        ValueError: Another process is at work in the folder.
     """
-    local_folder(folder)
+    with alone_in(local_folder(folder)):
+        return _make_index(folder, made)
+
+
+def _make_index(folder: Path, made: Mapping[str, Any]) -> ShardIndex:
     if (folder / NAME).exists():
         raise ShardError(f"{folder / NAME}: exists; remove it first if the shards are to be indexed again")
     entries = []

@@ -16,6 +16,9 @@ from keyface.datamodules.shard_files.schema import parse_record
 from keyface.datamodules.shard_sources.fetching import receive
 from keyface.datamodules.shard_sources.places import shown
 from keyface.files import publish, sha256, write_text
+from keyface.untrusted import read_json
+
+_MOST_LISTED = 2**30
 
 FOLDER_VARIABLE = "KEYFACE_SHARD_CACHE"
 
@@ -86,16 +89,19 @@ class ShardCache:
     def listing(self, shard: Remote) -> list[Found] | None:
         """Return what `keep_listing` kept of a shard's samples, or None; the copy may be gone."""
         try:
-            content = json.loads(self._listing(shard).read_bytes())
-        except FileNotFoundError:
+            content = read_json(self._listing(shard), limit=_MOST_LISTED)
+            return [
+                Found(
+                    self._copy(shard.key),
+                    key,
+                    {name: (int(at), int(size)) for name, (at, size) in members.items()},
+                    record,
+                )
+                for key, members, text in content
+                for record in [parse_record(text.encode())]
+            ]
+        except (OSError, ValueError, TypeError, AttributeError):  # none there, or damaged: found anew
             return None
-        return [
-            Found(
-                self._copy(shard.key), key, {name: (at, size) for name, (at, size) in members.items()}, record
-            )
-            for key, members, text in content
-            for record in [parse_record(text.encode())]
-        ]
 
     def keep_listing(self, shard: Remote, found: list[Found]) -> None:
         """Keep what was found in a shard, so that the next run need not fetch it to know its samples."""

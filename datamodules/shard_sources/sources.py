@@ -7,9 +7,11 @@ from typing import BinaryIO
 
 from lightning.pytorch.utilities import rank_zero_info
 
+from keyface.datamodules.shard_files.checking import check_content
 from keyface.datamodules.shard_files.index import NAME, ShardEntry, ShardError, ShardIndex, local_folder
 from keyface.datamodules.shard_files.order import LANES
 from keyface.datamodules.shard_files.reader import Faults, Found, samples_of
+from keyface.datamodules.shard_files.schema import SampleError
 from keyface.datamodules.shard_sources.cache import Remote, ShardCache
 from keyface.datamodules.shard_sources.fetching import describe, read
 from keyface.datamodules.shard_sources.places import Given, beside, expand, is_url, shown
@@ -83,10 +85,16 @@ class Shards:
                 continue
 
     def samples(self, number: int, faults: Faults) -> list[Found]:
-        """Find the samples of a shard; see `reader.samples_of`."""
-        expected = self.index.shards[number].samples
+        """Find the samples of a shard, whose content is checked first; see `reader.samples_of`."""
+        entry = self.index.shards[number]
+        expected = entry.samples
         if not is_url(self.places[number]):
-            return samples_of(Path(self.places[number]), expected, faults, self.name(number))
+            path = Path(self.places[number])
+            try:
+                check_content(path, entry, self.cache.folder)
+            except (SampleError, OSError) as error:
+                faults.report(self.name(number), "", error)
+            return samples_of(path, expected, faults, self.name(number))
         remote = self._remote(number)
         found = self.cache.listing(remote)
         if found is None:
@@ -191,10 +199,7 @@ def _remote_index(url: str) -> ShardIndex | None:
     content = read(url)
     if content is None:
         return None
-    try:
-        return ShardIndex.parse(content.decode(), shown(url))
-    except UnicodeDecodeError as error:
-        raise ShardError(f"{shown(url)}: cannot be read: {error}") from error
+    return ShardIndex.parse(content, shown(url))
 
 
 def _tell_of_no_index(given: str) -> None:

@@ -84,7 +84,7 @@ def speed(device: str, dtype: torch.dtype, channels_last: bool = False) -> float
             block(given, **rest)
             _wait(place)
             taken.append(time.perf_counter() - started)
-    return counter.get_total_flops() / min(taken)
+    return float(counter.get_total_flops()) / min(taken)
 
 
 def forecast(comparison: Comparison) -> str:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from keyface.configuration import parse
 from keyface.editing.settings import EditSettings, Prompts
+from keyface.untrusted import parse_json
 
 Scale = Literal["miniature", "sd21"]
 Precision = Literal["fp32", "bf16"]
@@ -51,7 +52,7 @@ class Request:
     @classmethod
     def from_json(cls, text: str) -> "Request":
         """Read what `to_json` wrote."""
-        values: dict[str, Any] = json.loads(text)
+        values: dict[str, Any] = parse_json(text, "request")
         values["settings"] = parse(EditSettings, values["settings"], "request")
         values["prompts"] = Prompts(**values["prompts"])
         for name in ("clip", "edited"):

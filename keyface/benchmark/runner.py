@@ -1,6 +1,5 @@
 """Interleaved repeats, one process each, and their medians."""
 
-import json
 import statistics
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from typing import Any
 
 from keyface.benchmark.request import Request
 from keyface.files import sha256, write_text
+from keyface.untrusted import read_json_object
 
 STAGES = ("encode", "invert", "reconstruct", "edit", "decode")
 
@@ -131,5 +131,4 @@ def run_child(module: str, request: str, stem: Path) -> dict[str, Any]:
     if done.returncode != 0:
         said = " | ".join(done.stderr.strip().splitlines()[-_TAIL:])
         raise ValueError(f"a measurement ended with status {done.returncode}: {said}")
-    found: dict[str, Any] = json.loads(result.read_text())
-    return found
+    return read_json_object(result, allow_nan=True)

@@ -29,7 +29,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "compose", "ours", "controls", "variants", "sweep", "modes",
     ),
     "Networks": (
-        "weights", "identity", "direction", "backbone", "captioner", "judges", "raft", "scale", "form",
+        "weights", "identity", "direction", "lora", "embedding", "controlnet", "control", "ip_adapter",
+        "reference_face", "backbone", "captioner", "judges", "raft", "scale", "form",
         "root",
     ),
     "Machine": (

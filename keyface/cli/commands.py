@@ -73,6 +73,13 @@ COMMANDS: Mapping[str, Command | Group] = {
             "data": Command(
                 "keyface.commands.benchmark_data:data", "Measure how fast training data are read."
             ),
+            "gpu": Command(
+                "keyface.commands.benchmark_gpu:gpu",
+                "Measure on a GPU, within minutes, all that it can tell.",
+            ),
+            "limit": Command(
+                "keyface.commands.benchmark_limit:limit", "Say how fast the arithmetic lets an edit be."
+            ),
             "footage": Command(
                 "keyface.commands.benchmark_footage:footage", "Measure how faces are found and followed."
             ),

@@ -6,7 +6,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from keyface.configuration import did_you_mean, read_yaml
+from keyface.configuration import did_you_mean
+from keyface.untrusted import read_yaml
 
 
 def find_config(name: str) -> Path:

@@ -1,5 +1,6 @@
 """What is settled before anything heavy is imported: what configs may import, and how loud libraries are."""
 
+import io
 import os
 import sys
 
@@ -44,6 +45,9 @@ def replace_closed_streams() -> None:
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), "r" if name == "stdin" else "w"))
+    # Names of files need not be UTF-8; what cannot be printed is escaped, in the way that JSON reads.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def restrict_imports() -> None:

@@ -59,7 +59,9 @@ class Forecast(Callback):
         if not trainer.is_global_zero:
             return
         saved, kept = checkpoint_bytes(trainer, pl_module), checkpoints_kept(trainer)
-        memory = Memory.of(trainer, pl_module)
+        # On a CPU, where small networks train, a rehearsal takes longer than some fits, and swap helps out.
+        on_cpu = pl_module.device.type == "cpu"
+        memory = Memory.held(trainer, pl_module) if on_cpu else Memory.of(trainer, pl_module)
         say(opening_line(pl_module, memory, saved, kept))
         doubt = memory_doubt(
             memory, memory_of(pl_module.device), lambda images: Memory.of(trainer, pl_module, images)

@@ -14,16 +14,20 @@ from collections.abc import Sequence
 
 from keyface.cli.commands import COMMANDS, TRAINING, Group
 from keyface.cli.environment import quiet_libraries, replace_closed_streams, restrict_imports
-from keyface.cli.messages import DEBUG_VARIABLE, one_line, parsing_error, warning_line
+from keyface.cli.messages import DEBUG_VARIABLE, parsing_error, told, warning_line
 from keyface.cli.parser import build_parser
+from keyface.cli.stopping import Stop, stopping
+from keyface.cli.words import hide_bytes, show_bytes
 from keyface.progress import say
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit status.
 
-    The status is 0; 1 where something failed; 2 where the words are wrong; 130 after Ctrl-C; 141 where the
-    reader of a pipe left.
+    The status is 0; 1 where something failed; 2 where the words are wrong; 130 after Ctrl-C, 129 after SIGHUP
+    and 143 after SIGTERM; 141 where the reader of a pipe left.
+
+    Whatever goes wrong is one line on stderr: what failed, at which stage, and what to do about it.
 
     Args:
         arguments: The words after the program's name; those of this process when None.
@@ -33,6 +37,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     restrict_imports()
     quiet_libraries()
     format_warning, warnings.formatwarning = warnings.formatwarning, warning_line
+    with stopping() as stop:
+        try:
+            return _status(words, stop)
+        finally:
+            warnings.formatwarning = format_warning
+
+
+def _status(words: Sequence[str], stop: Stop) -> int:
+    """Run one command line; return its exit status, with every error told."""
     try:
         if words and words[0] in TRAINING:
             from keyface.cli.training import run_training
@@ -42,30 +55,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             status = run_command(words)
         sys.stdout.flush()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as error:
+        if stop.received is not None:  # a fit ends by SystemExit then
+            say(f"keyface: stopped by {stop.received.name}")
+            return stop.status
+        if isinstance(error, SystemExit):
+            raise
         say("keyface: interrupted")
         return 130
     except BrokenPipeError:  # as of `keyface plugins list | head`: the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
         return 141  # what a shell says of a program that SIGPIPE ended
     except ArgumentError as error:
-        say(f"keyface: error: {parsing_error(str(error))}")
+        say(f"keyface: error: {show_bytes(parsing_error(str(error)))}")
         return 2
-    except (
-        ValueError,
-        LookupError,
-        OSError,
-        ImportError,
-        ArithmeticError,
-        RuntimeError,
-        MemoryError,
-    ) as error:
+    except Exception as error:
         if os.environ.get(DEBUG_VARIABLE):
             raise
-        say(f"keyface: error: {one_line(error)}")
+        say(f"keyface: error: {told(error, words[0] if words else '')}")
         return 1
-    finally:
-        warnings.formatwarning = format_warning
     return status
 
 
@@ -79,14 +87,14 @@ def run_command(words: Sequence[str]) -> int:
     if not words:
         parser.print_help()
         return 0
-    config = parser.parse_args(list(words))
+    config = parser.parse_args([hide_bytes(word) for word in words])
     command, values = COMMANDS[config.subcommand], config[config.subcommand]
     if isinstance(command, Group):
         command = command.named(words[1:])
     if isinstance(command, Group):
         command, values = command.commands[values.subcommand], values[values.subcommand]
     function = command.resolve()
-    given = values.as_dict()
+    given = show_bytes(values.as_dict())
     given.pop("config", None)
     if given.get("device") == "auto":  # what each command does when nobody names one
         del given["device"]

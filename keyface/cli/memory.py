@@ -40,19 +40,29 @@ class Memory:
         return self.weights + self.gradients + self.optimizer + self.activations
 
     @classmethod
+    def held(cls, trainer: Trainer, module: LightningModule) -> Self:
+        """Find what a fit takes beside activations.
+
+        Args:
+            trainer: Its strategy and optimizers.
+            module: With its optimizers made.
+        """
+        held = (*module.parameters(), *module.buffers())
+        weights = sum(value.numel() * value.element_size() for value in held)
+        own = trained(module) * SINGLE
+        sent = own if isinstance(trainer.strategy, DDPStrategy) and trainer.world_size > 1 else 0
+        return cls(weights, own + sent, own * moments(trainer))
+
+    @classmethod
     def of(cls, trainer: Trainer, module: LightningModule, images: int | None = None) -> Self:
-        """Find what a fit takes.
+        """Find what a fit takes, by a rehearsal of a step, which takes seconds.
 
         Args:
             trainer: Its strategy, optimizers and precision.
             module: On its device, with its optimizers made.
             images: Of a batch; None: as the data say.
         """
-        held = (*module.parameters(), *module.buffers())
-        weights = sum(value.numel() * value.element_size() for value in held)
-        own = trained(module) * SINGLE
-        sent = own if isinstance(trainer.strategy, DDPStrategy) and trainer.world_size > 1 else 0
-        known = cls(weights, own + sent, own * moments(trainer))
+        known, own = cls.held(trainer, module), trained(module) * SINGLE
         data = getattr(trainer, "datamodule", None)
         if not (isinstance(module, ForecastsMemory) and isinstance(data, KnowsItsBatches)):
             return known

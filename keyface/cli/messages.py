@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from jsonargparse import ArgumentParser
 
 from keyface.configuration import did_you_mean, in_words
+from keyface.progress import STAGE, stage_of
 
 DEBUG_VARIABLE = "KEYFACE_DEBUG"
 TRUST_VARIABLE = "KEYFACE_TRUST"
@@ -21,6 +22,8 @@ LIGHTNING_WARNINGS = (
     r".*LeafSpec.*",  # a deprecated name that Lightning itself uses
     r"Found .* module\(s\) in eval mode at the start of training",  # frozen networks are meant to be
 )
+FULL_DISK = "no space is left there; make room, or choose another disk"
+
 PLACES = {
     errno.EEXIST: "exists already, where a folder is to be made; give another place",
     errno.ENOTDIR: "a file stands where a folder is needed; give another place",
@@ -28,6 +31,9 @@ PLACES = {
     errno.ENAMETOOLONG: "the name is too long; give a shorter one",
     errno.EACCES: "no permission; give another place, or change whom it belongs to",
     errno.EROFS: "this disk can only be read; give another place",
+    errno.ELOOP: "is a link that leads to itself; give another place",
+    errno.ENOSPC: FULL_DISK,
+    errno.EDQUOT: FULL_DISK,
 }
 """What the system finds wrong with the name of a file, by its number, and what to do."""
 
@@ -39,19 +45,53 @@ LESS_MEMORY_TO_TRAIN = (
 LESS_MEMORY = "Take a smaller batch, fewer frames or smaller images, or close other programs."
 
 
+EXPECTED = (ValueError, LookupError, OSError, ImportError, ArithmeticError, RuntimeError, MemoryError)
+"""What is raised with a message for users; anything else, and a bare assertion, is a fault of keyface."""
+
+
+def told(error: Exception, command: str) -> str:
+    """Return what the user is told of an error: one line, with the stage at which it came.
+
+    Args:
+        error: What reached the top.
+        command: The subcommand, which is the stage of errors that nobody expected.
+    """
+    message, stage = one_line(error), stage_of(error)
+    if not isinstance(error, EXPECTED) or isinstance(error, NotImplementedError):
+        kind = type(error).__name__
+        message = (
+            f"{kind}: {message.removeprefix(kind).removeprefix(': ')}; this is a fault of keyface, "
+            f"{DEBUG_VARIABLE}=1 shows where"
+        )
+        stage = stage or command
+    return message if not stage or message.startswith(f"{stage}: ") else f"{stage}: {message}"
+
+
 def one_line(error: BaseException) -> str:
     """Return an error's message in one line; a KeyError's without the quotes that `str` adds.
 
     Of what jsonargparse wraps around an error that a config's class raised, only that error is left.
     """
     if isinstance(error, OSError) and error.errno in PLACES and error.filename is not None:
-        return f"{error.filename}: {PLACES[error.errno]}"
+        return f"{_plain(str(error.filename))}: {PLACES[error.errno]}"
     message = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
     if is_out_of_memory(error):
-        advice = " ".join(getattr(error, "__notes__", ())) or LESS_MEMORY
+        notes = [note for note in getattr(error, "__notes__", ()) if not note.startswith(STAGE)]
+        advice = " ".join(notes) or LESS_MEMORY
         return f"out of memory: {' '.join(message.split()[:30])} ... {advice}"
     reasons = reasons_of([line.strip() for line in message.splitlines()])
-    return " ".join(" ".join(reasons).removeprefix("- ").split()) or type(error).__name__
+    return _plain(" ".join(reasons).removeprefix("- ")) or type(error).__name__
+
+
+def _plain(text: str) -> str:
+    """Return text in one line, without control characters; of thousands of digits the first ones."""
+    text = re.sub(r"(\d{40})\d{40,}", r"\1…", " ".join(text.split()))
+    return "".join(each if each.isprintable() or _is_byte(each) else ascii(each)[1:-1] for each in text)
+
+
+def _is_byte(character: str) -> bool:
+    """Tell whether a character stands for a byte of a file's name that is not UTF-8."""
+    return 0xDC80 <= ord(character) <= 0xDCFF
 
 
 def is_out_of_memory(error: BaseException) -> bool:

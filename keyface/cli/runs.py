@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, Logger
 from omegaconf import OmegaConf
+from torch import Tensor
 
 from keyface.cli.tracking import IDENTITY_FILE, git_state, keep_identity, log_configuration
 
@@ -162,7 +164,10 @@ def discard_failed_start(folder: Path) -> None:
 
 
 class RunCheckpoint(ModelCheckpoint):
-    """Save a run's checkpoints, and after an error where it stood, unless it is the model that diverged."""
+    """Save a run's checkpoints, and after an error where it stood, unless it is the model that diverged.
+
+    Where the last is one of those that are kept, its file has two names and is on the disk once.
+    """
 
     _began: int | None = None
 
@@ -171,12 +176,51 @@ class RunCheckpoint(ModelCheckpoint):
         super().on_train_start(trainer, pl_module)
         self._began = trainer.global_step
 
+    def _save_last_checkpoint(self, trainer: Trainer, monitor_candidates: dict[str, Tensor]) -> None:
+        """Save the last, or give what was saved at this very step that name, too."""
+        if self.save_last:
+            just_saved = self._last_checkpoint_saved and self._last_global_step_saved == trainer.global_step
+            self.save_last = "link" if just_saved else True
+        super()._save_last_checkpoint(trainer, monitor_candidates)
+
+    @staticmethod
+    def _link_checkpoint(trainer: Trainer, filepath: str, linkpath: str) -> None:
+        """Link hard, so that the last stays when the other name is removed."""
+        if trainer.is_global_zero and os.path.abspath(filepath) != os.path.abspath(linkpath):
+            link_anew(Path(filepath), Path(linkpath))
+        trainer.strategy.barrier()
+
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Save, but neither what is not finite, which the model refuses, nor a run that made no step."""
         if trainer.global_step in (0, self._began):
             return
         with suppress(FloatingPointError):  # the exception itself is the one to be told, and loggers closed
             super().on_exception(trainer, pl_module, exception)
+
+
+def link_anew(file: Path, link: Path) -> None:
+    """Give a file, or a folder's files, another name in place of what has it; never is there nothing.
+
+    Where the file system has no hard links it is a copy.
+    """
+    fresh = link.with_name(f".{link.name}-{os.getpid()}")
+    if file.is_dir():
+        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.copytree(file, fresh, copy_function=_link)
+        shutil.rmtree(link, ignore_errors=True)
+    else:
+        fresh.unlink(missing_ok=True)
+        _link(str(file), str(fresh))
+        if link.is_dir():
+            shutil.rmtree(link)
+    fresh.replace(link)
+
+
+def _link(file: str, link: str) -> None:
+    try:
+        os.link(file, link)
+    except OSError:
+        shutil.copy2(file, link)
 
 
 def experiment_name(words: Sequence[str]) -> str:
@@ -227,6 +271,11 @@ def find_checkpoint(asked: str | Path | None, runs: Path, experiment: Path) -> s
     return str(found[-1])
 
 
+def named_edits(model: LightningModule, most: int = 2) -> list[str]:
+    """Return a few edits that a branch was trained with; for one that was with none, one that ships."""
+    return [category.name for category in getattr(model, "categories", ())][:most] or ["glasses"]
+
+
 def closing_lines(trainer: Trainer, model: LightningModule) -> list[str]:
     """Return what `fit` wrote and the command that goes on from there.
 
@@ -248,5 +297,6 @@ def closing_lines(trainer: Trainer, model: LightningModule) -> list[str]:
         return lines
     lines.append(f"export: {folder / 'export'}")
     if option := BRANCH_OPTIONS.get(type(model).__name__):
-        lines.append(f"next: keyface edit VIDEO -o edited.mp4 --edits glasses {option} {folder / 'export'}")
+        edits = ",".join(named_edits(model))
+        lines.append(f"next: keyface edit VIDEO -o edited.mp4 --edits {edits} {option} {folder / 'export'}")
     return lines

@@ -17,9 +17,9 @@ from lightning.pytorch.loggers import Logger
 from keyface.callbacks.dashboard import finish_runs, is_online, wandb_identity
 from keyface.callbacks.news import RunNews
 from keyface.callbacks.training_curves import TrainingCurves
-from keyface.configuration import read_yaml
 from keyface.doctor.machine import has_wandb_login
 from keyface.files import write_text
+from keyface.untrusted import read_json_object, read_yaml
 
 IDENTITY_FILE = "wandb.json"
 """In a run's folder: the id and name of its W&B run."""
@@ -116,8 +116,14 @@ def kept_identity(checkpoint: str | None) -> dict[str, str]:
         return {}
     for folder in Path(checkpoint).resolve().parents[:2]:
         if (folder / IDENTITY_FILE).is_file():
-            kept = json.loads((folder / IDENTITY_FILE).read_text())
-            return {name: str(kept[name]) for name in ("id", "name")}
+            kept = read_json_object(folder / IDENTITY_FILE)
+            missing = [name for name in ("id", "name") if not isinstance(kept.get(name), str)]
+            if missing:
+                raise ValueError(
+                    f"{folder / IDENTITY_FILE}: lacks {' and '.join(missing)}; remove it, and the run begins "
+                    "a new one in W&B"
+                )
+            return {name: kept[name] for name in ("id", "name")}
     return {}
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from jsonargparse import Namespace
+from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -54,6 +55,7 @@ from keyface.cli.tracking import (
 )
 from keyface.cli.weights import named_weights
 from keyface.lightning_modules.protocols import ChecksCheckpoint
+from keyface.lightning_modules.tuning.checkpoint_files import CheckedCheckpointIO
 from keyface.lightning_modules.tuning.divergence import FiniteModule
 from keyface.lightning_modules.tuning.lora import OnNonfinite
 from keyface.models.requirements import require_weights
@@ -205,7 +207,10 @@ class TrainingCLI(LightningCLI):
         logger = loggers(settings.logger, settings.default_root_dir)
         require_login(logger or [])
         self._name_in_wandb(Path(settings.default_root_dir))
-        return super().instantiate_trainer(logger=logger, **kwargs)
+        trainer = super().instantiate_trainer(logger=logger, **kwargs)
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # unless somebody has chosen another
+            trainer.strategy.checkpoint_io = CheckedCheckpointIO()
+        return trainer
 
     def _experiment(self) -> str:
         return str(self.config[self.subcommand].experiment or self.default_experiment)

@@ -66,6 +66,7 @@ def ablate(
     from keyface.evaluation.run import run
     from keyface.evaluation.scoring.judges import choose_judges
     from keyface.files import require_folder
+    from keyface.locking import alone_in
     from keyface.pipeline.pipeline import FaceEditPipeline
     from keyface.progress import say
 
@@ -75,12 +76,13 @@ def ablate(
     judges, notes = choose_judges(None, None)
     options: dict[str, Any] = {"edited": identities, "gallery": distractors, "frames": frames, "seed": seed}
     options |= {} if edits is None else {"edits": edits}
-    clips, _ = open_clips(MINIATURE, None, None, options, output)
-    pipe = FaceEditPipeline.from_pretrained(device=device)
-    report = run(clips, ways, pipe, judges, output, seed=seed, notes=notes)
-    rows = [as_variant(row) for row in report.rows if row["kind"] == "method"]
-    written = [output / "ablation.json", *report.write(output)]
-    write_json(written[0], rows)
+    with alone_in(output):
+        clips, _ = open_clips(MINIATURE, None, None, options, output)
+        pipe = FaceEditPipeline.from_pretrained(device=device)
+        report = run(clips, ways, pipe, judges, output, seed=seed, notes=notes)
+        rows = [as_variant(row) for row in report.rows if row["kind"] == "method"]
+        written = [output / "ablation.json", *report.write(output)]
+        write_json(written[0], rows)
     if json:
         print_json(rows)
     else:

@@ -25,6 +25,8 @@ def train(
     size: int | None = None,
     dtype: Literal["fp32", "bf16"] = "fp32",
     gradient_checkpointing: bool = False,
+    compile: bool = False,
+    fused: bool = False,
     dry_run: bool = False,
     seed: int = 0,
     device: Literal["cpu", "cuda"] | None = None,
@@ -47,6 +49,8 @@ def train(
         size: Rows and columns; 128, with sd21 512.
         dtype: fp32, or bf16 for mixed precision.
         gradient_checkpointing: Recompute activations in the backward pass, as the paper's configs do.
+        compile: Compile the U-Net, as tuning.compiled does.
+        fused: Take AdamW's fused step, as the optimizer's `fused: true` does.
         dry_run: Say parameters and estimated memory from the shapes, and train nothing.
         seed: Of weights and batch.
         device: Where to train; on a GPU where there is one if not given.
@@ -71,7 +75,7 @@ def train(
     requests = [
         TrainRequest(
             branch, tuning, scale, batch_size, side_of(scale, size), steps, place, dtype,
-            gradient_checkpointing, seed,
+            gradient_checkpointing, compile, fused, seed,
         )
         for branch in chosen("--branches", branches, BRANCHES)
         for tuning in chosen("--tunings", tunings, TUNINGS)

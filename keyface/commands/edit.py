@@ -37,6 +37,12 @@ def edit(
     weights: str = "miniature",
     identity: Path | None = None,
     direction: Path | None = None,
+    lora: list[str] | None = None,
+    embedding: list[str] | None = None,
+    controlnet: str | None = None,
+    control: str | None = None,
+    ip_adapter: str | None = None,
+    reference_face: Path | None = None,
     categories: Path | None = None,
     settings: GivenSettings = MappingProxyType({}),
     steps: int | None = None,
@@ -88,6 +94,16 @@ def edit(
         identity: Folder of ε1, the identity branch: of an export, a run, or an experiment, of which the
             newest run with an export is taken.
         direction: Folder of ε2, the editing branch, likewise.
+        lora: A LoRA as FILE.safetensors or FILE.safetensors:STRENGTH, on top of both branches; may be
+            repeated.
+        embedding: A word by textual inversion as FILE.safetensors, which prompts may then use; may be
+            repeated.
+        controlnet: Folder of a ControlNet of diffusers, also as FOLDER:STRENGTH; goes with --control.
+        control: What the ControlNet looks at: canny, the edges of each frame; or a video of the same frames
+            with control images, such as depth.mp4.
+        ip_adapter: An IP-Adapter-FaceID as FILE.safetensors or FILE.safetensors:STRENGTH; goes with
+            --reference-face.
+        reference_face: A photo of the person, who the edit shall look like.
         categories: YAML file with edit categories of your own.
         settings: How to edit; what is not given is as the weights' edit.yaml and the categories ask for.
         steps: Short for --settings.steps: denoising steps of the whole schedule.
@@ -118,6 +134,7 @@ def edit(
         FileNotFoundError: An input does not exist.
     """
     from keyface.commands.console import print_json
+    from keyface.pipeline.additions import Additions, require_partners
     from keyface.pipeline.companions import Companions
     from keyface.pipeline.pipeline import FaceEditPipeline
     from keyface.pipeline.plan import make_plan
@@ -148,16 +165,22 @@ def edit(
         start=start,
         end=end,
         max_seconds=max_seconds,
+        control=control,
+        reference_face=reference_face,
         cache=cache,
         on_corrupt=on_corrupt,
         overwrite=overwrite,
         resume=resume,
         restart=restart,
     )
+    additions = Additions.of(lora, embedding, controlnet, ip_adapter)
+    require_partners(additions, request)
     with stages(SHARES, EACH_CLIP) as progress:
         companions = Companions.of(weights)
         plan = make_plan(request, companions.finder, companions.placement, progress)
-        pipe = FaceEditPipeline.from_pretrained(weights, identity, direction, device, dtype=dtype, say=say)
+        pipe = FaceEditPipeline.from_pretrained(
+            weights, identity, direction, device, dtype=dtype, additions=additions, say=say
+        )
         if pipe.familiarity is not None:
             say(f"weights: {weights}; {pipe.familiarity.scope}")
         if preview is not None:

@@ -104,7 +104,8 @@ def evaluate(
             ones, fp32 on a CPU.
 
     Raises:
-        ValueError: The request does not fit together, or a video cannot be used.
+        ValueError: The request does not fit together, a video cannot be used, or another process is at work
+            in the output's folder.
         FileNotFoundError: An input does not exist.
     """
     from keyface.commands.console import print_json
@@ -117,6 +118,7 @@ def evaluate(
     from keyface.evaluation.run import run
     from keyface.evaluation.scoring.judges import choose_judges
     from keyface.files import require_folder
+    from keyface.locking import alone_in
     from keyface.models.backbones import MINIATURE
     from keyface.pipeline.pipeline import FaceEditPipeline
     from keyface.plugins import edits as registry
@@ -139,7 +141,7 @@ def evaluate(
         "long_clips": long_clips or None, "seed": seed,
     }  # fmt: skip
     given = {name: value for name, value in options.items() if value is not None}
-    with registry.with_file(categories):
+    with registry.with_file(categories), alone_in(output):
         clip_set, path = open_clips(protocol, videos, annotations, given, output)
         if path is not None and not methods and not ways and not controls:
             say(next_step(path, clip_set))
@@ -158,7 +160,7 @@ def evaluate(
             clip_set, ways, pipe, judging, output, methods=methods, cache=cache, seed=seed, show=show,
             notes=notes, speeds=speeds, published=published,
         )  # fmt: skip
-    files = report.write(output)
+        files = report.write(output)
     if json:
         print_json(report.rows)
     elif controls:

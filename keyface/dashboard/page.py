@@ -8,14 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 import keyface
 from keyface.dashboard import charts
 from keyface.dashboard.charts import Chart, number
 from keyface.dashboard.measures import MEASURES, sections, trade_off, value_at
 from keyface.dashboard.pictures import grids
 from keyface.dashboard.runs import Run
+from keyface.pages import page_templates
 
 COLOURS = 8
 """Of lines; further ones take them again."""
@@ -38,15 +37,9 @@ def write_page(runs: Sequence[Run], title: str, columns: int) -> str:
     Raises:
         ValueError: A video of an edit is damaged.
     """
-    environment = Environment(
-        loader=PackageLoader("keyface.dashboard"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["number"] = number
-    environment.globals |= {
+    templates = page_templates("keyface.dashboard")
+    templates.filters["number"] = number
+    templates.globals |= {
         "W": charts.WIDTH,
         "H": charts.HEIGHT,
         "LEFT": charts.LEFT,
@@ -54,7 +47,7 @@ def write_page(runs: Sequence[Run], title: str, columns: int) -> str:
         "TOP": charts.TOP,
         "BOTTOM": charts.BOTTOM,
     }
-    return environment.get_template("page.html").render(
+    return templates.get_template("page.html").render(
         title=title,
         runs=runs,
         colours=[place % COLOURS for place in range(len(runs))],

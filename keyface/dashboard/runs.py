@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from keyface.callbacks.edit_record import FOLDER, RECORD
-from keyface.configuration import read_yaml
+from keyface.untrusted import read_json, read_yaml
 
 METRICS = "metrics.csv"
 CONFIG = "config.yaml"
@@ -239,10 +238,7 @@ def _json(file: Path, kind: type = dict) -> Any:
     """Return the content of a JSON file; an empty one of its kind where there is none."""
     if not file.is_file():
         return kind()
-    try:
-        content = json.loads(file.read_bytes())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file}: cannot be read as JSON: {error}") from error
+    content = read_json(file, allow_nan=True)
     if not isinstance(content, kind):
         raise ValueError(f"{file}: a {kind.__name__} is needed")
     return content

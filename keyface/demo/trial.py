@@ -1,6 +1,5 @@
 """The demo's clip, and what its edit is worth."""
 
-import json
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -19,6 +18,7 @@ from keyface.models.judges import edit_success
 from keyface.models.protocols import AttributeClassifier
 from keyface.pictures import draw_before_after, save_png
 from keyface.plugins import Category
+from keyface.untrusted import read_json_object
 from keyface.video import VideoReader, write_clip
 
 PLAIN = {"Male": True, "Young": True, "No_Beard": True, "Wearing_Hat": False}
@@ -55,7 +55,7 @@ def measure(
         if isinstance(judge, torch.nn.Module):
             judge.to("cpu")  # the fits may have taken them to a GPU
     source, edited = read_clip(out / "clip.mp4"), read_clip(out / "edited.mp4")
-    sidecar = json.loads((out / "edited.json").read_text())
+    sidecar = read_json_object(out / "edited.json", allow_nan=True)
     distances = {
         name: float(cosine_distance(embed_clip(each, edited), embed_clip(each, source)))
         for name, each in recognizers.items()

@@ -1,9 +1,9 @@
 """The frozen text-to-image model around ε1 and ε2: autoencoder, text encoder, U-Net, schedule."""
 
 import copy
-import json
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,21 @@ from keyface.diffusion.checks import (
     require_same_shapes,
     require_same_weights,
 )
+from keyface.diffusion.model_kinds import require_editable, require_text_to_image
+from keyface.diffusion.part_config import read_part_config, require_fitting
 from keyface.diffusion.part_files import require_safetensors, variant_of
+from keyface.diffusion.schedule import Grid
 
 FAMILIES: Mapping[object, str] = {128: "miniature", 768: "sd1", 1024: "sd2"}
 """Width of the text → family of models, see `keyface.plugins.checks.FAMILIES`."""
+
+_MOST_RANK = 1024
+
+MATCHED_LAYERS = r"(mid_block|up_blocks).*attn1$"
+"""Of a U-Net: what the decoder's self-attention sees tells places apart."""
+
+ADAPTER, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"
+"""peft's files of LoRA layers."""
 
 
 @dataclass
@@ -38,6 +49,8 @@ class Backbone:
         tokenizer: Of the text encoder.
         scheduler: Its configuration (noise levels, prediction type, spacing) is what counts.
         source: The folder or the file that it was read from; None where it was made otherwise.
+        matched_layers: Pattern of the self-attention layers whose tokens are compared between frames.
+        added_words: Of textual inversions, `keyface.diffusion.additions.embedding`.
     """
 
     vae: Any
@@ -46,6 +59,8 @@ class Backbone:
     tokenizer: Any
     scheduler: DDIMScheduler
     source: Path | None = None
+    matched_layers: str = MATCHED_LAYERS
+    added_words: list[str] = field(default_factory=list)
 
     @classmethod
     def from_folder(
@@ -60,10 +75,12 @@ class Backbone:
 
         Raises:
             FileNotFoundError: A part is missing, or its weights, such as where there are only pickles.
-            ValueError: The `vae` part is of another class, whose weights would be left at random, or a part's
-                weights are not those of its network, or not finite.
+            ValueError: The model is of another kind, such as Stable Diffusion XL or inpainting; the `vae`
+                part is of another class, whose weights would be left at random; or a part's weights are not
+                those of its network, or not finite.
         """
         folder = Path(folder)
+        require_editable(folder)
         missing = [
             p for p in ("vae", "unet", "text_encoder", "tokenizer", "scheduler") if not (folder / p).is_dir()
         ]
@@ -78,17 +95,18 @@ class Backbone:
                 folder / "text_encoder": CLIPTextModel,
             }
         )
-        stored = json.loads((folder / "vae" / "config.json").read_text()).get("_class_name")
+        stored = read_part_config(folder / "vae").get("_class_name")
         if stored not in (None, autoencoder.__name__):
-            raise ValueError(f"{folder / 'vae'} holds a {stored}; {autoencoder.__name__} is needed")
-        # Clipping to [-1, 1] is for pixels; it is diffusers' default and would break inversion of latents.
-        scheduler = DDIMScheduler.from_pretrained(folder / "scheduler", clip_sample=False, thresholding=False)
+            raise ValueError(f"{folder / 'vae'} holds a {stored!r:.80}; {autoencoder.__name__} is needed")
+        scheduler = _schedule(folder / "scheduler")
         backbone = cls(
-            vae=_load(autoencoder, folder / "vae", torch_dtype=dtype),
-            unet=_load(UNet2DConditionModel, folder / "unet", torch_dtype=dtype),
+            vae=load_network(autoencoder, folder / "vae", torch_dtype=dtype),
+            unet=load_network(UNet2DConditionModel, folder / "unet", torch_dtype=dtype),
             # CLIP's projection and image encoder often lie beside the part that is used.
-            text_encoder=_load(CLIPTextModel, folder / "text_encoder", allow_foreign=True, dtype=dtype),
-            tokenizer=AutoTokenizer.from_pretrained(folder / "tokenizer"),
+            text_encoder=load_network(
+                CLIPTextModel, folder / "text_encoder", allow_foreign=True, dtype=dtype
+            ),
+            tokenizer=_tokenizer(folder / "tokenizer"),
             scheduler=scheduler,
             source=folder,
         )
@@ -140,6 +158,28 @@ class Backbone:
         """Pixels that a cell of the U-Net's coarsest level is wide: images' sides are multiples of it."""
         return self.downscale * int(2 ** (len(self.unet.config.block_out_channels) - 1))
 
+    def grid(self, steps: int) -> Grid:
+        """Return the noise levels that inversion and editing share, spaced as the scheduler spaces them."""
+        return Grid.of(self.scheduler, steps)
+
+    def token_count(self, layer: str, latent_size: tuple[int, int]) -> int:
+        """Return how many tokens a self-attention layer sees of a latent of size (h, w).
+
+        Known from the U-Net's configuration: the i-th encoder block works on a grid 2^i times as coarse as
+        the latent, the middle block at the coarsest resolution, and the i-th decoder block on a grid 2^i
+        times as fine as that.
+
+        Args:
+            layer: Its name, such as `up_blocks.1.attentions.0.transformer_blocks.0.attn1`.
+            latent_size: (h, w).
+        """
+        coarsest: int = len(self.unet.config.block_out_channels) - 1
+        block = re.match(r"(down|up)_blocks\.(\d+)\.", layer)
+        halvings = coarsest
+        if block is not None:
+            halvings = int(block[2]) if block[1] == "down" else coarsest - int(block[2])
+        return int((latent_size[0] // 2**halvings) * (latent_size[1] // 2**halvings))
+
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "Backbone":
         """Move the three networks in place, and return this object."""
         for module in (self.vae, self.unet, self.text_encoder):
@@ -163,10 +203,16 @@ class Backbone:
 
     def encode_prompts(self, prompts: list[str]) -> Tensor:
         """Return token embeddings (B, L, D) of prompts, padded or cut to the text encoder's length."""
+        if self.added_words:
+            from keyface.diffusion.additions.embedding import spell_out  # takes seconds, few have any
+
+            prompts = spell_out(prompts, self.tokenizer)
         tokens = self.tokenizer(
             prompts, padding="max_length", max_length=self.text_length, truncation=True, return_tensors="pt"
         )
-        embedding: Tensor = self.text_encoder(tokens.input_ids.to(self.text_encoder.device)).last_hidden_state
+        place = torch.device(self.text_encoder.device)
+        numbers = tokens.input_ids.to(place, non_blocking=place.type == "cuda")
+        embedding: Tensor = self.text_encoder(numbers).last_hidden_state
         return embedding
 
 
@@ -186,26 +232,50 @@ def load_unet(folder: Path | str, base: UNet2DConditionModel | None = None) -> U
         ValueError: It holds something else, or weights that do not fit or are not finite.
     """
     folder = Path(folder)
-    if (folder / "adapter_config.json").is_file():
+    if (folder / ADAPTER_CONFIG).is_file():
         if base is None:
             raise ValueError(f"{folder} holds LoRA layers; give the U-Net they were trained on")
-        if not (folder / "adapter_model.safetensors").is_file():
-            raise FileNotFoundError(f"{folder} has no adapter_model.safetensors; only safetensors are read")
+        if not (folder / ADAPTER).is_file():
+            raise FileNotFoundError(f"{folder} has no {ADAPTER}; only safetensors are read")
         return _merge_lora(folder, base)
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(
             f"{folder} has neither config.json nor adapter_config.json; not a U-Net's folder"
         )
-    kind = json.loads((folder / "config.json").read_text()).get("_class_name")
+    config = read_part_config(folder)
+    kind = config.get("_class_name")
     if kind != "UNet2DConditionModel":
-        raise ValueError(f"{folder}/config.json describes {kind}; a UNet2DConditionModel is needed")
-    unet: UNet2DConditionModel = _load(UNet2DConditionModel, folder)
+        raise ValueError(f"{folder}/config.json describes {kind!r:.80}; a UNet2DConditionModel is needed")
+    require_text_to_image(config, folder)
+    unet: UNet2DConditionModel = load_network(UNet2DConditionModel, folder)
     return unet.eval() if base is None else unet.to(base.device, base.dtype).eval()
 
 
-def _load(kind: Any, folder: Path, *, allow_foreign: bool = False, **options: Any) -> Any:
+def _schedule(folder: Path) -> DDIMScheduler:
+    """Read the noise schedule.
+
+    Clipping to [-1, 1] is for pixels; it is diffusers' default and would break inversion of latents.
+    """
+    read_part_config(folder, "scheduler_config.json")
+    try:
+        return DDIMScheduler.from_pretrained(folder, clip_sample=False, thresholding=False)
+    except Exception as error:  # what a foreign value breaks in diffusers can be anything
+        told = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(f"{folder / 'scheduler_config.json'}: no schedule: {told:.160}") from error
+
+
+def _tokenizer(folder: Path) -> Any:
+    try:
+        return AutoTokenizer.from_pretrained(folder)
+    except Exception as error:  # as above, in transformers
+        told = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(f"{folder}: no tokenizer that can be read: {told:.160}") from error
+
+
+def load_network(kind: Any, folder: Path, *, allow_foreign: bool = False, **options: Any) -> Any:
     """Read a network of diffusers or transformers, which only log what does not fit."""
     file, variant = file_of(folder), variant_of(folder, kind)
+    require_fitting(kind, read_part_config(folder), folder)
     try:
         network, found = kind.from_pretrained(
             folder, use_safetensors=True, output_loading_info=True, variant=variant, **options
@@ -226,13 +296,25 @@ def _merge_lora(folder: Path, base: UNet2DConditionModel) -> UNet2DConditionMode
     # takes a second to import and whole networks do without it
     from peft import PeftConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 
-    adapted = PeftModel(copy.deepcopy(base), PeftConfig.from_pretrained(str(folder)))
-    wanted = get_peft_model_state_dict(adapted, save_embedding_layers=False)
-    file = folder / "adapter_model.safetensors"
+    file, config = folder / ADAPTER, read_part_config(folder, ADAPTER_CONFIG)
     try:
         weights = load_file(file)
     except SafetensorError as error:
         raise ValueError(f"{file}: damaged, or no safetensors file: {error}") from error
+    ranks = [each.shape[0] for name, each in weights.items() if ".lora_A." in name]
+    most = max(ranks, default=_MOST_RANK)
+    asked = [config.get("r"), *(config.get("rank_pattern") or {}).values()]
+    if not all(isinstance(rank, int) and 0 < rank <= most for rank in asked):
+        raise ValueError(
+            f"{folder / ADAPTER_CONFIG}: ranks {asked!r:.80}, the weights beside it have {most} at "
+            "most; the two are of different adapters"
+        )
+    try:
+        adapted = PeftModel(copy.deepcopy(base), PeftConfig.from_pretrained(str(folder)))
+    except Exception as error:  # what a foreign value breaks in peft can be anything
+        told = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(f"{folder / ADAPTER_CONFIG}: no adapter of this U-Net: {told:.160}") from error
+    wanted = get_peft_model_state_dict(adapted, save_embedding_layers=False)
     require_same_weights(wanted.keys() - weights.keys(), weights.keys() - wanted.keys(), file, "LoRA adapter")
     require_same_shapes(weights, wanted, file)
     require_finite_weights(weights, file)

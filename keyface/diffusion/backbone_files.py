@@ -5,22 +5,28 @@ from pathlib import Path
 from typing import cast, get_args
 
 import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from transformers import CLIPTextModel
 
-from keyface.diffusion.backbone import Backbone
+from keyface.diffusion.backbone import ADAPTER, ADAPTER_CONFIG, Backbone
+from keyface.diffusion.model_kinds import require_editable
+from keyface.diffusion.part_files import chosen_of, weight_files
 from keyface.diffusion.single_file import Prediction, backbone_from_file
-from keyface.weights.hub import HubError, fetch_snapshot
+from keyface.weights.hub import HubError, cached_snapshot, fetch_snapshot, list_files
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
 """`OWNER/NAME` or `OWNER/NAME@REVISION`."""
 
-_PARTS = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
-_HUB_FILES = [
+_NETWORKS = {"vae": AutoencoderKL, "unet": UNet2DConditionModel, "text_encoder": CLIPTextModel}
+_SMALL_FILES = [
     "model_index.json",
     "edit.yaml",
-    *(f"{part}/{pattern}" for part in _PARTS for pattern in ("*.json", "*.txt")),
-    "vae/diffusion_pytorch_model.safetensors",
-    "unet/diffusion_pytorch_model.safetensors",
-    "text_encoder/model.safetensors",
+    "transformer/config.json",
+    *(
+        f"{part}/{pattern}"
+        for part in (*_NETWORKS, "tokenizer", "scheduler")
+        for pattern in ("*.json", "*.txt")
+    ),
 ]
 
 
@@ -53,12 +59,53 @@ def load_backbone(place: Path | str, *, dtype: torch.dtype = torch.float32) -> B
     )
 
 
+def backbone_weights(source: Path, autoencoder: type = AutoencoderKL) -> list[Path]:
+    """Return the files that a backbone's weights are read from, in order.
+
+    Args:
+        source: Its folder, or its one file.
+        autoencoder: Class of the `vae` part.
+    """
+    if source.is_file():
+        return [source]
+    kinds = {**_NETWORKS, "vae": autoencoder}
+    return sorted(file for part, kind in kinds.items() for file in weight_files(source / part, kind))
+
+
+def unet_weights(folder: Path) -> list[Path]:
+    """Return the files that `keyface.diffusion.backbone.load_unet` reads weights from, in order."""
+    if (folder / ADAPTER_CONFIG).is_file():
+        return [folder / ADAPTER]
+    return weight_files(folder, UNet2DConditionModel)
+
+
 def _from_hub(name: str) -> Path:
+    """Return the folder of a model of the hub, which holds what is read of it and nothing more.
+
+    What is too large to be fetched for nothing comes last: its configurations must have been accepted.
+    """
     repository, _, revision = name.partition("@")
+    here = cached_snapshot(repository, revision, "unet/config.json")
+    if here is not None and _is_whole(here):
+        return here
     try:
-        return fetch_snapshot(repository, revision, _HUB_FILES)
+        listing = list_files(repository, revision)
+        require_editable(fetch_snapshot(repository, revision, _SMALL_FILES))
+        weights = [file for part, kind in _NETWORKS.items() for file in chosen_of(listing, part, kind)]
+        return fetch_snapshot(repository, revision, [*_SMALL_FILES, *weights])
     except HubError as error:
         raise FileNotFoundError(
             f"backbone {name!r} is no folder here, and there is no copy of it on this machine; {error}. "
             "Download it where there is a network and give its folder"
         ) from error
+
+
+def _is_whole(folder: Path) -> bool:
+    """Tell whether a copy of a model has all that is read of it: other programs fetch parts of models."""
+    try:
+        files = [file for part, kind in _NETWORKS.items() for file in weight_files(folder / part, kind)]
+    except FileNotFoundError:
+        return False
+    others = [folder / part / "config.json" for part in _NETWORKS]
+    others += [folder / "scheduler" / "scheduler_config.json", folder / "tokenizer" / "tokenizer_config.json"]
+    return all(file.is_file() for file in (*files, *others))

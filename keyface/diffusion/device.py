@@ -2,8 +2,11 @@
 
 import os
 import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
+from torch import nn
 
 
 def choose_device(name: torch.device | str | None, where: str = "device") -> torch.device:
@@ -32,6 +35,18 @@ def devices() -> list[str]:
     """Return the names of the devices of this machine."""
     found = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
     return [*found, "mps"] if torch.backends.mps.is_available() else found
+
+
+@contextmanager
+def placed(network: nn.Module, device: torch.device) -> Iterator[None]:
+    """Have a network on a device for a with block; afterwards each of its weights is where it was."""
+    before = [(each, each.device) for each in (*network.parameters(), *network.buffers())]
+    network.to(device)
+    try:
+        yield
+    finally:
+        for tensor, home in before:
+            tensor.data = tensor.data.to(home)
 
 
 def memory_of(device: torch.device) -> int:

@@ -1,13 +1,17 @@
 """Deterministic DDIM inversion on the grid that editing shares; see `keyface.diffusion.schedule`."""
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
 
 from keyface.diffusion.prediction import predict
-from keyface.diffusion.schedule import Grid
+from keyface.diffusion.schedule import Grid, grid_of
+
+if TYPE_CHECKING:
+    from keyface.diffusion.additions.control import Control
 
 FIRST_LEVEL_CORRECTIONS = 2
 """Further ones of the first level, which has the widest step and no level below to learn from."""
@@ -16,7 +20,7 @@ FIRST_LEVEL_CORRECTIONS = 2
 @torch.no_grad()
 def invert(
     unet: UNet2DConditionModel,
-    scheduler: DDIMScheduler,
+    scheduler: DDIMScheduler | Grid,
     latents: Tensor,
     text: Tensor,
     steps: int,
@@ -25,6 +29,7 @@ def invert(
     until: int | None = None,
     levels: Sequence[int] | None = None,
     before_level: Callable[[int], None] | None = None,
+    control: "Control | None" = None,
 ) -> Tensor:
     """Invert by deterministic DDIM, without guidance and without gradient.
 
@@ -35,7 +40,7 @@ def invert(
 
     Args:
         unet: ε1, or the frozen base.
-        scheduler: The DDIM scheduler of the backbone; not changed.
+        scheduler: The DDIM scheduler of the backbone, which is not changed; or the grid itself.
         latents: Clean, (B, C, h, w).
         text: Source prompt, (B, L, D) or (1, L, D).
         steps: Of the whole grid.
@@ -43,11 +48,12 @@ def invert(
         until: Last level wanted, 1 … steps; None is all.
         levels: The only ones to visit, ascending, where no exact reconstruction is wanted; replaces `until`.
         before_level: Called with the level before the U-Net runs for it.
+        control: As of `predict`.
 
     Returns:
         Trajectory (visited levels + 1, B, C, h, w), fp32; `[0]` is the input.
     """
-    grid = Grid.of(scheduler, steps)
+    grid = grid_of(scheduler, steps)
     until = steps if until is None else until
     if not 0 <= until <= grid.steps:
         raise ValueError(f"level {until} is outside the grid of {grid.steps} steps")
@@ -62,13 +68,13 @@ def invert(
         below = trajectory[level - 1]
         corrections = fixed_point_iterations
         if not outputs or fixed_point_iterations == 0:
-            output = predict(unet, below, grid.timestep(level), text)
+            output = predict(unet, below, grid.timestep(level), text, control)
             corrections += FIRST_LEVEL_CORRECTIONS if fixed_point_iterations > 0 else 0
         else:
             output = 2 * outputs[-1] - outputs[-2] if len(outputs) > 1 else outputs[-1]
         for _ in range(corrections):
             estimate = grid.invert(below, output, level)
-            output = predict(unet, estimate, grid.timestep(level), text)
+            output = predict(unet, estimate, grid.timestep(level), text, control)
         trajectory[level] = grid.invert(below, output, level)
         outputs = [*outputs[-1:], output]
     return trajectory

@@ -1,7 +1,8 @@
 """Which files of a folder hold a network's weights: plain ones, or a variant such as fp16; never pickles."""
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,47 @@ def variant_of(folder: Path, kind: type) -> str | None:
         FileNotFoundError: It holds no safetensors file of the network.
     """
     require_safetensors({folder: kind})
-    names = _names(folder)
+    return _variant(_stem(kind), _names(folder))
+
+
+def weight_files(folder: Path, kind: type) -> list[Path]:
+    """Return the files that a network's weights are read from; several where they are sharded.
+
+    Args:
+        folder: As of `variant_of`.
+        kind: The network's class.
+
+    Raises:
+        FileNotFoundError: It holds no safetensors file of the network.
+    """
+    variant, stem = variant_of(folder, kind), _stem(kind)
+    whole, index = _files(stem, variant)
+    if (folder / whole).is_file():
+        return [folder / whole]
+    shards = json.loads((folder / index).read_text())["weight_map"].values()
+    return [folder / name for name in sorted(set(shards))]
+
+
+def chosen_of(listing: Iterable[str], part: str, kind: type) -> list[str]:
+    """Return those of a model's files that one of its networks is read from; none where it lacks weights.
+
+    They are what `weight_files` finds once they are here, with the index of shards.
+
+    Args:
+        listing: Names of all files, such as those of a repository on the model hub.
+        part: Folder of the network.
+        kind: The network's class.
+    """
+    names = {name.removeprefix(f"{part}/") for name in listing if name.startswith(f"{part}/")}
     stem = _stem(kind)
-    if {f"{stem}.safetensors", f"{stem}.safetensors.index.json"} & names:
-        return None
-    found = _variants(stem, names)
-    return _PREFERRED if _PREFERRED in found else found[0]
+    if not _has_weights(stem, names):
+        return []
+    variant = _variant(stem, names)
+    whole, index = _files(stem, variant)
+    if whole in names:
+        return [f"{part}/{whole}"]
+    shard = re.compile(re.escape(whole.removesuffix(".safetensors")) + r"-\d{5}-of-\d{5}\.safetensors")
+    return [f"{part}/{name}" for name in sorted(names) if name == index or shard.fullmatch(name)]
 
 
 def require_safetensors(parts: Mapping[Path, type]) -> None:
@@ -43,7 +79,7 @@ def require_safetensors(parts: Mapping[Path, type]) -> None:
     wanted, pickles, commands = [], [], []
     for folder, kind in parts.items():
         names, stem = _names(folder), _stem(kind)
-        if {f"{stem}.safetensors", f"{stem}.safetensors.index.json"} & names or _variants(stem, names):
+        if _has_weights(stem, names):
             continue
         wanted.append(str(folder / f"{stem}.safetensors"))
         # transformers called its pickles pytorch_model.bin.
@@ -68,6 +104,23 @@ def _names(folder: Path) -> set[str]:
 
 def _stem(kind: type) -> str:
     return "model" if issubclass(kind, PreTrainedModel) else "diffusion_pytorch_model"
+
+
+def _has_weights(stem: str, names: set[str]) -> bool:
+    return not names.isdisjoint(_files(stem, None)) or bool(_variants(stem, names))
+
+
+def _variant(stem: str, names: set[str]) -> str | None:
+    if not names.isdisjoint(_files(stem, None)):
+        return None
+    found = _variants(stem, names)
+    return _PREFERRED if _PREFERRED in found else found[0]
+
+
+def _files(stem: str, variant: str | None) -> tuple[str, str]:
+    """Return the names of the one file of weights, and of the index where there are several."""
+    middle = "" if variant is None else f".{variant}"
+    return f"{stem}{middle}.safetensors", f"{stem}.safetensors.index{middle}.json"
 
 
 def _variants(stem: str, names: set[str]) -> list[str]:

@@ -1,16 +1,27 @@
 """What a U-Net predicts at a noise level: its output, and the clean latent x̂0 that follows from it."""
 
+from typing import TYPE_CHECKING
+
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
 
 from keyface.diffusion.schedule import alphas_at, original_of
 
+if TYPE_CHECKING:
+    from keyface.diffusion.additions.control import Control
+
 Timestep = int | Tensor
 """One timestep for a whole batch, or (B,) int64, one for each latent."""
 
 
-def predict(unet: UNet2DConditionModel, latents: Tensor, timestep: Timestep, text: Tensor) -> Tensor:
+def predict(
+    unet: UNet2DConditionModel,
+    latents: Tensor,
+    timestep: Timestep,
+    text: Tensor,
+    control: "Control | None" = None,
+) -> Tensor:
     """Return the U-Net's output in fp32, whatever precision it runs in; differentiable.
 
     Args:
@@ -18,6 +29,7 @@ def predict(unet: UNet2DConditionModel, latents: Tensor, timestep: Timestep, tex
         latents: (B, C, h, w).
         timestep: Of the latents.
         text: (B, L, D) or (1, L, D).
+        control: A ControlNet with the control images of these latents' frames; None for none.
 
     Returns:
         (B, C, h, w), fp32.
@@ -26,7 +38,9 @@ def predict(unet: UNet2DConditionModel, latents: Tensor, timestep: Timestep, tex
     if not isinstance(timestep, Tensor):
         # a compiled U-Net has one graph for all numbers in a tensor, and one for each Python number
         timestep = torch.full((), timestep, dtype=torch.int64, device=latents.device)
-    output: Tensor = unet(latents.to(unet.dtype), timestep, encoder_hidden_states=text).sample
+    latents = latents.to(unet.dtype)
+    residuals = {} if control is None else control.residuals(latents, timestep, text)
+    output: Tensor = unet(latents, timestep, encoder_hidden_states=text, **residuals).sample
     return output.float()
 
 

@@ -7,15 +7,18 @@ gives every image timesteps of its own, as training needs.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
 
 from keyface.diffusion.prediction import Timestep, predict, predict_original
-from keyface.diffusion.schedule import Grid, alphas_at
+from keyface.diffusion.schedule import Grid, alphas_at, grid_of
 from keyface.diffusion.solvers import Solver, solver_step
+
+if TYPE_CHECKING:
+    from keyface.diffusion.additions.control import Control
 
 Predict = Callable[[Tensor, Timestep], Tensor]
 """The U-Net's output (B, C, h, w) for latents (B, C, h, w) at a timestep, guided or not."""
@@ -122,30 +125,32 @@ def sample(predict: Predict, latents: Tensor, path: Path, *, gradient_steps: int
 
 def denoise(
     unet: UNet2DConditionModel,
-    scheduler: DDIMScheduler,
+    scheduler: DDIMScheduler | Grid,
     latents: Tensor,
     text: Tensor,
     steps: int,
     from_level: int | None = None,
     solver: Solver = "ddim",
+    control: "Control | None" = None,
 ) -> Tensor:
     """Denoise without guidance, one forward a step; `ddim` reconstructs after `invert`.
 
     Args:
         unet: ε1, or the frozen base.
-        scheduler: The DDIM scheduler of the backbone; not changed.
+        scheduler: The DDIM scheduler of the backbone, which is not changed; or the grid itself.
         latents: (B, C, h, w) at `from_level`.
         text: (B, L, D) or (1, L, D).
         steps: Of the whole grid.
         from_level: Level of the latents; None is `steps`.
         solver: How a step is made of the predictions.
+        control: As of `predict`.
 
     Returns:
         Clean latents (B, C, h, w), fp32.
     """
-    grid = Grid.of(scheduler, steps)
+    grid = grid_of(scheduler, steps)
     path = GridPath(grid, grid.steps if from_level is None else from_level, solver)
-    return sample(lambda noisy, timestep: predict(unet, noisy, timestep, text), latents, path)
+    return sample(lambda noisy, timestep: predict(unet, noisy, timestep, text, control), latents, path)
 
 
 def renoise(

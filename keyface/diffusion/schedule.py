@@ -99,6 +99,11 @@ class Grid:
         return original_of(latents, output, self.alphas[level], self.prediction_type)
 
 
+def grid_of(scheduler: DDIMScheduler | Grid, steps: int) -> Grid:
+    """Return a scheduler's grid of so many steps; a grid as it is."""
+    return scheduler if isinstance(scheduler, Grid) else Grid.of(scheduler, steps)
+
+
 def even_timesteps(start: Tensor, steps: int) -> list[Tensor]:
     """Return `steps` timesteps (B,) from `start` (B,) towards 0 in even strides, for latents off a grid."""
     return [(start * (steps - step)).div(steps, rounding_mode="floor") for step in range(steps)]
@@ -118,7 +123,9 @@ def grid_timesteps(scheduler: DDIMScheduler, start: Tensor, steps: int) -> list[
 
 def alphas_at(scheduler: DDIMScheduler, timesteps: Tensor, like: Tensor) -> Tensor:
     """Return ᾱ of timesteps (B,) or (), fp32, shaped to broadcast over latents (B, C, h, w)."""
-    alphas: Tensor = scheduler.alphas_cumprod.to(like.device)[timesteps.to(like.device)]
+    # Without waiting for the device: the table lies on the CPU, and stays as it is.
+    table = scheduler.alphas_cumprod.to(like.device, non_blocking=True)
+    alphas: Tensor = table[timesteps.to(like.device, non_blocking=True)]
     return alphas.float().reshape(-1, *([1] * (like.ndim - 1)))
 
 

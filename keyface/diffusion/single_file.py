@@ -20,6 +20,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from keyface.diffusion.backbone import Backbone
 from keyface.diffusion.checks import require_finite_weights
+from keyface.diffusion.model_kinds import require_known_names, require_text_to_image
 
 Prediction = Literal["epsilon", "v_prediction"]
 
@@ -38,6 +39,8 @@ PUBLISHED: dict[str, Prediction] = {
 }
 """What the published files of the second family predict; their weights do not show it."""
 
+_INPUTS = UNET + "input_blocks.0.0.weight"
+_OUTPUTS = UNET + "out.2.weight"
 _HEADS_1 = 8
 _HEAD_WIDTH_2 = 64
 _TEXT_HEAD_WIDTH = 64
@@ -85,8 +88,9 @@ def backbone_from_file(
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is of another format or damaged, lacks weights or holds such that are not finite, or
-            nothing says what the U-Net predicts.
+        ValueError: It is of another format or damaged, of another kind of model such as Stable Diffusion XL
+            or inpainting, lacks weights or holds such that are not finite, or nothing says what the U-Net
+            predicts.
     """
     path = Path(path)
     weights, metadata = _read(path)
@@ -149,6 +153,10 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safe_open(path, framework="pt") as file:
             names: list[str] = file.keys()
+            require_known_names(names, path)
+            if _INPUTS in names and _OUTPUTS in names:
+                inputs, outputs = (file.get_slice(name).get_shape() for name in (_INPUTS, _OUTPUTS))
+                require_text_to_image({"in_channels": inputs[1], "out_channels": outputs[0]}, path)
             wanted = [name for name in names if name.startswith((UNET, VAE, TEXT_1, TEXT_2))]
             return {name: file.get_tensor(name) for name in wanted}, file.metadata() or {}
     except SafetensorError as error:
@@ -186,8 +194,8 @@ def _unet(shapes: Mapping[str, tuple[int, ...]], family: int) -> dict[str, Any]:
         layers += 1
     attention = f"{UNET}middle_block.1."
     return {
-        "in_channels": shapes[UNET + "input_blocks.0.0.weight"][1],
-        "out_channels": shapes[UNET + "out.2.weight"][0],
+        "in_channels": shapes[_INPUTS][1],
+        "out_channels": shapes[_OUTPUTS][0],
         "block_out_channels": widths,
         "layers_per_block": layers,
         "down_block_types": ["CrossAttnDownBlock2D" if each else "DownBlock2D" for each in attends],

@@ -29,7 +29,7 @@ OPTIONAL: dict[str, tuple[Level, str, tuple[str, ...]]] = {
     "h5py": ("optional", "VGG-Face, which is a Keras file", ("evaluate",)),
     "insightface": ("optional", "finding faces with insightface's packs", ("edit", "evaluate")),
     "onnxruntime": ("optional", "finding faces with insightface's packs", ("edit", "evaluate")),
-    "opencv-python-headless": ("optional", "DIS optical flow", ("evaluate",)),
+    "opencv-python-headless": ("optional", "DIS optical flow, --control canny", ("evaluate",)),
 }
 """Packages of the extras: how much they are needed, what for, and by which goals."""
 

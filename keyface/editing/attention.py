@@ -13,14 +13,15 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
+
+from keyface.diffusion.protocol import Network
 
 Processor = Callable[..., Tensor]
 
 
-def self_attention(unet: nn.Module, pattern: str) -> dict[str, Attention]:
+def self_attention(unet: Network, pattern: str) -> dict[str, Attention]:
     """Return the attn1 modules whose names match `pattern`, by name, in the network's order.
 
     The prefix that peft puts before names is dropped, so that a network with LoRA layers and one without
@@ -40,7 +41,7 @@ def self_attention(unet: nn.Module, pattern: str) -> dict[str, Attention]:
 
 
 @contextmanager
-def processors(unet: UNet2DConditionModel, pattern: str, make: Callable[[str], Processor]) -> Iterator[None]:
+def processors(unet: Network, pattern: str, make: Callable[[str], Processor]) -> Iterator[None]:
     """Set `make(name)` on every attn1 module matching `pattern`; put the old processors back at the end."""
     modules = self_attention(unet, pattern)
     before = {name: module.processor for name, module in modules.items()}
@@ -211,7 +212,7 @@ def _every(tokens: Tensor, stride: int) -> Tensor:
 
 
 @contextmanager
-def recorded_outputs(unet: nn.Module, pattern: str, store: dict[str, Tensor]) -> Iterator[None]:
+def recorded_outputs(unet: Network, pattern: str, store: dict[str, Tensor]) -> Iterator[None]:
     """Keep the outputs of the modules matching `pattern` in `store`, by name (Plug-and-Play's features)."""
 
     def keep(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
@@ -225,7 +226,7 @@ def recorded_outputs(unet: nn.Module, pattern: str, store: dict[str, Tensor]) ->
 
 
 @contextmanager
-def replaced_outputs(unet: nn.Module, pattern: str, store: dict[str, Tensor]) -> Iterator[None]:
+def replaced_outputs(unet: Network, pattern: str, store: dict[str, Tensor]) -> Iterator[None]:
     """Put ε1's outputs (F, C, h, w) in place of those of the modules (branches · F, C, h, w) of ε2."""
 
     def replace(name: str) -> Callable[[nn.Module, Any, Tensor], Tensor]:
@@ -240,7 +241,7 @@ def replaced_outputs(unet: nn.Module, pattern: str, store: dict[str, Tensor]) ->
 
 
 @contextmanager
-def shared_outputs(unet: nn.Module, pattern: str, branches: int) -> Iterator[None]:
+def shared_outputs(unet: Network, pattern: str, branches: int) -> Iterator[None]:
     """Put the first branch's outputs in place of all branches', in the modules matching `pattern`."""
 
     def share(_: str) -> Callable[[nn.Module, Any, Tensor], Tensor]:
@@ -255,7 +256,7 @@ def shared_outputs(unet: nn.Module, pattern: str, branches: int) -> Iterator[Non
 
 
 @contextmanager
-def _hooks(unet: nn.Module, pattern: str, make: Callable[[str], Callable[..., Any]]) -> Iterator[None]:
+def _hooks(unet: Network, pattern: str, make: Callable[[str], Callable[..., Any]]) -> Iterator[None]:
     names = {path.removeprefix("base_model.model."): module for path, module in unet.named_modules()}
     matching = {name: module for name, module in names.items() if re.search(pattern, name)}
     if not matching:

@@ -1,18 +1,18 @@
 """A clip as latents: encoded, inverted, matched to its keyframes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 
-from diffusers import UNet2DConditionModel
 from torch import Tensor
 
-from keyface.diffusion.backbone import Backbone
+from keyface.diffusion.additions.control import Control
 from keyface.diffusion.checks import require_finite
 from keyface.diffusion.inversion import invert
 from keyface.diffusion.precision import is_compiled
+from keyface.diffusion.protocol import EditableModel, Network
 from keyface.editing.attention import processors
 from keyface.editing.clip_files import ClipShape, clip_layout
-from keyface.editing.correspondence import MATCHED_LAYERS, Correspondences, TokenRecorder
+from keyface.editing.correspondence import Correspondences, TokenRecorder
 from keyface.editing.frames import FrameStream
 from keyface.editing.keyframes import neighbours
 from keyface.editing.strategies.strategy import Strategy
@@ -20,13 +20,20 @@ from keyface.resume.batches import Advance, Batches
 from keyface.resume.journal import Journal
 from keyface.resume.memory_maps import MemoryMaps
 
+ControlOf = Callable[[Sequence[int]], Control | None]
+"""Frame numbers → the ControlNet with their control images."""
+
+
+def uncontrolled(_: Sequence[int]) -> None:
+    """Say that nothing controls these frames."""
+
 
 class Clip:
     """Latents of a clip in memory-mapped files, and what fills them; `open` makes one.
 
     Attributes:
         backbone: Autoencoder and schedule.
-        inverter: The U-Net that inverts.
+        inverter: The network that inverts.
         strategy: How the edit reaches every frame.
         settings: Of the edit.
         length: Number of frames T.
@@ -41,17 +48,20 @@ class Clip:
         correspondences: Of every frame with the keyframes it follows.
         batches: In which frames are worked on.
         maps: The files.
+        control: Frame numbers → the ControlNet with their control images; None where nothing controls.
     """
 
     def __init__(
         self,
-        backbone: Backbone,
-        inverter: UNet2DConditionModel,
+        backbone: EditableModel,
+        inverter: Network,
         strategy: Strategy,
         shape: ClipShape,
         maps: MemoryMaps,
         journal: Journal | None,
+        control: ControlOf = uncontrolled,
     ) -> None:
+        self.control = control
         self.backbone, self.inverter = backbone, inverter
         self.strategy, self.settings = strategy, strategy.settings
         self.length, self.keyframes, self.others = shape.length, shape.keyframes, shape.others
@@ -75,12 +85,13 @@ class Clip:
     @classmethod
     def open(
         cls,
-        backbone: Backbone,
-        inverter: UNet2DConditionModel,
+        backbone: EditableModel,
+        inverter: Network,
         strategy: Strategy,
         frames: FrameStream,
         maps: MemoryMaps,
         journal: Journal | None = None,
+        control: ControlOf = uncontrolled,
     ) -> "Clip":
         """Make the files of a clip, or take those that an earlier process left together with its journal.
 
@@ -91,6 +102,7 @@ class Clip:
             frames: Of the clip.
             maps: Where the files are.
             journal: What an earlier process did; None for a clip that is not to survive this process.
+            control: See the class.
 
         Raises:
             ValueError: The frames do not tile into whole tokens at every resolution, the disk is too small,
@@ -99,7 +111,7 @@ class Clip:
         shape = ClipShape.of(backbone, inverter, strategy, frames)
         if journal is not None and journal.begun:
             maps.require(clip_layout(shape, strategy))
-        return cls(backbone, inverter, strategy, shape, maps, journal)
+        return cls(backbone, inverter, strategy, shape, maps, journal, control)
 
     def at_level(self, level: int) -> Tensor:
         """Return what is being edited at a level, (T, C, h, w).
@@ -190,20 +202,25 @@ class Clip:
         settings, levels = self.settings, self._matched_levels
         every_frame_from = self.strategy.every_frame_from
         recorder = TokenRecorder(levels)
-        matching = processors(self.inverter, MATCHED_LAYERS, recorder.make) if levels else nullcontext()
+        matching = (
+            processors(self.inverter, self.backbone.matched_layers, recorder.make)
+            if levels
+            else nullcontext()
+        )
 
         def run(part: Sequence[int], visited: Sequence[int] | None = None) -> Tensor:
             """Invert exactly through levels or, where none are named, plainly through those of matching."""
             latents = self.clean[list(part)].to(self.backbone.device)
             trajectory = invert(
                 self.inverter,
-                self.backbone.scheduler,
+                self.backbone.grid(settings.steps),
                 latents,
                 text,
                 settings.steps,
                 settings.fixed_point_iterations if visited is not None else 0,
                 levels=levels if visited is None else visited,
                 before_level=recorder.before_level,
+                control=self.control(part),
             )
             require_finite(trajectory, f"inverted latents of frames {part[0]} to {part[-1]}")
             return trajectory

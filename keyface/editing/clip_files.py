@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 
 import torch
-from diffusers import UNet2DConditionModel
 
-from keyface.diffusion.backbone import Backbone
+from keyface.diffusion.protocol import EditableModel, Network
 from keyface.diffusion.solvers import looks_back
 from keyface.editing.correspondence import Correspondences, descriptor_sizes
 from keyface.editing.frames import FrameStream
@@ -40,7 +39,7 @@ class ClipShape:
 
     @classmethod
     def of(
-        cls, backbone: Backbone, inverter: UNet2DConditionModel, strategy: Strategy, frames: FrameStream
+        cls, backbone: EditableModel, inverter: Network, strategy: Strategy, frames: FrameStream
     ) -> "ClipShape":
         """Choose keyframes, and find the sizes out; nothing of the clip is read.
 
@@ -52,7 +51,7 @@ class ClipShape:
         chosen = set(keyframes)
         sources = strategy.source_frames(length, keyframes)
         levels = strategy.matched_levels if len(sources) < length else ()
-        height, width = _latent_size(backbone, inverter, frames)
+        height, width = _latent_size(backbone, frames)
         return cls(
             length=length,
             keyframes=keyframes,
@@ -61,7 +60,7 @@ class ClipShape:
             pixels=(frames.height, frames.width),
             latent=(backbone.latent_channels, height, width),
             matched_levels=levels,
-            descriptors=descriptor_sizes(inverter, (height, width), len(levels)) if levels else {},
+            descriptors=descriptor_sizes(backbone, inverter, (height, width), len(levels)) if levels else {},
         )
 
 
@@ -91,7 +90,7 @@ def clip_layout(shape: ClipShape, strategy: Strategy) -> Layout:
     return {**files, **Correspondences.layout(shape.length, len(shape.keyframes), shape.descriptors)}
 
 
-def _latent_size(backbone: Backbone, inverter: UNet2DConditionModel, frames: FrameStream) -> tuple[int, int]:
+def _latent_size(backbone: EditableModel, frames: FrameStream) -> tuple[int, int]:
     cell, multiple = backbone.downscale, backbone.coarsest_cell
     if frames.height % multiple or frames.width % multiple:
         raise ValueError(

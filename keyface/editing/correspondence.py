@@ -1,19 +1,17 @@
 """Which token of a keyframe a frame's token comes from, found in U-Net features during the inversion."""
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers import UNet2DConditionModel
 from torch import Tensor
 
+from keyface.diffusion.protocol import EditableModel, Network
 from keyface.editing.attention import attend, finish, self_attention
 from keyface.resume.memory_maps import Layout, Shape
 
-MATCHED_LAYERS = r"(mid_block|up_blocks).*attn1$"
 MAXIMUM_TOKENS = torch.iinfo(torch.int16).max + 1
 
 _DESCRIPTORS, _FIELD = "descriptors-", "field-"
@@ -62,18 +60,16 @@ class TokenRecorder:
         return {size: torch.cat(part, dim=-1) / math.sqrt(len(part)) for size, part in parts.items()}
 
 
-def descriptor_sizes(unet: UNet2DConditionModel, latent_size: tuple[int, int], levels: int) -> dict[int, int]:
+def descriptor_sizes(
+    model: EditableModel, network: Network, latent_size: tuple[int, int], levels: int
+) -> dict[int, int]:
     """Return the length D of the descriptors of a recorder of so many levels, by number of tokens S.
 
-    Known from the U-Net's configuration, so that files can be made before anything runs: the middle block
-    works at the coarsest resolution and the i-th decoder block on a grid 2^i times as fine.
+    Known before anything runs, so that files can be made.
     """
-    coarsest = len(unet.config.block_out_channels) - 1
     found: dict[int, int] = {}
-    for name, module in self_attention(unet, MATCHED_LAYERS).items():
-        block = re.match(r"up_blocks\.(\d+)\.", name)
-        scale = 2 ** (coarsest - int(block[1]) if block else coarsest)
-        tokens = (latent_size[0] // scale) * (latent_size[1] // scale)
+    for name, module in self_attention(network, model.matched_layers).items():
+        tokens = model.token_count(name, latent_size)
         found[tokens] = found.get(tokens, 0) + levels * int(module.query_dim)
     return found
 

@@ -6,13 +6,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from diffusers import UNet2DConditionModel
-from torch import Tensor, nn
+from torch import Tensor
 
-from keyface.diffusion.backbone import Backbone
+from keyface.diffusion.additions.control import Control, ControlImages, ControlNet
+from keyface.diffusion.additions.face_adapter import FaceReference
 from keyface.diffusion.checks import NotFiniteError, require_finite
 from keyface.diffusion.guidance import Guidance
-from keyface.editing.clip import Clip
+from keyface.diffusion.protocol import EditableModel, Network
+from keyface.editing.clip import Clip, ControlOf, uncontrolled
 from keyface.editing.clip_files import ClipShape, clip_layout
 from keyface.editing.edited import EditedClip, EditReport
 from keyface.editing.frames import FrameStream, MaskStream, TensorFrames, TensorMasks
@@ -85,6 +86,8 @@ class VideoEditor:
         identity: ε1; None takes the backbone's own, untuned U-Net.
         direction: ε2; None likewise.
         settings: See `EditSettings`.
+        controlnet: Controls every prediction by the control images of `prepare`; None for none.
+        face: What a reference photo shows of the person, for ε2's target; None for none.
 
     Example:
         >>> editor = VideoEditor(backbone, identity, direction)              # doctest: +SKIP
@@ -93,16 +96,32 @@ class VideoEditor:
 
     def __init__(
         self,
-        backbone: Backbone,
-        identity: UNet2DConditionModel | None = None,
-        direction: UNet2DConditionModel | None = None,
+        backbone: EditableModel,
+        identity: Network | None = None,
+        direction: Network | None = None,
         settings: EditSettings | None = None,
+        *,
+        controlnet: ControlNet | None = None,
+        face: FaceReference | None = None,
     ) -> None:
-        self.backbone = backbone
+        self.backbone, self.controlnet, self.face = backbone, controlnet, face
         self.identity = backbone.unet if identity is None else identity
         self.direction = backbone.unet if direction is None else direction
         self.settings = EditSettings() if settings is None else settings
         self.strategy = STRATEGIES[self.settings.propagation.mode](self.settings)
+
+    def changed(
+        self, *, settings: EditSettings | None = None, face: FaceReference | None = None
+    ) -> "VideoEditor":
+        """Return an editor of the same networks with other settings, or with a face; None keeps its own."""
+        return VideoEditor(
+            self.backbone,
+            self.identity,
+            self.direction,
+            self.settings if settings is None else settings,
+            controlnet=self.controlnet,
+            face=self.face if face is None else face,
+        )
 
     @torch.no_grad()
     def edit(
@@ -169,6 +188,7 @@ class VideoEditor:
         temporary: Path | None = None,
         session: Session | None = None,
         cached: CachedWork | None = None,
+        control: ControlImages | None = None,
     ) -> Iterator[EditedClip]:
         """Edit a clip up to the latents of its frames, whose files are there until the block ends.
 
@@ -183,9 +203,11 @@ class VideoEditor:
                 system's place for them.
             session: An open folder that keeps everything instead, so that a killed edit goes on where it was.
             cached: Keeps what comes before the edit itself for other edits of the clip, or has it already.
+            control: The control images of frames, where there is a ControlNet.
 
         Raises:
             NotFiniteError: As of `edit`.
+            ValueError: There is a ControlNet, and no `control`.
         """
         modules = (
             self._inverter,
@@ -196,7 +218,15 @@ class VideoEditor:
         )
         every_frame = reconstructions and self.strategy.inverts_others
         with evaluating(*modules), _place(temporary, session) as (maps, journal):
-            clip = Clip.open(self.backbone, self._inverter, self.strategy, frames, maps, journal)
+            clip = Clip.open(
+                self.backbone,
+                self._inverter,
+                self.strategy,
+                frames,
+                maps,
+                journal,
+                self._control_of(control),
+            )
             seconds: dict[str, float] = {}
             if cached is not None:
                 cached.restore(maps, clip.batches.journal)
@@ -226,7 +256,7 @@ class VideoEditor:
             psnr = reconstruct(clip, source, every_frame, advance)
         if cached is not None:
             cached.keep(clip.maps, clip.unedited_files(), clip.batches.journal.entries(BEFORE_EDIT))
-        guidance = Guidance.of(target, negative, self.settings.guidance_scale)
+        guidance = Guidance.of(target, negative, self.settings.guidance_scale, self.settings.guidance_limit)
         networks = Networks(self.identity, self.direction, guidance, source)
         denoiser = self.strategy.denoiser(clip, networks)
         with _stage("edit", denoiser.work, seconds, progress) as advance:
@@ -239,8 +269,16 @@ class VideoEditor:
         return layout_bytes(clip_layout(shape, self.strategy))
 
     @property
-    def _inverter(self) -> UNet2DConditionModel:
+    def _inverter(self) -> Network:
         return self.identity if self.settings.inversion == "identity" else self.backbone.unet
+
+    def _control_of(self, images: ControlImages | None) -> ControlOf:
+        controlnet = self.controlnet
+        if controlnet is None:
+            return uncontrolled
+        if images is None:
+            raise ValueError("there is a ControlNet and nothing that it looks at; give `control`")
+        return lambda frames: Control(controlnet.network, images(frames), controlnet.strength)
 
     def edit_frames(self, frames: Tensor, prompts: Prompts) -> tuple[Tensor, EditReport]:
         """Edit frames in memory: (T, 3, H, W) in [-1, 1] → the same, edited, and the report."""
@@ -253,7 +291,9 @@ class VideoEditor:
         encoded = self.backbone.encode_prompts([prompts.source, prompts.target, negative])
         require_finite(encoded, "the text encoder's embeddings")
         source, target, against = encoded.to(self.backbone.device).chunk(3)
-        return source, target, against
+        if self.face is None:
+            return source, target, against
+        return self.face.unseen(source), self.face.shown(target), self.face.unseen(against)
 
 
 @contextmanager
@@ -294,7 +334,7 @@ def _counter(name: str, total: int, progress: Progress | None) -> Advance:
 
 
 @contextmanager
-def evaluating(*modules: nn.Module) -> Iterator[None]:
+def evaluating(*modules: Network) -> Iterator[None]:
     """Put modules into evaluation mode, and each of their parts back into the mode it was in."""
     before = {part: part.training for module in modules for part in module.modules()}
     try:

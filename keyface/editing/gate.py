@@ -37,7 +37,14 @@ def reconstruct(clip: Clip, text: Tensor, every_frame: bool, advance: Advance) -
 
     def run(part: Sequence[int], latents: Tensor, level: int) -> None:
         clean = denoise(
-            clip.inverter, backbone.scheduler, latents, text, settings.steps, level, settings.solver
+            clip.inverter,
+            backbone.grid(settings.steps),
+            latents,
+            text,
+            settings.steps,
+            level,
+            settings.solver,
+            clip.control(part),
         )
         require_finite(clean, f"reconstructed latents of frames {part[0]} to {part[-1]}")
         clip.reconstructed[list(part)] = clean.cpu()

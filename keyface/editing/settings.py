@@ -22,6 +22,8 @@ from keyface.plugins.demands import Demands
 
 __all__ = ["Composition", "EditSettings", "Injection", "Prompts", "Propagation", "given_settings"]
 
+MOST_STEPS = 1000
+MOST = 2**31 - 1
 HIGHEST_GUIDANCE = 100.0
 """Usual scales are below 20; far beyond, frames are saturated and at last not finite."""
 
@@ -51,6 +53,10 @@ class EditSettings:
     guidance_scale: float = 7.5
     """Scale of classifier-free guidance, from 1 to 100; 1 switches guidance off and halves the cost of ε2.
     Categories ask for a multiple of it."""
+    guidance_limit: float | None = None
+    """How far guidance may push a place of the latents beyond what the target prompt alone predicts there: a
+    root mean square over channels, above 0, in units of the network's output. It keeps colours from going
+    past those of real pictures where an edit changes much. None is no limit."""
     guidance_from: float = 0.0
     """Fraction of the denoising steps, from the noisy end, after which guidance begins."""
     guidance_until: float = 1.0
@@ -90,6 +96,10 @@ class EditSettings:
         for name in ("steps", "interval", "window", "joint_stride", "chunk_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        for name in ("steps", "interval", "window", "chunk_size", "anchors", "fixed_point_iterations"):
+            most = MOST_STEPS if name == "steps" else MOST
+            if getattr(self, name) > most:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at most {most}")
         check_choice("solver", self.solver, get_args(Solver))
         check_choice("inversion", self.inversion, ("base", "identity"))
         if not -(2**63) <= self.seed < 2**64:
@@ -100,6 +110,8 @@ class EditSettings:
         for name in ("strength", "guidance_from", "guidance_until"):
             check_fraction(name, getattr(self, name))
         check_within("guidance_scale", self.guidance_scale, 1.0, HIGHEST_GUIDANCE)
+        if self.guidance_limit is not None and not self.guidance_limit > 0:
+            raise ValueError(f"guidance_limit is {self.guidance_limit}; it must be above 0, or null for none")
 
     def with_values(self, values: Mapping[str, Any], where: str = "settings") -> "EditSettings":
         """Return these settings with the given values in place of their own.

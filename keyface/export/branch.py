@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from keyface.diffusion.backbone import Backbone, load_unet
 from keyface.models.backbones import find_backbone
 from keyface.models.cards import read_card, write_card
 from keyface.pipeline.branches import branch_folder
+from keyface.untrusted import read_json_object
 
 ADAPTER = "adapter_model.safetensors"
 LORA_FILE = "pytorch_lora_weights.safetensors"
@@ -107,7 +107,7 @@ def write_lora(branch: Branch, folder: Path) -> None:
     """
     if not branch.is_adapter:
         raise ValueError(f"{branch.folder}: holds a whole U-Net, not adapters; use --form unet or pipeline")
-    config = json.loads((branch.folder / "adapter_config.json").read_bytes())
+    config = read_json_object(branch.folder / "adapter_config.json")
     if config.get("rank_pattern") or config.get("alpha_pattern") or config.get("use_dora"):
         raise ValueError(
             f"{branch.folder}: adapters of several ranks, or with DoRA, are not exported as lora"

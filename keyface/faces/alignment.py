@@ -34,10 +34,14 @@ def _spreads(landmarks: Tensor) -> Tensor:
 
 
 def check_landmarks(landmarks: Tensor) -> None:
-    """Refuse landmarks (B, 5, 2) from which no sane crop can be made; the message names the batch index."""
+    """Refuse landmarks (B, 5, 2) from which no sane crop can be made; the message names the batch index.
+
+    Values on a GPU are not looked at, since all that it has to do would have to be waited for: who brings
+    landmarks there asks before.
+    """
     if landmarks.dim() != 3 or landmarks.shape[1:] != (5, 2):
         raise ValueError(f"landmarks must have shape (B, 5, 2), not {tuple(landmarks.shape)}")
-    if isinstance(landmarks, FakeTensor):  # shapes alone, as where memory is forecast
+    if landmarks.is_cuda or isinstance(landmarks, FakeTensor):  # or shapes alone, as of a forecast
         return
     finite = landmarks.isfinite().flatten(1).all(dim=1)
     if not finite.all():
@@ -67,6 +71,9 @@ def similarity_from_landmarks(landmarks: Tensor, target: Tensor) -> Tensor:
 
     Returns:
         (B, 2, 3) matrices M, with `target ≈ M[:, :2] · landmark + M[:, 2]`.
+
+    Raises:
+        ValueError: Landmarks make no face, see `check_landmarks`.
     """
     check_landmarks(landmarks)
     # Under autocast the products would be bf16, in which pixel coordinates above 256 are 2 apart.
@@ -75,7 +82,7 @@ def similarity_from_landmarks(landmarks: Tensor, target: Tensor) -> Tensor:
 
 
 def _similarity(landmarks: Tensor, target: Tensor) -> Tensor:
-    target = target.to(landmarks).expand_as(landmarks)
+    target = target.to(landmarks, non_blocking=True).expand_as(landmarks)
     source_mean, target_mean = landmarks.mean(dim=1), target.mean(dim=1)
     p, q = landmarks - source_mean[:, None], target - target_mean[:, None]
     norm = (p * p).sum(dim=(1, 2))
@@ -100,9 +107,10 @@ def align(images: Tensor, landmarks: Tensor, size: int = TEMPLATE_SIZE) -> Tenso
     Returns:
         (B, 3, size, size) in [-1, 1].
     """
-    landmarks = landmarks.to(device=images.device, dtype=torch.float32)
-    template = torch.tensor(TEMPLATE, device=images.device) * (size / TEMPLATE_SIZE)
-    matrix = similarity_from_landmarks(landmarks, template)
+    template = torch.tensor(TEMPLATE) * (size / TEMPLATE_SIZE)
+    # Where the landmarks are, so that those on the CPU can be looked at.
+    matrix = similarity_from_landmarks(landmarks.float(), template)
+    matrix = matrix.to(images.device, non_blocking=images.is_cuda)
     steps = torch.arange(size, device=images.device, dtype=torch.float32)
     ys, xs = torch.meshgrid(steps, steps, indexing="ij")
     crop_points = torch.stack([xs, ys], dim=-1).view(1, -1, 2)
@@ -110,8 +118,9 @@ def align(images: Tensor, landmarks: Tensor, size: int = TEMPLATE_SIZE) -> Tenso
         inverse = torch.linalg.inv(matrix[:, :, :2])
         image_points = (crop_points - matrix[:, None, :, 2]) @ inverse.transpose(1, 2)
     height, width = images.shape[-2:]
-    extent = torch.tensor([width - 1, height - 1], device=images.device, dtype=torch.float32)
-    grid = (2 * image_points / extent - 1).view(-1, size, size, 2)
+    grid = torch.stack(
+        [2 * image_points[..., 0] / (width - 1) - 1, 2 * image_points[..., 1] / (height - 1) - 1], dim=-1
+    ).view(-1, size, size, 2)
     # The shift by 1 makes zero padding mean black.
     shifted = F.grid_sample(
         images.float() + 1, grid, mode="bilinear", padding_mode="zeros", align_corners=True

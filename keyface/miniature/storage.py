@@ -21,12 +21,6 @@ def save_network(network: nn.Module, folder: Path) -> None:
     save_file(state, folder / FILE)
 
 
-def go_on_from(network: nn.Module, folder: str | Path | None) -> None:
-    """Read `folder/model.safetensors` into a network that is to be trained on; None leaves it as it is."""
-    if folder is not None:
-        load_network(network, Path(folder)).train().requires_grad_(True)
-
-
 def load_network(network: nn.Module, folder: Path) -> nn.Module:
     """Read `folder/model.safetensors` into a network and freeze it.
 

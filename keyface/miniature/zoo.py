@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -25,6 +24,7 @@ from keyface.miniature.networks.clip import ClipPair
 from keyface.miniature.networks.face_detector import FaceDetector
 from keyface.miniature.networks.recognition import Architecture, IdentityNetwork
 from keyface.miniature.storage import load_network
+from keyface.untrusted import read_json_object
 
 WEIGHTS = Path(__file__).parent / "weights"
 """Folder of the weights: `base` in diffusers' layout, one folder for each other network."""
@@ -115,8 +115,7 @@ def caption_clip(frames: Tensor) -> str:
 
 def card(name: str) -> dict[str, object]:
     """Return a network's card: its config, data, samples seen and measured figures."""
-    content: dict[str, object] = json.loads((WEIGHTS / name / "card.json").read_text())
-    return content
+    return read_json_object(WEIGHTS / name / "card.json")
 
 
 @torch.no_grad()

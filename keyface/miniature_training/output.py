@@ -1,6 +1,5 @@
 """The folder of a run: weights in the package's layout, and each stage's runs."""
 
-import json
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from keyface.files import write_text
 from keyface.miniature import zoo
 from keyface.miniature_training.stages import BY_NAME, STAGES, Stage, outdated
+from keyface.untrusted import read_json_object
 
 WEIGHTS = "weights"
 """Folder in the output that is laid out like `keyface/miniature/weights`."""
@@ -110,8 +110,7 @@ def newest(paths: Iterable[Path]) -> Path:
 
 def read_card(folder: Path) -> dict[str, Any]:
     """Return the card of an exported network."""
-    card: dict[str, Any] = json.loads((folder / "card.json").read_bytes())
-    return card
+    return read_json_object(folder / "card.json", allow_nan=True)
 
 
 def megabytes(folder: Path) -> float:

@@ -7,11 +7,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from keyface.configuration import read_yaml
 from keyface.miniature import zoo
 from keyface.miniature_training.output import export_of, weights_of, work_of
 from keyface.miniature_training.shares import Sizes
 from keyface.miniature_training.stages import Stage
+from keyface.untrusted import read_yaml
 
 VALIDATE_EVERY = 300.0
 """Seconds between validations at least; the last one is at the end, whatever the length."""

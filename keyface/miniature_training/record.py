@@ -1,12 +1,12 @@
 """What of a run is done, in a file, so that the same command goes on where it was killed."""
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from keyface.files import json_text, write_text
 from keyface.miniature_training.shares import Sizes
+from keyface.untrusted import read_json_object
 
 FILE = "train.json"
 
@@ -42,7 +42,7 @@ class Record:
         if not path.is_file():
             return None
         try:
-            found = json.loads(path.read_bytes())
+            found = read_json_object(path)
             return cls(path, **{**found, "sizes": Sizes(**found["sizes"])})
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(

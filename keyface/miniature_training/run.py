@@ -1,7 +1,6 @@
 """The run itself: each stage as an ordinary fit, one after the other, from wherever it was left."""
 
 import gc
-import json
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +25,7 @@ from keyface.miniature_training.shares import Sizes, next_seconds, shares_of
 from keyface.miniature_training.stages import BY_NAME, Stage, choose
 from keyface.miniature_training.tables import result_of
 from keyface.progress import bar, say
+from keyface.untrusted import read_json_object
 
 Lightning = Callable[[Sequence[str]], int]
 
@@ -173,7 +173,7 @@ def _fit(
     weights = places.weights_of(output)
     export = places.newest_export(output, stage)
     places.install(export, weights, stage)
-    trained = json.loads(places.newest(folder.glob(f"*/{TIME_FILE}")).read_bytes())["seconds"]
+    trained = read_json_object(places.newest(folder.glob(f"*/{TIME_FILE}")))["seconds"]
     card, size = places.read_card(export), places.megabytes(export)
     return result_of(stage, card, trained, size)
 

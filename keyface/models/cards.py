@@ -7,6 +7,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from keyface.untrusted import read_json_object
 from keyface.weights import Entry, catalogue
 
 CARD = "card.json"
@@ -34,15 +35,7 @@ def read_card(folder: Path) -> dict[str, Any]:
     path = folder / CARD
     if not path.is_file():
         return {}
-    if path.stat().st_size > LARGEST:
-        raise ValueError(f"{path}: larger than {LARGEST} bytes, this is no card")
-    try:
-        facts = json.loads(path.read_bytes())
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"{path}: not a JSON file: {error}") from error
-    if not isinstance(facts, dict):
-        raise ValueError(f"{path}: no card of trained weights")
-    return facts
+    return read_json_object(path, limit=LARGEST, allow_nan=True)
 
 
 def write_json(folder: Path, facts: Mapping[str, Any]) -> None:

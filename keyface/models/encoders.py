@@ -62,7 +62,7 @@ class OpenClipEncoder(nn.Module):
 
     def encode_text(self, texts: list[str]) -> Tensor:
         """Embed texts as unit vectors (B, D)."""
-        tokens = self.tokenize(texts).to(self.mean.device)
+        tokens = self.tokenize(texts).to(self.mean.device, non_blocking=self.mean.is_cuda)
         features: Tensor = self.model.encode_text(tokens)
         return F.normalize(features.float(), dim=-1)
 

@@ -5,8 +5,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
 
-from keyface.configuration import read_yaml
 from keyface.editing.settings import EditSettings
+from keyface.untrusted import read_yaml
 
 DEFAULTS = "edit.yaml"
 """File beside the weights of a backbone: values of `EditSettings` with which it edits best."""

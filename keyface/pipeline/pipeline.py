@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from keyface.diffusion.backbone import Backbone, load_unet
+from keyface.diffusion.backbone_files import backbone_weights, unet_weights
 from keyface.diffusion.device import choose_device
 from keyface.diffusion.precision import Precision, accelerate, choose_dtype, limit_kernel_cache, name_of
 from keyface.editing.editor import EditReport, Progress, VideoEditor
 from keyface.editing.settings import EditSettings, Prompts
 from keyface.faces.crops import FFHQ, Placement
-from keyface.files import sha256
 from keyface.models.backbones import MINIATURE, find_backbone
+from keyface.pipeline.additions import Added, Additions
 from keyface.pipeline.branches import branch_folder
 from keyface.pipeline.companions import ClipCaptioner, Companions, Familiarity, FindRegions
 from keyface.pipeline.defaults import defaults_of
@@ -26,6 +27,7 @@ from keyface.pipeline.preview import preview_edit
 from keyface.pipeline.record import EditRecord
 from keyface.pipeline.request import VideoRequest
 from keyface.pipeline.video import edit_video
+from keyface.weights.hashes import known_sha256
 
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 Weights = Literal["tuned", "base"]
+
+NOTHING, NO_NETWORKS = Additions(), Added()
 
 
 class FaceEditPipeline:
@@ -54,6 +58,8 @@ class FaceEditPipeline:
         regions: Finds the regions that an edit is held to; None holds it to none.
         name: What the backbone is called in records.
         folders: Where the fine-tuned branches were read from, by `identity` and `direction`.
+        additions: What was added to the networks, for records.
+        added: Networks that came with it.
 
     Example:
         >>> pipe = FaceEditPipeline.from_pretrained("miniature")                       # doctest: +SKIP
@@ -74,6 +80,8 @@ class FaceEditPipeline:
         regions: FindRegions | None = None,
         name: str = "",
         folders: Mapping[str, Path] | None = None,
+        additions: Additions = NOTHING,
+        added: Added = NO_NETWORKS,
     ) -> None:
         self.backbone = backbone
         self.identity = identity
@@ -86,6 +94,8 @@ class FaceEditPipeline:
         self.find_regions = regions
         self.name = name
         self.folders = dict(folders or {})
+        self.additions = additions
+        self.added = added
 
     @classmethod
     def from_pretrained(
@@ -96,6 +106,7 @@ class FaceEditPipeline:
         device: torch.device | str | None = None,
         *,
         dtype: Precision = "auto",
+        additions: Additions = NOTHING,
         say: Say = lambda text: None,
     ) -> FaceEditPipeline:
         """Read networks.
@@ -108,6 +119,7 @@ class FaceEditPipeline:
             direction: Folder of ε2, likewise.
             device: Where to compute; None takes a GPU where there is one.
             dtype: Precision of the U-Nets, see `keyface.diffusion.precision`; the rest is fp32 in any case.
+            additions: LoRAs, words, a ControlNet and an IP-Adapter, `Additions.of(lora=["a.safetensors"])`.
             say: Told what was chosen where that is not plain from the arguments.
 
         Raises:
@@ -133,7 +145,11 @@ class FaceEditPipeline:
             else:
                 say(f"no --{branch} given: using the backbone's untuned U-Net in its place")
         backbone = find_backbone(name)
-        branches = {branch: load_unet(folder, backbone.unet).to(place) for branch, folder in folders.items()}
+        branches = {branch: load_unet(folder, backbone.unet) for branch, folder in folders.items()}
+        added = additions.add_to(backbone, list(branches.values()))
+        branches = {branch: unet.to(place) for branch, unet in branches.items()}
+        if added.controlnet is not None:
+            added.controlnet.network.to(place)
         backbone, _ = accelerate(
             backbone.to(place), list(branches.values()), dtype=chosen, channels_last=place.type == "cuda"
         )
@@ -147,6 +163,8 @@ class FaceEditPipeline:
             regions=companions.regions,
             name=Path(name).name,
             folders=folders,
+            additions=additions,
+            added=added,
         )
 
     @cached_property
@@ -156,20 +174,22 @@ class FaceEditPipeline:
 
     @cached_property
     def versions(self) -> Mapping[str, str]:
-        """Return the SHA-256 of each file of weights, by `weights/…`, `identity/…` and `direction/…`.
+        """Return the SHA-256 of each file of weights in use, by `weights/…`, `identity/…`, `direction/…`, ….
 
-        The files are hashed once. A branch without a folder is not among them, nor is a backbone that was
-        not read from files.
+        What lies beside them unused is not read, and what did not change since an earlier run not again. A
+        branch without a folder is not among them, nor is a backbone that was not read from files.
         """
-        places = {"weights": self.backbone.source, **self.folders}
+        source = self.backbone.source
+        used = (
+            {} if source is None else {"weights": (source, backbone_weights(source, type(self.backbone.vae)))}
+        )
+        used |= {role: (folder, unet_weights(folder)) for role, folder in self.folders.items()}
+        used |= self.additions.files
         found = {}
-        for role, place in places.items():
-            if place is None:
-                continue
-            files = [place] if place.is_file() else sorted(place.rglob("*.safetensors"))
+        for role, (place, files) in used.items():
             for file in files:
                 inside = file.name if file == place else file.relative_to(place).as_posix()
-                found[f"{role}/{inside}"] = sha256(file)
+                found[f"{role}/{inside}"] = known_sha256(file)
         return found
 
     @property
@@ -208,6 +228,7 @@ class FaceEditPipeline:
             self.identity if identity == "tuned" else None,
             self.direction if direction == "tuned" else None,
             self.defaults if settings is None else settings,
+            controlnet=self.added.controlnet,
         )
 
     def edit_frames(

@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from keyface.pipeline.additions import reference_embedding
 from keyface.pipeline.face_clips import FaceClip, face_clips, fixed_clips
+from keyface.pipeline.space import check_space
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from keyface.editing.editor import Progress
     from keyface.faces.crops import Placement
     from keyface.footage import Footage, Person
@@ -31,6 +35,7 @@ class Plan:
         own_finder: Whether that came along with the weights and so knows the faces that they know.
         untouched: Frames in which nothing is edited.
         notes: What a user may want to know before the edit, a line each.
+        reference: Embedding (1, E) of the face on the request's photo; None without a photo.
     """
 
     clips: tuple[FaceClip, ...]
@@ -39,6 +44,7 @@ class Plan:
     own_finder: bool
     untouched: int
     notes: tuple[str, ...]
+    reference: Tensor | None = None
 
 
 def make_plan(
@@ -57,10 +63,13 @@ def make_plan(
 
     Raises:
         MissingWeightsError: Nothing that finds real faces is here.
-        ValueError: There is no face, or no such person.
+        ValueError: There is no face, or no such person, or the disk cannot hold the output.
     """
+    if request.output is not None and request.preview is None:
+        check_space(request, request.reader)
+    reference = reference_embedding(request, own_finder)
     if request.square is not None:
-        return Plan(tuple(fixed_clips(request)), None, None, False, 0, ())
+        return Plan(tuple(fixed_clips(request)), None, None, False, 0, (), reference)
     from keyface.footage import embedding_on, scan
     from keyface.models.finders import find_suite
 
@@ -87,9 +96,8 @@ def make_plan(
     clips = face_clips(request, footage, people, placement)
     covered = {frame for clip in clips for frame in range(clip.first, clip.stop)}
     untouched = footage.frames - len(covered)
-    return Plan(
-        tuple(clips), footage, suite.name, own, untouched, tuple(_notes(footage, people, clips, untouched))
-    )
+    notes = tuple(_notes(footage, people, clips, untouched))
+    return Plan(tuple(clips), footage, suite.name, own, untouched, notes, reference)
 
 
 def _notes(

@@ -14,7 +14,8 @@ from torch import Tensor
 from keyface.editing.frames import TensorFrames
 from keyface.editing.keyframes import select_keyframes
 from keyface.faces.crops import cut, square_corners
-from keyface.pictures import draw_sheet, from_uint8, save_png, spread, to_image
+from keyface.pictures import draw_sheet, from_uint8, save_png, spread, to_image, to_uint8
+from keyface.pipeline.additions import control_images
 from keyface.pipeline.canvas import Painted, Strip, paint_frames
 from keyface.pipeline.face_clips import FIXED
 from keyface.pipeline.video import held_to, make_jobs
@@ -83,9 +84,18 @@ def edit_keyframes(
     crops = cut(
         frames, alone.squares, pipe.crop_side(request.framing), request.framing.border, reader.pixel_aspect
     )
-    editor, stream = pipe.editor(replace(settings, interval=1)), TensorFrames(crops)
+    editor, stream = job.editor.changed(settings=replace(settings, interval=1)), TensorFrames(crops)
+    control = None
+    if request.control is not None:
+        seen = crops
+        if request.control_reader is not None:
+            size, border = crops.shape[-1], request.framing.border
+            seen = cut(
+                request.control_reader.frames(numbers), alone.squares, size, border, reader.pixel_aspect
+            )
+        control = control_images(request.control, to_uint8(seen))
     with editor.prepare(
-        stream, job.prompts, regions=held_to(pipe, clip, stream), progress=progress
+        stream, job.prompts, regions=held_to(pipe, clip, stream), progress=progress, control=control
     ) as edited:
         strip = Strip(alone, edited.layers())
         painted = paint_frames(frames, 0, [strip], settings.composition.mode, reader.pixel_aspect)

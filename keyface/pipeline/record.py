@@ -69,6 +69,7 @@ def describe(
         "weights": dict(pipe.versions),
         "device": pipe.backbone.device.type,
         "precision": pipe.precision,
+        "additions": pipe.additions.facts | request.looked_at,
         "edits": [category.name for category in request.categories],
         "prompts": asdict(first.prompts),
         "crop": None if request.square is None else asdict(request.square),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,15 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from keyface.editing.settings import given_settings
-from keyface.files import require_file_name, require_folder, sha256
+from keyface.files import require_file_name, require_folder, require_local, sha256
+from keyface.pipeline.additions import CANNY
 from keyface.pipeline.casting import EVERYONE, Casting
 from keyface.pipeline.framing import Framing
 from keyface.pipeline.square import Crop
 from keyface.plugins import Category
 from keyface.resume.cache import WorkCache
 from keyface.resume.session import require_free
-from keyface.video import Encoding, open_video, parse_time
-from keyface.video.encoding import choose
+from keyface.video import Encoding, open_video, open_writer, parse_time
 from keyface.video.formats import is_still, require_container
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ class VideoRequest:
         start: Edit only from this time on: seconds, or "minutes:seconds".
         end: Edit only what is shown before this time.
         max_seconds: Edit only so many seconds, instead of `end`.
+        control: What a ControlNet looks at: "canny", or a video of control images, frame by frame.
+        reference_face: Photo of the person, for an IP-Adapter.
         cache: Folder that keeps what does not depend on the target, for the next edit of the clip.
         on_corrupt: Stop at damaged frames (`error`), or `hold` the last good one.
         overwrite: Replace existing output files.
@@ -90,6 +93,8 @@ class VideoRequest:
     start: str | float | None = None
     end: str | float | None = None
     max_seconds: float | None = None
+    control: str | None = None
+    reference_face: Path | None = None
     cache: Path | None = None
     on_corrupt: Literal["error", "hold"] = "error"
     overwrite: bool = False
@@ -104,6 +109,7 @@ class VideoRequest:
         self._check_targets()
         self._check_stopped()
         _ = self.square, self.reader
+        self._check_pictures()
 
     @property
     def record(self) -> Path:
@@ -146,6 +152,24 @@ class VideoRequest:
     def sha256(self) -> str:
         """Return the hash of the video, which is computed once."""
         return sha256(self.video)
+
+    @cached_property
+    def control_reader(self) -> VideoReader | None:
+        """Return the opened video of control images; None where there is none."""
+        if self.control in (None, CANNY):
+            return None
+        start, end = self.times
+        return open_video(Path(self.control), start=start, end=end)
+
+    @cached_property
+    def looked_at(self) -> dict[str, Any]:
+        """Return which pictures networks look at beside the video, for records."""
+        files = {"control": self.control, "reference_face": self.reference_face}
+        return {
+            role: given if given == CANNY else {"name": Path(given).name, "sha256": sha256(Path(given))}
+            for role, given in files.items()
+            if given is not None
+        }
 
     @property
     def _output(self) -> Path:
@@ -202,6 +226,18 @@ class VideoRequest:
                     f"--person {photo}: no such photo; give one, a number, or {', '.join(EVERYONE)}"
                 )
 
+    def _check_pictures(self) -> None:
+        if self.reference_face is not None and not self.reference_face.is_file():
+            raise FileNotFoundError(f"--reference-face {self.reference_face}: no such photo")
+        if self.control_reader is None:
+            return
+        size, wanted = ((len(each), each.width, each.height) for each in (self.control_reader, self.reader))
+        if size != wanted:
+            raise ValueError(
+                f"--control {self.control}: {size[0]} frames of {size[1]} by {size[2]}, the video has "
+                f"{wanted[0]} of {wanted[1]} by {wanted[2]}; they must go together, or use --control {CANNY}"
+            )
+
     def _check_targets(self) -> None:
         still = is_still(self.video)
         targets = {}
@@ -216,17 +252,19 @@ class VideoRequest:
                 targets["--compare"] = self.compare
             if self.mask_video is not None:
                 targets["--mask-video"] = self.mask_video
+        for target in targets.values():
+            require_local(target)
         if len({target.resolve() for target in targets.values()}) < len(targets):
             raise ValueError(f"output files must differ: {', '.join(map(str, targets.values()))}")
         for option, target in targets.items():
             if option not in ("its record", "--preview"):
                 require_container(target, option, still=still)
                 if not is_still(target):
-                    choose(self.encoding, target, self.reader)
+                    open_writer(target, like=self.reader, encoding=self.encoding)  # tries its header
             if target.exists() and self.video.exists() and target.samefile(self.video):
                 raise ValueError(f"{target}: is the input, which is never overwritten; give another name")
             require_file_name(target)
-            if target.exists() and not self.overwrite:
+            if os.path.lexists(target) and not self.overwrite:
                 raise ValueError(f"{target}: exists; give another name, or --overwrite to replace it")
         if self.cache is not None:
             WorkCache.of(self.cache)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -15,15 +16,18 @@ from torch import Tensor
 import keyface
 from keyface.faces.crops import Border
 from keyface.faces.regions import RegionMasks, everywhere
-from keyface.files import remove_leftovers, require_space, write_text
+from keyface.files import remove_leftovers, write_text
 from keyface.footage.crops import crops_at
 from keyface.pictures import spread
+from keyface.pipeline.additions import control_images, require_partners
 from keyface.pipeline.canvas import Strip, paint
 from keyface.pipeline.face_clips import FIXED, CropFrames, cut_crops
 from keyface.pipeline.prompts import warn_of_prompts, write_prompts
 from keyface.pipeline.record import EditRecord, describe, statement_of, strangeness
+from keyface.pipeline.space import check_space
 from keyface.plugins.masks import are_held, free_masks
 from keyface.resume.cache import WorkCache
+from keyface.resume.journal import PREPARED
 from keyface.resume.session import Session
 from keyface.video import open_writer
 
@@ -76,9 +80,10 @@ def edit_video(
     reader, size = request.reader, pipe.crop_side(request.framing)
     jobs = make_jobs(pipe, request, plan, say)
     crops = [(len(job.clip), 3, size, size) for job in jobs]
+    seen = 1 if request.control_reader is None else 2  # crops of the control images, too
     temporary = sum(
         job.editor.temporary_bytes(CropFrames(torch.empty(shape, dtype=torch.uint8, device="meta")))
-        + torch.Size(shape).numel()
+        + seen * torch.Size(shape).numel()
         for job, shape in zip(jobs, crops, strict=True)
     )
     # An earlier process' files are used again, or removed first.
@@ -91,21 +96,27 @@ def edit_video(
             if session.resumed
             else f"temporary files: {temporary / 2**20:.0f} MiB in {request.state}"
         )
-        remove_leftovers(request.output)
+        for ours in (request.output, request.record):
+            remove_leftovers(ours)
         for beside in (request.compare, request.mask_video):
-            if session.resumed and beside is not None:
+            if session.found and beside is not None:
                 remove_leftovers(beside)
         pixels = [
             session.maps.tensor(f"crops-{number}", shape, torch.uint8)
             for number, shape in enumerate(crops, start=1)
         ]
-        if not session.journal.count("crops"):
-            cut_crops(
-                reader,
-                [(job.clip, each) for job, each in zip(jobs, pixels, strict=True)],
-                request.framing.border,
-            )
-            session.journal.write(crops=1)
+        controls = pixels
+        if request.control_reader is not None:
+            controls = [
+                session.maps.tensor(f"controls-{number}", shape, torch.uint8)
+                for number, shape in enumerate(crops, start=1)
+            ]
+        if not session.journal.count(PREPARED):
+            for source, filled in ((reader, pixels), (request.control_reader, controls)):
+                if source is not None:
+                    clips = [(job.clip, each) for job, each in zip(jobs, filled, strict=True)]
+                    cut_crops(source, clips, request.framing.border)
+            session.journal.write(**{PREPARED: 1})
         cache = None if request.cache is None else WorkCache.of(request.cache)
         edited = [
             stack.enter_context(
@@ -116,9 +127,10 @@ def edit_video(
                     session=session.part(f"clip-{number}"),
                     cached=None if cache is None else cache.of_work(_unedited(pipe, request, job)),
                     progress=_part(progress, number, len(jobs)),
+                    control=None if request.control is None else control_images(request.control, shown),
                 )
             )
-            for number, (job, each) in enumerate(zip(jobs, pixels, strict=True), start=1)
+            for number, (job, each, shown) in enumerate(zip(jobs, pixels, controls, strict=True), start=1)
         ]
         _write(request, jobs, [each.layers() for each in edited], stack, progress)
         reports = [each.report for each in edited]
@@ -136,6 +148,10 @@ def make_jobs(
     Raises:
         ValueError: A source caption is needed, or nothing would change.
     """
+    require_partners(pipe.additions, request)
+    face = None
+    if pipe.added.face_adapter is not None and plan.reference is not None:
+        face = pipe.added.face_adapter.reference(plan.reference)
     for note in plan.notes:
         say(note)
     jobs, strange = [], False
@@ -152,7 +168,7 @@ def make_jobs(
         warn_of_prompts(prompts, pipe.backbone.tokenizer)
         settings = pipe.settings_for(clip.categories).with_values(request.settings)
         say(f"source: {prompts.source}\ntarget: {prompts.target}")
-        jobs.append(Job(clip, prompts, settings, pipe.editor(settings), surprise))
+        jobs.append(Job(clip, prompts, settings, pipe.editor(settings).changed(face=face), surprise))
     return jobs
 
 
@@ -177,24 +193,6 @@ def held_to(pipe: FaceEditPipeline, clip: FaceClip, crops: FrameStream) -> MaskS
     return RegionMasks(crops, lambda part: free_masks(categories, part, lambda names: find(part, names)))
 
 
-def check_space(request: VideoRequest, reader: VideoReader, temporary: int = 0) -> None:
-    """Raise if the disk cannot hold the output, estimated at 4 bits a pixel (crf 16 stays well below).
-
-    Args:
-        request: Says where it goes, and what is written beside it.
-        reader: The input.
-        temporary: Bytes of temporary files.
-
-    Raises:
-        ValueError: Too little is free.
-    """
-    # Frames written for each one read.
-    sides = 1 + 2 * (request.compare is not None) + (request.mask_video is not None)
-    needed = len(reader) * reader.height * reader.width * sides // 2 + 2**20 + temporary
-    assert request.output is not None
-    require_space(request.output.resolve().parent, needed, "this edit")
-
-
 def _write(
     request: VideoRequest,
     jobs: Sequence[Job],
@@ -208,15 +206,18 @@ def _write(
     comment = f"{statement_of(request.output)} Prompt: {'; '.join(targets)}"
 
     def writer(path: Any) -> Any:
-        return stack.enter_context(
-            open_writer(path, like=reader, metadata={"comment": comment}, encoding=request.encoding)
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the request has tried the same, and told it before the edit
+            opened = open_writer(path, like=reader, metadata={"comment": comment}, encoding=request.encoding)
+        return stack.enter_context(opened)
 
     output = writer(request.output)
     compare = None if request.compare is None else writer(request.compare)
     mask = None if request.mask_video is None else writer(request.mask_video)
     strips = [Strip(job.clip, each) for job, each in zip(jobs, layers, strict=True)]
     done, total = 0, len(reader)
+    if progress is not None:
+        progress("decode", done, total)
     for painted in paint(reader, strips, jobs[0].settings.composition.mode):
         output.write(painted.after)
         if compare is not None:
@@ -245,6 +246,7 @@ def _decides(pipe: FaceEditPipeline, request: VideoRequest, jobs: Sequence[Job])
         "keyface": keyface.__version__,
         "input": _input(request),
         "weights": dict(pipe.versions),
+        "additions": pipe.additions.facts | request.looked_at,
         "regions": None if pipe.regions is None else pipe.regions.name,
         "framing": asdict(request.framing),
         "clips": {
@@ -277,13 +279,18 @@ def _input(request: VideoRequest) -> dict[str, Any]:
 def _unedited(pipe: FaceEditPipeline, request: VideoRequest, job: Job) -> dict[str, Any]:
     """Return everything that inversion and reconstruction of a clip depend on: not the target."""
     settings = asdict(job.settings)
-    for name in ("guidance_scale", "guidance_from", "guidance_until", "injection", "composition"):
+    for name in (
+        *("guidance_scale", "guidance_limit", "guidance_from", "guidance_until"),
+        *("injection", "composition"),
+    ):
         del settings[name]
-    used = ("weights/", "identity/") if job.settings.inversion == "identity" else ("weights/",)
+    unused = ("direction/",) if job.settings.inversion == "identity" else ("identity/", "direction/")
+    added = pipe.additions.facts | {n: each for n, each in request.looked_at.items() if n == "control"}
     return {
         "keyface": keyface.__version__,
         "input": _input(request),
-        "weights": {name: digest for name, digest in pipe.versions.items() if name.startswith(used)},
+        "weights": {name: digest for name, digest in pipe.versions.items() if not name.startswith(unused)},
+        "additions": added,
         "first": job.clip.first,
         "squares": _digest(job.clip.squares),
         "framing": asdict(request.framing),

@@ -17,6 +17,7 @@ from typing import Any
 from keyface.files import write_text
 from keyface.resume.journal import Journal, Value
 from keyface.resume.memory_maps import MemoryMaps
+from keyface.untrusted import read_json_object
 
 LIMIT_VARIABLE = "KEYFACE_CACHE_GB"
 """Environment variable: how large a cache may grow, in 10⁹ bytes."""
@@ -124,7 +125,7 @@ class CachedWork:
         if journal.begun:
             return False
         try:
-            entries = json.loads((self.place / _ENTRIES).read_bytes())
+            entries = read_json_object(self.place / _ENTRIES, allow_nan=True)
             names = [path.name for path in self.place.iterdir() if path.name != _ENTRIES]
             for name in names:
                 _copy_into(self.place / name, maps.folder / name)

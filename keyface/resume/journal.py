@@ -6,6 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from keyface.files import write_text
+from keyface.untrusted import UntrustedError, read_json_object
+
+PREPARED = "prepared"
+"""Entry for what is soon done again: with it alone nothing has begun that would be lost."""
+
+_DAMAGED = "damaged, so this edit cannot go on; begin anew with --restart"
 
 Value = int | float | bool | Sequence[int | float | bool]
 
@@ -17,12 +23,9 @@ def read_json(path: Path) -> dict[str, Any]:
         ValueError: The file is damaged.
     """
     try:
-        found = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path}: damaged, so this edit cannot go on; begin anew with --restart") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"{path}: damaged, so this edit cannot go on; begin anew with --restart")
-    return found
+        return read_json_object(path, allow_nan=True)  # a faultless reconstruction has infinite PSNR
+    except UntrustedError as error:
+        raise ValueError(f"{path}: {_DAMAGED}") from error
 
 
 class Journal:
@@ -43,23 +46,36 @@ class Journal:
 
     @property
     def begun(self) -> bool:
-        """Whether there is any entry."""
-        return bool(self._entries)
+        """Whether there is any entry but `PREPARED`."""
+        return bool(self._entries.keys() - {PREPARED})
 
     def entries(self, names: Sequence[str]) -> dict[str, Value]:
         """Return those of the named entries that are there."""
         return {name: self._entries[name] for name in names if name in self._entries}
 
     def count(self, name: str) -> int:
-        """Return how many units of `name` are done."""
+        """Return how many units of `name` are done.
+
+        Raises:
+            ValueError: The file says something else than a number of units.
+        """
         value = self._entries.get(name, 0)
-        assert isinstance(value, int)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise ValueError(f"{self._path}: {_DAMAGED}")
         return value
 
     def numbers(self, name: str) -> list[float] | None:
-        """Return the numbers under a name, if they were written."""
+        """Return the numbers under a name, if they were written.
+
+        Raises:
+            ValueError: The file says something else than a list of numbers.
+        """
         value = self._entries.get(name)
-        return [float(each) for each in value] if isinstance(value, Sequence) else None
+        if value is None:
+            return None
+        if not isinstance(value, list | tuple) or not all(isinstance(each, int | float) for each in value):
+            raise ValueError(f"{self._path}: {_DAMAGED}")
+        return [float(each) for each in value]
 
     def write(self, **entries: Value) -> None:
         """Write entries, all or none of them."""

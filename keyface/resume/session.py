@@ -22,7 +22,8 @@ class Session:
 
     Attributes:
         folder: The folder.
-        resumed: Whether an earlier process has worked in it.
+        resumed: Whether the work of an earlier process goes on.
+        found: Whether an earlier process has worked in it.
         maps: Its files.
         journal: What is done.
         parts: What `part` made.
@@ -38,6 +39,7 @@ class Session:
     ) -> None:
         self.folder, self.resumed, self._owned = folder, resumed, owned
         self._whole = folder if whole is None else whole
+        self.found = resumed
         self.maps = MemoryMaps(folder)
         self.journal = Journal(folder / _JOURNAL, before=self._before_entry)
         self.parts: list[Session] = []
@@ -83,13 +85,17 @@ class Session:
         _make(folder)
         with _locked(folder) as owned:
             known = folder / _REQUEST
-            resumed = known.is_file() and not restart
+            found = known.is_file()
+            resumed = found and not restart
+            if resumed and read_json(known) != wanted and not _begun(folder):
+                resumed = False  # a start that was killed before it had done anything holds nobody up
             if resumed:
                 _compare(folder, read_json(known), wanted)
             else:
                 _clear(folder)
                 write_text(known, json.dumps(wanted, indent=1))
             session = cls(folder, resumed, owned)
+            session.found = found
             try:
                 yield session
             except BaseException:
@@ -163,6 +169,12 @@ def _remove(folder: Path) -> None:
     _clear(folder)
     (folder / _LOCK).unlink()
     folder.rmdir()
+
+
+def _begun(folder: Path) -> bool:
+    """Whether a journal, of the whole or of a part, says that anything is done that would be lost."""
+    journals = (path for place in (folder, *folder.iterdir()) if (path := place / _JOURNAL).is_file())
+    return any(Journal(path).begun for path in journals)
 
 
 def _compare(folder: Path, known: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

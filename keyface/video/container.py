@@ -27,13 +27,14 @@ def open_container(path: Path) -> InputContainer:
     if os.path.getsize(path) == 0:
         raise ValueError(f"{path}: the file is empty (zero bytes)")
     try:
-        return av.open(str(path.resolve()), mode="r", container_options=UNTRUSTED)
+        # Tags need not be UTF-8; what is not stays as marks in them.
+        return av.open(str(path.resolve()), mode="r", container_options=UNTRUSTED, metadata_errors="replace")
     except av.error.FFmpegError as error:
         with path.open("rb") as file:
             is_mp4 = file.read(12)[4:8] == b"ftyp"
         advice = (
-            "its index (moov) is missing, so it was cut off while being written; get it again, or repair it "
-            "by a remux: ffmpeg -i IN -c copy OUT.mp4"
+            "its index (moov) is missing, so it was cut off while being written, and without it the frames "
+            "cannot be found; get it again, from the camera or the download"
             if is_mp4
             else "not a video that keyface reads (mp4, mov, mkv, webm, avi)"
         )

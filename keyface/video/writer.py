@@ -15,7 +15,7 @@ import av
 from av.container import OutputContainer
 from torch import Tensor
 
-from keyface.files import publish, temporary_beside
+from keyface.files import full_disk, publish, temporary_beside
 from keyface.video.carrying.carried import Carried
 from keyface.video.carrying.tracks import AnyPacket, Span
 from keyface.video.colour import Appearance
@@ -106,7 +106,9 @@ class VideoWriter:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if self.like is None:
                 warn_of_changes(self._choice, self.path, height, width, Appearance())
-            self._container = self._open(str(self._temporary), height, width)
+            with _told(self.path):
+                # Absolute: FFmpeg takes what stands before a colon for a protocol.
+                self._container = self._open(str(self._temporary.absolute()), height, width)
         with _told(self.path):
             for image in frames:
                 timing = self._timing(self.frames)
@@ -248,8 +250,8 @@ def _told(path: Path) -> Iterator[None]:
         yield
     except av.error.FFmpegError as error:
         room = error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
-        advice = "; make room, or choose another disk" if room else ""
-        raise OSError(f"{path}: cannot be written to its end: {error.strerror}{advice}") from error
+        reason = f"{error.strerror}: {full_disk(path.parent)}" if room else error.strerror
+        raise OSError(f"{path}: cannot be written to its end: {reason}") from error
 
 
 def _span(like: VideoReader) -> Span:

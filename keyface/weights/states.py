@@ -9,6 +9,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from keyface.weights.checksum import require_checksum
+
 
 def read_state(path: Path | str) -> dict[str, Tensor]:
     """Read tensors by name from a safetensors file, or from a .pt or .pth file that holds nothing else.
@@ -45,6 +47,7 @@ def read_pickle(path: Path, what: str, *, mapped: bool = False) -> Any:
         OSError: There is no such file, or it may not be read.
         ValueError: It is damaged, of another format, or holds more.
     """
+    require_checksum(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped or None)
     except OSError:

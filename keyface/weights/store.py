@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from keyface.files import sha256, write_text
+from keyface.untrusted import read_json_object
 from keyface.weights.catalogue import Entry, WeightFile, find_entry
 
 ROOT_VARIABLE = "KEYFACE_WEIGHTS"
@@ -127,11 +128,10 @@ class Store:
         path = self.root / LOCK
         if not path.is_file():
             return {}
-        pins = read_json(path)
-        plain = isinstance(pins, dict) and all(isinstance(each, dict) for each in pins.values())
-        if not plain:
+        pins = read_json_object(path, limit=_JSON_LIMIT)
+        if not all(isinstance(each, dict) for each in pins.values()):
             raise ValueError(f"{path}: no file of pinned hashes; delete it to pin anew")
-        return pins  # type: ignore[no-any-return]
+        return pins
 
 
 def how_to_get(entries: Iterable[Entry], absent: dict[str, list[Path]]) -> str:
@@ -148,24 +148,13 @@ def how_to_get(entries: Iterable[Entry], absent: dict[str, list[Path]]) -> str:
     )
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file of moderate size; raises ValueError with its name where it is none."""
-    if path.stat().st_size > _JSON_LIMIT:
-        raise ValueError(f"{path}: larger than {_JSON_LIMIT} bytes")
-    try:
-        return json.loads(path.read_bytes())
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"{path}: not a JSON file: {error}") from error
-
-
 def write_json(path: Path, content: Any) -> None:
     """Write JSON, whole or not at all."""
     write_text(path, json.dumps(content, indent=1, sort_keys=True) + "\n")
 
 
 def _shards(index: Path) -> list[str]:
-    content = read_json(index)
-    names = content.get("weight_map", {}) if isinstance(content, dict) else {}
+    names = read_json_object(index, limit=_JSON_LIMIT).get("weight_map", {})
     shards = sorted({str(name) for name in names.values()}) if isinstance(names, dict) else []
     if not shards:
         raise ValueError(f"{index}: no index of safetensors files")

@@ -7,7 +7,6 @@ from torch import Tensor
 from keyface.celeba import ATTRIBUTES
 from keyface.lightning_modules.miniature.base import Batch, Gathered, MiniatureModule, with_pixel_noise
 from keyface.miniature.networks.attributes import AttributeClassifier
-from keyface.miniature.storage import go_on_from
 
 RATES_MOMENTUM = 0.02
 """Share of a batch in the running estimate of how often each label holds."""
@@ -24,7 +23,6 @@ class AttributesModule(MiniatureModule):
 
     Args:
         width: Channels of the first stage.
-        initial: Folder of an exported network to go on from; None starts afresh.
         lr: Peak learning rate.
         flat: Fraction of the run before the learning rate falls.
     """
@@ -32,13 +30,10 @@ class AttributesModule(MiniatureModule):
     network: AttributeClassifier
     rates: Tensor
 
-    def __init__(
-        self, width: int = 24, initial: str | None = None, lr: float = 2e-3, flat: float = 0.5
-    ) -> None:
+    def __init__(self, width: int = 24, lr: float = 2e-3, flat: float = 0.5) -> None:
         super().__init__(lr=lr, flat=flat)
         self.save_hyperparameters()
         self.network = AttributeClassifier(ATTRIBUTES, width)
-        go_on_from(self.network, initial)
         self.register_buffer("rates", torch.full((len(self.network.labels),), 0.5))
         self._held_out = Gathered()
 

@@ -10,7 +10,6 @@ from keyface.lightning_modules.miniature.base import Batch, MiniatureModule, wit
 from keyface.miniature.networks.clip import ClipPair
 from keyface.miniature.networks.text import build_tokenizer
 from keyface.miniature.population.captions import VOCABULARY
-from keyface.miniature.storage import go_on_from
 
 
 class ClipModule(MiniatureModule):
@@ -21,7 +20,6 @@ class ClipModule(MiniatureModule):
         width: Width of the image tower.
         image_size: Side that pictures are resized to.
         pair_weight: Weight of the loss within pairs (twin against twin) beside the batch's.
-        initial: Folder of an exported network to go on from; None starts afresh.
         lr: Peak learning rate.
         flat: Fraction of the run before the learning rate falls.
     """
@@ -34,14 +32,12 @@ class ClipModule(MiniatureModule):
         width: int = 24,
         image_size: int = 96,
         pair_weight: float = 1.0,
-        initial: str | None = None,
         lr: float = 1e-3,
         flat: float = 0.5,
     ) -> None:
         super().__init__(lr=lr, flat=flat)
         self.save_hyperparameters()
         self.network = ClipPair(build_tokenizer(VOCABULARY), dim=dim, width=width, image_size=image_size)
-        go_on_from(self.network, initial)
         self.pair_weight = pair_weight
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

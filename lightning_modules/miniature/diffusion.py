@@ -1,23 +1,16 @@
 """Trains the miniature's text-to-image diffusion model: U-Net and text encoder."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from diffusers import UNet2DConditionModel
-from torch import Tensor, nn
-from transformers import CLIPTextModel
+from torch import Tensor
 
 from keyface.lightning_modules.miniature.base import Batch, MiniatureModule, half_precision
-from keyface.lightning_modules.miniature.carry_over import carry_over
 from keyface.miniature.networks.autoencoder import PatchAutoencoder
 from keyface.miniature.networks.text import build_text_encoder, build_tokenizer, tokenize
 from keyface.miniature.networks.unet import FullPrecisionAttention, build_scheduler, build_unet
-from keyface.miniature.population import world
 from keyface.miniature.population.captions import VOCABULARY
-from keyface.miniature.population.pairs import RATES
-from keyface.miniature.rendering import renderer
 
 LATENT_SIDE = 16
 """Rows and columns of the latents."""
@@ -47,10 +40,6 @@ class DiffusionModule(MiniatureModule):
 
     Args:
         autoencoder: Folder of the frozen autoencoder; None takes the packaged one.
-        initial: Folder with `unet` and `text_encoder` to go on from; of several, from the mean of their
-            weights. None starts afresh.
-        initial_autoencoder: Folder of the autoencoder that `initial` learned with, where it is another one:
-            what it knows is carried over to the new latents.
         widths: Channels of the U-Net by level.
         text_width: Width of the text encoder.
         dropout: Probability that a pair's captions are empty, for classifier-free guidance.
@@ -71,8 +60,6 @@ class DiffusionModule(MiniatureModule):
     def __init__(
         self,
         autoencoder: str | None = None,
-        initial: str | list[str] | None = None,
-        initial_autoencoder: str | None = None,
         widths: tuple[int, int, int] = (64, 128, 192),
         text_width: int = 128,
         dropout: float = 0.1,
@@ -97,16 +84,6 @@ class DiffusionModule(MiniatureModule):
         self.tokenizer = build_tokenizer(VOCABULARY)
         self.text_encoder = build_text_encoder(self.tokenizer, text_width)
         self.unet = build_unet(self.autoencoder.config.latent_channels, LATENT_SIDE, widths, text_width)
-        if initial is not None:
-            folders = [Path(initial)] if isinstance(initial, str) else [Path(folder) for folder in initial]
-            known = _unet(folders[0])
-            known.load_state_dict(mean_weights([_unet(folder) for folder in folders]))
-            if initial_autoencoder is None:
-                self.unet.load_state_dict(known.state_dict())
-            else:
-                other = PatchAutoencoder.from_pretrained(initial_autoencoder, torch_dtype=torch.float32)
-                carry_over(self.unet, known, self.autoencoder, other, _some_faces(self.autoencoder))
-            self.text_encoder.load_state_dict(mean_weights([_text_encoder(folder) for folder in folders]))
         self.scheduler = build_scheduler()
         self.register_buffer("alphas_cumprod", self.scheduler.alphas_cumprod.clone(), persistent=False)
         self.register_buffer("empty_tokens", tokenize(self.tokenizer, [""]), persistent=False)
@@ -178,30 +155,6 @@ class DiffusionModule(MiniatureModule):
         velocity = signal * noise - deviation * latents
         predicted: Tensor = self.unet(noisy, timesteps, context).sample
         return predicted - velocity
-
-
-def mean_weights(networks: Sequence[nn.Module]) -> dict[str, Tensor]:
-    """Return the mean of the networks' weights by name; stages of one training lie close enough for it."""
-    states = [network.state_dict() for network in networks]
-    return {
-        name: torch.stack([state[name] for state in states]).mean(0) if value.is_floating_point() else value
-        for name, value in states[0].items()
-    }
-
-
-def _some_faces(autoencoder: PatchAutoencoder) -> Tensor:
-    """Render faces that fill the U-Net's latents, (128, 3, H, W)."""
-    faces = world.draw_faces(torch.arange(128), 0, RATES)
-    side = LATENT_SIDE * int(autoencoder.config.patch_size)
-    return torch.cat([renderer.render_images(faces[i : i + 32], side) for i in range(0, 128, 32)])
-
-
-def _unet(folder: Path) -> UNet2DConditionModel:
-    return UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float32)
-
-
-def _text_encoder(folder: Path) -> CLIPTextModel:
-    return CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32)
 
 
 def spread_timesteps(position: Tensor, noisy_share: float, noisy_from: int) -> Tensor:

@@ -7,7 +7,6 @@ from torch import Tensor
 from keyface.faces.squares import detector_squares
 from keyface.lightning_modules.miniature.base import Batch, MiniatureModule
 from keyface.miniature.networks.face_detector import STRIDE, FaceDetector, cell_middles
-from keyface.miniature.storage import go_on_from
 
 _HARD, _NEAR = 2.0, 4.0
 """Exponents of CenterNet's focal loss (Zhou et al. 2019)."""
@@ -22,7 +21,6 @@ class FaceDetectionModule(MiniatureModule):
     Args:
         width: Channels.
         landmark_weight: Weight of the landmarks' error.
-        initial: Folder of an exported network to go on from; None starts afresh.
         lr: Peak learning rate.
         flat: Fraction of the run before the learning rate falls.
     """
@@ -33,14 +31,12 @@ class FaceDetectionModule(MiniatureModule):
         self,
         width: int = 48,
         landmark_weight: float = 4.0,
-        initial: str | None = None,
         lr: float = 3e-3,
         flat: float = 0.5,
     ) -> None:
         super().__init__(lr=lr, flat=flat)
         self.save_hyperparameters()
         self.network = FaceDetector(width)
-        go_on_from(self.network, initial)
         self.landmark_weight = landmark_weight
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

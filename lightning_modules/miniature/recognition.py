@@ -10,7 +10,6 @@ from keyface.lightning_modules.miniature.base import Batch, Gathered, MiniatureM
 from keyface.miniature.measure import verification_auc
 from keyface.miniature.networks.recognition import Architecture, IdentityNetwork
 from keyface.miniature.population.parameters import IDENTITY_NAMES
-from keyface.miniature.storage import go_on_from
 
 LANDMARK_WEIGHT = 50.0
 """Weight of the found landmarks' error in image sides: 1 % of the side then counts like half a nat."""
@@ -29,7 +28,6 @@ class RecognitionModule(MiniatureModule):
         scale: ArcFace's s.
         margin: ArcFace's angular margin m in radians.
         trait_weight: Weight of the regression.
-        initial: Folder of an exported network to go on from; None starts afresh.
         lr: Peak learning rate.
         flat: Fraction of the run before the learning rate falls.
     """
@@ -47,14 +45,12 @@ class RecognitionModule(MiniatureModule):
         scale: float = 16.0,
         margin: float = 0.15,
         trait_weight: float = 4.0,
-        initial: str | None = None,
         lr: float = 2e-3,
         flat: float = 0.5,
     ) -> None:
         super().__init__(lr=lr, weight_decay=0.05, flat=flat)
         self.save_hyperparameters()
         self.network = IdentityNetwork(architecture, width, dim, aligned, finds_faces)
-        go_on_from(self.network, initial)
         self.centres = nn.Parameter(F.normalize(torch.randn(identities, dim), dim=1))
         self.traits = nn.Linear(dim, len(IDENTITY_NAMES))
         self.scale, self.margin, self.trait_weight = scale, margin, trait_weight

@@ -1,48 +1,63 @@
 """An exponential moving average of the trained parameters only."""
 
+import copy
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
+from keyface.averaging import average_in
 from keyface.lightning_modules.tuning.base import TunedModule
 
 
-class ExponentialMovingAverage(AveragedModel):
-    """PyTorch's `AveragedModel` over a list of parameters instead of a whole model.
+class ExponentialMovingAverage(nn.Module):
+    """The average of a list of parameters, with a decay that grows (`keyface.averaging`).
 
-    Frozen networks are not copied, so that with LoRA the average costs next to nothing. The decay grows
-    with the number of updates, `min(decay, (1 + n) / (10 + n))`: a short run is not held back by its start.
-    As a submodule it is saved in checkpoints and moves between devices by itself.
+    Frozen networks are not copied, so that with LoRA the average costs next to nothing. As a submodule it is
+    saved in checkpoints and moves between devices by itself. PyTorch's `AveragedModel`, whose names in
+    checkpoints these are, asks the device at each update how many there were, and waits for it.
+
+    Attributes:
+        module: The averages.
+        n_averaged: How many updates they had, for checkpoints; the update itself counts on the CPU.
 
     Args:
         parameters: What is trained, always in the same order.
         decay: Final decay, in [0, 1).
     """
 
+    n_averaged: Tensor
+
     def __init__(self, parameters: Iterable[nn.Parameter], decay: float) -> None:
         if not 0.0 <= decay < 1.0:
             raise ValueError(f"ema_decay is {decay}; it must be in [0, 1), or null for no average")
-        super().__init__(nn.ParameterList(parameters), multi_avg_fn=self._average)
+        super().__init__()
+        self.module = copy.deepcopy(nn.ParameterList(parameters))
+        self.register_buffer("n_averaged", torch.tensor(0))
         self.decay = decay
+        self._updates: int | None = 0
         self.requires_grad_(False)
-
-    def _average(
-        self,
-        averages: tuple[Tensor, ...] | list[Tensor],
-        current: tuple[Tensor, ...] | list[Tensor],
-        updates: Tensor | int,
-    ) -> None:
-        decay = min(self.decay, (1 + int(updates)) / (10 + int(updates)))
-        torch._foreach_lerp_(list(averages), list(current), 1 - decay)
 
     def update(self, parameters: Iterable[nn.Parameter]) -> None:
         """Take one more step's parameters into the average; the first call copies them."""
+        if self._updates is None:
+            self._updates = int(self.n_averaged)
+        averages = list(self.module.parameters())
         with torch.no_grad():
-            self.update_parameters(nn.ParameterList(parameters))
+            if self._updates == 0:
+                for average, parameter in zip(averages, parameters, strict=True):
+                    average.copy_(parameter)
+            else:
+                average_in(averages, list(parameters), self._updates, self.decay)
+        self._updates += 1
+        self.n_averaged += 1
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        """Count from what was loaded."""
+        super()._load_from_state_dict(*args, **kwargs)
+        self._updates = None
 
     def swap(self, parameters: Iterable[nn.Parameter]) -> None:
         """Exchange average and current values in place; a second call undoes it."""

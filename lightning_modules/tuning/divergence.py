@@ -20,6 +20,24 @@ from keyface.weights.states import read_pickle
 MOST_REWINDS = 3
 
 
+class Arriving:
+    """A truth value on its way from a device: nothing waits for it until it is read.
+
+    Args:
+        flag: Scalar, bool.
+    """
+
+    def __init__(self, flag: Tensor) -> None:
+        self._value = flag.detach().to("cpu", non_blocking=flag.is_cuda)
+        self._sent = torch.cuda.current_stream(flag.device).record_event() if flag.is_cuda else None
+
+    def read(self) -> bool:
+        """Wait until the device has computed it, not for what it was given to do afterwards."""
+        if self._sent is not None:
+            self._sent.synchronize()
+        return bool(self._value)
+
+
 class FiniteModule(TunedModule):
     """Skips steps whose loss is not finite, stops or rewinds after too many, and saves finite weights alone.
 
@@ -32,14 +50,14 @@ class FiniteModule(TunedModule):
     nonfinite_in_a_row = 0
     _drops_gradients = False
 
-    def can_step(self, loss: Tensor) -> bool:
-        """Say whether the loss (a scalar) is finite on every process; each must ask.
+    def can_step(self, finite: bool) -> bool:
+        """Say whether the loss is finite on every process; each must ask, with its own.
 
         Raises:
             FloatingPointError: It was not for `tuning.max_nonfinite` steps in a row, and `tuning` says to
                 stop, or there is nothing to rewind to, or no rewind helped.
         """
-        if self.on_all_processes(bool(loss.detach().isfinite())):
+        if self.on_all_processes(finite):
             self.nonfinite_in_a_row = 0
             return True
         self.nonfinite_in_a_row += 1
@@ -93,14 +111,18 @@ class FiniteModule(TunedModule):
         the optimizer sees them.
 
         Args:
-            loss: This process' scalar, which need not be finite; None: it has none.
+            loss: This process' scalar; None: it has none.
         """
         if self.trainer.world_size == 1:
             return None
-        self._drops_gradients = True
+        self.drop_gradients()
         if loss is not None:
             return loss
         return 0 * torch.stack([parameter.sum() for parameter in self.trained_parameters()]).sum()
+
+    def drop_gradients(self) -> None:
+        """Let the optimizer see no gradients at its next step, and so change nothing."""
+        self._drops_gradients = True
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Drop the gradients of a step that is left out."""

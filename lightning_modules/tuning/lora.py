@@ -47,6 +47,7 @@ class Tuning:
             adapters it selects among theirs.
         ema_decay: Decay of the moving average that is validated and exported; None: no average.
         gradient_checkpointing: Recompute activations in the backward pass: less memory, more time.
+        compiled: Compile the U-Net for training (`torch.compile`); validations and edits run it as written.
         max_nonfinite: So many losses in a row that are NaN or infinite are passed over; then `on_nonfinite`.
         on_nonfinite: `stop` with an error; `skip` them, however many; `rewind` to the newest checkpoint at
             half the learning rate, at most three times.
@@ -58,6 +59,7 @@ class Tuning:
     trainable: str = ""
     ema_decay: float | None = 0.999
     gradient_checkpointing: bool = False
+    compiled: bool = False
     max_nonfinite: int = 3
     on_nonfinite: OnNonfinite = "stop"
     export: bool = True
@@ -90,14 +92,23 @@ class TunedUNet:
 
     @classmethod
     def prepare(cls, base: UNet2DConditionModel, tuning: Tuning) -> "TunedUNet":
-        """Copy the base in fp32 and free what `tuning` says; the base stays as it is."""
-        unet = copy.deepcopy(base).float().train()
+        """Copy the base in fp32 and free what `tuning` says; the base stays as it is.
+
+        What stays frozen is stored once: the copy has the base's own parameters there, if they are fp32.
+        """
+        shared = _frozen_of(base, tuning)
+        unet = copy.deepcopy(base, {id(each): each for each in shared}).float().train()
         unet.requires_grad_(tuning.lora is None)
         adapter = None if tuning.lora is None else _add_adapter(unet, tuning.lora)
         _freeze_all_but(unet, tuning.trainable)
         if tuning.gradient_checkpointing:
             unet.enable_gradient_checkpointing()
         return cls(unet, adapter)
+
+    def shares(self, base: UNet2DConditionModel) -> bool:
+        """Say whether any parameter is the base's own."""
+        own = {id(each) for each in self.unet.parameters()}
+        return any(id(each) in own for each in base.parameters())
 
     def state(self, half: bool = False, keep: bool = True) -> dict[str, Tensor]:
         """Copy the weights that `save` writes; of a sharded network every process must ask.
@@ -145,6 +156,17 @@ class TunedUNet:
             self.adapter.save_pretrained(
                 folder, safe_serialization=True, state_dict=state, save_embedding_layers=False
             )
+
+
+def _frozen_of(base: UNet2DConditionModel, tuning: Tuning) -> list[nn.Parameter]:
+    """Return the base's parameters that a copy of it has no need to own."""
+    if base.dtype != torch.float32:
+        return []
+    return [
+        parameter
+        for name, parameter in base.named_parameters()
+        if tuning.lora is not None or not re.search(tuning.trainable, name)
+    ]
 
 
 def _add_adapter(unet: UNet2DConditionModel, lora: Lora) -> PeftModel:

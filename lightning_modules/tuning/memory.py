@@ -59,6 +59,23 @@ def measure_step(
     return StepMemory(forward, live.peak)
 
 
+def without_values(module: nn.Module, device: str) -> None:
+    """Give a module on the meta device weights without values on another, which need not be there.
+
+    There it can be measured as `measure_step` does, with what that device knows and `meta` does not, such as
+    autocast.
+    """
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        for part in module.modules():
+            for name, value in part._parameters.items():
+                if value is not None:
+                    fresh = torch.empty_like(value, device=device)
+                    part._parameters[name] = nn.Parameter(fresh, requires_grad=value.requires_grad)
+            for name, buffer in part._buffers.items():
+                if buffer is not None:
+                    part._buffers[name] = torch.empty_like(buffer, device=device)
+
+
 class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the bytes of all storages that operations make, until they are let go.
 

@@ -1,7 +1,9 @@
 """The command line, as a user meets it."""
 
+import errno
 import os
 import re
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -16,6 +18,8 @@ from keyface.cli.commands import COMMANDS, TRAINING, all_commands
 from keyface.cli.main import main
 from keyface.cli.options import option_list
 from keyface.cli.parser import command_parser
+from keyface.cli.stopping import Stopped, stopping
+from keyface.progress import stages
 from keyface.video import VideoReader
 
 SCRIPTS = Path(sysconfig.get_path("scripts"))
@@ -196,6 +200,14 @@ def test_a_device_that_is_not_here_is_one_line(
         (MemoryError(), "out of memory"),
         (FloatingPointError("the loss is nan at step 3"), "the loss is nan at step 3"),
         (RuntimeError("two\nlines"), "two lines"),
+        (
+            AttributeError("'list' object has no 'get'"),
+            "doctor: AttributeError: 'list' object has no 'get'; ",
+        ),
+        (TypeError(), "doctor: TypeError: ; this is a fault of keyface, KEYFACE_DEBUG=1 shows where"),
+        (AssertionError(), "this is a fault of keyface"),
+        (OSError(errno.ENOSPC, "No space left on device", "a.mp4"), "a.mp4: no space is left there; make"),
+        (ValueError(f"a\x1b[31m.mp4: {'1' * 5000} is too much"), "a\\x1b[31m.mp4: " + "1" * 40 + "… is too"),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -209,9 +221,41 @@ def test_an_error_while_computing_is_one_line(
     assert main(["doctor"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert said in line
+    assert line.startswith("keyface: error: ")
     monkeypatch.setenv("KEYFACE_DEBUG", "1")
     with pytest.raises(type(error)):
         main(["doctor"])
+
+
+def test_an_error_names_the_stage_at_which_it_came(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing() -> None:
+        with stages({"find": 1.0, "invert": 1.0}) as show:
+            show("find", 5, 5)
+            show("invert", 0, 5)
+            raise ValueError("clip.mp4: damaged")
+
+    monkeypatch.setattr("keyface.commands.doctor.doctor", failing)
+    assert main(["doctor"]) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == "keyface: error: invert: clip.mp4: damaged"
+
+
+def test_signals_are_as_before_afterwards() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Stopped), stopping() as stop:
+        os.kill(os.getpid(), signal.SIGHUP)
+    assert (stop.received, stop.status) == (signal.SIGHUP, 129)
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_fit_ends_after_the_batch_by_its_own_handler() -> None:
+    taken = []
+    with stopping() as stop:
+        signal.signal(signal.SIGTERM, lambda number, frame: (taken.append(number), stop(number, frame))[0])
+        os.kill(os.getpid(), signal.SIGHUP)
+    assert taken == [signal.SIGTERM]
+    assert stop.received == signal.SIGHUP
 
 
 def test_libraries_are_quiet_before_they_are_imported() -> None:

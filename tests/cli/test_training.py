@@ -12,10 +12,13 @@ from boring_run import BASE
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.demos.boring_classes import BoringModel
+from torch import nn
 
 from keyface.cli.main import main
-from keyface.cli.runs import closing_lines
+from keyface.cli.runs import RunCheckpoint, closing_lines, link_anew
+from keyface.lightning_modules.direction import DirectionModule
 from keyface.lightning_modules.identity import IdentityModule
+from keyface.plugins import edits
 
 
 @pytest.fixture
@@ -252,6 +255,57 @@ def test_wrong_configs_are_one_line(folder: Path, capsys: pytest.CaptureFixture[
     assert "max_stps" in errors(capsys)[0]
 
 
+def test_the_last_checkpoint_is_on_the_disk_once_and_stays(folder: Path) -> None:
+    """Where it is one of those that are kept its file has two names, of which one may go."""
+    assert main(["fit", "-c", "base.yaml", "--trainer.max_steps", "3"]) == 0
+    (run,) = runs(folder, "base")
+    last = run / "checkpoints" / "last.ckpt"
+    (kept,) = (path for path in last.parent.iterdir() if path != last)
+    assert last.samefile(kept)
+    assert not last.is_symlink()
+    content = last.read_bytes()
+    kept.unlink()
+    assert last.read_bytes() == content
+
+
+def test_the_last_is_saved_where_it_is_none_of_the_best(tmp_path: Path) -> None:
+    """Of three values, 1, 2, 3, the first is the best one: `best` has step 1, `last` step 3."""
+
+    class Rising(BoringModel):
+        def validation_step(self, batch: torch.Tensor, batch_idx: int) -> None:
+            self.log("val/loss", float(self.global_step))
+
+    saved = RunCheckpoint(dirpath=tmp_path, save_last=True, save_top_k=1, monitor="val/loss")
+    fitted = Trainer(
+        accelerator="cpu",
+        callbacks=[saved],
+        max_steps=3,
+        val_check_interval=1,
+        limit_val_batches=1,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+    fitted.fit(Rising())
+    last, best = (torch.load(path) for path in (tmp_path / "last.ckpt", Path(saved.best_model_path)))
+    assert (best["global_step"], last["global_step"]) == (1, 3)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_folder_is_linked_file_by_file(tmp_path: Path) -> None:
+    """The checkpoint of processes that share weights is a folder."""
+    parts = tmp_path / "step.ckpt"
+    (parts / "inner").mkdir(parents=True)
+    (parts / "inner" / "0.distcp").write_bytes(b"weights")
+    (tmp_path / "last.ckpt").write_bytes(b"an older one, whole")
+    link_anew(parts, tmp_path / "last.ckpt")
+    link_anew(parts, tmp_path / "last.ckpt")
+    linked = tmp_path / "last.ckpt" / "inner" / "0.distcp"
+    assert linked.samefile(parts / "inner" / "0.distcp")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["last.ckpt", "step.ckpt"]
+
+
 def test_a_fit_ends_with_what_it_wrote_and_the_next_command(tmp_path: Path) -> None:
     model = IdentityModule.__new__(IdentityModule)  # its class alone says which option takes its export
     saved = ModelCheckpoint(monitor="val/loss")
@@ -266,3 +320,8 @@ def test_a_fit_ends_with_what_it_wrote_and_the_next_command(tmp_path: Path) -> N
     following = f"next: keyface edit VIDEO -o edited.mp4 --edits glasses --identity {export}"
     assert closing_lines(trainer, model) == [run, best, f"export: {export}", following]
     assert closing_lines(trainer, BoringModel()) == [run, best, f"export: {export}"]
+    editing = DirectionModule.__new__(DirectionModule)
+    nn.Module.__init__(editing)
+    editing.categories = [edits["beard"], edits["smile"], edits["old"]]
+    last = closing_lines(trainer, editing)[-1]
+    assert last == f"next: keyface edit VIDEO -o edited.mp4 --edits beard,smile --direction {export}"

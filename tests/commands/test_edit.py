@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from keyface.cli.main import main
 from keyface.pipeline.request import VideoRequest
-from keyface.pipeline.video import check_space
+from keyface.pipeline.space import check_space
 from keyface.plugins import edits
 from keyface.video import VideoReader
 

@@ -115,8 +115,23 @@ def test_a_running_edit_keeps_its_folder_and_does_not_go_on_in_another(
     assert ended.returncode == 1
     said = ended.stderr.splitlines()
     assert said[-1].startswith(
-        f"keyface: error: {state}: was removed or replaced while this edit worked in it"
+        f"keyface: error: edit: {state}: was removed or replaced while this edit worked in it"
     )
     assert len(list(state.iterdir())) == 2, "what is there now is somebody else's"
     assert not list(tmp_path.glob("out*.mp4"))
     assert not list(tmp_path.glob("*.part*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_ends_it_leaves_what_resume_needs_and_nothing_else(
+    number: signal.Signals, video: Path, weights: Path, tmp_path: Path
+) -> None:
+    output, state = tmp_path / "out.mp4", tmp_path / "out.mp4.state"
+    before = {path.name for path in tmp_path.iterdir()}
+    words = command(video, output, weights, "--prompt", "a man with glasses")
+    ended = signal_in_the_middle(words, state / "clip-1" / "journal.json", number).wait(PATIENCE_SECONDS)
+    assert ended.returncode == 128 + number
+    assert ended.stderr.splitlines()[-1] == f"keyface: stopped by {number.name}"
+    assert "Traceback" not in ended.stderr
+    assert {path.name for path in tmp_path.iterdir()} - before == {state.name}
+    assert not list(state.rglob("*.part"))

@@ -14,6 +14,7 @@ from keyface.celeba import ATTRIBUTES
 from keyface.datamodules.shard_files.index import ShardIndex
 from keyface.datamodules.shard_files.schema import Latents, Record, Sample
 from keyface.datamodules.shard_files.writer import shard_name, write_shard
+from keyface.files import sha256
 
 SIDE = 16
 LANDMARKS = [[5.0, 6.0], [10.0, 6.0], [7.5, 9.0], [5.5, 12.0], [9.5, 12.0]]
@@ -64,10 +65,13 @@ def make_shards(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def rewrite() -> Callable[..., None]:
-    """Rewrites a shard's members as (name, bytes) pairs or ready TarInfos, and the index's sizes with it."""
+    """Rewrites a shard's members as (name, bytes) pairs or ready TarInfos, and what the index says of it."""
 
     def put(
-        folder: Path, members: list[tuple[str | tarfile.TarInfo, bytes]], shard: str = "shard-000000.tar"
+        folder: Path,
+        members: list[tuple[str | tarfile.TarInfo, bytes]],
+        shard: str = "shard-000000.tar",
+        hashed: bool = True,
     ) -> None:
         with tarfile.open(folder / shard, "w") as archive:
             for name, data in members:
@@ -78,6 +82,8 @@ def rewrite() -> Callable[..., None]:
         for entry in index["shards"]:
             if entry["name"] == shard:
                 entry["bytes"] = (folder / shard).stat().st_size
+                if hashed:
+                    entry["sha256"] = sha256(folder / shard)
         (folder / "index.json").write_text(json.dumps(index))
 
     return put

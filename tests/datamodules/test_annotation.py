@@ -1,6 +1,7 @@
 """Captions and latents come into shards through `lightning predict`, whole or not at all, and go on."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from keyface.datamodules.shard_files.index import ShardEntry, ShardError, ShardI
 from keyface.datamodules.shard_files.reader import Faults, find_samples, load_sample
 from keyface.datamodules.shard_files.schema import Sample, SampleError
 from keyface.datamodules.shards import ShardsDataModule
+from keyface.locking import alone_in
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:This DataLoader will create"),
@@ -153,6 +155,53 @@ def test_a_stop_while_shards_are_written_is_made_good(make_shards, monkeypatch: 
     monkeypatch.undo()
     assert predict(folder, Describer(), "captions").seen == [], "the results were kept"
     assert all(sample.record.caption.startswith("new a photo") for sample in samples(folder).values())
+
+
+@pytest.mark.parametrize("moment", range(5))
+def test_a_stop_at_any_step_of_writing_ends_as_without_one(
+    moment: int, make_shards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two shards: the index is written three times, and two old shards go; each of these is the last step."""
+    folder = make_shards(3, 4)
+    shutil.copytree(folder, tmp_path / "whole")
+    predict(tmp_path / "whole", Describer(), "captions")
+    steps = iter(range(5))
+    write, unlink = ShardIndex.write, Path.unlink
+
+    def stops() -> None:
+        if next(steps) == moment:
+            raise RuntimeError("killed")
+
+    def written(index: ShardIndex, place: Path) -> None:
+        stops()
+        write(index, place)
+
+    def removed(path: Path, missing_ok: bool = False) -> None:
+        if path.suffix == ".tar" and path.exists():
+            stops()
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(ShardIndex, "write", written)
+    monkeypatch.setattr(Path, "unlink", removed)
+    with pytest.raises(RuntimeError, match="killed"):
+        predict(folder, Describer(), "captions")
+    monkeypatch.undo()
+    predict(folder, Describer(), "captions")
+
+    def content(place: Path) -> dict[str, bytes]:
+        return {str(path.relative_to(place)): path.read_bytes() for path in place.rglob("*")}
+
+    assert content(folder) == content(tmp_path / "whole")
+
+
+def test_two_at_once_are_refused_and_a_failed_one_blocks_nobody(make_shards) -> None:
+    folder = make_shards(3, 4)
+    with alone_in(folder / ".captions"), pytest.raises(ValueError, match="another process is at work in it"):
+        predict(folder, Describer(), "captions")
+    with pytest.raises(RuntimeError, match="killed") as failure:
+        predict(folder, Describer(dies_at=1), "captions")
+    predict(folder, Describer(), "captions")
+    assert failure.value, "the error, and with it all that the failed one had open, was kept until here"
 
 
 def test_other_settings_are_refused_unless_they_overwrite(make_shards) -> None:

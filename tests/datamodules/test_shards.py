@@ -1,6 +1,7 @@
 """The batches that training sees."""
 
 import json
+import tarfile
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -373,6 +374,42 @@ def test_a_cut_shard_is_named_at_set_up(make_shards) -> None:
     (folder / "index.json").write_text(json.dumps(index))
     with pytest.raises(ShardError, match=r"shard-000001.tar"):
         ready(folder)
+
+
+def test_a_changed_shard_of_the_same_size_is_named_before_training(make_shards, monkeypatch) -> None:
+    folder = make_shards(4, 4)
+    monkeypatch.setenv("KEYFACE_SHARD_CACHE", str(folder.parent / "cache"))
+    ready(folder)
+    path = folder / "shard-000001.tar"
+    whole = path.read_bytes()
+    with tarfile.open(path) as archive:
+        pixels = archive.getmember("00005.png").offset_data + 60
+    path.write_bytes(whole[:pixels] + bytes([whole[pixels] ^ 1]) + whole[pixels + 1 :])
+    with pytest.raises(ShardError, match=r"shard-000001\.tar: its SHA-256 differs from index\.json"):
+        ready(folder)
+    path.write_bytes(bytes(len(whole)))
+    with pytest.raises(ShardError, match=r"shard-000001\.tar: its SHA-256 differs from index\.json"):
+        ready(folder)
+    path.write_bytes(whole)
+    assert len(ready(folder).catalogue.key) == 8
+
+
+def test_content_is_read_once_until_the_file_changes(make_shards, monkeypatch) -> None:
+    folder = make_shards(2)
+    cache = folder.parent / "cache"
+    monkeypatch.setenv("KEYFACE_SHARD_CACHE", str(cache))
+    ready(folder)
+    (note,) = cache.glob("*.checked")
+    before = note.stat().st_mtime_ns
+    ready(folder)
+    assert note.stat().st_mtime_ns == before
+    note.write_bytes(b"\xff")
+    ready(folder)
+    assert note.stat().st_mtime_ns != before
+    note.unlink()
+    cache.rmdir()
+    cache.write_text("a file: nothing can be kept")
+    ready(folder)
 
 
 @pytest.mark.parametrize(

@@ -128,10 +128,15 @@ def test_only_the_last_steps_keep_their_gradient(backbone, latents, text, checkp
     unet, parameter = backbone.unet, backbone.unet.conv_in.weight
 
     def gradient(gradient_steps, checkpointed):
-        predict = partial(Guidance(text).predict_learning, unet, checkpointed=checkpointed)
+        (unet.enable_gradient_checkpointing if checkpointed else unet.disable_gradient_checkpointing)()
         path = ImagePath(backbone.scheduler, way)
-        clean = sample(predict, latents, path, gradient_steps=gradient_steps)
-        return torch.autograd.grad(clean.square().mean(), parameter)[0]
+        unet.train()
+        clean = sample(
+            partial(Guidance(text).predict_learning, unet), latents, path, gradient_steps=gradient_steps
+        )
+        found = torch.autograd.grad(clean.square().mean(), parameter)[0]
+        unet.eval().disable_gradient_checkpointing()
+        return found
 
     last, every = gradient(1, checkpointed), gradient(3, checkpointed)
     assert last.abs().sum() > 0

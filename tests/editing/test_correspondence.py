@@ -2,9 +2,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from keyface.diffusion.backbone import MATCHED_LAYERS
 from keyface.editing.attention import processors
 from keyface.editing.correspondence import (
-    MATCHED_LAYERS,
     Correspondences,
     TokenRecorder,
     descriptor_sizes,
@@ -57,7 +57,7 @@ def test_fields_keep_their_displacement_at_other_sizes():
     assert torch.equal(resize_field(fine.flatten(), (8, 8), (4, 4)), coarse)
 
 
-def test_recorder_gives_unit_descriptors_of_chosen_levels(make_unet):
+def test_recorder_gives_unit_descriptors_of_chosen_levels(backbone, make_unet):
     unet, recorder = make_unet(), TokenRecorder([2])
     text, latents = torch.randn(2, 8, 16), torch.randn(2, 4, 8, 8)
     with torch.no_grad(), processors(unet, MATCHED_LAYERS, recorder.make):
@@ -69,7 +69,7 @@ def test_recorder_gives_unit_descriptors_of_chosen_levels(make_unet):
     descriptors = recorder.descriptors()
     # 16 tokens: up_blocks.0 has two layers of width 32, the middle one; 64: up_blocks.1 two of 16.
     assert {size: d.shape for size, d in descriptors.items()} == {16: (2, 16, 96), 64: (2, 64, 32)}
-    assert descriptor_sizes(unet, (8, 8), levels=1) == {16: 96, 64: 32}
+    assert descriptor_sizes(backbone, unet, (8, 8), levels=1) == {16: 96, 64: 32}
     for tokens in descriptors.values():
         torch.testing.assert_close(tokens.norm(dim=-1), torch.ones(tokens.shape[:2]))
     assert recorder.descriptors() == {}

@@ -210,7 +210,16 @@ def by_hand(backbone, identity, direction, settings, frames, keyframes, seen):
             timestep,
             encoder_hidden_states=torch.cat([source.expand(len(x), -1, -1), target.expand(len(x), -1, -1)]),
         ).sample
-        return out[: len(x)] + SCALE * (out[len(x) :] - out[: len(x)]) if on else out[len(x) :]
+        unguided, target_alone = out[: len(x)], out[len(x) :]
+        if not on:
+            return target_alone
+        push = (SCALE - 1) * (target_alone - unguided)
+        if settings.guidance_limit is not None:
+            far = torch.linalg.vector_norm(push, dim=1, keepdim=True) / push.shape[1] ** 0.5
+            assert (far > settings.guidance_limit).any()
+            assert (far < settings.guidance_limit).any()
+            push = torch.where(far > settings.guidance_limit, push * settings.guidance_limit / far, push)
+        return target_alone + push
 
     first, second = Plain(identity), Plain(direction)
     first.seen = [[i] for i in range(count)]
@@ -291,17 +300,11 @@ def test_steps_of_both_orders(backbone, make_unet, frames, epsilon_scheduler, so
         (LATENT, "kv", {"window": 8, "joint_stride": 2}),
         (dataclasses.replace(TOKENS, invert_others=0), "qk", {"window": 8}),
         (dataclasses.replace(LATENT, cancel_inversion=False), "qk", {"window": 8}),
+        (TOKENS, "qk", {"window": 8, "guidance_limit": 0.07}),
     ],
     ids=[
-        "tokens",
-        "windows with an anchor",
-        "kv",
-        "output, frame by frame",
-        "latent",
-        "guided for a while",
-        "half of the other keyframes",
-        "others not inverted",
-        "from the clean latent",
+        *("tokens", "windows with an anchor", "kv", "output, frame by frame", "latent", "guided for a while"),
+        *("half of the other keyframes", "others not inverted", "from the clean latent", "limited guidance"),
     ],
 )
 def test_edited_frames(backbone, make_unet, frames, propagation, mode, windows):

@@ -114,10 +114,12 @@ class TinyEncoder(nn.Module):
         return F.normalize(self.convolution(images).tanh().mean(dim=(2, 3)), dim=-1)
 
     def encode_text(self, texts: list[str]) -> Tensor:
-        means = [
-            self.words(torch.tensor([sum(w.encode()) % 997 for w in t.split()])).mean(dim=0) for t in texts
-        ]
+        means = [self.words(self._numbers(t)).mean(dim=0) for t in texts]
         return F.normalize(torch.stack(means), dim=-1)
+
+    def _numbers(self, text: str) -> Tensor:
+        numbers = torch.tensor([sum(word.encode()) % 997 for word in text.split()])
+        return numbers.to(self.words.weight.device, non_blocking=True)
 
 
 class AlwaysGlasses(nn.Module):

@@ -10,6 +10,7 @@ from training_runs import WHOLE, fit_words
 
 from keyface.cli.main import main
 from keyface.commands.shards import render
+from keyface.files import sha256
 
 LORA = "{lora: {rank: 4}, ema_decay: 0.9, export: false}"
 
@@ -47,6 +48,16 @@ def test_no_damaged_foreign_or_hostile_checkpoint_reaches_the_device(
     Path("cut.ckpt").write_bytes(whole[: len(whole) // 2])
     torch.save({"state_dict": Canary(), "optimizer_states": []}, "pickle.ckpt")
     shutil.copy(good, "whole.ckpt")
+    Path("empty.ckpt").touch()
+    Path("text.ckpt").write_text("hello " * 100)
+    # One flipped bit of a weight: finite, and of the right shape.
+    trained = torch.load(good, weights_only=True)["state_dict"]["unet.conv_in.weight"]
+    at = whole.index(trained.numpy().tobytes())
+    Path("flipped.ckpt").write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+    shutil.copy(f"{good}.sha256", "flipped.ckpt.sha256")
+    assert Path(f"{good}.sha256").read_text() == f"{sha256(good)}  {good.name}\n"
+    kept = {path.name for path in good.parent.iterdir()}
+    assert {f"{name}.sha256" for name in kept if name.endswith(".ckpt")} <= kept
 
     reached: list[str] = []
     to_device = SingleDeviceStrategy.model_to_device
@@ -59,6 +70,9 @@ def test_no_damaged_foreign_or_hostile_checkpoint_reaches_the_device(
     for name, tuning, told in (
         ("cut.ckpt", WHOLE, "cut.ckpt"),
         ("pickle.ckpt", WHOLE, "pickle.ckpt"),
+        ("empty.ckpt", WHOLE, "empty.ckpt"),
+        ("text.ckpt", WHOLE, "text.ckpt"),
+        ("flipped.ckpt", WHOLE, "flipped.ckpt: damaged: its SHA-256 is not the one in flipped.ckpt.sha256"),
         ("whole.ckpt", LORA, "Identity branch (ε1)"),
     ):
         capsys.readouterr()
@@ -70,3 +84,5 @@ def test_no_damaged_foreign_or_hostile_checkpoint_reaches_the_device(
     assert not (place / "runs/second").exists()
     assert fit(WHOLE, "--experiment=second", "--ckpt_path=whole.ckpt", "--trainer.max_steps=3") == 0
     assert reached, "a good one does"
+    Path("flipped.ckpt.sha256").unlink()  # as the message advises who has changed it on purpose
+    assert fit(WHOLE, "--experiment=second", "--ckpt_path=flipped.ckpt", "--trainer.max_steps=3") == 0

@@ -1,4 +1,5 @@
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -254,3 +255,36 @@ def test_crops_change_the_loss_and_stay_seeded(
         losses.append(float(found.values["loss"].detach()))
     assert losses[1] == losses[2]
     assert losses[0] != losses[1]
+
+
+class HeldOut:
+    """Data with held-out pictures and their labels."""
+
+    def __init__(self, batches: list[dict[str, Any]]) -> None:
+        self.batches = batches
+
+    def labels(self) -> set[str]:
+        return {"Eyeglasses", "Sunglasses", "Smiling", "Male", "Young"}
+
+    def held_out(self) -> Iterator[dict[str, Any]]:
+        return iter(self.batches)
+
+
+def test_held_out_pictures_that_nothing_can_edit_are_refused_before_training(
+    backbone: Backbone, encoder: nn.Module, batch: dict[str, Any]
+) -> None:
+    """There would be no loss to choose checkpoints by."""
+    module = build(backbone, encoder)
+    one = take_rows(batch, [0])
+    wearing = {**one, "attributes": [{**one["attributes"][0], "Eyeglasses": True}]}
+    module.trainer = Trainer(accelerator="cpu", logger=False, limit_val_batches=4)
+    module.trainer.datamodule = HeldOut([wearing, wearing])  # type: ignore[attr-defined]
+    with pytest.raises(ValueError, match="none of 2 held-out pictures can be edited by glasses"):
+        module.setup("fit")
+    module.trainer.datamodule = HeldOut([wearing, one])  # type: ignore[attr-defined]
+    module.setup("fit")
+    module.trainer.datamodule = HeldOut([])  # type: ignore[attr-defined]
+    module.setup("fit")
+    module.trainer.datamodule = HeldOut([wearing])  # type: ignore[attr-defined]
+    module.trainer.limit_val_batches = 0
+    module.setup("fit")

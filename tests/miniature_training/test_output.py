@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from keyface.callbacks.initial import copy_matching
-from keyface.configuration import read_yaml
 from keyface.miniature import zoo
 from keyface.miniature_training import output
 from keyface.miniature_training.overlay import shipped
 from keyface.miniature_training.stages import BY_NAME, STAGES, Stage
+from keyface.untrusted import read_yaml
 
 
 def test_what_is_not_trained_comes_from_the_package(tmp_path: Path) -> None:

@@ -1,13 +1,13 @@
 """The networks of an edit with their defaults, from Python."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
-from keyface.configuration import read_yaml
 from keyface.diffusion.backbone import Backbone
 from keyface.editing.editor import VideoEditor
 from keyface.editing.settings import EditSettings, Injection, Prompts
@@ -16,6 +16,7 @@ from keyface.miniature import zoo
 from keyface.pipeline.defaults import defaults_of
 from keyface.pipeline.pipeline import FaceEditPipeline
 from keyface.plugins import edits
+from keyface.untrusted import read_yaml
 from keyface.video import VideoReader
 
 FAST = {"steps": 2, "interval": 3, "guidance_scale": 2.0}
@@ -143,3 +144,39 @@ def test_the_record_names_no_folder_of_this_machine(weights: Path, video: Path, 
 def test_the_shipped_defaults_are_values_of_settings() -> None:
     content = read_yaml(zoo.WEIGHTS / "base" / "edit.yaml")
     assert EditSettings().with_values(content) == defaults_of(zoo.WEIGHTS / "base")
+
+
+def bytes_read() -> int:
+    facts = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
+    return int(facts["rchar"])
+
+
+@pytest.mark.skipif(not Path("/proc/self/io").is_file(), reason="bytes read are counted by Linux")
+def test_only_files_in_use_are_hashed_and_once(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    used = sorted(weights.rglob("*.safetensors"))
+    for unused in (
+        "safety_checker/model.safetensors",
+        "unet/diffusion_pytorch_model.fp16.safetensors",
+        "unet/diffusion_pytorch_model.non_ema.safetensors",
+        "v1-5-pruned-emaonly.safetensors",
+    ):
+        (weights / unused).parent.mkdir(exist_ok=True)
+        (weights / unused).write_bytes(bytes(2**22))
+    for path in weights.rglob("*"):
+        os.utime(path, (10**9, 10**9))
+    size = sum(path.stat().st_size for path in used)
+    before = bytes_read()
+    versions = FaceEditPipeline.from_pretrained(weights, device="cpu").versions
+    pipe = FaceEditPipeline.from_pretrained(weights, device="cpu")
+    assert versions == {f"weights/{path.relative_to(weights)}": sha256(path) for path in used}
+    before = bytes_read()
+    assert pipe.versions == versions
+    assert bytes_read() - before < 20_000, "an earlier run has read them"
+    (tmp_path / "cache/keyface/hashes.json").unlink()
+    pipe = FaceEditPipeline.from_pretrained(weights, device="cpu")
+    before = bytes_read()
+    assert pipe.versions == versions
+    assert size <= bytes_read() - before < size + 20_000, "and nothing beside them"

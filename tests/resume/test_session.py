@@ -263,3 +263,44 @@ def test_damaged_notes_are_named_and_can_be_begun_anew(tmp_path, name, content):
     assert (folder / name).read_text() == content
     with Session.open(folder, {"steps": 1}, restart=True) as session:
         assert not session.resumed
+
+
+def leave(folder, request, part=None, **entries) -> None:
+    """Leaves what a process leaves that was killed after these entries."""
+    kept = folder.with_name("kept")
+    with Session.open(folder, request) as session:
+        (session if part is None else session.part(part)).journal.write(**entries)
+        shutil.copytree(folder, kept)
+    kept.rename(folder)
+
+
+def test_a_start_that_was_killed_before_it_began_holds_nobody_up(tmp_path) -> None:
+    folder = tmp_path / "x.state"
+    leave(folder, {"steps": 1}, prepared=1)
+    (folder / "crops-1").write_text("large")
+    with Session.open(folder, {"steps": 2}) as session:
+        assert (session.resumed, session.found, session.begun) == (False, True, False)
+        assert not (folder / "crops-1").exists()
+    leave(folder, {"steps": 1}, prepared=1)
+    with Session.open(folder, {"steps": 1}) as session:
+        assert session.resumed, "the same command goes on"
+        assert session.journal.count("prepared") == 1
+    leave(folder, {"steps": 1}, part="clip-1", encode=1)
+    told = "holds a stopped edit of something else: steps was 1 and is now 2"
+    with pytest.raises(ValueError, match=told), Session.open(folder, {"steps": 2}):
+        pass
+
+
+def fail_after(folder, **entries) -> None:
+    with Session.open(folder, {"steps": 1}) as session:
+        session.journal.write(**entries)
+        raise ZeroDivisionError
+
+
+def test_a_failed_start_leaves_no_folder(tmp_path) -> None:
+    with pytest.raises(ZeroDivisionError):
+        fail_after(tmp_path / "x.state", prepared=1)
+    assert not (tmp_path / "x.state").exists()
+    with pytest.raises(ZeroDivisionError):
+        fail_after(tmp_path / "x.state", encode=1)
+    assert (tmp_path / "x.state").exists()

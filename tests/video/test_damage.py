@@ -225,5 +225,25 @@ def test_cut_files_are_errors(tmp_path: Path, name: str, cut: Callable[[bytes], 
     whole = make(tmp_path / name, "mpeg4" if name == "a.avi" else "libx264")
     path = tmp_path / f"b{name}"
     path.write_bytes(cut(whole.read_bytes()))
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as found:
         len(VideoReader(path))
+    if "--end" not in str(found.value):
+        return
+    # What the message advises works, and takes all but the last frames.
+    end = Fraction(str(found.value).rpartition("--end ")[2])
+    part = VideoReader(path, end=end)
+    assert abs(len(part) - end * 25) <= 1
+    assert torch.equal(levels(part), levels(VideoReader(whole, end=end)))
+
+
+def test_a_cut_avi_is_taken_by_following_the_advice_twice(tmp_path: Path) -> None:
+    whole = make(tmp_path / "a.avi", "mpeg4")
+    data = whole.read_bytes()
+    path = tmp_path / "b.avi"
+    path.write_bytes(data[: frame_chunk(data, 13) + 30])
+    with pytest.raises(ValueError, match="--on-corrupt hold"):
+        len(VideoReader(path))
+    with pytest.raises(ValueError, match=r"cut off.*--end ") as found:
+        len(VideoReader(path, on_corrupt="hold"))
+    end = Fraction(str(found.value).rpartition("--end ")[2])
+    assert len(VideoReader(path, on_corrupt="hold", end=end)) >= 12

@@ -59,9 +59,10 @@ def build_module(request: TrainRequest) -> BranchModule:
         lora=lora,
         ema_decay=0.9999,
         gradient_checkpointing=request.gradient_checkpointing,
+        compiled=request.compiled,
         export=False,
     )
-    optimizer = partial(AdamW, lr=1e-5, weight_decay=0.01)
+    optimizer = partial(AdamW, lr=1e-5, weight_decay=0.01, fused=request.fused)
     with torch.device(request.device):
         if request.branch == "identity":
             network: Any = zoo.identity_network() if miniature else IResNet100().eval()

@@ -48,9 +48,8 @@ def parts_of(module: BranchModule, batch: Batch, precision: torch.dtype) -> dict
     def unet() -> None:
         steps, kept = _sampling(module)
         with mixed():
-            checkpointed = module.tuning.gradient_checkpointing
             original = sample(
-                partial(Guidance(text).predict_learning, module.unet, checkpointed=checkpointed),
+                partial(Guidance(text).predict_learning, module.unet),
                 batch["inverted"],
                 ImagePath(backbone.scheduler, even_timesteps(batch["timestep"], steps)),
                 gradient_steps=kept,

@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 
 from keyface.benchmark.request import Precision, Scale
+from keyface.untrusted import parse_json
 
 BRANCHES: tuple[str, ...] = ("identity", "direction")
 """ε1 (Eq. 5) and ε2 (Eq. 6)."""
@@ -27,6 +28,8 @@ class TrainRequest:
         device: Such as cuda or cpu.
         dtype: bf16 is Lightning's bf16-mixed.
         gradient_checkpointing: Recompute activations in the backward pass.
+        compiled: Compile the U-Net.
+        fused: Take AdamW's fused step, one kernel for many weights.
         seed: Of weights and batch.
     """
 
@@ -39,6 +42,8 @@ class TrainRequest:
     device: str
     dtype: Precision = "fp32"
     gradient_checkpointing: bool = False
+    compiled: bool = False
+    fused: bool = False
     seed: int = 0
 
     def to_json(self) -> str:
@@ -48,4 +53,4 @@ class TrainRequest:
     @classmethod
     def from_json(cls, text: str) -> "TrainRequest":
         """Read what `to_json` wrote."""
-        return cls(**json.loads(text))
+        return cls(**parse_json(text, "request"))

@@ -54,6 +54,8 @@ def row_of(request: TrainRequest, runs: Sequence[dict[str, Any]]) -> dict[str, A
         "size": request.size,
         "dtype": request.dtype,
         "checkpointed": request.gradient_checkpointing,
+        "compiled": request.compiled,
+        "fused": request.fused,
         "images_per_second": request.batch_size / wall,
         **medians,
         "step_over_parts": whole / parts,

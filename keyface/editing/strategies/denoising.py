@@ -171,7 +171,9 @@ class KeyframeDenoiser:
             )
             if injection.residual_active(step, steps):
                 stack.enter_context(replaced_outputs(self.direction, injection.residual_layers, residuals))
-            output = guidance.predict(self.direction, latents, self.grid.timestep(level))
+            output = guidance.predict(
+                self.direction, latents, self.grid.timestep(level), self.clip.control(group)
+            )
         self.stepper.step(group, latents, output, level, begun=steps)
 
     def _identity_features(
@@ -196,7 +198,13 @@ class KeyframeDenoiser:
                 )
             if residual:
                 stack.enter_context(recorded_outputs(identity, injection.residual_layers, residuals))
-            predict(identity, self.clip.inverted(group, level), self.grid.timestep(level), self.source_text)
+            predict(
+                identity,
+                self.clip.inverted(group, level),
+                self.grid.timestep(level),
+                self.source_text,
+                self.clip.control(group),
+            )
         return features
 
     def _followed(self, frames: Sequence[int]) -> list[int]:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from keyface.diffusion.checks import require_finite
-from keyface.diffusion.schedule import Grid
 from keyface.diffusion.solvers import looks_back, solver_step
 from keyface.editing.clip import Clip
 
@@ -19,7 +18,7 @@ class Stepper:
 
     def __init__(self, clip: Clip) -> None:
         self.clip = clip
-        self.grid = Grid.of(clip.backbone.scheduler, clip.settings.steps)
+        self.grid = clip.backbone.grid(clip.settings.steps)
 
     def step(self, frames: Sequence[int], latents: Tensor, output: Tensor, level: int, begun: int) -> None:
         """Write the frames' latents at `level` − 1.

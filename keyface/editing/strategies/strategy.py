@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from keyface.editing.settings import EditSettings
 
 if TYPE_CHECKING:
-    from diffusers import UNet2DConditionModel
     from torch import Tensor
 
     from keyface.diffusion.guidance import Guidance
+    from keyface.diffusion.protocol import Network
     from keyface.editing.clip import Clip
     from keyface.resume.batches import Advance
 
@@ -28,8 +28,8 @@ class Networks(NamedTuple):
         source_text: Source prompt (1, L, D), for ε1.
     """
 
-    identity: UNet2DConditionModel
-    direction: UNet2DConditionModel
+    identity: Network
+    direction: Network
     guidance: Guidance
     source_text: Tensor
 

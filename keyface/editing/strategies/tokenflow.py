@@ -206,7 +206,8 @@ class TokenFlowDenoiser:
         with ExitStack() as stack:
             if injection.enabled and step < int(injection.residual_until * start):
                 stack.enter_context(shared_outputs(self.unet, injection.residual_layers, len(BRANCHES)))
-            outputs = predict(self.unet, batch, self.grid.timestep(level), text).chunk(len(BRANCHES))
+            control = self.clip.control(frames)
+            outputs = predict(self.unet, batch, self.grid.timestep(level), text, control).chunk(len(BRANCHES))
         by_name = dict(zip(BRANCHES, outputs, strict=True))
         del by_name["source"]
         return latents, self.guidance.combine(by_name)

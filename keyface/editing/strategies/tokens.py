@@ -72,7 +72,9 @@ class TokenDenoiser(KeyframeDenoiser):
             with processors(
                 self.direction, SELF_ATTENTION, lambda name: PropagatedAttention(name, tokens, blend)
             ):
-                output = guidance.predict(self.direction, latents, self.grid.timestep(level))
+                output = guidance.predict(
+                    self.direction, latents, self.grid.timestep(level), self.clip.control(part)
+                )
             self.stepper.step(part, latents, output, level, begun=self.clip.strategy.every_frame_from)
 
         self.clip.batches.each(frames, work, advance)

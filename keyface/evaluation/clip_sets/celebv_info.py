@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from keyface.celeba import ATTRIBUTES
-from keyface.evaluation.files import read_json
+from keyface.untrusted import read_json
 
 _ALIASES = {"blonde_hair": "Blond_Hair", "smile": "Smiling"}
 _KNOWN = {name.lower(): name for name in ATTRIBUTES} | _ALIASES
 _FACIAL_HAIR = ("No_Beard", "Goatee", "Mustache", "5_o_Clock_Shadow")
 _HAIR = {"Black_Hair": "black", "Brown_Hair": "brown", "Blond_Hair": "blond", "Gray_Hair": "gray"}
+
+_MOST_BYTES = 2**30
 
 Labels = Mapping[str, bool]
 
@@ -31,7 +33,9 @@ def read_info(path: Path) -> dict[str, Labels]:
         FileNotFoundError: There is no such file.
         ValueError: It is not CelebV-HQ's annotation file.
     """
-    content = read_json(path, "annotation file", "no such file; celebvhq_info.json comes with CelebV-HQ")
+    content = read_json(
+        path, missing="no such file; celebvhq_info.json comes with CelebV-HQ", limit=_MOST_BYTES
+    )
     try:
         columns = {
             part: _texts(content["meta_info"][f"{part}_mapping"], part) for part in ("appearance", "action")

@@ -16,9 +16,10 @@ from torch import Tensor
 
 from keyface.evaluation.clip_sets.sampling import sampled_frames
 from keyface.evaluation.clip_sets.spec import ClipSpec
-from keyface.evaluation.files import digest, read_json
+from keyface.evaluation.files import digest
 from keyface.files import sha256, write_text
 from keyface.progress import each
+from keyface.untrusted import read_json
 from keyface.video import write_clip
 
 SCHEMA = "keyface-clips/1"
@@ -86,7 +87,7 @@ class ClipSet:
             ValueError: It is not a clip set; the message says what is wrong where.
         """
         missing = "no such clip set; `keyface evaluate --protocol miniature` makes one"
-        content = read_json(path, "clip set", missing, _MAX_BYTES)
+        content = read_json(path, missing=missing, limit=_MAX_BYTES)
         try:
             return cls._from_json(content, path.parent if videos is None else videos)
         except ValueError as error:

@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from keyface.configuration import merged, read_yaml
+from keyface.configuration import merged
 from keyface.evaluation.clip_sets.celebv import TABLE_1, TABLE_3, choose_celebv_hq
 from keyface.evaluation.clip_sets.clip_set import ClipSet
 from keyface.evaluation.clip_sets.rendered import RenderedProtocol, render_clip_set
 from keyface.evaluation.files import find_config
 from keyface.files import write_text
 from keyface.progress import say
+from keyface.untrusted import read_yaml
 
 MINIATURE, CELEBV = "miniature", "celebv-hq"
 

@@ -28,6 +28,7 @@ from keyface.miniature.trials import FIRST_PERSON, FPS, find_person, render_tria
 from keyface.plugins import Category, edits
 from keyface.plugins.compose import compose
 from keyface.progress import each
+from keyface.untrusted import UntrustedError, read_json_object
 from keyface.video import Encoding, VideoWriter
 
 CATEGORIES = "beard,glasses,old,smile,blond-hair"
@@ -120,8 +121,8 @@ def _claim(folder: Path, protocol: RenderedProtocol) -> None:
         write_text(path, json.dumps(wanted, indent=1) + "\n")
         return
     try:
-        found = dict(json.loads(path.read_bytes()))
-    except (TypeError, ValueError) as error:
+        found = read_json_object(path)
+    except UntrustedError as error:
         raise ValueError(
             f"{path}: not what `keyface evaluate` wrote there ({error}); choose another folder"
         ) from error

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from keyface.configuration import parse
-from keyface.evaluation.files import read_json
+from keyface.untrusted import read_json
 
 _MAX_BYTES = 2**20
 _SHIPPED = Path(str(files("keyface.evaluation.report"))) / "published.json"
@@ -105,7 +105,7 @@ def _table(where: str, data: str, figures: Sequence[Mapping[str, Any]]) -> Publi
 
 
 def _read(path: Path) -> list[Published]:
-    content = read_json(path, "list of figures", "no such file of published figures", _MAX_BYTES)
+    content = read_json(path, missing="no such file of published figures", limit=_MAX_BYTES)
     if not isinstance(content, list) or not all(isinstance(each, dict) for each in content):
         raise ValueError(f"{path}: a list of objects, one a figure, is needed")
     return [parse(Published, each, f"{path}: figure {number}") for number, each in enumerate(content, 1)]

@@ -6,7 +6,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL.Image import Image
 
@@ -24,6 +23,7 @@ from keyface.evaluation.scoring.row_scores import RowScores
 from keyface.evaluation.scoring.scorer import Scorer
 from keyface.files import json_text, write_text
 from keyface.metrics.intervals import CONFIDENCE, RESAMPLES
+from keyface.pages import page_templates
 from keyface.pictures import save_png
 
 
@@ -116,17 +116,11 @@ class Report:
 
     def html(self) -> str:
         """Write all of it as one page: plots as SVG, videos as data URIs, no script, no other file."""
-        environment = Environment(
-            loader=PackageLoader("keyface.evaluation.report"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        environment.filters |= {"number": tables.number, "word": word, "fitness": fitness}
+        templates = page_templates("keyface.evaluation.report")
+        templates.filters |= {"number": tables.number, "word": word, "fitness": fitness}
         columns = tables.measured(self.rows)
         rows = self._shown_rows()
-        return environment.get_template("report.html").render(
+        return templates.get_template("report.html").render(
             report=self,
             rows=rows,
             columns=columns,

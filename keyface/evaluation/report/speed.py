@@ -1,13 +1,12 @@
 """How long editing took (the paper's Table 2): as written beside keyface's edits, and from a benchmark."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from keyface.evaluation.clip_sets.spec import ClipSpec
-from keyface.evaluation.files import read_json
 from keyface.evaluation.rows.candidate import Candidate
+from keyface.untrusted import UntrustedError, is_finite_number, read_json, read_json_object
 
 _MAX_BYTES = 2**22
 
@@ -46,7 +45,7 @@ def read_benchmark(path: Path) -> list[dict[str, Any]]:
         FileNotFoundError: There is no such file.
         ValueError: It is of another form.
     """
-    content = read_json(path, "table", "no such benchmark", _MAX_BYTES)
+    content = read_json(path, missing="no such benchmark", limit=_MAX_BYTES)
     if not isinstance(content, list) or not all(isinstance(row, dict) and row for row in content):
         raise ValueError(f"{path}: a list of objects, one a row, is needed")
     for row in content:
@@ -62,9 +61,8 @@ def _seconds(row: Candidate, clip: ClipSpec) -> float:
     if sidecar is None or not sidecar.is_file():
         return 0.0
     try:
-        content = json.loads(sidecar.read_bytes())
-    except (json.JSONDecodeError, UnicodeDecodeError):
+        seconds = read_json_object(sidecar, allow_nan=True).get("seconds")
+    except UntrustedError:
         return 0.0
-    seconds = content.get("seconds") if isinstance(content, dict) else None
     parts = seconds.values() if isinstance(seconds, dict) else ()
-    return float(sum(part for part in parts if isinstance(part, int | float)))
+    return float(sum(part for part in parts if is_finite_number(part)))

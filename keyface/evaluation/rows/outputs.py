@@ -1,6 +1,5 @@
 """Folders of what keyface itself made of clips: each video with a sidecar that says what it was made from."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from fractions import Fraction
@@ -17,6 +16,7 @@ from keyface.evaluation.rows.variants import Variant
 from keyface.files import joint_sha256, json_text, sha256, write_text
 from keyface.pipeline.pipeline import FaceEditPipeline
 from keyface.pipeline.record import SYNTHETIC
+from keyface.untrusted import UntrustedError, read_json_object
 from keyface.video.lossless import write_lossless
 
 
@@ -36,10 +36,9 @@ class Outputs:
         if not video.is_file() or not sidecar.is_file():
             return False
         try:
-            found = json.loads(sidecar.read_bytes())
-        except (json.JSONDecodeError, UnicodeDecodeError):
+            return read_json_object(sidecar, allow_nan=True).get("digest") == digest(made_from)
+        except UntrustedError:
             return False
-        return isinstance(found, dict) and found.get("digest") == digest(made_from)
 
     def write(
         self, clip: ClipSpec, frames: Tensor, made_from: Mapping[str, Any], report: Mapping[str, Any]
@@ -75,9 +74,9 @@ def ingredients(
 
 
 def weights_hashes(pipe: FaceEditPipeline) -> dict[str, str]:
-    """Return a hash of all files of each network, by `weights`, `identity` and `direction`.
+    """Return a hash of the files in use of each network, by `weights`, `identity` and `direction`.
 
-    They are those of `keyface.models.judges.folder_sha256`, made of the hashes that the pipeline has.
+    Where nothing unused lies in a folder they are those of `keyface.models.judges.folder_sha256`.
     """
     found: dict[str, list[tuple[str, str]]] = {}
     for name, hashed in pipe.versions.items():

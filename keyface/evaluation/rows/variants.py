@@ -6,10 +6,11 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
-from keyface.configuration import given, read_yaml
+from keyface.configuration import given
 from keyface.editing.settings import EditSettings
 from keyface.evaluation.files import find_config
 from keyface.evaluation.rows.method import check_name
+from keyface.untrusted import read_yaml
 
 Weights = Literal["tuned", "base"]
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from keyface.evaluation.files import digest
 from keyface.files import write_bytes
+from keyface.untrusted import UntrustedError, finite_number, read_json_object
 
 VERSION = 1
 """Raised when scores are computed differently, so that old ones are not taken for new ones."""
@@ -36,11 +37,12 @@ class ScoreCache:
         path = self._path(made_from, ".json")
         if path is not None and path.is_file():
             try:
-                kept: dict[str, float] = json.loads(path.read_bytes())["numbers"]
-            except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+                return {
+                    name: finite_number(value, f"{path}: {name}")
+                    for name, value in read_json_object(path)["numbers"].items()
+                }
+            except (UntrustedError, KeyError, AttributeError):
                 pass  # damaged on disk: made anew
-            else:
-                return kept
         made = make()
         if path is not None:
             # `made_from` is written for people who wonder what a file is.

@@ -123,7 +123,18 @@ class OnnxGraph(nn.Module):
         self.size = size
         self._places = {name: f"weight_{index}" for index, name in enumerate(weights)}
         for name, place in self._places.items():
-            self.register_buffer(place, weights[name], persistent=False)
+            weight = weights[name]
+            if weight.is_floating_point():
+                # No buffers: of those, processes that train together send copies at every step.
+                self.register_parameter(place, nn.Parameter(weight, requires_grad=False))
+            else:
+                self.register_buffer(place, weight, persistent=False)
+
+    def _save_to_state_dict(self, *_: Any) -> None:
+        """Leave the weights, which the ONNX file has, out of checkpoints."""
+
+    def _load_from_state_dict(self, *_: Any) -> None:
+        """Ask a checkpoint for nothing."""
 
     @property
     def kinds(self) -> set[str]:

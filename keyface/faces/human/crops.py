@@ -19,6 +19,7 @@ def template_crops(images: Tensor, landmarks: Tensor) -> Tensor:
         images: (B, 3, H, W) in [-1, 1].
         landmarks: (B, 5, 2) pixels (x, y).
     """
+    check_landmarks(landmarks)
     landmarks = landmarks.to(device=images.device, dtype=torch.float32)
     # The template counts from the middle of the first pixel, squares from its edge.
     template = landmarks.new_tensor(TEMPLATE) + 0.5

@@ -1,7 +1,6 @@
 """Reads a TensorFlow.js graph model: the JSON file with its nodes, and the file of weights beside it."""
 
 import base64
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
@@ -11,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from keyface.faces.tfjs.weights import Damage, read_content, read_layout
+from keyface.untrusted import read_json_object
 
 _JSON_LIMIT = 2**21
 _NODES_LIMIT = 2**12
@@ -106,10 +106,8 @@ def read_graph(path: Path, outputs: Sequence[str]) -> Graph:
     missing = [each.name for each in (path, content) if not each.is_file()]
     if missing:
         raise FileNotFoundError(f"{path.parent} lacks {', '.join(missing)}; run `keyface weights get human`")
-    if path.stat().st_size > _JSON_LIMIT:
-        raise ValueError(f"{path}: larger than {_JSON_LIMIT} bytes, this is no graph of TensorFlow.js")
     try:
-        model = json.loads(path.read_bytes())
+        model = read_json_object(path, limit=_JSON_LIMIT)
         nodes = [Node.of(fields) for fields in model["modelTopology"]["node"]]
         if len(nodes) > _NODES_LIMIT or (model["modelTopology"].get("library") or {}).get("function"):
             raise ValueError("too many nodes, or functions")

@@ -1,6 +1,5 @@
 """Reads the weights of TensorFlow.js: a JSON manifest and one file of bytes, quantized or not."""
 
-import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,6 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+
+from keyface.untrusted import read_json
 
 # What a network has, and how it is stored.
 _TYPES: dict[str, dict[str, np.dtype[Any]]] = {
@@ -24,7 +25,7 @@ _TYPES: dict[str, dict[str, np.dtype[Any]]] = {
 _MANIFEST_LIMIT = 2**20
 _CONTENT_LIMIT = 2**28
 
-Damage = (UnicodeDecodeError, json.JSONDecodeError, RecursionError, KeyError, TypeError, ValueError)
+Damage = (KeyError, TypeError, ValueError)
 """What reading a damaged JSON file raises."""
 
 
@@ -86,10 +87,8 @@ def read_tensors(folder: Path, model: str) -> dict[str, Tensor]:
     missing = [path.name for path in (manifest, content) if not path.is_file()]
     if missing:
         raise FileNotFoundError(f"{folder} lacks {', '.join(missing)}; run `keyface weights get face-api`")
-    if manifest.stat().st_size > _MANIFEST_LIMIT:
-        raise ValueError(f"{manifest}: larger than {_MANIFEST_LIMIT} bytes, this is no manifest of weights")
     try:
-        layout = read_layout(json.loads(manifest.read_bytes()))
+        layout = read_layout(read_json(manifest, limit=_MANIFEST_LIMIT))
     except Damage as error:
         raise ValueError(f"{manifest}: no manifest of TensorFlow.js weights: {error!r}") from error
     return read_content(content, layout)

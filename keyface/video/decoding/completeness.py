@@ -1,5 +1,6 @@
 """Whether a file holds all that it declares; broken downloads and recordings stop without a word."""
 
+import math
 from collections import defaultdict
 from fractions import Fraction
 from pathlib import Path
@@ -45,9 +46,14 @@ def check_complete(path: Path, end: Fraction, fps: Fraction) -> str | None:
     if declared - end > allowed:
         raise ValueError(
             f"{path}: cut off: it declares {float(declared):.2f} s but only {float(end):.2f} s can be "
-            "decoded; get it again, or remux what is there: ffmpeg -i IN -c copy OUT.mkv"
+            f"decoded; get it again, or take what is there by --end {_rounded_down(end)}"
         )
     return None
+
+
+def _rounded_down(seconds: Fraction) -> str:
+    """Return seconds for an option, to the hundredth and not after the end."""
+    return f"{math.floor(seconds * 100) / 100:.2f}"
 
 
 def _doubt(path: Path, end: Fraction, allowed: Fraction, ends: dict[str, Fraction]) -> str | None:

@@ -71,9 +71,10 @@ def test_stable_diffusions_shapes_are_estimated_without_memory(
     assert lora["trained"] < 10_000_000
     for row in (full, lora):
         static = row["gb_weights"] + row["gb_gradients_adam"]
-        largest = max(row[f"gb_{name}"] for name in ("unet", "decoder", "judge"))
-        assert row["gb_estimated"] == pytest.approx(static + largest)
-        assert row["gb_decoder"] > row["gb_judge"] > 0.0
+        assert row["gb_estimated"] == pytest.approx(static + row["gb_activations"])
+        assert 2.1 < row["gb_activations"] < 9.0
+    # With adapters the base is stored once, as the tuned network; with all weights it waits on the CPU.
+    assert lora["gb_weights"] < full["gb_weights"] - 3.3
 
 
 def test_the_editing_branch_is_estimated_too(capsys: pytest.CaptureFixture[str]) -> None:
@@ -81,7 +82,7 @@ def test_the_editing_branch_is_estimated_too(capsys: pytest.CaptureFixture[str])
     assert main(["benchmark", "train", *words, "--dry-run", "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)
     assert row["trained"] < 10_000_000
-    assert row["gb_unet"] > row["gb_judge"] > 0.0
+    assert row["gb_activations"] > 2.1
 
 
 def test_arcface_has_the_published_size() -> None:

@@ -18,6 +18,7 @@ from keyface.datamodules.shard_files.schema import (
     decode_mask,
     encode,
     parse_record,
+    require_inside,
     split_name,
 )
 
@@ -82,7 +83,10 @@ def test_names_that_are_refused(name: str) -> None:
         ({"attributes": dict.fromkeys(ATTRIBUTES, 1)}, "true or false"),
         ({"landmarks": [[1, 2]] * 4}, "five pairs"),
         ({"landmarks": [[1, 2, 3]] * 5}, "five pairs"),
-        ({"landmarks": [[1, float("nan")]] * 5}, "finite"),
+        ({"landmarks": [[1, float("nan")]] * 5}, "NaN is no number"),
+        ({"landmarks": [[1, True]] * 5}, "finite"),
+        ({"landmarks": [[1, 1e300]] * 5}, "finite numbers, of pixels within 16384"),
+        ({"landmarks": [[1, 10**39]] * 5}, "finite"),
         ({"landmarks": [["1", 2]] * 5}, "finite"),
         ({"landmarks": [[0, 0]] * 5}, "collinear or in one place"),
         ({"landmarks": [[i, 2 * i] for i in range(5)]}, "collinear or in one place"),
@@ -131,3 +135,22 @@ def test_latents_that_are_refused() -> None:
         decode_latents(save({"latent": latent, "inverted": inverted[:, :3].clone(), "timesteps": timesteps}))
     with pytest.raises(SampleError, match="not finite"):
         decode_latents(save({"latent": latent / 0, "inverted": inverted, "timesteps": timesteps}))
+
+
+@pytest.mark.parametrize(
+    "text", ["1" + "0" * 400, "1e400", "NaN", "-Infinity", "[" * 5000, '{"a": 1, "a": 2}']
+)
+def test_numbers_and_depths_that_no_record_has(text: str) -> None:
+    record = json.dumps(RECORD).replace("7.5", text)
+    assert record != json.dumps(RECORD)
+    with pytest.raises(SampleError) as found:
+        parse_record(record.encode())
+    assert len(str(found.value)) < 250
+
+
+def test_landmarks_belong_to_their_image() -> None:
+    points = np.array(RECORD["landmarks"], np.float32)
+    require_inside(points, 16)
+    require_inside(points - 8, 16)  # cut by the border
+    with pytest.raises(SampleError, match="off its image of 16 pixels"):
+        require_inside(points + 13, 16)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from keyface.configuration import read_yaml
 from keyface.diffusion.backbone import Backbone
 from keyface.editing.settings import Composition, EditSettings, Injection, Propagation
 from keyface.evaluation.clip_sets.spec import ClipSpec
@@ -15,6 +14,7 @@ from keyface.evaluation.rows.ours import describe, settings_for
 from keyface.evaluation.rows.variants import Variant, choose_ways, grid, read_variants
 from keyface.pipeline.pipeline import FaceEditPipeline
 from keyface.plugins import edits
+from keyface.untrusted import read_yaml
 
 
 def shipped(name: str) -> dict[str, Variant]:

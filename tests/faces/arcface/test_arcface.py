@@ -93,7 +93,8 @@ def test_gradients_reach_the_frame_through_the_alignment_and_no_weight(small_ire
     inside, outside = gradient[..., 25:125, 25:125], gradient[..., 145:, 145:]
     assert inside.abs().sum() > 0
     assert outside.abs().sum() == 0, "the corner is not in the aligned crop"
-    assert not list(network.parameters())
+    assert all(not each.requires_grad for each in network.parameters())
+    assert not list(network.buffers()), "processes that train together send those to each other at each step"
     assert not network.state_dict(), "frozen weights stay out of checkpoints"
 
 

@@ -1,0 +1,1 @@
+"""How fast the arithmetic of an edit lets it be."""

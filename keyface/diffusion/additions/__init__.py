@@ -1,0 +1,1 @@
+"""What users add to a model: LoRAs, words by textual inversion, ControlNets, IP-Adapters for faces."""
