@@ -100,6 +100,10 @@ def benchmark(
         dry_run=dry_run,
         device=device,
     )
+    if scale == "sd21" and not dry_run:
+        from keyface.benchmark.forecast import forecast
+
+        say(forecast(comparison))
     rows = measure(comparison)
     if json:
         print_json(rows)

@@ -1,19 +1,15 @@
 """How networks run: precision, memory layout, compilation. What they compute stays."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from diffusers import UNet2DConditionModel
-from diffusers.models.attention import FeedForward
-from diffusers.models.resnet import ResnetBlock2D
 from torch import nn
 
 from keyface.diffusion.backbone import Backbone
-
-_COMPILED = (ResnetBlock2D, FeedForward)
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 """Of the U-Nets: `auto` is bf16 on a GPU that computes with it, fp16 on an older one, fp32 elsewhere."""
@@ -24,6 +20,10 @@ KERNEL_CACHE = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
 """oneDNN's own variable, which it reads when the process computes its first convolution."""
 
 _KERNELS = 64
+
+GRAPHS = 64
+"""Graphs that one function may have when it is compiled. The U-Nets share one, and run with several kinds of
+attention; beyond torch's limit of 8 they would run uncompiled."""
 
 
 def choose_dtype(precision: Precision, device: torch.device | str) -> torch.dtype:
@@ -74,7 +74,7 @@ def accelerate(
     dtype: torch.dtype = torch.float32,
     channels_last: bool = False,
     compiled: bool = False,
-    backend: str = "inductor",
+    backend: str | Callable[..., Any] = "inductor",
 ) -> tuple[Backbone, list[UNet2DConditionModel]]:
     """Make networks run faster, in place.
 
@@ -86,8 +86,9 @@ def accelerate(
         branches: ε1 and ε2.
         dtype: Precision of the U-Nets.
         channels_last: Lay U-Nets and autoencoder out with channels innermost.
-        compiled: Compile what no attention processor touches, which are ResNet blocks and feed-forward
-            layers: a whole U-Net would be compiled anew whenever a processor is exchanged.
+        compiled: Compile each U-Net as a whole, with its attention processors: one graph for each kind of
+            them and length of the batch. Residual features (Plug-and-Play), which are hooks, are graphs of
+            their own, too.
         backend: Of `torch.compile`.
 
     Returns:
@@ -103,11 +104,28 @@ def accelerate(
     for module in (*unets, backbone.vae):
         if channels_last:
             module.to(memory_format=torch.channels_last)
-    for unet in unets:
-        for part in unet.modules() if compiled else ():
-            if isinstance(part, _COMPILED):
-                part.compile(backend=backend)
+    if compiled:
+        compile_unets(unets, backend)
     return backbone, list(branches)
+
+
+def compile_unets(unets: Sequence[UNet2DConditionModel], backend: str | Callable[..., Any]) -> None:
+    """Compile U-Nets, each in one piece; what is in the way of that raises an error and is not left out.
+
+    Args:
+        unets: They are compiled when they first run.
+        backend: Of `torch.compile`.
+    """
+    dynamo = torch._dynamo.config
+    dynamo.recompile_limit = max(dynamo.recompile_limit, GRAPHS)
+    dynamo.skip_nnmodule_hook_guards = False  # residual features come and go as hooks
+    for unet in unets:
+        unet.compile(backend=backend, fullgraph=True)
+
+
+def is_compiled(unet: UNet2DConditionModel) -> bool:
+    """Tell whether a U-Net is compiled, so that it should see few lengths of batches."""
+    return unet._compiled_call_impl is not None
 
 
 def limit_kernel_cache() -> None:

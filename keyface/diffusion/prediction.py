@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
 
@@ -34,6 +35,9 @@ def predict(
         (B, C, h, w), fp32.
     """
     text = text.to(latents.device, unet.dtype).expand(latents.shape[0], -1, -1)
+    if not isinstance(timestep, Tensor):
+        # a compiled U-Net has one graph for all numbers in a tensor, and one for each Python number
+        timestep = torch.full((), timestep, dtype=torch.int64, device=latents.device)
     latents = latents.to(unet.dtype)
     residuals = {} if control is None else control.residuals(latents, timestep, text)
     output: Tensor = unet(latents, timestep, encoder_hidden_states=text, **residuals).sample

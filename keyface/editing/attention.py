@@ -107,6 +107,7 @@ class KeyframeState:
         branches: Names of the branches that the batch holds, outermost: (branch, frame) → batch.
         mode: Of injection.
         joint: Keyframes attend to each other.
+        stride: n; every n-th token of another keyframe is attended to.
         source: ε1's features of the keyframes in the batch by layer; layers not in it are left alone.
         anchors: Keys and values (branches, A · S, I) of the anchors by layer.
         anchors_in_batch: Number of frames at the head of the batch to remember as anchors.
@@ -117,6 +118,7 @@ class KeyframeState:
     branches: tuple[str, ...]
     mode: Literal["qk", "kv", "output"] = "qk"
     joint: bool = True
+    stride: int = 1
     source: dict[str, Features] = field(default_factory=dict)
     anchors: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
     anchors_in_batch: int = 0
@@ -164,6 +166,8 @@ class KeyframeAttention:
 
     def _joint(self, attn: Attention, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Let every frame attend to all frames of the window and to the anchors (Eq. 2–3)."""
+        if self.state.stride > 1:
+            return self._thinned(attn, query, key, value)
         state, tokens = self.state, query.shape[2]
         query, key, value = query.flatten(1, 2), key.flatten(1, 2), value.flatten(1, 2)
         if state.anchors_in_batch:
@@ -173,6 +177,38 @@ class KeyframeAttention:
             anchor_key, anchor_value = state.anchors[self.name]
             key, value = torch.cat([anchor_key, key], dim=1), torch.cat([anchor_value, value], dim=1)
         return attend(attn, query, key, value)
+
+    def _thinned(self, attn: Attention, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Let every frame attend to all its own tokens, and to every n-th of the others and the anchors.
+
+        Which ones differs from frame to frame, so that neighbours together show every place.
+        """
+        state, frames = self.state, query.shape[1]
+        anchored = self.name in state.anchors and not state.anchors_in_batch
+        kept_key, kept_value = (_every(x, state.stride) for x in (key, value))
+        if state.anchors_in_batch:
+            head = state.anchors_in_batch
+            state.anchors[self.name] = (kept_key[:, :head], kept_value[:, :head])
+        others = [[other for other in range(frames) if other != frame] for frame in range(frames)]
+        seen = []
+        for own, kept, of_anchors in zip(
+            (key, value), (kept_key, kept_value), state.anchors.get(self.name, (None, None)), strict=True
+        ):
+            parts = [own, kept[:, others].flatten(2, 3)]
+            if anchored and of_anchors is not None:
+                anchors = of_anchors.flatten(1, 2)[:, None]
+                parts.append(anchors.expand(-1, frames, -1, -1))
+            seen.append(torch.cat(parts, dim=2).flatten(0, 1))
+        return attend(attn, query.flatten(0, 1), seen[0], seen[1])
+
+
+def _every(tokens: Tensor, stride: int) -> Tensor:
+    """Return every n-th token of each frame i, from token i mod n on: (…, F, S, I) → (…, F, S/n, I)."""
+    kept = tokens.shape[-2] // stride
+    rows = [
+        tokens[..., frame, frame % stride :: stride, :][..., :kept, :] for frame in range(tokens.shape[-3])
+    ]
+    return torch.stack(rows, dim=-3)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from torch import Tensor
 from keyface.diffusion.additions.control import Control
 from keyface.diffusion.checks import require_finite
 from keyface.diffusion.inversion import invert
+from keyface.diffusion.precision import is_compiled
 from keyface.diffusion.protocol import EditableModel, Network
 from keyface.editing.attention import processors
 from keyface.editing.clip_files import ClipShape, clip_layout
@@ -68,7 +69,9 @@ class Clip:
         self._source_row = {frame: row for row, frame in enumerate(shape.sources)}
         self._other_row = {frame: row for row, frame in enumerate(shape.others)}
         self.maps = maps
-        self.batches = Batches(self.settings.chunk_size, journal, after=maps.release)
+        self.batches = Batches(
+            self.settings.chunk_size, journal, after=maps.release, even=is_compiled(inverter)
+        )
         files = self._files = maps.allocate(clip_layout(shape, strategy))
         self.clean, self.reconstructed = files["clean"], files["reconstructed"]
         self.trajectory, self._inverted_others = files["inverted-sources"], files.get("inverted-others")
@@ -191,7 +194,8 @@ class Clip:
 
         With k fixed-point iterations and start level S, the sources take k · S + 3 forwards each. The other
         frames are inverted only as far as they are needed, to the last level of matching or to
-        `Strategy.every_frame_from`. Where their latents are not needed at all (level 0), tokens are compared
+        `Strategy.every_frame_from`, by wider steps where `propagation.invert_others` says so. Where their
+        latents are not needed at all (`Strategy.inverts_others`), tokens are compared
         in a pass of its own, which visits the levels of matching alone, one forward each, in keyframes as in
         the frames that follow them: frames that are alike have tokens that are alike.
         """
@@ -204,8 +208,8 @@ class Clip:
             else nullcontext()
         )
 
-        def run(part: Sequence[int], until: int | None = None) -> Tensor:
-            """Invert exactly to a level or, where none is named, plainly through those of matching alone."""
+        def run(part: Sequence[int], visited: Sequence[int] | None = None) -> Tensor:
+            """Invert exactly through levels or, where none are named, plainly through those of matching."""
             latents = self.clean[list(part)].to(self.backbone.device)
             trajectory = invert(
                 self.inverter,
@@ -213,9 +217,8 @@ class Clip:
                 latents,
                 text,
                 settings.steps,
-                settings.fixed_point_iterations if until is not None else 0,
-                until=until,
-                levels=levels if until is None else None,
+                settings.fixed_point_iterations if visited is not None else 0,
+                levels=levels if visited is None else visited,
                 before_level=recorder.before_level,
                 control=self.control(part),
             )
@@ -223,18 +226,20 @@ class Clip:
             return trajectory
 
         def sources(part: Sequence[int]) -> None:
-            trajectory = run(part, settings.start_level)
+            trajectory = run(part, range(1, settings.start_level + 1))
             self.trajectory[:, [self._source_row[f] for f in part]] = trajectory.cpu()
             self.at_level(settings.start_level)[list(part)] = trajectory[-1].cpu()
-            if levels and every_frame_from == 0:
+            if levels and not self.strategy.inverts_others:
                 run(part)
             self.correspondences.put_descriptors(part, recorder.descriptors())
 
         def others(part: Sequence[int]) -> None:
             if self._inverted_others is not None:
-                trajectory = run(part, max(*levels, every_frame_from))
+                stride, last = settings.propagation.invert_others, max(*levels, every_frame_from)
+                visited = sorted({*range(stride, last + 1, stride), *levels, every_frame_from})
+                trajectory = run(part, visited)
                 rows = [self._other_row[f] for f in part]
-                self._inverted_others[rows] = trajectory[every_frame_from].cpu()
+                self._inverted_others[rows] = trajectory[visited.index(every_frame_from) + 1].cpu()
             else:
                 run(part)
             pairs = [(n.before, n.after) for n in (neighbours(f, self.keyframes) for f in part)]

@@ -83,7 +83,7 @@ def clip_layout(shape: ClipShape, strategy: Strategy) -> Layout:
     }
     if strategy.every_frame_from == 0:
         files = {**files, "edited": every}
-    elif len(shape.sources) < shape.length:
+    elif strategy.inverts_others and len(shape.sources) < shape.length:
         files = {**files, "inverted-others": ((len(shape.others), *latent), fp32)}
     if looks_back(strategy.settings.solver):
         files = {**files, "even-originals": every, "odd-originals": every}

@@ -27,26 +27,32 @@ class TokenRecorder:
     def __init__(self, levels: Sequence[int]) -> None:
         self.levels = frozenset(levels)
         self.level = 0
+        self._processors: list[_RecordTokens] = []
         self._tokens: dict[tuple[int, str], Tensor] = {}
 
     def before_level(self, level: int) -> None:
         """Take note that the U-Net is about to run at `level`; of several runs the last one counts."""
+        self._collect()
         self.level = level
 
     def make(self, name: str) -> "_RecordTokens":
         """Return the processor of the layer `name`."""
-        return _RecordTokens(name, self)
+        self._processors.append(_RecordTokens(name))
+        return self._processors[-1]
 
-    def keep(self, name: str, tokens: Tensor) -> None:
-        """Take tokens (B, S, C) of a layer if the level is one of the chosen ones."""
-        if self.level in self.levels:
-            self._tokens[self.level, name] = tokens
+    def _collect(self) -> None:
+        """Take the layers' tokens of the level that the U-Net has just run at, if it is one of the chosen."""
+        for each in self._processors:
+            if self.level in self.levels and each.tokens is not None:
+                self._tokens[self.level, each.name] = each.tokens
+            each.tokens = None
 
     def descriptors(self) -> dict[int, Tensor]:
         """Return unit-length descriptors (B, S, D) by number of tokens S, and forget the tokens.
 
         Every layer and level counts alike: each is normalised, then all of one size are joined.
         """
+        self._collect()
         parts: dict[int, list[Tensor]] = {}
         for _, tokens in sorted(self._tokens.items()):
             parts.setdefault(tokens.shape[1], []).append(F.normalize(tokens.float(), dim=-1))
@@ -69,14 +75,18 @@ def descriptor_sizes(
 
 
 class _RecordTokens:
-    """Ordinary self-attention that shows its tokens to a recorder."""
+    """Ordinary self-attention that keeps its tokens, of each run anew.
 
-    def __init__(self, name: str, recorder: TokenRecorder) -> None:
-        self.name, self.recorder = name, recorder
+    It knows of no level, so that a compiled U-Net has one graph for all of them.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.tokens: Tensor | None = None
 
     def __call__(self, attn: Any, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
-        """Show the tokens (B, S, C) to the recorder, and attend: → output of the same shape."""
-        self.recorder.keep(self.name, hidden_states)
+        """Keep the tokens (B, S, C), and attend: → output of the same shape."""
+        self.tokens = hidden_states
         query, key, value = attn.to_q(hidden_states), attn.to_k(hidden_states), attn.to_v(hidden_states)
         return finish(attn, attend(attn, query, key, value))
 
@@ -193,17 +203,15 @@ class Correspondences:
         """Match frames with these descriptors to their (before, after) keyframes: fields (F, 2, S) by S."""
         found = {}
         for size, tokens in descriptors.items():
-            keys, penalty = self._descriptors[size], self._penalty(size, tokens.device)
-            found[size] = torch.stack(
-                [
-                    nearest_tokens(
-                        own.expand(2, -1, -1),
-                        keys[[self._row[k] for k in pair]].to(tokens.device, torch.float32),
-                        penalty,
-                    )
-                    for own, pair in zip(tokens.float(), pairs, strict=True)
-                ]
+            # Neighbouring frames follow the same keyframes: each is read and moved to the device once.
+            used = {k for pair in pairs for k in pair}
+            keys = {k: self._descriptors[size][self._row[k]].to(tokens.device, torch.float32) for k in used}
+            penalty = self._penalty(size, tokens.device)
+            fields = (
+                [nearest_tokens(own[None], keys[k][None], penalty)[0] for k in pair]
+                for own, pair in zip(tokens.float(), pairs, strict=True)
             )
+            found[size] = torch.stack([torch.stack(field) for field in fields])
         return found
 
     def put_fields(self, frames: Sequence[int], fields: dict[int, Tensor]) -> None:

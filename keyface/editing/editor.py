@@ -17,7 +17,7 @@ from keyface.editing.clip import Clip, ControlOf, uncontrolled
 from keyface.editing.clip_files import ClipShape, clip_layout
 from keyface.editing.edited import EditedClip, EditReport
 from keyface.editing.frames import FrameStream, MaskStream, TensorFrames, TensorMasks
-from keyface.editing.gate import reconstruct
+from keyface.editing.gate import gate_keyframes, reconstruct
 from keyface.editing.settings import Composition, EditSettings, Injection, Prompts, Propagation
 from keyface.editing.strategies.latent import LatentStrategy
 from keyface.editing.strategies.strategy import Networks, Strategy
@@ -68,14 +68,14 @@ class VideoEditor:
     stage          propagation `tokens`            propagation `latent`
     =============  ==============================  ==============================
     invert         K (k S + 3) + (T − K)(k m + 3)  K (k S + 3) + T n
-    reconstruct    K S                             K S
+    reconstruct    min(K, 8) S                     K S
     edit, ε1       K S u                           K S u
     edit, ε2       b (K S + (T − K) r)             b K S
     =============  ==============================  ==============================
 
     n is the number of levels at which tokens are compared (1), the only ones that other frames visit in
     `latent`, and m the greater of r and the last of them (.2 · steps). At T = 75, 20 steps, strength 1 and an
-    interval of 8 that is 3,465 forwards with `tokens` and 1,005 with `latent`. `tokenflow`:
+    interval of 8 that is 3,425 forwards with `tokens` and 1,005 with `latent`. `tokenflow`:
     T (k S + 3) + K S for the first two stages, 3 (K + T) S of one U-Net for the edit.
 
     The autoencoder encodes T frames and decodes 2 K for the gate. Then it decodes each frame twice, edited
@@ -216,7 +216,7 @@ class VideoEditor:
             self.backbone.vae,
             self.backbone.text_encoder,
         )
-        every_frame = reconstructions and self.strategy.every_frame_from > 0
+        every_frame = reconstructions and self.strategy.inverts_others
         with evaluating(*modules), _place(temporary, session) as (maps, journal):
             clip = Clip.open(
                 self.backbone,
@@ -251,7 +251,7 @@ class VideoEditor:
             clip.encode(frames, advance)
         with _stage("invert", clip.length, seconds, progress) as advance:
             clip.invert(source, advance)
-        units = clip.length if every_frame else len(clip.keyframes)
+        units = clip.length if every_frame else len(gate_keyframes(clip, every_frame))
         with _stage("reconstruct", units, seconds, progress) as advance:
             psnr = reconstruct(clip, source, every_frame, advance)
         if cached is not None:

@@ -9,13 +9,19 @@ from keyface.diffusion.checks import require_finite
 from keyface.diffusion.sampling import denoise
 from keyface.editing.clip import Clip
 from keyface.metrics.psnr import psnr_of_error
+from keyface.pictures import spread
 from keyface.resume.batches import Advance
+
+KEYFRAMES = 8
+"""Keyframes that the gate looks at, where the edit itself needs none of them reconstructed."""
 
 
 def reconstruct(clip: Clip, text: Tensor, every_frame: bool, advance: Advance) -> tuple[float, float]:
     """Denoise keyframes again with the source prompt, and measure what editing could at best keep.
 
-    S forwards a keyframe; with `every_frame` the other frames as well, from `Strategy.every_frame_from`.
+    S forwards a keyframe, for `KEYFRAMES` of them, or for all where the edit needs that
+    (`Strategy.needs_reconstruction`); with `every_frame` the other frames as well, from
+    `Strategy.every_frame_from`.
 
     Args:
         clip: Inverted; gets `reconstructed`.
@@ -24,7 +30,7 @@ def reconstruct(clip: Clip, text: Tensor, every_frame: bool, advance: Advance) -
         advance: Told of each batch.
 
     Returns:
-        Against the original keyframes, in dB: PSNR of the autoencoder alone, PSNR of inversion and
+        Against the original of these keyframes, in dB: PSNR of the autoencoder alone, PSNR of inversion and
         reconstruction through the autoencoder.
     """
     settings, backbone = clip.settings, clip.backbone
@@ -50,18 +56,26 @@ def reconstruct(clip: Clip, text: Tensor, every_frame: bool, advance: Advance) -
         level = clip.strategy.every_frame_from
         run(part, clip.inverted(part, level), level)
 
-    clip.batches.each(clip.keyframes, keyframes, advance, "reconstruct_keyframes")
+    clip.batches.each(gate_keyframes(clip, every_frame), keyframes, advance, "reconstruct_keyframes")
     if every_frame:
         clip.batches.each(clip.others, others, advance, "reconstruct_others")
-    vae, reconstruction = clip.batches.journal.numbers("errors") or _errors(clip)
+    vae, reconstruction = clip.batches.journal.numbers("errors") or _errors(clip, every_frame)
     errors = torch.tensor([vae, reconstruction], dtype=torch.float64)
     vae_psnr, reconstruction_psnr = psnr_of_error(errors).tolist()
     return vae_psnr, reconstruction_psnr
 
 
-def _errors(clip: Clip) -> list[float]:
+def gate_keyframes(clip: Clip, every_frame: bool) -> tuple[int, ...]:
+    """Return the keyframes that are reconstructed and measured, spread over the clip."""
+    if every_frame or clip.strategy.needs_reconstruction:
+        return clip.keyframes
+    return tuple(clip.keyframes[row] for row in spread(len(clip.keyframes), KEYFRAMES))
+
+
+def _errors(clip: Clip, every_frame: bool) -> list[float]:
     """Return mean squared errors on keyframes: of the autoencoder, and of reconstruction."""
-    sums = [0.0, 0.0]
+    sums, measured = [0.0, 0.0], set(gate_keyframes(clip, every_frame))
+    looked = [row for row, frame in enumerate(clip.keyframes) if frame in measured]
 
     def measure(rows: Sequence[int]) -> None:
         images, frames = clip.keyframe_images[list(rows)], [clip.keyframes[row] for row in rows]
@@ -69,7 +83,8 @@ def _errors(clip: Clip) -> list[float]:
         for index, each in enumerate(decoded):
             sums[index] += float((each - images).double().square().sum())
 
-    clip.batches.each(range(len(clip.keyframes)), measure)
-    errors = [error / clip.keyframe_images.numel() for error in sums]
+    for _ in clip.batches.results(looked, measure):  # not `each`, which may repeat a row
+        pass
+    errors = [error / (len(looked) * clip.keyframe_images[0].numel()) for error in sums]
     clip.batches.journal.write(errors=errors)
     return errors

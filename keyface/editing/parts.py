@@ -100,6 +100,13 @@ class Propagation:
     as the paper does."""
     correspondence_at: tuple[float, ...] = (0.2,)
     """Fractions of the inversion at which tokens of the inverting U-Net are compared."""
+    invert_others: int = 1
+    """In `tokens`, how the frames between keyframes are inverted: 1 through all levels, 2 through every
+    second one; 0 not at all, they begin with their own clean latent and the noise of their keyframes."""
+    cancel_inversion: bool = True
+    """In `latent`, whether an edit is what differs from the keyframe after inversion and reconstruction,
+    which cancels their errors. False takes the difference from the clean latent, and reconstructs only the
+    keyframes that the gate looks at."""
     locality: float = 0.5
     """Cost of moving, which decides between look-alike tokens: a displacement of d image sides lowers the
     cosine similarity by locality · d²; from 0 to 100."""
@@ -111,6 +118,8 @@ class Propagation:
             raise ValueError("propagation.correspondence_at is empty; give at least one fraction")
         for fraction in self.correspondence_at:
             check_fraction("propagation.correspondence_at", fraction)
+        if self.invert_others < 0:
+            raise ValueError(f"propagation.invert_others is {self.invert_others}; it must be at least 0")
         check_within("propagation.locality", self.locality, 0.0, HIGHEST_LOCALITY)
 
     @classmethod

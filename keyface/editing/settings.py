@@ -70,6 +70,9 @@ class EditSettings:
     """Keyframes of a window of joint attention, besides the anchors."""
     anchors: int = 2
     """Keyframes spread over the clip that every window attends to."""
+    joint_stride: int = 1
+    """In joint attention, 2 lets a keyframe attend to every second token of the other keyframes, and to all
+    of its own; 1 to all, which is Eq. 2 and 3."""
     inversion: Literal["base", "identity"] = "base"
     """Which U-Net inverts: `base`, as in the training of both branches, which see latents that the base
     inverted; `identity` is ε1, as in the paper."""
@@ -90,7 +93,7 @@ class EditSettings:
     """Decides which frames become keyframes."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "interval", "window", "chunk_size"):
+        for name in ("steps", "interval", "window", "joint_stride", "chunk_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
         for name in ("steps", "interval", "window", "chunk_size", "anchors", "fixed_point_iterations"):

@@ -25,14 +25,22 @@ class Batches:
         size: Frames a batch to begin with.
         journal: Knows what an earlier process did, and in which batches.
         after: Called after each batch.
+        even: Whether all batches are as long as the size: a shorter one repeats its last frame. A compiled
+            network has a graph for each length.
     """
 
     def __init__(
-        self, size: int, journal: Journal | None = None, after: Callable[[], None] = lambda: None
+        self,
+        size: int,
+        journal: Journal | None = None,
+        after: Callable[[], None] = lambda: None,
+        *,
+        even: bool = False,
     ) -> None:
         self.journal = Journal() if journal is None else journal
         self.size = self.journal.count("batch") or size
         self._after = after
+        self._even = even
 
     def each(
         self,
@@ -43,6 +51,9 @@ class Batches:
     ) -> None:
         """Call `work` on consecutive parts of `frames`; a part that ran out of memory is done in halves.
 
+        Where batches are even, `work` gets the last frame of a short part several times, and does the same
+        with it each time.
+
         Args:
             frames: To be worked on.
             work: Must be right again when it is repeated on the same frames.
@@ -51,11 +62,16 @@ class Batches:
         """
         start = self.journal.count(name) if name is not None else 0
         advance(start)
-        for part, _ in self.results(frames[start:], work):
+        for part, _ in self.results(frames[start:], lambda part: work(self._filled(part))):
             start += len(part)
             if name is not None:
                 self.journal.write(**{name: start, "batch": self.size})
             advance(len(part))
+
+    def _filled(self, part: Sequence[int]) -> Sequence[int]:
+        """Repeat the last frame until the batch is full, where batches are even."""
+        missing = self.size - len(part) if self._even else 0
+        return [*part, *[part[-1]] * missing] if missing > 0 else part
 
     def results(
         self, frames: Sequence[int], work: Callable[[Sequence[int]], Result]

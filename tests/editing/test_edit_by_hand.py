@@ -42,15 +42,20 @@ class Plain:
         seen: for each frame of a branch the ones that it attends to.
         injected: by layer, (B, S, I) for `to_q`, `to_k`, `to_v`, or (B, S, C) for `output`.
         blend: by layer, the output (branches, F, S, C) to give instead; None to attend.
+        stride: n where every n-th token of another frame is seen.
         projections: by layer, what `to_q`, `to_k`, `to_v` and `output` were in the last forward.
     """
 
     def __init__(self, unet):
         self.layers = self_attention(unet, "attn1$")
-        self.seen, self.injected, self.blend = None, {}, None
+        self.seen, self.injected, self.blend, self.stride = None, {}, None, 1
         self.projections = defaultdict(dict)
         for name, attn in self.layers.items():
             attn.set_processor(lambda attn, x, *_, name=name, **__: self.attend(name, attn, x))
+
+    def visible(self, keyframe, by):
+        """The tokens of a keyframe that another one attends to; all of its own."""
+        return slice(None) if keyframe == by else slice(keyframe % self.stride, None, self.stride)
 
     def attend(self, name, attn, x):
         if self.blend is not None:
@@ -65,7 +70,10 @@ class Plain:
         for row in range(len(x)):
             first, others = row // frames * frames, self.seen[row % frames]
             query = kept["to_q"][row]
-            key, value = (torch.cat([kept[w][first + i] for i in others]) for w in ("to_k", "to_v"))
+            key, value = (
+                torch.cat([kept[w][first + i][self.visible(i, row % frames)] for i in others])
+                for w in ("to_k", "to_v")
+            )
             width, mixed = query.shape[-1] // attn.heads, torch.empty_like(query)
             for head in range(attn.heads):
                 part = slice(head * width, (head + 1) * width)
@@ -146,6 +154,7 @@ def by_hand(backbone, identity, direction, settings, frames, keyframes, seen):
     latents = backbone.encode_images(frames)
     count, others = len(keyframes), [f for f in range(len(frames)) if f not in keyframes]
     in_latents = settings.propagation.mode == "latent"
+    only_matched = in_latents or settings.propagation.invert_others == 0
 
     exactly = [None]
     matched = {}
@@ -160,7 +169,7 @@ def by_hand(backbone, identity, direction, settings, frames, keyframes, seen):
             level[0] = now
 
         exactly[0] = invert(backbone.unet, scheduler, latents, source, steps, before_level=before)
-        if in_latents:
+        if only_matched:
             invert(backbone.unet, scheduler, latents, source, steps, 0, levels=[steps // 2])
             at_level.update(given)
         return at_level
@@ -214,6 +223,7 @@ def by_hand(backbone, identity, direction, settings, frames, keyframes, seen):
 
     first, second = Plain(identity), Plain(direction)
     first.seen = [[i] for i in range(count)]
+    second.stride = settings.joint_stride
     keys = list(keyframes)
     at = {f: inverted[steps][f] for f in range(len(frames))}
     wanted = {"qk": ("to_q", "to_k"), "kv": ("to_k", "to_v"), "output": ("output",)}[settings.injection.mode]
@@ -222,8 +232,11 @@ def by_hand(backbone, identity, direction, settings, frames, keyframes, seen):
         on = settings.guidance_from <= step / steps < settings.guidance_until
         with_others = not in_latents and step >= steps // 2
         if with_others and step == steps // 2:
-            edits = {k: at[k] - inverted[level][k] for k in keys}
-            at |= {f: inverted[level][f] + moved(edits, f) for f in others}
+            unedited = inverted[level]
+            if only_matched:
+                unedited = backbone.scheduler.alphas_cumprod[timestep].sqrt() * latents
+            edits = {k: at[k] - unedited[k] for k in keys}
+            at |= {f: unedited[f] + moved(edits, f) for f in others}
         second.injected = {}
         if step < steps // 2:
             identity(inverted[level][keys], timestep, encoder_hidden_states=source.expand(count, -1, -1))
@@ -245,7 +258,9 @@ def by_hand(backbone, identity, direction, settings, frames, keyframes, seen):
             stepped |= dict(zip(others, step_others(guided(x, timestep, on), timestep, x), strict=True))
         at |= stepped
     if in_latents:
-        kept = denoise(backbone.unet, scheduler, inverted[steps][keys], source, steps)
+        kept = latents[keys]
+        if settings.propagation.cancel_inversion:
+            kept = denoise(backbone.unet, scheduler, inverted[steps][keys], source, steps)
         edits = {k: at[k] - kept[i] for i, k in enumerate(keys)}
         at = {f: latents[f] + (edits[f] if f in edits else moved(edits, f)) for f in range(len(frames))}
     return backbone.decode_latents(torch.stack([at[f] for f in range(len(frames))])).clamp(-1, 1)
@@ -282,11 +297,14 @@ def test_steps_of_both_orders(backbone, make_unet, frames, epsilon_scheduler, so
         (TOKENS, "output", {"joint_attention": False}),
         (LATENT, "qk", {"window": 8}),
         (LATENT, "qk", {"window": 8, "guidance_from": 0.25, "guidance_until": 0.75}),
+        (LATENT, "kv", {"window": 8, "joint_stride": 2}),
+        (dataclasses.replace(TOKENS, invert_others=0), "qk", {"window": 8}),
+        (dataclasses.replace(LATENT, cancel_inversion=False), "qk", {"window": 8}),
         (TOKENS, "qk", {"window": 8, "guidance_limit": 0.07}),
     ],
     ids=[
         *("tokens", "windows with an anchor", "kv", "output, frame by frame", "latent", "guided for a while"),
-        "limited guidance",
+        *("half of the other keyframes", "others not inverted", "from the clean latent", "limited guidance"),
     ],
 )
 def test_edited_frames(backbone, make_unet, frames, propagation, mode, windows):

@@ -38,6 +38,8 @@ VARIANTS = {
     "residual": changed(injection=Injection(residual_until=0.5)),
     "keys, values and residual": changed(injection=Injection(mode="kv", until=1.0, residual_until=1.0)),
     "second order": changed(solver="dpmpp_2m"),
+    "half of the other keyframes": changed(joint_stride=2, window=3),
+    "others inverted by halves": changed(propagation=Propagation(invert_others=2)),
     "output": changed(injection=Injection(mode="output", layers="attn1")),
     "unguided and weak": changed(guidance_scale=1.0, strength=0.5, propagation=LATENT),
 }
@@ -321,6 +323,37 @@ def test_steps_without_guidance_cost_half(backbone, make_unet, frames):
     VideoEditor(backbone, None, direction, settings).edit_frames(frames, PROMPTS)
     keyframes, guided, unguided = 3, 1, 3
     assert counter.seen == keyframes * (2 * guided + unguided)
+
+
+def test_the_gate_looks_at_eight_keyframes_where_the_edit_needs_none(backbone, make_unet, frames):
+    counted = dataclasses.replace(backbone, unet=make_unet(3))
+    counter = Counter(counted.unet)
+    settings = changed(interval=1, propagation=Propagation(mode="latent", cancel_inversion=False))
+    VideoEditor(counted, make_unet(2), make_unet(1), settings).edit_frames(frames, PROMPTS)
+    assert counter.seen == len(frames) * (SMALL.steps + 3) + 8 * SMALL.steps
+    counter.seen = 0
+    whole = changed(interval=1, propagation=LATENT)
+    VideoEditor(counted, make_unet(2), make_unet(1), whole).edit_frames(frames, PROMPTS)
+    assert counter.seen == len(frames) * (SMALL.steps + 3) + len(frames) * SMALL.steps
+
+
+def test_frames_between_keyframes_are_inverted_through_every_second_level(backbone, make_unet, frames):
+    """Every frame runs from level 6 on; levels 2, 4 and 6 take one forward each, the first three more."""
+    forwards = {}
+    for stride in (1, 2, 0):
+        counted = dataclasses.replace(backbone, unet=make_unet(3))
+        counter = Counter(counted.unet)
+        propagation = Propagation(keyframes_first=0, invert_others=stride, correspondence_at=(1 / 3,))
+        settings = changed(steps=6, propagation=propagation)
+        VideoEditor(counted, make_unet(2), make_unet(1), settings).edit_frames(frames, PROMPTS)
+        forwards[stride] = counter.seen
+    keyframes, others = 3, 7
+    whole = keyframes * (6 + 3) + keyframes * 6
+    assert forwards == {
+        1: whole + others * (6 + 3),
+        2: whole + others * (3 + 3),
+        0: whole + (keyframes + others) * 1,
+    }
 
 
 def test_disk_is_known_before_the_edit(backbone, direction, frames):

@@ -133,6 +133,7 @@ class KeyframeDenoiser:
             guidance.branches,
             self.settings.injection.mode,
             self.settings.joint_attention,
+            self.settings.joint_stride,
             keep_outputs=with_others and bool(self.order.follows),
         )
         for number, group in enumerate(windows.groups):

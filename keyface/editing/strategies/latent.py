@@ -15,6 +15,11 @@ class LatentStrategy(Strategy):
         """No level: the frames between keyframes never run through ε2."""
         return 0
 
+    @property
+    def needs_reconstruction(self) -> bool:
+        """To cancel the errors of inversion and reconstruction."""
+        return self.settings.propagation.cancel_inversion
+
     def denoiser(self, clip: Clip, networks: Networks) -> Denoiser:
         """Return what edits keyframes, and then moves their edit onto every frame."""
         return LatentDenoiser(clip, networks)
@@ -26,19 +31,21 @@ class LatentDenoiser(KeyframeDenoiser):
     def _after_steps(self) -> None:
         """Move the keyframes' edit, edited minus reconstructed latent, onto every frame's own VAE latent.
 
-        The keyframes' share of inversion error cancels, in them as in the frames that follow them.
+        The keyframes' share of inversion error cancels, in them as in the frames that follow them. Where that
+        is not wanted, the clean latent stands for the reconstructed one.
         """
         clip, device = self.clip, self.clip.backbone.device
         denoised = clip.at_level(0)
+        unedited = clip.reconstructed if clip.strategy.needs_reconstruction else clip.clean
 
         def others(part: Sequence[int]) -> None:
             used = self._followed(part)
-            edits = (denoised[used] - clip.reconstructed[used]).to(device)
+            edits = (denoised[used] - unedited[used]).to(device)
             clip.edited[list(part)] = clip.clean[list(part)] + self._blend(part, used).latents(edits).cpu()
 
         def keyframes(part: Sequence[int]) -> None:
             frames = list(part)
-            clip.edited[frames] = denoised[frames] + clip.clean[frames] - clip.reconstructed[frames]
+            clip.edited[frames] = denoised[frames] + clip.clean[frames] - unedited[frames]
 
         clip.batches.each(clip.others, others)
         clip.batches.each(clip.keyframes, keyframes)

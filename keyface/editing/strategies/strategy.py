@@ -70,6 +70,16 @@ class Strategy(ABC):
         """Level, 1 … start level, from which every frame is denoised; 0 where only keyframes are."""
 
     @property
+    def inverts_others(self) -> bool:
+        """Whether frames that are no sources are inverted, and not only matched to keyframes."""
+        return self.every_frame_from > 0 and self.settings.propagation.invert_others > 0
+
+    @property
+    def needs_reconstruction(self) -> bool:
+        """Whether the edit needs every keyframe reconstructed; else the gate looks at a few."""
+        return False
+
+    @property
     def matched_levels(self) -> tuple[int, ...]:
         """Levels of the inversion at which tokens are compared, ascending, 1 … start level."""
         steps, last = self.settings.steps, self.settings.start_level

@@ -1,6 +1,9 @@
 """`tokens`: every frame runs through ε2 with the keyframes' tokens in place of attention (Eq. 4)."""
 
+import math
 from collections.abc import Sequence
+
+from torch import Tensor
 
 from keyface.diffusion.guidance import Guidance
 from keyface.editing.attention import processors
@@ -30,16 +33,26 @@ class TokenDenoiser(KeyframeDenoiser):
     """Denoises keyframes, and the frames between them as soon as their keyframes are done."""
 
     def _before_step(self, level: int) -> None:
-        """Put the keyframes' edit so far, edited minus inverted latent, onto the other frames' latents."""
+        """Put the keyframes' edit so far, edited minus inverted latent, onto the other frames' latents.
+
+        Frames that are not inverted have at this level the share of their clean latent, and get the noise of
+        the keyframes that they follow along with the edit.
+        """
         if level != self.clip.strategy.every_frame_from:
             return
 
+        clip, signal = self.clip, math.sqrt(self.grid.alphas[level])
+
+        def unedited(frames: Sequence[int]) -> Tensor:
+            if clip.strategy.inverts_others:
+                return clip.inverted(frames, level)
+            clean = clip.clean[list(frames)].to(clip.backbone.device)
+            return signal * clean
+
         def work(part: Sequence[int]) -> None:
             used = self._followed(part)
-            device = self.clip.backbone.device
-            edits = self.clip.at_level(level)[used].to(device) - self.clip.inverted(used, level)
-            begun = self.clip.inverted(part, level).cpu() + self._blend(part, used).latents(edits).cpu()
-            self.clip.at_level(level)[list(part)] = begun
+            edits = clip.at_level(level)[used].to(clip.backbone.device) - unedited(used)
+            clip.at_level(level)[list(part)] = (unedited(part) + self._blend(part, used).latents(edits)).cpu()
 
         self.clip.batches.each(self.clip.others, work, name="begin_others")
 
