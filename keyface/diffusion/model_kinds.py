@@ -1,9 +1,10 @@
 """Tell from configurations which models the method cannot edit with, and refuse them by name."""
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+from keyface.diffusion.part_config import read_part_config
 
 USE_INSTEAD = "use a text-to-image model of the Stable Diffusion 1.x or 2.x layout"
 
@@ -26,8 +27,14 @@ def require_text_to_image(unet: Mapping[str, Any], place: Path) -> None:
         place: Its file or folder, for the message.
 
     Raises:
-        ValueError: It is one of Stable Diffusion XL, of inpainting, or has other inputs beside the latent.
+        ValueError: It is of another class, one of Stable Diffusion XL, of inpainting, or has other inputs
+            beside the latent.
     """
+    stored = unet.get("_class_name")
+    if stored not in (None, "UNet2DConditionModel"):
+        raise ValueError(
+            f"{place / 'config.json'} describes {stored!r:.80}; a UNet2DConditionModel is needed"
+        )
     if unet.get("addition_embed_type") is not None:
         raise ValueError(f"{place}: a U-Net of {SDXL}, which keyface does not edit with; {USE_INSTEAD}")
     channels, outputs = unet.get("in_channels", 4), unet.get("out_channels", 4)
@@ -62,5 +69,4 @@ def require_known_names(names: Iterable[str], place: Path) -> None:
 
 def _config(folder: Path) -> dict[str, Any]:
     """Return the configuration in a network's folder; nothing where there is none."""
-    file = folder / "config.json"
-    return dict(json.loads(file.read_text())) if file.is_file() else {}
+    return read_part_config(folder) if (folder / "config.json").is_file() else {}

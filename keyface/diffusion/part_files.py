@@ -1,12 +1,13 @@
 """Which files of a folder hold a network's weights: plain ones, or a variant such as fp16; never pickles."""
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel
+
+from keyface.untrusted import read_json_object
 
 _PICKLES = (".bin", ".ckpt", ".pt", ".pth")
 _PREFERRED = "fp16"
@@ -35,12 +36,16 @@ def weight_files(folder: Path, kind: type) -> list[Path]:
 
     Raises:
         FileNotFoundError: It holds no safetensors file of the network.
+        ValueError: Its list of shards is damaged, or names files elsewhere.
     """
     variant, stem = variant_of(folder, kind), _stem(kind)
     whole, index = _files(stem, variant)
     if (folder / whole).is_file():
         return [folder / whole]
-    shards = json.loads((folder / index).read_text())["weight_map"].values()
+    named = read_json_object(folder / index).get("weight_map")
+    shards: list[Any] = list(named.values()) if isinstance(named, dict) else [None]
+    if not all(isinstance(name, str) and re.fullmatch(r"[\w.-]+\.safetensors", name) for name in shards):
+        raise ValueError(f"{folder / index}: names no safetensors files beside it; damaged, get it again")
     return [folder / name for name in sorted(set(shards))]
 
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from keyface.files import sha256, write_text
+from keyface.untrusted import read_json
 
 _SETTLED_NS = 2 * 10**9
 """How old a change must be: a later one within the file system's clock tick would not show."""
@@ -44,8 +45,8 @@ def _state(path: Path) -> str:
 def _remembered() -> dict[str, dict[str, str]]:
     """Return the hash of each path by its state; a damaged file counts as none."""
     try:
-        content = json.loads(cache_file().read_bytes())
-    except (OSError, ValueError, RecursionError):
+        content = read_json(cache_file())
+    except (OSError, ValueError):
         return {}
     known = content.items() if isinstance(content, dict) else ()
     return {path: states for path, states in known if isinstance(states, dict)}

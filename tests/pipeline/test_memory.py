@@ -22,7 +22,7 @@ def status(name: str) -> int:
     return int(line.split()[1]) * 1024
 
 
-def peak_of_an_edit(video: Path, weights: Path, told: multiprocessing.SimpleQueue[int]) -> None:
+def peak_of_an_edit(video: Path, weights: Path, told: "multiprocessing.SimpleQueue[int]") -> None:
     """Edit with all that is written beside, and tell the peak above what networks and libraries take."""
     from keyface.pipeline.pipeline import FaceEditPipeline
     from keyface.pipeline.request import VideoRequest

@@ -88,7 +88,7 @@ def test_an_index_adds_its_files(store: Store, make_entry: Any) -> None:
         with pytest.raises(ValueError, match="no safetensors file beside it"):
             store.missing(entry)
     put(store, "net/model.safetensors.index.json", b"[")
-    with pytest.raises(ValueError, match="not a JSON file"):
+    with pytest.raises(ValueError, match="cannot be read as JSON"):
         store.missing(entry)
 
 

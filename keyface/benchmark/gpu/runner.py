@@ -11,6 +11,7 @@ import torch
 from keyface.benchmark.gpu.bench import Bench, Results
 from keyface.benchmark.gpu.sections import SECTIONS, Section
 from keyface.files import write_text
+from keyface.untrusted import read_json_object
 
 FILE = "gpu.json"
 
@@ -83,7 +84,7 @@ def earlier_results(path: Path, bench: Bench) -> Results:
     """
     if not path.is_file():
         return {}
-    found: Results = json.loads(path.read_text())
+    found: Results = read_json_object(path)
     device = torch.cuda.get_device_name(bench.device) if bench.on_gpu else "cpu"
     before = found.get("machine", {}).get("device", device)
     if before != device or found.get("dry", bench.dry) != bench.dry:

@@ -1,12 +1,12 @@
 """Stages of an edit beside the bound that their arithmetic sets."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from keyface.benchmark.gpu.runner import FILE
+from keyface.untrusted import read_json_object
 
 WHOLE = "all"
 """The row of all stages."""
@@ -37,7 +37,7 @@ class Speed:
         path = folder / FILE
         if not path.is_file():
             raise FileNotFoundError(f"no {path}; keyface benchmark gpu -o {folder} makes it")
-        found = json.loads(path.read_text())
+        found = read_json_object(path)
         machine = found.get("machine", {})
         if "tflops_bf16" not in machine:
             raise ValueError(f"{path}: the machine's matrix products were not measured; run it again")

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from keyface.diffusion.additions.weighted import Weighted
 from keyface.diffusion.backbone import load_network
+from keyface.diffusion.part_config import read_part_config
 from keyface.opencv import load_opencv
 
 ControlImages = Callable[[Sequence[int]], Tensor]
@@ -85,10 +86,10 @@ def load_controlnet(given: Weighted, unet: UNet2DConditionModel) -> ControlNet:
     folder = given.path
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"--controlnet {folder}: has no config.json; a folder of diffusers is needed")
-    config = json.loads((folder / "config.json").read_text())
+    config = read_part_config(folder)
     kind = config.get("_class_name")
     if kind != "ControlNetModel":
-        raise ValueError(f"--controlnet {folder}: holds a {kind}; a ControlNetModel is needed")
+        raise ValueError(f"--controlnet {folder}: holds a {kind!s:.80}; a ControlNetModel is needed")
     for name in ("cross_attention_dim", "in_channels", "block_out_channels"):
         theirs, ours = (json.dumps(settings.get(name)) for settings in (config, unet.config))
         if theirs != ours:

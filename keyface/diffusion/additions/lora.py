@@ -5,7 +5,6 @@ which most other programs write, too. diffusers maps the names and merges; what 
 silence is refused here.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from keyface.diffusion.additions.weighted import Weighted
 from keyface.diffusion.backbone import ADAPTER, ADAPTER_CONFIG
 from keyface.diffusion.checks import require_finite_weights
 from keyface.diffusion.model_kinds import SDXL
+from keyface.untrusted import parse_json
 
 _UNET, _TEXT = "unet", "text_encoder"
 _BLOCKS = ("conv_in.", "time_embedding.", "down_blocks.", "mid_block.", "up_blocks.", "conv_out.")
@@ -113,9 +113,9 @@ def _read(file: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
             names: list[str] = opened.keys()
             weights = {name: opened.get_tensor(name) for name in names}
             stored = (opened.metadata() or {}).get("lora_adapter_metadata")
-        settings = json.loads(stored) if stored else None
-    except (SafetensorError, json.JSONDecodeError) as error:
+    except SafetensorError as error:
         raise ValueError(f"{file}: damaged, or no safetensors file: {error}") from error
+    settings = parse_json(stored, f"{file}: lora_adapter_metadata") if stored else None
     require_finite_weights(weights, file)
     for mark, kind in _OTHER_KINDS.items():
         if any(mark in name for name in weights):
