@@ -66,7 +66,9 @@ def limit(
     if tflops is not None:
         speed = replace(speed, tflops=tflops, source="as given")
     shared = EditSettings(steps=steps)
-    ways = {each: replace(settings_of(each, shared), solver=solver) for each in MODES if each in names}
+    ways: dict[str, EditSettings] = {}
+    for mode in (each for each in MODES if each in names):
+        ways[mode] = replace(settings_of(mode, shared), solver=solver)
     for way in read_variants(variants) if variants is not None else ():
         ways[way.name] = way.apply(replace(shared, solver=solver))
     rows = []
