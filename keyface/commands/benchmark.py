@@ -50,8 +50,8 @@ def benchmark(
         frames: Lengths of the clips, separated by commas; 32,128, or those of Table 2 with sd21.
         modes: Ways to edit, separated by commas: frame, tokenflow, tokens, latent; all of them if neither
             this nor --variants is given.
-        variants: YAML file with one named way to edit a row, as of keyface evaluate; solver ships with
-            keyface (configs/evaluate).
+        variants: YAML file with one named way to edit a row, as of keyface evaluate; solver and speed
+            ship with keyface (configs/evaluate).
         settings: How all of them edit; what is not given is as the weights' edit.yaml and the categories ask
             for.
         steps: Short for --settings.steps: denoising steps of the whole schedule.

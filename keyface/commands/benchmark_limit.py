@@ -15,6 +15,7 @@ share: as measured, and the part of the bound's speed that was reached.
 
 def limit(
     modes: str = "latent,tokens",
+    variants: Path | None = None,
     frames: int = 300,
     steps: int = 20,
     solver: Literal["ddim", "dpmpp_2m"] = "dpmpp_2m",
@@ -28,6 +29,8 @@ def limit(
 
     Args:
         modes: Ways to edit, separated by commas: tokenflow, tokens, latent.
+        variants: YAML file with further named ways to edit, as of keyface evaluate, such as speed, which
+            has ways to be faster.
         frames: Length of the clip, of 512 by 512 pixels.
         steps: Denoising steps.
         solver: How a step is made.
@@ -40,7 +43,7 @@ def limit(
 
     Raises:
         ValueError: The request does not fit together.
-        FileNotFoundError: There are no measurements in the folder.
+        FileNotFoundError: There are no measurements in the folder, or there is no such file of variants.
     """
     from dataclasses import replace
 
@@ -50,6 +53,7 @@ def limit(
     from keyface.commands.benchmark_training import chosen
     from keyface.commands.console import print_json, table, write_json
     from keyface.editing.settings import EditSettings
+    from keyface.evaluation.rows.variants import read_variants
     from keyface.progress import say
 
     if frames < 1 or steps < 1 or (tflops is not None and tflops <= 0):
@@ -61,11 +65,16 @@ def limit(
         speed = Speed(CARDS[card], f"{card}'s data sheet, bf16")
     if tflops is not None:
         speed = replace(speed, tflops=tflops, source="as given")
-    rows = []
+    shared = EditSettings(steps=steps)
+    ways: dict[str, EditSettings] = {}
     for mode in (each for each in MODES if each in names):
-        settings = replace(settings_of(mode, EditSettings(steps=steps)), solver=solver)
-        clip = speed.clip(mode, frames, steps, solver)
-        rows += rows_of(mode, stage_flops(settings, frames), speed.tflops, clip)
+        ways[mode] = replace(settings_of(mode, shared), solver=solver)
+    for way in read_variants(variants) if variants is not None else ():
+        ways[way.name] = way.apply(replace(shared, solver=solver))
+    rows = []
+    for name, settings in ways.items():
+        clip = speed.clip(name, frames, steps, solver)
+        rows += rows_of(name, stage_flops(settings, frames), speed.tflops, clip)
     if json:
         print_json(rows)
     else:

@@ -68,8 +68,8 @@ def evaluate(
         method: Outputs to score, as NAME=DIR with DIR/KEY.mp4 for each clip; may be given several times.
         ours: Edit the clips with keyface, too.
         controls: Score the calibration rows alone, and print as Markdown which metrics put which in order.
-        variants: YAML file with one row a way to edit; ablation, guidance, propagation, shapes and solver
-            ship with keyface (configs/evaluate).
+        variants: YAML file with one row a way to edit; ablation, guidance, propagation, shapes, solver and
+            speed ship with keyface (configs/evaluate).
         sweep: Settings and their values, over whose combinations the frontier of identity against edit
             success is drawn, such as '{guidance_scale: [2, 3.5, 5], injection.enabled: [false, true]}'.
         settings: How ours, variants and sweep edit; what is not given is as the weights' edit.yaml and the
