@@ -149,7 +149,7 @@ class ClipSpec:
         object.__setattr__(self, name, float(value))
 
     def _check_box(self, box: object) -> None:
-        if not isinstance(box, tuple) or len(box) != 4 or not all(map(_is_number, box)):
+        if not isinstance(box, tuple) or len(box) != 4 or not all(map(is_finite_number, box)):
             raise ValueError(
                 f"clip {self.key}: box is {box!r:.80}, it must be left, top, right, bottom in pixels"
             )
