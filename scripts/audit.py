@@ -46,6 +46,9 @@ def main(constraints: Path) -> int:
         print(f"audit: nobody could be asked about known vulnerabilities ({type(error).__name__})")
         return 0
     lines, looked_up, count = report(answer)
+    if not looked_up:
+        print("audit: nobody could be asked about known vulnerabilities (no package index knows them)")
+        return 0
     print(f"audit: {looked_up} of {count} pinned versions could be looked up, {len(lines)} vulnerabilities")
     for line in lines:
         print(f"audit: {line}", file=sys.stderr)

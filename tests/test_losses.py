@@ -42,6 +42,13 @@ def test_identity_loss_by_hand() -> None:
     assert terms.each.tolist() == pytest.approx([2 * 0.5, 2 * 0.5 + 3 * (1 - math.sqrt(0.5))], abs=1e-6)
 
 
+def test_identity_loss_weighs_one_to_one_and_tells_images_apart() -> None:
+    images = torch.stack([torch.full((3, 2, 2), 0.5), torch.zeros(3, 2, 2)])
+    terms = identity_loss(images, torch.zeros(2, 3, 2, 2), torch.stack([E1, E2]), torch.stack([E1, E1]))
+    assert terms.each.tolist() == pytest.approx([0.5, 1.0])
+    assert terms.total.item() == pytest.approx((0.5 + 1.0) / 2)
+
+
 def test_identity_module_reaches_the_image_and_compares_with_the_original() -> None:
     reconstruction = colour(0.0, 1.0, 0.0).requires_grad_()
     terms = IdentityLoss(MeanColour())(reconstruction, colour(1.0, 0.0, 0.0), None)

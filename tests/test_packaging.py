@@ -126,7 +126,7 @@ TOOLS = {
     "pre-commit": "$(BIN)/pre-commit",
     "pre-commit-hooks": ".venv/bin/end-of-file-fixer",
     "setuptools": "import setuptools",
-    "mutmut": "mutmut",
+    "mutmut": "scripts/mutants.py",
     "cyclonedx-bom": "$(BIN)/cyclonedx-py",
     "pip-audit": "scripts/audit.py",
     "sphinx": "$(BIN)/sphinx-build",
@@ -150,7 +150,9 @@ def imported(*folders: str) -> dict[str, str]:
 
 def imports_of(file: Path) -> Iterator[str]:
     """Every module of an import statement, or of `import_module` with a literal name."""
-    folders = {file.parent, ROOT / "tests"} if ROOT / "tests" in file.parents else {file.parent}
+    folders = {file.parent}
+    if ROOT / "tests" in file.parents:  # as pytest's `pythonpath` has it
+        folders |= {ROOT / "tests", ROOT / "tests" / "lightning_modules"}
     local = {path.stem for folder in folders for path in folder.glob("*.py")}
     local |= {f"{path.parent.name}.{path.stem}" for path in (ROOT / "tests").glob("*/*.py")}
     for node in ast.walk(ast.parse(file.read_text())):
