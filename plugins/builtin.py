@@ -170,7 +170,7 @@ _COLOURS = {
 }
 _OTHER_HAIR = ("red hair", "with red hair", "auburn hair", "ginger hair")
 _BALD = (*PHRASES["Bald"], "a bald head", "no hair")
-_HAIR_STRENGTH = 1.15
+_HAIR_STRENGTH = 1.22
 _HAIR_GUIDANCE = 0.72
 """Hair comes nearer to the rendered edit when it is edited stronger and guided less than usual; more guidance
 makes it gaudy. Figures in docs/results.md."""
@@ -245,6 +245,9 @@ _GLASSES_REGIONS = ("eye_g", *_EYES, "nose", "skin")
 _SHADES_STRENGTH = 1.06
 """For sunglasses, which hide the eyes. Figures in docs/results.md."""
 
+_FRAMES_STRENGTH = 1.12
+"""With less, frames lack parts of their rims. Figures in docs/results.md."""
+
 _GLASSES_GUIDANCE = 0.86
 """Glasses come easily to the miniature; less guidance keeps the face nearer to the person. Figures in
 docs/results.md."""
@@ -262,6 +265,7 @@ GLASSES = _reshaping(
         conflicts=("sunglasses", "no-glasses"),
         defaults={"miniature": {"guidance": _GLASSES_GUIDANCE}},
         mask=_GLASSES_MASK,
+        strength=_FRAMES_STRENGTH,
         hidden_by=("Sunglasses",),
     ),
     Category(
@@ -295,7 +299,7 @@ _GOATEE = (*PHRASES["Goatee"], "goatee")
 _MOUSTACHE = (*PHRASES["Mustache"], "a mustache", "moustache", "mustache")
 _STUBBLE = (*PHRASES["5_o_Clock_Shadow"], "stubble")
 _BEARD_REGIONS = ("skin", *_MOUTH, "neck")
-_GROWN_STRENGTH = 1.1
+_GROWN_STRENGTH = 1.05
 _GROWN_GUIDANCE = 1.1
 """Beards need more than usual to grow. Figures in docs/results.md."""
 
