@@ -106,8 +106,8 @@ def read_graph(path: Path, outputs: Sequence[str]) -> Graph:
     missing = [each.name for each in (path, content) if not each.is_file()]
     if missing:
         raise FileNotFoundError(f"{path.parent} lacks {', '.join(missing)}; run `keyface weights get human`")
+    model = read_json_object(path, limit=_JSON_LIMIT)
     try:
-        model = read_json_object(path, limit=_JSON_LIMIT)
         nodes = [Node.of(fields) for fields in model["modelTopology"]["node"]]
         if len(nodes) > _NODES_LIMIT or (model["modelTopology"].get("library") or {}).get("function"):
             raise ValueError("too many nodes, or functions")

@@ -87,8 +87,9 @@ def read_tensors(folder: Path, model: str) -> dict[str, Tensor]:
     missing = [path.name for path in (manifest, content) if not path.is_file()]
     if missing:
         raise FileNotFoundError(f"{folder} lacks {', '.join(missing)}; run `keyface weights get face-api`")
+    groups = read_json(manifest, limit=_MANIFEST_LIMIT)
     try:
-        layout = read_layout(read_json(manifest, limit=_MANIFEST_LIMIT))
+        layout = read_layout(groups)
     except Damage as error:
         raise ValueError(f"{manifest}: no manifest of TensorFlow.js weights: {error!r}") from error
     return read_content(content, layout)

@@ -337,13 +337,14 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     path.with_suffix(".bin").write_bytes(content)
     good = json.loads(path.read_text())
     functions = {"function": [{"signature": {}}]}
+    for text in ("not JSON", "[]", "[" * 100_000):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=r"net\.json: .*(JSON|an object|deep)"):
+            GraphNetwork.load(path, ("out",))
     for damaged in (
-        "not JSON",
-        "[]",
         json.dumps({**good, "weightsManifest": [{"weights": [{"name": "factor"}]}]}),
         json.dumps({**good, "modelTopology": {**good["modelTopology"], "library": functions}}),
         json.dumps({**good, "modelTopology": {"node": [{"name": "out"}]}}),
-        "[" * 100_000,
     ):
         path.write_text(damaged)
         with pytest.raises(ValueError, match=r"net\.json: no graph of TensorFlow\.js"):
@@ -353,5 +354,5 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"net\.json: has no weights for factor"):
         GraphNetwork.load(path, ("out",))
     path.write_text(" " * 2**22)
-    with pytest.raises(ValueError, match="this is no graph"):
+    with pytest.raises(ValueError, match="larger than"):
         GraphNetwork.load(path, ("out",))
