@@ -112,6 +112,10 @@ def to_rgb(frame: VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
     return converted.to_ndarray()[: frame.height, : frame.width]
 
 
+_BAND_PIXELS = 4 * 2**20
+"""Pixels that are converted at once: frames up to 2560 by 1440 whole."""
+
+
 def from_rgb(image: Tensor, pixel_format: str, appearance: Appearance) -> VideoFrame:
     """Return a YUV frame; each chroma sample is the mean of its pixels.
 
@@ -125,21 +129,28 @@ def from_rgb(image: Tensor, pixel_format: str, appearance: Appearance) -> VideoF
     bits = 10 if "10" in pixel_format else 8
     matrix, offsets = _from_rgb(appearance, bits)
     if image.dtype == torch.uint8:
-        pixels, matrix = image.cpu().float(), matrix / 255
+        matrix = matrix / 255
     else:
-        pixels, matrix = image.detach().float().cpu().clamp(-1, 1), matrix / 2
+        matrix = matrix / 2
         offsets = offsets + matrix.sum(1)
     matrix, offsets = matrix.float(), offsets.float()
     height, width = image.shape[1:]
-    luma = torch.addmv(offsets[0].expand(height * width), pixels.reshape(3, -1).T, matrix[0])
     down, across = {"yuv420p": (2, 2), "yuv422p": (1, 2), "yuv444p": (1, 1)}[pixel_format[:7]]
-    means = _means(pixels, down, across)
-    chroma = torch.addmm(offsets[1:, None], matrix[1:], means.reshape(3, -1))
-    planes = (luma.view(height, width), *chroma.view(2, *means.shape[1:]))
     frame = VideoFrame(width, height, pixel_format)
-    for plane, values in zip(frame.planes, planes, strict=True):
-        levels = values.round_().clamp_(0, 2**bits - 1)
-        from_dlpack(plane).copy_(levels)
+    written = [from_dlpack(plane) for plane in frame.planes]
+    # A band of even height at a time: of 8K frames all pixels as floats, several times over, fill gigabytes.
+    step = max(_BAND_PIXELS // width, 2) // 2 * 2
+    for top in range(0, height, step):
+        pixels = image[:, top : top + step].detach().float().cpu()
+        if image.dtype != torch.uint8:
+            pixels = pixels.clamp(-1, 1)
+        rows = pixels.shape[1]
+        luma = torch.addmv(offsets[0].expand(rows * width), pixels.reshape(3, -1).T, matrix[0])
+        means = _means(pixels, down, across)
+        chroma = torch.addmm(offsets[1:, None], matrix[1:], means.reshape(3, -1))
+        parts = (luma.view(rows, width), *chroma.view(2, *means.shape[1:]))
+        for plane, values, first in zip(written, parts, (top, top // down, top // down), strict=True):
+            plane[first : first + len(values)].copy_(values.round_().clamp_(0, 2**bits - 1))
     frame.colorspace, frame.color_range = appearance.colorspace, FULL_RANGE if appearance.full_range else 1
     frame.color_primaries, frame.color_trc = appearance.primaries, appearance.transfer
     return frame

@@ -31,8 +31,8 @@ from keyface.video.decoding.stamps import increasing
 _WORTH_SEEKING = Fraction(3)
 """Seconds before which a start is decoded up to."""
 
-CHUNK_BYTES = 256 * 2**20
-"""Memory for frames that are worked on together, as floats: 16 of 1280 by 720, two of 4K."""
+CHUNK_BYTES = 96 * 2**20
+"""Memory for frames that are worked on together, as floats: nine of 1280 by 720, one of 4K."""
 
 LOOKS = 5
 """Frames of a clip that are looked at to describe it."""

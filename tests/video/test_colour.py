@@ -199,3 +199,18 @@ def test_a_matrix_that_cannot_be_read_is_said(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match=r"colours of matrix 8 read as BT\.709's"):
         reader = VideoReader(source)
     assert next(reader.chunks(2)).shape == (2, 3, 96, 128)
+
+
+@pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv422p10le", "yuv444p"])
+@pytest.mark.parametrize("height", [37, 40])
+def test_bands_of_a_large_frame_are_those_of_the_whole(
+    monkeypatch: pytest.MonkeyPatch, pixel_format: str, height: int
+) -> None:
+    image = torch.rand(3, height, 30, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    if pixel_format == "yuv444p":
+        image = ((image + 1) * 127.5).to(torch.uint8)
+    whole = from_rgb(image, pixel_format, Appearance())
+    monkeypatch.setattr("keyface.video.colour._BAND_PIXELS", 30 * 7)
+    banded = from_rgb(image, pixel_format, Appearance())
+    for one, other in zip(whole.planes, banded.planes, strict=True):
+        assert torch.equal(torch.from_dlpack(one), torch.from_dlpack(other))

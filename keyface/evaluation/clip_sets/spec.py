@@ -1,6 +1,5 @@
 """One clip of a clip set: which frames of which video, who is in it, and what is to be edited."""
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -8,6 +7,7 @@ from pathlib import PureWindowsPath
 from typing import Any, Self
 
 from keyface.plugins import Category, edits
+from keyface.untrusted import is_finite_number
 
 MAX_FRAMES = 100_000
 MAX_SIZE = 8192
@@ -142,14 +142,14 @@ class ClipSpec:
 
     def _real(self, name: str, low: float, high: float) -> None:
         value = getattr(self, name)
-        if not _is_number(value) or not low <= value <= high:
+        if not is_finite_number(value) or not low <= value <= high:
             raise ValueError(
                 f"clip {self.key}: {name} is {value!r:.80}, it must be a number from {low:g} to {high:g}"
             )
         object.__setattr__(self, name, float(value))
 
     def _check_box(self, box: object) -> None:
-        if not isinstance(box, tuple) or len(box) != 4 or not all(map(_is_number, box)):
+        if not isinstance(box, tuple) or len(box) != 4 or not all(map(is_finite_number, box)):
             raise ValueError(
                 f"clip {self.key}: box is {box!r:.80}, it must be left, top, right, bottom in pixels"
             )
@@ -157,7 +157,3 @@ class ClipSpec:
         if min(left, top) < 0 or right - left < 2 or bottom - top < 2:
             raise ValueError(f"clip {self.key}: box {box} is empty or begins outside the frame")
         object.__setattr__(self, "box", (left, top, right, bottom))
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
