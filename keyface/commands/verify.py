@@ -32,7 +32,7 @@ def verify(file: Path, trust: Path | None = None, json: bool = False) -> int:
 
     Args:
         file: The video or picture: mp4, m4v, mov, mkv, webm, avi, png, jpg or webp. What mkv and webm cannot
-            hold is read from FILE.c2pa beside them.
+            hold is read from the file beside them of the same name with .c2pa.
         trust: Certificates of authorities that you trust, PEM.
         json: Print JSON, and nothing else on stdout.
 
