@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,12 +88,16 @@ def _about(found: Found) -> list[str]:
     return lines
 
 
-def _of_edit(edit: Any) -> list[str]:
-    edits = edit.get("edits")
-    prompts = edit.get("prompts")
-    what = edits or [each.get("target") for each in prompts or () if isinstance(each, dict)]
-    source = edit.get("source")
-    lines = [f"  edit         {', '.join(map(str, what)) if isinstance(what, list) else what}"]
+def _of_edit(edit: Mapping[str, Any]) -> list[str]:
+    """Return lines on keyface's own assertion, whose content anybody may have written."""
+    edits, prompts, source = (edit.get(name) for name in ("edits", "prompts", "source"))
+    targets = (
+        [each.get("target") for each in prompts if isinstance(each, dict)]
+        if isinstance(prompts, list)
+        else []
+    )
+    what = edits if isinstance(edits, list) and edits else targets
+    lines = [f"  edit         {', '.join(map(str, what))}"]
     lines.append(f"  model        {edit.get('model')}")
     if isinstance(source, dict):
         lines.append(f"  source       {source.get('name')}, sha256 {source.get('sha256')}")

@@ -154,7 +154,7 @@ def _found(place: str, store: Mapping[str, Any], state: str | None) -> Found:
         faults = ("the credentials do not fit the file",)
     signature = active.get("signature_info", {})
     certificate: Literal["own", "trusted", "untrusted"] = "untrusted"
-    if state == "Trusted":
+    if _is_trusted(store.get("validation_results")):
         certificate = "own" if signature.get("cert_serial_number") == _own_number() else "trusted"
     signer = ", ".join(str(signature[key]) for key in ("issuer", "common_name") if signature.get(key))
     return Found(
@@ -170,6 +170,12 @@ def _faults(results: Mapping[str, Any] | None) -> tuple[str, ...]:
         for each in failures
         if each.get("code") != "signingCredential.untrusted"
     )
+
+
+def _is_trusted(results: Mapping[str, Any] | None) -> bool:
+    """Tell whether an authority that is trusted vouches for the signature, whatever became of the file."""
+    successes = ((results or {}).get("activeManifest") or {}).get("success", ())
+    return any(each.get("code") == "signingCredential.trusted" for each in successes)
 
 
 def _by(manifest: Mapping[str, Any]) -> str | None:
