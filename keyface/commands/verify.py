@@ -34,7 +34,8 @@ def verify(file: Path, trust: Path | None = None, json: bool = False) -> int:
     Args:
         file: The video or picture: mp4, m4v, mov, mkv, webm, avi, png, jpg or webp. What mkv and webm cannot
             hold is read from the file beside them of the same name with .c2pa.
-        trust: Certificates of authorities that you trust, PEM.
+        trust: Certificates of authorities that you trust, PEM. A signature that neither they nor your own
+            certificate vouch for then counts as none.
         json: Print JSON, and nothing else on stdout.
 
     Raises:
@@ -91,11 +92,8 @@ def _about(found: Found) -> list[str]:
 def _of_edit(edit: Mapping[str, Any]) -> list[str]:
     """Return lines on keyface's own assertion, whose content anybody may have written."""
     edits, prompts, source = (edit.get(name) for name in ("edits", "prompts", "source"))
-    targets = (
-        [each.get("target") for each in prompts if isinstance(each, dict)]
-        if isinstance(prompts, list)
-        else []
-    )
+    prompts = prompts if isinstance(prompts, list) else []
+    targets = [each.get("target") for each in prompts if isinstance(each, dict)]
     what = edits if isinstance(edits, list) and edits else targets
     lines = [f"  edit         {', '.join(map(str, what))}"]
     lines.append(f"  model        {edit.get('model')}")

@@ -65,11 +65,13 @@ class Report:
         file: The file.
         credentials: None where it has none.
         record: None where none beside it is about this file.
+        strict: Whether a signature counts only where somebody who is trusted vouches for it.
     """
 
     file: Path
     credentials: Found | None
     record: Record | None
+    strict: bool = False
 
     @property
     def verdict(self) -> Verdict:
@@ -81,7 +83,10 @@ class Report:
             return "broken"
         if self.record is not None and not self.record.matches:
             return "broken"
-        return "ours" if self.credentials is not None and self.credentials.edit is not None else "not ours"
+        found = self.credentials
+        if found is None or found.edit is None or (self.strict and found.certificate == "untrusted"):
+            return "not ours"
+        return "ours"
 
 
 def verify(file: Path, trusted: Path | None = None) -> Report:
@@ -89,14 +94,15 @@ def verify(file: Path, trusted: Path | None = None) -> Report:
 
     Args:
         file: A video or a picture.
-        trusted: Certificates of authorities that are trusted, PEM.
+        trusted: Certificates of authorities that are trusted, PEM; where they are given, a signature that
+            neither they nor this user's own certificate vouch for does not count.
 
     Raises:
         FileNotFoundError: There is no such file, or none of certificates.
         ValueError: It is of no kind that could have credentials, or the certificates cannot be read.
     """
     anchors = _anchors(trusted)
-    return Report(file, read_credentials(file, anchors), read_record(file))
+    return Report(file, read_credentials(file, anchors), read_record(file), strict=trusted is not None)
 
 
 def read_credentials(file: Path, anchors: str | None = None) -> Found | None:

@@ -12,6 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from PIL import Image
 
 from keyface.cli.main import main
+from keyface.marks.credentials import Credentials
+from keyface.marks.identities import own_identity
 from keyface.marks.label import Label
 from keyface.video import VideoReader
 
@@ -187,3 +189,19 @@ def test_what_verify_cannot_read_is_one_line(
     assert "no such file" in capsys.readouterr().err
     assert main(["verify", str(video), "--trust", str(tmp_path / "notes.txt")]) == 1
     assert "holds no certificates in PEM" in capsys.readouterr().err
+
+
+def test_what_a_file_says_of_itself_cannot_steer_a_terminal_or_verify(
+    video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "a\x1b[2Jb.mp4"
+    source.write_bytes(video.read_bytes())
+    for told in ({"edits": 5, "prompts": 7, "source": 1}, {"edits": ["\x1b]0;x\x07"], "prompts": [3]}, {}):
+        target, unsigned = tmp_path / "out.mp4", tmp_path / "unsigned"
+        unsigned.write_bytes(video.read_bytes())
+        Credentials(own_identity(), source, "00", "Synthetic.", told).publish(unsigned, target)
+        assert main(["verify", str(target)]) == 0
+        said = capsys.readouterr().out
+        assert "\x1b" not in said
+        assert "\x07" not in said
+        assert "made from    a\N{REPLACEMENT CHARACTER}[2Jb.mp4: no credentials" in said

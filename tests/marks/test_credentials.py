@@ -247,6 +247,14 @@ def test_whom_a_signature_is_from_and_who_vouches_for_it(
 
     assert (certificate(studio), certificate(studio, tmp_path / "root.pem")) == ("untrusted", "trusted")
     assert (certificate(own), certificate(own, tmp_path / "root.pem")) == ("own", "own")
+    assert verify(studio).verdict == verify(studio, tmp_path / "root.pem").verdict == "ours"
+    (tmp_path / "other.pem").write_bytes(chain(key)[1])
+    assert verify(studio, tmp_path / "other.pem").verdict == "not ours", "nobody vouches for it"
+    assert verify(own, tmp_path / "other.pem").verdict == "ours"
+    broken = bytearray(own.read_bytes())
+    broken[-30] ^= 1
+    (tmp_path / "broken.mp4").write_bytes(broken)
+    assert certificate(tmp_path / "broken.mp4") == "own", "who signed is told although the file was changed"
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "another user"))
     assert certificate(own) == "untrusted"
 
