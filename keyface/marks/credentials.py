@@ -78,7 +78,7 @@ class Credentials:
         """Sign a picture of one pixel with all that outputs will hold, so that faults show before the edit.
 
         Raises:
-            ValueError: The certificate is none for signing content.
+            ValueError: The certificate is none for signing content, or the source has just been changed.
         """
         from c2pa import C2paError
         from PIL import Image
@@ -88,7 +88,10 @@ class Credentials:
         try:
             self._sign(picture, io.BytesIO(), KINDS[".png"], "edit")
         except C2paError:
-            # Either the certificate or the source is to blame; without the source's history it shows.
+            # Either the certificate or the source is to blame; without the source's history it shows. The
+            # library hides why it could not read: a failing disk is told here.
+            if sha256(self.source) != self.source_sha256:
+                raise ValueError(f"{self.source}: has just been changed; repeat the command") from None
             self._history = False
             try:
                 self._sign(picture, io.BytesIO(), KINDS[".png"], "edit")
@@ -130,6 +133,12 @@ class Credentials:
             publish(signed, path)
         except C2paError as error:
             raise OSError(f"{path}: cannot be signed: {error}") from error
+        except OSError as error:
+            if error.filename is not None:
+                raise
+            raise OSError(
+                f"{path}: cannot be written to its end: {error.strerror}; make room, or choose another disk"
+            ) from error
         finally:
             signed.unlink(missing_ok=True)
             temporary.unlink(missing_ok=True)

@@ -30,6 +30,7 @@ from keyface.video import open_writer, write_clip
 
 FRAMES = torch.linspace(-1, 1, 6 * 3 * 48 * 64).view(6, 3, 48, 64)
 TOLD = {"model": "miniature", "weights": {"weights/unet.safetensors": "ab"}, "edits": ["beard"]}
+CAPTURE = "http://cv.iptc.org/newscodes/digitalsourcetype/digitalCapture"
 OFFLINE = {"verify": {"remote_manifest_fetch": False}, "builder": {"thumbnail": {"enabled": False}}}
 MEDIA = [".mp4", ".mov", ".m4v", ".mkv", ".webm", ".png", ".jpg", ".webp"]
 
@@ -161,7 +162,12 @@ def test_credentials_of_the_source_are_kept_as_history(source: Path, tmp_path: P
     settings = c2pa.Context.from_dict(OFFLINE)
     definition = {
         "claim_generator_info": [{"name": "A Camera", "version": "3"}],
-        "assertions": [{"label": "c2pa.actions.v2", "data": {"actions": [{"action": "c2pa.created"}]}}],
+        "assertions": [
+            {
+                "label": "c2pa.actions.v2",
+                "data": {"actions": [{"action": "c2pa.created", "digitalSourceType": CAPTURE}]},
+            }
+        ],
     }
     information = c2pa.C2paSignerInfo(b"es256", certificates, pem(key), None)
     with (
@@ -223,9 +229,11 @@ def test_a_certificate_that_is_not_for_signing_is_refused_before_the_edit(
 ) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     (tmp_path / "both.pem").write_bytes(pem(key) + chain(key, for_signing=False)[0])
-    signer = Credentials(given_identity(str(tmp_path / "both.pem")), source, "00", "Synthetic.", TOLD)
+    identity, digest = given_identity(str(tmp_path / "both.pem")), hashlib.sha256(source.read_bytes())
     with pytest.raises(ValueError, match=r"A Studio: this certificate cannot sign.*emailProtection"):
-        signer.check()
+        Credentials(identity, source, digest.hexdigest(), "Synthetic.", TOLD).check()
+    with pytest.raises(ValueError, match=r"source\.mp4: has just been changed"):
+        Credentials(identity, source, "00", "Synthetic.", TOLD).check()
 
 
 def test_whom_a_signature_is_from_and_who_vouches_for_it(
