@@ -12,7 +12,9 @@ def test_the_sign_lies_at_the_lower_left_border_and_the_rest_is_untouched() -> N
     frames = torch.rand(3, 3, 360, 640) * 2 - 1
     label = Label(" Edited by AI ", 360, 640)
     assert label.text == "Edited by AI"
+    given = frames.clone()
     marked = label.burn(frames)
+    assert torch.equal(frames, given), "the given frames are left alone"
     rows, columns = label.place
     changed = (marked != frames).any(dim=1).any(dim=0)
     assert changed[rows, columns].float().mean() > 0.95
@@ -21,7 +23,6 @@ def test_the_sign_lies_at_the_lower_left_border_and_the_rest_is_untouched() -> N
     assert 360 - 20 < rows.stop < 360
     assert 0 < columns.start < 20
     assert rows.stop - rows.start < 360 * 0.08, "small"
-    assert torch.equal(frames[:1], frames[:1].clone()), "the given frames are left alone"
 
 
 def test_letters_are_white_on_darkened_ground_in_every_frame() -> None:
@@ -38,10 +39,6 @@ def test_letters_are_white_on_darkened_ground_in_every_frame() -> None:
 
 def test_letters_have_the_same_shape_where_pixels_are_not_square() -> None:
     square, wide = Label("AI", 480, 720), Label("AI", 480, 360, Fraction(2))
-    for plain, squeezed in zip(square.place, wide.place, strict=True):
-        assert (plain.stop - plain.start) / (squeezed.stop - squeezed.start) == pytest.approx(
-            1 if plain is square.place[0] else 2, rel=0.6
-        )
     assert wide.place[0] == square.place[0]
     assert wide.place[1].stop - wide.place[1].start == pytest.approx(
         (square.place[1].stop - square.place[1].start) / 2, abs=1
