@@ -107,7 +107,7 @@ def test_an_edit_of_an_edit_keeps_the_history_and_frames_do_not_depend_on_the_si
     first, second, twin = (tmp_path / name for name in ("first.mkv", "second.mp4", "twin.mp4"))
     assert edit(video, first, weights, "--edits", "glasses") == 0
     for path in (second, twin):
-        assert edit(first, path, weights, "--edits", "beard") == 0
+        assert edit(first, path, weights, "--edits", "glasses") == 0
     _, content = verified(second, capsys)
     credentials = content["credentials"]
     assert isinstance(credentials, dict)
