@@ -207,6 +207,8 @@ def summarize(record: EditRecord) -> None:
     )
     written += [each for each in (record.compare, record.mask_video) if each is not None]
     say(f"wrote {', '.join(map(str, written))}. {sidecar['statement']}")
+    if sidecar["credentials"]["self_made"]:
+        say("signed with a certificate that keyface made for you, which nobody else trusts; see --sign")
     if record.compare is None:
         say("next: add --compare both.mp4 --overwrite to see original and result side by side")
     else:

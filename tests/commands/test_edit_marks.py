@@ -49,6 +49,7 @@ def test_all_that_an_edit_writes_is_signed_and_one_changed_byte_is_found(
     output, both, mask = (tmp_path / name for name in ("out.mp4", "both.mov", "mask.mkv"))
     more = ["--edits", "glasses", "--compare", str(both), "--mask-video", str(mask)]
     assert edit(video, output, weights, *more) == 0
+    assert "which nobody else trusts; see --sign" in capsys.readouterr().err
     for path, shows in ((output, "edit"), (both, "comparison"), (mask, "mask")):
         status, content = verified(path, capsys)
         assert (status, content["verdict"]) == (0, "ours"), path
@@ -154,7 +155,7 @@ def test_a_picture_is_signed_with_a_key_of_ones_own(
     for name in ("out.jpg", "out2.png"):
         sign = f"{tmp_path}/key.pem:{tmp_path}/chain.pem"
         assert edit(photo, tmp_path / name, weights, "--edits", "glasses", "--sign", sign) == 0
-        capsys.readouterr()
+        assert "nobody else trusts" not in capsys.readouterr().err
         assert main(["verify", str(tmp_path / name), "--trust", str(tmp_path / "root.pem")]) == 0
         assert "signed by    A Studio: a certificate that is trusted" in capsys.readouterr().out
     assert edit(photo, tmp_path / "no.png", weights, "--edits", "glasses", "--sign", "nowhere.pem") == 1
