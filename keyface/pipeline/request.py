@@ -242,9 +242,12 @@ class VideoRequest:
         written = {
             option: path for option, path in targets.items() if option not in ("its record", "--preview")
         }
-        for option, target in written.items():
-            if target.suffix.lower() in KINDS and not holds_credentials(target):
-                targets[f"credentials of {option}"] = sidecar_of(target)
+        sidecars = {
+            f"credentials of {option}": sidecar_of(target)
+            for option, target in written.items()
+            if target.suffix.lower() in KINDS and not holds_credentials(target)
+        }
+        targets |= sidecars
         if len({target.resolve() for target in targets.values()}) < len(targets):
             raise ValueError(f"output files must differ: {', '.join(map(str, targets.values()))}")
         for option, target in targets.items():
@@ -252,10 +255,14 @@ class VideoRequest:
                 require_container(target, option, still=still)
                 if not is_still(target):
                     choose(self.encoding, target, self.reader)
-            if target.exists() and self.video.exists() and target.samefile(self.video):
-                raise ValueError(f"{target}: is the input, which is never overwritten; give another name")
+            for given in (self.video, sidecar_of(self.video)):
+                if target.exists() and given.exists() and target.samefile(given):
+                    is_what = "is the input" if given == self.video else "hold the input's credentials"
+                    raise ValueError(f"{target}: {is_what}, which is never overwritten; give another name")
             require_file_name(target)
-            if target.exists() and not self.overwrite:
+            # An edit that is killed at its very end has published credentials, and not yet their file.
+            left = option in sidecars and self.preview is None and self.state.is_dir()
+            if target.exists() and not self.overwrite and not left:
                 raise ValueError(f"{target}: exists; give another name, or --overwrite to replace it")
         if self.cache is not None:
             WorkCache.of(self.cache)

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import av
@@ -170,6 +172,10 @@ def test_what_would_be_overwritten_beside_an_output_is_refused(
     assert edit(video, tmp_path / "out.mkv", weights, "--edits", "glasses") == 1
     assert "out.c2pa: exists; give another name, or --overwrite to replace it" in capsys.readouterr().err
     assert (tmp_path / "out.c2pa").read_bytes() == b"previous"
+    (tmp_path / "in.c2pa").write_bytes(b"of the input")
+    assert edit(video, tmp_path / "in.mkv", weights, "--edits", "glasses", "--overwrite") == 1
+    assert "in.c2pa: holds the input's credentials, which is never overwritten" in capsys.readouterr().err
+    assert (tmp_path / "in.c2pa").read_bytes() == b"of the input"
     both = str(tmp_path / "both.webm")
     more = ["--edits", "glasses", "--compare", both, "--mask-video", str(tmp_path / "both.mkv")]
     assert edit(video, tmp_path / "new.mp4", weights, *more) == 1
@@ -208,3 +214,31 @@ def test_what_a_file_says_of_itself_cannot_steer_a_terminal_or_verify(
         assert "\x1b" not in said
         assert "\x07" not in said
         assert "made from    a\N{REPLACEMENT CHARACTER}[2Jb.mp4: no credentials" in said
+
+
+KILLED = """
+import os, signal, sys
+from keyface.cli.main import main
+from keyface.marks import credentials
+
+def die(temporary, path):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+credentials.publish = die
+main(sys.argv[1:])
+"""
+
+
+def test_an_edit_that_was_killed_while_it_signed_goes_on_by_the_same_command(
+    video: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out.mkv"
+    words = ["edit", str(video), "-o", str(output), "--weights", str(weights), *FAST, "--edits", "glasses"]
+    assert subprocess.run([sys.executable, "-P", "-c", KILLED, *words], check=False).returncode == -9
+    assert not output.exists()
+    assert not output.with_suffix(".json").exists()
+    assert (tmp_path / "out.c2pa").exists(), "it comes before the file that it belongs to"
+    assert main(words) == 0
+    assert "going on with the edit that was stopped" in capsys.readouterr().err
+    assert verified(output, capsys)[0] == 0
+    assert not [each for each in tmp_path.iterdir() if each.name.endswith((".part", ".state"))]
