@@ -258,7 +258,7 @@ class VideoRequest:
             for given in (self.video, sidecar_of(self.video)):
                 if target.exists() and given.exists() and target.samefile(given):
                     is_what = "is the input" if given == self.video else "hold the input's credentials"
-                    raise ValueError(f"{target}: {is_what}, which is never overwritten; give another name")
+                    raise ValueError(f"{target}: {what} never overwritten; give another name")
             require_file_name(target)
             # An edit that is killed at its very end has published credentials, and not yet their file.
             left = option in sidecars and self.preview is None and self.state.is_dir()

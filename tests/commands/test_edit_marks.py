@@ -174,7 +174,7 @@ def test_what_would_be_overwritten_beside_an_output_is_refused(
     assert (tmp_path / "out.c2pa").read_bytes() == b"previous"
     (tmp_path / "in.c2pa").write_bytes(b"of the input")
     assert edit(video, tmp_path / "in.mkv", weights, "--edits", "glasses", "--overwrite") == 1
-    assert "in.c2pa: holds the input's credentials, which is never overwritten" in capsys.readouterr().err
+    assert "in.c2pa: holds the input's credentials and is never overwritten" in capsys.readouterr().err
     assert (tmp_path / "in.c2pa").read_bytes() == b"of the input"
     both = str(tmp_path / "both.webm")
     more = ["--edits", "glasses", "--compare", both, "--mask-video", str(tmp_path / "both.mkv")]
