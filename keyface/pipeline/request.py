@@ -257,7 +257,8 @@ class VideoRequest:
                     choose(self.encoding, target, self.reader)
             for given in (self.video, sidecar_of(self.video)):
                 if target.exists() and given.exists() and target.samefile(given):
-                    is_what = "is the input" if given == self.video else "hold the input's credentials"
+                    source = given == self.video
+                    what = "is the input, which is" if source else "holds the input's credentials and is"
                     raise ValueError(f"{target}: {what} never overwritten; give another name")
             require_file_name(target)
             # An edit that is killed at its very end has published credentials, and not yet their file.
