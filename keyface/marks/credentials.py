@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -72,7 +73,12 @@ class Credentials:
         self.statement = statement
         self.edit = dict(edit)
         self.unsigned: dict[Path, str] = {}
-        self._history = True
+        # Names need not be UTF-8, credentials are.
+        self._name = os.fsencode(source.name).decode(errors="backslashreplace")
+        try:
+            self._kind: Kind | None = kind_of(source)
+        except ValueError:  # of a kind that has no credentials
+            self._kind = None
 
     def check(self) -> None:
         """Sign a picture of one pixel with all that outputs will hold, so that faults show before the edit.
@@ -92,7 +98,7 @@ class Credentials:
             # library hides why it could not read: a failing disk is told here.
             if sha256(self.source) != self.source_sha256:
                 raise ValueError(f"{self.source}: has just been changed; repeat the command") from None
-            self._history = False
+            self._kind = None
             try:
                 self._sign(picture, io.BytesIO(), KINDS[".png"], "edit")
             except C2paError as error:
@@ -165,7 +171,7 @@ class Credentials:
             "statement": self.statement,
             "keyface": keyface.__version__,
             "shows": shows,
-            "source": {"name": self.source.name, "sha256": self.source_sha256},
+            "source": {"name": self._name, "sha256": self.source_sha256},
             **self.edit,
         }
         builder = Builder(
@@ -180,15 +186,14 @@ class Credentials:
         )
         builder.set_intent(C2paBuilderIntent.EDIT)
         ingredient: dict[str, Any] = {
-            "title": self.source.name,
+            "title": self._name,
             "relationship": "parentOf",
             "instance_id": f"sha256:{self.source_sha256}",
         }
-        if not self._history:
+        if self._kind is None:
             builder.add_ingredient(ingredient, "application/octet-stream", io.BytesIO())
             return builder
-        kind = kind_of(self.source)
-        beside = None if kind.embeds else _history_beside(self.source, kind, settings)
+        beside = None if self._kind.embeds else _history_beside(self.source, self._kind, settings)
         if beside is not None:
             builder.add_resource("source.c2pa", io.BytesIO(beside[0]))
             ingredient |= {
@@ -196,7 +201,7 @@ class Credentials:
                 "validation_results": beside[1],
             }
         with self.source.open("rb") as file:
-            builder.add_ingredient(ingredient, kind.mime, file)
+            builder.add_ingredient(ingredient, self._kind.mime, file)
         return builder
 
     def _signer(self) -> Signer:

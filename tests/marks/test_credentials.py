@@ -224,6 +224,20 @@ def test_a_source_whose_credentials_cannot_be_read_is_said_and_edited(tmp_path: 
     assert found.history[0]["name"] == "strange.mp4"
 
 
+def test_a_source_may_have_any_name(source: Path, tmp_path: Path) -> None:
+    for name, told in ((b"\xff.mp4", "\\xff.mp4"), ("ü 合.MOV".encode(), "ü 合.MOV"), (b"clip", "clip")):
+        named = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+        named.write_bytes(source.read_bytes())
+        signer = credentials(named)
+        signer.check()
+        found = read_credentials(write(tmp_path / "out.mp4", signer.publish))
+        assert found is not None
+        assert [each["name"] for each in found.history] == [told]
+    old = tmp_path / "old.mpg"
+    old.write_bytes(bytes(100))
+    credentials(old).check()
+
+
 def test_a_certificate_that_is_not_for_signing_is_refused_before_the_edit(
     source: Path, tmp_path: Path
 ) -> None:
