@@ -7,9 +7,12 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+Publish = Callable[[Path, Path], None]
+"""Gives a finished file under a temporary name its own, as `publish` does."""
 
 _LONGEST_NAME = 255
 """Bytes of a file's name that the usual file systems take."""
@@ -19,20 +22,21 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, finish: Publish | None = None) -> Iterator[Path]:
     """Give a temporary name beside a file; what is written there takes the file's place when the block ends.
 
     When the block ends with an error, what was written goes and an older file stays as it was.
 
     Args:
         path: The file; its folder is made if need be.
+        finish: What gives it its name; None is `publish`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_beside(path)
     try:
         with named_when_full(path):
             yield temporary
-            publish(temporary, path)
+            (finish or publish)(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import warnings
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -40,6 +41,14 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     cores = len(allowed(0)) if allowed else os.cpu_count() or 1
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return max(1, min(cores, memory // WORKER_BYTES, MOST_WORKERS))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_data_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the key that signs outputs out of the tester's home."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
+        yield
 
 
 class WordTokenizer:

@@ -26,6 +26,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = (
     "README",
     "footage",
+    "marking",
     "categories",
     "training",
     "dashboards",

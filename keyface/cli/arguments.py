@@ -17,12 +17,11 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "on_corrupt", "shards", "images", "attributes", "masks",
         "landmarks", "identities", "mapping", "protocol", "method", "videos", "annotations", "clips",
         "gallery", "frames", "long_clips", "distractors", "limit", "branch", "file", "benchmark",
-        "reference", "name", "names", "shell",
+        "reference", "name", "names", "shell", "trust",
     ),
     "Output": (
-        "output", "compare", "mask_video", "preview", "encoding", "json", "plot", "sheet", "show",
-        "cache", "runs", "overwrite", "resume",
-        "restart",
+        "output", "compare", "mask_video", "preview", "encoding", "label", "sign", "json", "plot",
+        "sheet", "show", "cache", "runs", "overwrite", "resume", "restart",
     ),
     "Edit": (
         "edits", "categories", "prompt", "source", "negative", "steps", "guidance", "strength", "seed",

@@ -62,6 +62,9 @@ COMMANDS: Mapping[str, Command | Group] = {
     "edit": Command(
         "keyface.commands.edit:edit", "Edit a face in a video by categories or by a prompt.", config=True
     ),
+    "verify": Command(
+        "keyface.commands.verify:verify", "Say whether keyface wrote a file, and whether it is unchanged."
+    ),
     "faces": Command("keyface.commands.faces:faces", "Find the people in a video: who is who, and when."),
     "demo": Command("keyface.commands.demo:demo", "Train both branches briefly and edit a clip, end to end."),
     "benchmark": Group(

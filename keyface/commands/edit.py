@@ -58,6 +58,8 @@ def edit(
     end: str | None = None,
     max_seconds: float | None = None,
     encoding: Annotated[Mapping[str, Any], Encoding] = MappingProxyType({}),
+    label: str | None = None,
+    sign: str | None = None,
     cache: Path | None = None,
     on_corrupt: Literal["error", "hold"] = "error",
     device: str | None = None,
@@ -74,7 +76,7 @@ def edit(
     number and time stamps and the audio. A file OUTPUT.json beside it says how it was made and how well the
     model knows the face. Until the output is complete, a folder OUTPUT.state holds what is done: the same
     command goes on where it was stopped. Without --weights the miniature is used, which comes with keyface
-    and knows rendered faces only.
+    and knows rendered faces only. Outputs carry signed content credentials, which `keyface verify` reads.
 
     Args:
         video: The video to edit: mp4, mov, mkv, webm or avi; or a still: png, jpg or webp.
@@ -120,6 +122,9 @@ def edit(
         end: Edit only what is shown before this time.
         max_seconds: Edit only so many seconds.
         encoding: How the output is encoded.
+        label: A small sign at the border of every frame that says this; none draws none, as if not given.
+        sign: With whose key the content credentials of outputs are signed: KEY.pem:CERTIFICATES.pem, or one
+            file with both; if not given, a certificate that keyface makes for you, which nobody trusts.
         cache: Folder that keeps what does not depend on the target: the next edit of the clip begins there.
         on_corrupt: What to do at damaged frames: stop, or hold the last good one.
         device: Where to compute, such as cuda or cpu; on a GPU where there is one if not given.
@@ -164,6 +169,8 @@ def edit(
         mask_video=mask_video,
         preview=preview,
         encoding=Encoding(**encoding),
+        label=label,
+        sign=sign,
         start=start,
         end=end,
         max_seconds=max_seconds,
@@ -225,6 +232,8 @@ def summarize(record: EditRecord) -> None:
     )
     written += [each for each in (record.compare, record.mask_video) if each is not None]
     say(f"wrote {', '.join(map(str, written))}. {sidecar['statement']}")
+    if sidecar["credentials"]["self_made"]:
+        say("signed with a certificate that keyface made for you, which nobody else trusts; see --sign")
     if record.compare is None:
         say("next: add --compare both.mp4 --overwrite to see original and result side by side")
     else:

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import keyface
+from keyface.files import sha256
+from keyface.marks.kinds import holds_credentials, sidecar_of
 from keyface.video.formats import is_still
 
 if TYPE_CHECKING:
     from keyface.editing.editor import EditReport
+    from keyface.marks.credentials import Credentials
     from keyface.pipeline.companions import Familiarity
     from keyface.pipeline.pipeline import FaceEditPipeline
     from keyface.pipeline.plan import Plan
@@ -49,12 +52,14 @@ def describe(
     plan: Plan,
     jobs: Sequence[Job],
     reports: Sequence[EditReport],
+    credentials: Credentials,
 ) -> dict[str, Any]:
     """Return what the sidecar says: what was done to what, with what, and how well; names but no paths.
 
     `prompts`, `settings` and the crop are those of the first clip; `clips` has those of all.
     """
-    reader, first = request.reader, jobs[0]
+    assert request.output is not None, "a preview has no record"
+    reader, first, output = request.reader, jobs[0], request.output
     surprises = [job.surprise for job in jobs if job.surprise is not None]
     return {
         "statement": statement_of(request.output),
@@ -64,6 +69,17 @@ def describe(
             "sha256": request.sha256,
             "frames": len(reader),
             "fps": str(reader.fps),
+        },
+        "output": {
+            "name": output.name,
+            "sha256": sha256(output),
+            "unsigned_sha256": credentials.unsigned[output],
+        },
+        "label": None if request.visible_label is None else request.visible_label.text,
+        "credentials": {
+            "place": "in the file" if holds_credentials(output) else sidecar_of(output).name,
+            "signer": credentials.identity.name,
+            "self_made": credentials.identity.self_made,
         },
         "model": pipe.name,
         "weights": dict(pipe.versions),

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from keyface.editing.settings import given_settings
 from keyface.files import require_file_name, require_folder, require_local, sha256
+from keyface.marks.identities import Identity, given_identity, own_identity
+from keyface.marks.kinds import KINDS, holds_credentials, sidecar_of
 from keyface.pipeline.additions import CANNY
 from keyface.pipeline.casting import EVERYONE, Casting
 from keyface.pipeline.framing import Framing
@@ -25,6 +27,7 @@ from keyface.video.formats import is_still, require_container
 if TYPE_CHECKING:
     from fractions import Fraction
 
+    from keyface.marks.label import Label
     from keyface.video import VideoReader
 
 
@@ -58,6 +61,9 @@ class VideoRequest:
         mask_video: Where to write a video of what the edit may change: white where the mask is 1.
         preview: Where to write a picture of three keyframes before and after, instead of a video.
         encoding: How the output is encoded.
+        label: What a small sign on every frame says; None or "none" draws none.
+        sign: With whose key the content credentials are signed: KEY.pem:CERTIFICATES.pem, or one file with
+            both; None takes a certificate that keyface makes for this user.
         start: Edit only from this time on: seconds, or "minutes:seconds".
         end: Edit only what is shown before this time.
         max_seconds: Edit only so many seconds, instead of `end`.
@@ -90,6 +96,8 @@ class VideoRequest:
     mask_video: Path | None = None
     preview: Path | None = None
     encoding: Encoding = field(default_factory=Encoding)
+    label: str | None = None
+    sign: str | None = None
     start: str | float | None = None
     end: str | float | None = None
     max_seconds: float | None = None
@@ -110,6 +118,7 @@ class VideoRequest:
         self._check_stopped()
         _ = self.square, self.reader
         self._check_pictures()
+        self._check_marks()
 
     @property
     def record(self) -> Path:
@@ -175,6 +184,20 @@ class VideoRequest:
     def _output(self) -> Path:
         assert self.output is not None, "a preview has neither record nor state"
         return self.output
+
+    @cached_property
+    def identity(self) -> Identity:
+        """Return who signs the outputs."""
+        return own_identity() if self.sign is None else given_identity(self.sign)
+
+    @cached_property
+    def visible_label(self) -> Label | None:
+        """Return the sign that is drawn on every frame of the output; None for none."""
+        if self.label is None or self.label.strip().lower() == "none":
+            return None
+        from keyface.marks.label import Label
+
+        return Label(self.label, self.reader.height, self.reader.width, self.reader.pixel_aspect)
 
     @cached_property
     def times(self) -> tuple[Fraction | None, Fraction | None]:
@@ -254,21 +277,43 @@ class VideoRequest:
                 targets["--mask-video"] = self.mask_video
         for target in targets.values():
             require_local(target)
+        written = {
+            option: path for option, path in targets.items() if option not in ("its record", "--preview")
+        }
+        sidecars = {
+            f"credentials of {option}": sidecar_of(target)
+            for option, target in written.items()
+            if target.suffix.lower() in KINDS and not holds_credentials(target)
+        }
+        targets |= sidecars
         if len({target.resolve() for target in targets.values()}) < len(targets):
             raise ValueError(f"output files must differ: {', '.join(map(str, targets.values()))}")
         for option, target in targets.items():
-            if option not in ("its record", "--preview"):
+            if option in written:
                 require_container(target, option, still=still)
                 if not is_still(target):
                     open_writer(target, like=self.reader, encoding=self.encoding)  # tries its header
-            if target.exists() and self.video.exists() and target.samefile(self.video):
-                raise ValueError(f"{target}: is the input, which is never overwritten; give another name")
+            for given in (self.video, sidecar_of(self.video)):
+                if target.exists() and given.exists() and target.samefile(given):
+                    source = given == self.video
+                    what = "is the input, which is" if source else "holds the input's credentials and is"
+                    raise ValueError(f"{target}: {what} never overwritten; give another name")
             require_file_name(target)
-            if os.path.lexists(target) and not self.overwrite:
+            # An edit that is killed at its very end has published credentials, and not yet their file.
+            left = option in sidecars and self.preview is None and self.state.is_dir()
+            if os.path.lexists(target) and not self.overwrite and not left:
                 raise ValueError(f"{target}: exists; give another name, or --overwrite to replace it")
         if self.cache is not None:
             WorkCache.of(self.cache)
             require_folder(self.cache)
+
+    def _check_marks(self) -> None:
+        if self.preview is None:
+            _ = self.identity, self.visible_label
+            return
+        for option, given in (("--label", self.label), ("--sign", self.sign)):
+            if given is not None:
+                raise ValueError(f"--preview writes no edit, so {option} has no say; leave it out")
 
     def _check_stopped(self) -> None:
         if self.resume and self.restart:

@@ -19,5 +19,6 @@ def check_space(request: VideoRequest, reader: VideoReader, temporary: int = 0) 
     assert request.output is not None, "a preview writes no video"
     # Frames written for each one read.
     sides = 1 + 2 * (request.compare is not None) + (request.mask_video is not None)
-    needed = len(reader) * reader.height * reader.width * sides // 2 + 2**20 + temporary
+    copied = 1 + (request.compare is not None)  # while a file is signed, there are two of it
+    needed = len(reader) * reader.height * reader.width * (sides + copied) // 2 + 2**20 + temporary
     require_space(request.output.resolve().parent, needed, "this edit")

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,6 +19,8 @@ from keyface.faces.crops import Border
 from keyface.faces.regions import RegionMasks, everywhere
 from keyface.files import remove_leftovers, write_text
 from keyface.footage.crops import crops_at
+from keyface.marks.credentials import Credentials, Shows
+from keyface.marks.kinds import sidecar_of
 from keyface.pictures import spread
 from keyface.pipeline.additions import control_images, require_partners
 from keyface.pipeline.canvas import Strip, paint
@@ -86,6 +89,8 @@ def edit_video(
         + seen * torch.Size(shape).numel()
         for job, shape in zip(jobs, crops, strict=True)
     )
+    credentials = _credentials(pipe, request, jobs)
+    credentials.check()
     # An earlier process' files are used again, or removed first.
     check_space(request, reader, 0 if request.state.exists() else temporary)
     with ExitStack() as stack:
@@ -98,9 +103,11 @@ def edit_video(
         )
         for ours in (request.output, request.record):
             remove_leftovers(ours)
+        remove_leftovers(sidecar_of(request.output))
         for beside in (request.compare, request.mask_video):
             if session.found and beside is not None:
                 remove_leftovers(beside)
+                remove_leftovers(sidecar_of(beside))
         pixels = [
             session.maps.tensor(f"crops-{number}", shape, torch.uint8)
             for number, shape in enumerate(crops, start=1)
@@ -132,9 +139,9 @@ def edit_video(
             )
             for number, (job, each, shown) in enumerate(zip(jobs, pixels, controls, strict=True), start=1)
         ]
-        _write(request, jobs, [each.layers() for each in edited], stack, progress)
+        _write(request, jobs, [each.layers() for each in edited], credentials, stack, progress)
         reports = [each.report for each in edited]
-    sidecar = describe(pipe, request, plan, jobs, reports)
+    sidecar = describe(pipe, request, plan, jobs, reports, credentials)
     text = json.dumps(sidecar, indent=2, ensure_ascii=False)
     write_text(request.record, text + "\n")
     return EditRecord(request.output, request.record, request.compare, request.mask_video, json.loads(text))
@@ -197,36 +204,56 @@ def _write(
     request: VideoRequest,
     jobs: Sequence[Job],
     layers: Sequence[Any],
+    credentials: Credentials,
     stack: ExitStack,
     progress: Progress | None,
 ) -> None:
-    """Decode the edits, and write all videos that are asked for."""
+    """Decode the edits, and write and sign all videos that are asked for."""
     reader = request.reader
     targets = dict.fromkeys([job.prompts.target for job in jobs])
     comment = f"{statement_of(request.output)} Prompt: {'; '.join(targets)}"
 
-    def writer(path: Any) -> Any:
+    def writer(path: Any, shows: Shows) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the request has tried the same, and told it before the edit
-            opened = open_writer(path, like=reader, metadata={"comment": comment}, encoding=request.encoding)
+            opened = open_writer(
+                path,
+                like=reader,
+                metadata={"comment": comment},
+                encoding=request.encoding,
+                finish=partial(credentials.publish, shows=shows),
+            )
         return stack.enter_context(opened)
 
-    output = writer(request.output)
-    compare = None if request.compare is None else writer(request.compare)
-    mask = None if request.mask_video is None else writer(request.mask_video)
+    output = writer(request.output, "edit")
+    compare = None if request.compare is None else writer(request.compare, "comparison")
+    mask = None if request.mask_video is None else writer(request.mask_video, "mask")
+    label = request.visible_label
     strips = [Strip(job.clip, each) for job, each in zip(jobs, layers, strict=True)]
     done, total = 0, len(reader)
     if progress is not None:
         progress("decode", done, total)
     for painted in paint(reader, strips, jobs[0].settings.composition.mode):
-        output.write(painted.after)
+        after = painted.after if label is None else label.burn(painted.after)
+        output.write(after)
         if compare is not None:
-            compare.write(torch.cat([painted.before, painted.after], dim=-1))
+            compare.write(torch.cat([painted.before, after], dim=-1))
         if mask is not None:
             mask.write(painted.mask.mul(2).sub(1).expand(-1, 3, -1, -1))
         done += len(painted.after)
         if progress is not None:
             progress("decode", done, total)
+
+
+def _credentials(pipe: FaceEditPipeline, request: VideoRequest, jobs: Sequence[Job]) -> Credentials:
+    """Return what signs the outputs, with what they will say of the edit."""
+    told = {
+        "model": pipe.name,
+        "weights": dict(pipe.versions),
+        "edits": [category.name for category in request.categories],
+        "prompts": [{"source": job.prompts.source, "target": job.prompts.target} for job in jobs],
+    }
+    return Credentials(request.identity, request.video, request.sha256, statement_of(request.output), told)
 
 
 def _part(progress: Progress | None, number: int, count: int) -> Progress | None:

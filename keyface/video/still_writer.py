@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape
 from PIL import ExifTags, Image, PngImagePlugin
 from torch import Tensor
 
-from keyface.files import replacing
+from keyface.files import Publish, replacing
 from keyface.pictures import to_image
 from keyface.video.formats import FORMATS, STILL_SUFFIXES, is_still, require_container
 from keyface.video.picture_track import square_size
@@ -37,13 +37,19 @@ class StillWriter:
         like: A source of one frame. Of a photograph EXIF, XMP and colour profile are taken over; the turn
             that its EXIF asks for is not, for frames are upright.
         metadata: What the picture is: "comment", "title". The title of the source is kept.
+        finish: What gives the finished file its name; None is `keyface.files.publish`.
 
     Raises:
         ValueError: The suffix is unknown, or the source has several frames.
     """
 
     def __init__(
-        self, path: Path | str, *, like: VideoReader | None = None, metadata: Mapping[str, str] | None = None
+        self,
+        path: Path | str,
+        *,
+        like: VideoReader | None = None,
+        metadata: Mapping[str, str] | None = None,
+        finish: Publish | None = None,
     ) -> None:
         self.path = Path(path)
         require_container(self.path, still=True)
@@ -57,6 +63,7 @@ class StillWriter:
         self.like = like
         self.metadata = dict(metadata or {})
         self.frames = 0
+        self._publish = finish
         self._image: Image.Image | None = None
 
     def __enter__(self) -> Self:
@@ -115,7 +122,7 @@ class StillWriter:
             told["pnginfo"] = text
         else:
             told["xmp"] = xmp
-        with replacing(self.path) as temporary:
+        with replacing(self.path, self._publish) as temporary:
             self._image.save(temporary, format=kind, exif=exif.tobytes(), **told, **_QUALITY[kind])
 
 

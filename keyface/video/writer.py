@@ -15,7 +15,7 @@ import av
 from av.container import OutputContainer
 from torch import Tensor
 
-from keyface.files import full_disk, publish, temporary_beside
+from keyface.files import Publish, full_disk, publish, temporary_beside
 from keyface.video.carrying.carried import Carried
 from keyface.video.carrying.tracks import AnyPacket, Span
 from keyface.video.colour import Appearance
@@ -44,6 +44,7 @@ class VideoWriter:
         metadata: What the video is, for instance {"comment": "..."}; the source's tags are kept beside it,
             and so is its title.
         encoding: Codec, quality, speed and bits.
+        finish: What gives the finished file its name, such as what signs it first; None is `publish`.
 
     Raises:
         ValueError: The suffix is unknown, neither `like` nor `fps` is given, or the kind of file does not
@@ -58,6 +59,7 @@ class VideoWriter:
         fps: Fraction | int | None = None,
         metadata: Mapping[str, str] | None = None,
         encoding: Encoding | None = None,
+        finish: Publish | None = None,
     ) -> None:
         self.path = Path(path)
         require_container(self.path)
@@ -68,6 +70,7 @@ class VideoWriter:
         self.time_base = like.time_base if like is not None else 1 / self.fps
         self.metadata = dict(metadata or {})
         self.frames = 0
+        self._publish = finish or publish
         self._span = Span() if like is None else _span(like)
         self._choice = choose(encoding or Encoding(), self.path, like)
         self._temporary = temporary_beside(self.path)
@@ -186,7 +189,7 @@ class VideoWriter:
             self._mux(self._pictures.finish())
             self._mux_companions(until=None)
             self._files.close()
-        publish(self._temporary, self.path)
+        self._publish(self._temporary, self.path)
 
     def _discard(self) -> None:
         try:
@@ -202,6 +205,7 @@ def open_writer(
     fps: Fraction | int | None = None,
     metadata: Mapping[str, str] | None = None,
     encoding: Encoding | None = None,
+    finish: Publish | None = None,
 ) -> VideoWriter | StillWriter:
     """Return the writer for a file's name: of a video, or of a picture where the source has one frame.
 
@@ -211,15 +215,16 @@ def open_writer(
         fps: Frames per second where there is no source.
         metadata: What the file is.
         encoding: How a video is encoded; pictures take none.
+        finish: What gives the finished file its name; None is `keyface.files.publish`.
 
     Raises:
         ValueError: The file cannot be written so.
     """
     if not is_still(Path(path)):
-        return VideoWriter(path, like=like, fps=fps, metadata=metadata, encoding=encoding)
+        return VideoWriter(path, like=like, fps=fps, metadata=metadata, encoding=encoding, finish=finish)
     if encoding is not None and encoding != Encoding():
         raise ValueError(f"{path}: is a picture, and encoding is for videos; leave it out")
-    return StillWriter(path, like=like, metadata=metadata)
+    return StillWriter(path, like=like, metadata=metadata, finish=finish)
 
 
 def write_clip(

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from chaos.jobs import JOBS, digest, edit_words, fit_words, lay, render_words
+from chaos.jobs import JOBS, content_digest, digest, edit_words, fit_words, lay, render_words
 from forks import Fork
 
 PROCESSES = [int(number) for number in os.environ.get("KEYFACE_CHAOS_PROCESSES", "2,4").split(",")]
@@ -69,8 +69,8 @@ def test_one_cache(
     assert Fork(words(99, "alone")).wait(300).returncode == 0
     ended = [each.wait(300) for each in [Fork(words(number, "cache")) for number in range(processes)]]
     assert [each.returncode for each in ended] == [0] * processes, [each.stderr[-600:] for each in ended]
-    assert {digest(folder / f"{number}.mp4") for number in [99, *range(processes)]} == {
-        digest(folder / "99.mp4")
+    assert {content_digest(folder / f"{number}.mp4") for number in [99, *range(processes)]} == {
+        content_digest(folder / "99.mp4")
     }
     entries = {name: sorted(path.name for path in Path(name).rglob("*")) for name in ("alone", "cache")}
     assert entries["cache"] == entries["alone"]

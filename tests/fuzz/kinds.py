@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fuzz.credentials import read_signed, signed
 from fuzz.mutations import HOSTILE_YAML, bytes_of, either, safetensors_of, text_of
 from fuzz.networks import network_file, read_network, read_state_file, states
 from fuzz.shards import indices, members, read_index, read_member, read_shard, tars
@@ -74,6 +75,10 @@ KINDS = {
         *(
             Kind(f"video{suffix.replace('.', '-')}", suffix, videos(suffix), bytes_of, read_video(suffix))
             for suffix in (".mp4", ".mkv", ".webm")
+        ),
+        *(
+            Kind(f"signed{suffix.replace('.', '-')}", suffix, signed(suffix), bytes_of, read_signed(suffix))
+            for suffix in (".mp4", ".png", ".c2pa")
         ),
         Kind("shard", ".tar", tars, bytes_of, read_shard),
         Kind(
