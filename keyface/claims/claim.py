@@ -5,34 +5,71 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from keyface.files import write_text
-
-NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class LeftError(Exception):
     """This process is to leave the clip: it was cancelled, or another process has taken it over."""
 
 
-def make_once(path: Path, content: Mapping[str, Any] = NOTHING) -> bool:
+def make_once(path: Path | str, content: Callable[[], Mapping[str, Any]] = dict) -> bool:
     """Make a file that no other process has made; say whether it is this process that did.
 
     The name comes before the content: who reads a file without content looks at its time instead.
+
+    Args:
+        path: The file.
+        content: Returns what it says, as JSON; it is called where the file is made.
     """
+    if os.path.lexists(path):  # which takes no lock of the folder, where others make their files
+        return False
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     except FileExistsError:
         return False
     try:
-        os.write(handle, json.dumps(content).encode())
+        os.write(handle, json.dumps(content()).encode())
     finally:
         os.close(handle)
     return True
+
+
+class Heart:
+    """Renews the time of held claims, in one thread for all claims of a process.
+
+    Args:
+        seconds: Between two renewals.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._held: set[Path] = set()
+        self._thread: threading.Thread | None = None
+
+    def hold(self, path: Path) -> None:
+        """Renew a file from now on."""
+        self._held.add(path)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._beat, name="keyface heart-beat", daemon=True)
+            self._thread.start()
+
+    def let_go(self, path: Path) -> None:
+        """Renew a file no more."""
+        self._held.discard(path)
+
+    def _beat(self) -> None:
+        while True:
+            time.sleep(self._seconds)
+            for path in tuple(self._held):
+                # The folder may have gone, or the disk be away for a while; `Claim.require` looks.
+                with suppress(OSError):
+                    os.utime(path)
 
 
 class Claim:
@@ -45,14 +82,12 @@ class Claim:
 
     Args:
         folder: Of the claims.
-        heartbeat: Seconds between renewals.
+        heart: Of this process.
     """
 
-    def __init__(self, folder: Path, key: str, number: int, taken_over: bool, heartbeat: float) -> None:
+    def __init__(self, folder: Path, key: str, number: int, taken_over: bool, heart: Heart) -> None:
         self.folder, self.key, self.number, self.taken_over = folder, key, number, taken_over
-        self._heartbeat = heartbeat
-        self._ended = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._heart = heart
 
     def file(self, kind: str, number: int | None = None) -> Path:
         """Return the name of a file of this claim, or of another claim of its clip."""
@@ -60,8 +95,7 @@ class Claim:
 
     def hold(self) -> Claim:
         """Begin with the heart-beat."""
-        self._thread = threading.Thread(target=self._beat, name=f"keyface claim {self.key}", daemon=True)
-        self._thread.start()
+        self._heart.hold(self.file("claim"))
         return self
 
     @property
@@ -80,8 +114,8 @@ class Claim:
 
     def finish(self, facts: Mapping[str, Any]) -> bool:
         """Mark the clip as done; say whether no other process had."""
-        self._stop()
-        return make_once(self.folder / f"{self.key}.done", facts)
+        self._heart.let_go(self.file("claim"))
+        return make_once(self.folder / f"{self.key}.done", lambda: facts)
 
     def fail(self, line: str) -> None:
         """End with an error."""
@@ -95,18 +129,6 @@ class Claim:
         """End because nobody wants the clip any more."""
         self._end("cancelled")
 
-    def _end(self, kind: str, content: Mapping[str, Any] = NOTHING) -> None:
-        self._stop()
-        write_text(self.file(kind), json.dumps(content))
-
-    def _stop(self) -> None:
-        self._ended.set()
-        if self._thread is not None:
-            self._thread.join()
-
-    def _beat(self) -> None:
-        while not self._ended.wait(self._heartbeat):
-            try:
-                os.utime(self.file("claim"))
-            except OSError:  # the folder went, or the disk is away for a while; `require` looks
-                continue
+    def _end(self, kind: str, content: Mapping[str, Any] | None = None) -> None:
+        self._heart.let_go(self.file("claim"))
+        write_text(self.file(kind), json.dumps(content or {}))

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from keyface.claims.claim import Claim, make_once
+from keyface.claims.claim import Claim, Heart, make_once
 from keyface.claims.process import Process
 from keyface.claims.state import MOST_DEATHS, History, State, histories
 from keyface.untrusted import UntrustedError, read_json_object
@@ -50,10 +50,11 @@ class Ledger:
         patience: float = PATIENCE,
     ) -> None:
         self.folder, self.keys = folder, list(keys)
-        self._progress, self._heartbeat, self._patience = progress, heartbeat, patience
+        self._progress, self._heart, self._patience = progress, Heart(heartbeat), patience
         self._process = Process.current()
         self._order = {key: place for place, key in enumerate(self.keys)}
         self._next: Iterator[tuple[str, History]] = iter(())
+        self._finished = False
         folder.mkdir(parents=True, exist_ok=True)
 
     def histories(self) -> Mapping[str, History]:
@@ -77,7 +78,7 @@ class Ledger:
         while not stopping():
             if (claim := self.claim_now()) is not None:
                 return claim
-            if all(state in ("done", "aside", "cancelled") for state in self.states().values()):
+            if self._finished:
                 return None
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_LOOK)
@@ -136,7 +137,12 @@ class Ledger:
 
     def _free(self) -> list[tuple[str, History]]:
         """Return the clips that can be claimed: those that failed or ended a process come last."""
-        found = [(key, history) for key, history in self.histories().items() if self._is_free(key, history)]
+        found, self._finished = [], True
+        for key, history in self.histories().items():
+            if (state := history.state) not in ("done", "aside", "cancelled"):
+                self._finished = False
+                if state == "waiting" or self._is_stale(key, history.top):
+                    found.append((key, history))
         return sorted(found, key=lambda each: (each[1].failures + each[1].deaths, self._order[each[0]]))
 
     def _is_free(self, key: str, history: History) -> bool:
@@ -167,11 +173,14 @@ class Ledger:
 
     def _make(self, key: str, history: History) -> Claim | None:
         """Make the next claim of a clip; None where another process has just made it."""
-        number, taken_over = history.top + 1, history.state == "running"
-        content = {**self._process.facts(), "progress": self._progress(key), "began": time.time()}
-        if not make_once(self._file(key, number, "claim"), content):
+        number = history.top + 1
+
+        def content() -> dict[str, Any]:
+            return {**self._process.facts(), "progress": self._progress(key), "began": time.time()}
+
+        if not make_once(f"{self.folder}/{key}.{number}.claim", content):
             return None
-        return Claim(self.folder, key, number, taken_over, self._heartbeat)
+        return Claim(self.folder, key, number, history.state == "running", self._heart)
 
     def _died(self, history: History, claim: Claim) -> bool:
         """Tell whether the process before ended without a word and without progress, and note it."""

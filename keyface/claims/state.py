@@ -67,9 +67,11 @@ class History:
     @property
     def state(self) -> State:
         """Return the clip's state; whether a running one's process is alive is another question."""
-        top = self.top
         if self.done:
             return "done"
+        if not self.numbers:
+            return "waiting"
+        top = self.top
         if self.has("retry", top):
             return "waiting"
         if self.has("cancelled", top):
@@ -86,15 +88,17 @@ class History:
 
 def histories(folder: Path, keys: Iterable[str]) -> Mapping[str, History]:
     """Return what the names in a folder say of clips, by their keys; files of other clips are passed over."""
-    found = {key: History() for key in keys}
+    found: dict[str, History] = {}
     for key, number, kind in _parsed(folder):
-        if key not in found:
-            continue
+        history = found.get(key)
+        if history is None:
+            history = found[key] = History()
         if kind == "done":
-            found[key].done = True
+            history.done = True
         else:
-            found[key].note(kind, number)
-    return found
+            history.note(kind, number)
+    untouched = History()
+    return {key: found.get(key, untouched) for key in keys}
 
 
 def _parsed(folder: Path) -> Iterator[tuple[str, int, str]]:

@@ -18,7 +18,7 @@ from keyface.claims.ledger import Ledger
 from keyface.claims.process import Process
 from keyface.claims.state import MOST_DEATHS
 
-SPAWN = multiprocessing.get_context("fork")
+FORK = multiprocessing.get_context("fork")
 
 HOLDER = """
 import sys
@@ -46,7 +46,7 @@ def hold_elsewhere(folder: Path) -> subprocess.Popen[str]:
 
 
 def on_another_machine(claim: Claim) -> None:
-    """Make a claim that of a machine of which this kernel knows nothing; its heart-beat goes on as it does."""
+    """Make a claim that of a machine of which this kernel knows nothing."""
     path = claim.file("claim")
     path.write_text(json.dumps({**json.loads(path.read_text()), "kernel": "another", "host": "elsewhere"}))
 
@@ -61,22 +61,24 @@ def work(folder: Path, keys: list[str], notes: Path, start: "multiprocessing.syn
             assert claim.finish({"pid": os.getpid()}), claim.key
 
 
-def test_10000_clips_are_claimed_once_each_by_64_processes(tmp_path: Path) -> None:
-    keys = [f"{number:05}" for number in range(10_000)]
-    start = SPAWN.Event()
+def test_many_processes_claim_each_clip_once(tmp_path: Path) -> None:
+    """`KEYFACE_CLAIMS=10000x64` for 10,000 clips and 64 processes."""
+    clips, processes = map(int, os.environ.get("KEYFACE_CLAIMS", "1000x8").split("x"))
+    keys = [f"{number:05}" for number in range(clips)]
+    start = FORK.Event()
     workers = [
-        SPAWN.Process(target=work, args=(tmp_path / "claims", keys, tmp_path / f"{number}.txt", start))
-        for number in range(64)
+        FORK.Process(target=work, args=(tmp_path / "claims", keys, tmp_path / f"{number}.txt", start))
+        for number in range(processes)
     ]
     for worker in workers:
         worker.start()
     start.set()
     for worker in workers:
-        worker.join(120)
-    assert [worker.exitcode for worker in workers] == [0] * 64
-    notes = [(tmp_path / f"{number}.txt").read_text().split() for number in range(64)]
+        worker.join(600)
+    assert [worker.exitcode for worker in workers] == [0] * processes
+    notes = [(tmp_path / f"{number}.txt").read_text().split() for number in range(processes)]
     assert Counter(key for each in notes for key in each) == Counter(keys), "none twice, none lost"
-    assert sum(bool(each) for each in notes) > 16, "and many took part"
+    assert sum(bool(each) for each in notes) > processes // 4, "and many took part"
 
 
 def test_the_order_is_kept_and_what_failed_comes_last(tmp_path: Path) -> None:
@@ -129,7 +131,7 @@ def test_a_process_on_another_machine_is_followed_when_it_gives_no_sign(tmp_path
     on_another_machine(claim)
     time.sleep(1.2)
     assert ours.claim_now() is None, "its heart-beat is heard"
-    claim.release()
+    claim.release()  # which ends the heart-beat
     (tmp_path / "a.1.released").unlink()
     os.utime(tmp_path / "a.1.claim", (time.time() - 0.5,) * 2)
     assert ours.claim_now() is None, "not long enough"
@@ -150,7 +152,7 @@ def test_a_half_written_claim_is_judged_by_its_time(tmp_path: Path) -> None:
 
 
 def test_who_comes_back_after_all_cannot_end_the_clip_twice(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path, ["a"], patience=0.0)
+    ledger = Ledger(tmp_path, ["a"], patience=-1.0)
     first = claimed(ledger)
     on_another_machine(first)
     second = claimed(ledger)
@@ -161,7 +163,7 @@ def test_who_comes_back_after_all_cannot_end_the_clip_twice(tmp_path: Path) -> N
 
 def test_a_clip_that_is_done_meanwhile_is_not_claimed(tmp_path: Path) -> None:
     """Its holder, thought dead, marks it between the look and the claim."""
-    ledger = Ledger(tmp_path, ["a", "b"], patience=0.0)
+    ledger = Ledger(tmp_path, ["a", "b"], patience=-1.0)
     first = claimed(ledger)
     on_another_machine(first)
     free = ledger._free()
@@ -173,7 +175,7 @@ def test_a_clip_that_is_done_meanwhile_is_not_claimed(tmp_path: Path) -> None:
 
 def test_processes_that_die_at_the_same_place_set_a_clip_aside(tmp_path: Path) -> None:
     place = ["start"]
-    ledger = Ledger(tmp_path, ["a"], progress=lambda key: place[0], patience=0.0)
+    ledger = Ledger(tmp_path, ["a"], progress=lambda key: place[0], patience=-1.0)
     for number in range(1, MOST_DEATHS):
         on_another_machine(claimed(ledger))
         assert ledger.histories()["a"].deaths == number - 1
@@ -181,8 +183,7 @@ def test_processes_that_die_at_the_same_place_set_a_clip_aside(tmp_path: Path) -
     on_another_machine(claimed(ledger))
     assert ledger.histories()["a"].deaths == MOST_DEATHS - 2, "the one before had got further"
     for _ in range(2):
-        assert (claim := ledger.claim_now()) is not None or ledger.states() == {"a": "aside"}
-        if claim is not None:
+        if (claim := ledger.claim_now()) is not None:
             on_another_machine(claim)
     assert ledger.claim() is None
     assert ledger.states() == {"a": "aside"}
@@ -212,7 +213,7 @@ def test_running_and_waiting_clips_are_cancelled(tmp_path: Path) -> None:
 
 
 def test_a_clip_whose_process_died_before_it_heard_of_the_cancel_is_cancelled(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path, ["a"], patience=0.0)
+    ledger = Ledger(tmp_path, ["a"], patience=-1.0)
     on_another_machine(claimed(ledger))
     ledger.stop("a")
     assert ledger.claim() is None
