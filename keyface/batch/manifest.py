@@ -147,6 +147,9 @@ def _of_yaml(path: Path) -> tuple[list[Row], dict[str, Any], list[str]]:
 
 def _add(rows: list[Row], faults: list[str], where: str, given: dict[str, Any], folder: Path) -> None:
     video, output = given.pop("video", None), given.pop("output", None)
+    photo = given.get("person")
+    if isinstance(photo, str) and (folder / photo).is_file():
+        given["person"] = str((folder / photo).resolve())
     if not isinstance(video, str):
         faults.append(f"{where}: names no video")
     elif not (output is None or isinstance(output, str)):

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import torch
 from lightning.fabric.plugins import ClusterEnvironment
+from lightning.fabric.utilities.distributed import _set_num_threads_if_needed
 from lightning.pytorch import Trainer
 from lightning.pytorch.accelerators import Accelerator
 from lightning.pytorch.strategies import ParallelStrategy
@@ -103,6 +104,7 @@ class IndependentLauncher(_SubprocessScriptLauncher):
         self.cluster_environment.validate_settings(self.num_processes, self.num_nodes)
         if not self.cluster_environment.creates_processes_externally and self.num_processes > 1:
             self._call_children_scripts()
+        _set_num_threads_if_needed(self.num_processes)
         try:
             return function(*args, **kwargs)
         except KeyboardInterrupt:

@@ -219,6 +219,8 @@ def _listed(names: list[str]) -> str:
 def _clip_options(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return what was given of the options that clips have."""
     own = {"manifest", "output", *NETWORKS, *MACHINE}
+    if given["person"] is not None and Path(given["person"]).is_file():
+        given = {**given, "person": str(Path(given["person"]).resolve())}
     return {
         name: dict(value) if isinstance(value, Mapping) else value
         for name, value in given.items()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -70,21 +72,22 @@ def run(
     Raises:
         KeyboardInterrupt: It was stopped.
     """
-    trainer = Trainer(
-        accelerator=accelerator,
-        devices="auto" if devices == "auto" else int(devices),
-        num_nodes=num_nodes,
-        strategy=IndependentStrategy(),
-        logger=loggers(wandb, batch.folder),
-        default_root_dir=batch.folder / WORK,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        inference_mode=False,
-    )
-    trainer.predict(
-        ClipEditModule(batch.folder), datamodule=ClipsDataModule(batch.folder), return_predictions=False
-    )
+    with _no_notes():
+        trainer = Trainer(
+            accelerator=accelerator,
+            devices="auto" if devices == "auto" else int(devices),
+            num_nodes=num_nodes,
+            strategy=IndependentStrategy(),
+            logger=loggers(wandb, batch.folder),
+            default_root_dir=batch.folder / WORK,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            inference_mode=False,
+        )
+        trainer.predict(
+            ClipEditModule(batch.folder), datamodule=ClipsDataModule(batch.folder), return_predictions=False
+        )
     report = write_report(batch)
     table = rows_of(report)
     for logger in trainer.loggers:
@@ -125,3 +128,15 @@ def loggers(wandb: str | None, folder: Path) -> Logger | Literal[False]:
             "--wandb: nobody is logged in to W&B here: run `wandb login`, or set WANDB_MODE=offline"
         )
     return logger
+
+
+@contextmanager
+def _no_notes() -> Iterator[None]:
+    """Keep Lightning from telling which devices it does not use; its warnings are told."""
+    logger = logging.getLogger("lightning.pytorch")
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

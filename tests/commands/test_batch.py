@@ -185,6 +185,19 @@ def test_a_poisoned_clip_is_tried_twice_and_set_aside(
     require_whole(outputs)
 
 
+def test_lightning_predict_works_on_a_batch_with_its_own_flags(
+    clips: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outputs = tmp_path / "out"
+    clips.write_text("\n".join(clips.read_text().splitlines()[:3]) + "\n")
+    assert main([*words(clips, outputs, weights), "--sbatch"]) == 0
+    flags = ["--trainer.accelerator=cpu", "--trainer.devices=1", f"--model.init_args.outputs={outputs}"]
+    assert main(["predict", "-c", "batch.yaml", f"--runs={tmp_path / 'runs'}", *flags]) == 0
+    assert set(digests(outputs)) == {"0.mp4", "1.mp4"}
+    [metrics] = (tmp_path / "runs").glob("batch/*/metrics.csv")
+    assert float(list(csv.DictReader(metrics.open()))[-1]["batch/done"]) == 2.0
+
+
 def test_clips_are_cancelled_and_wait_again(
     clips: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

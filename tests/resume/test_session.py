@@ -10,7 +10,7 @@ import torch
 
 from keyface.editing.editor import EditSettings, Injection, Prompts, Propagation, TensorFrames, VideoEditor
 from keyface.resume.journal import Journal
-from keyface.resume.session import Session, require_free
+from keyface.resume.session import Session, require_free, take_from_others
 
 PROMPTS = Prompts("a face", "a face with glasses")
 SMALL = EditSettings(steps=4, interval=2, window=1, anchors=1, chunk_size=3, guidance_scale=3.0)
@@ -263,3 +263,19 @@ def test_damaged_notes_are_named_and_can_be_begun_anew(tmp_path, name, content):
     assert (folder / name).read_text() == content
     with Session.open(folder, {"steps": 1}, restart=True) as session:
         assert not session.resumed
+
+
+def test_a_stopped_edit_is_taken_from_whoever_still_works_in_it(tmp_path):
+    folder = tmp_path / "out.mp4.state"
+    take_from_others(folder)
+    assert not folder.exists(), "there is nothing to take"
+    with pytest.raises(ValueError, match="was removed or replaced"), Session.open(folder, {"a": 1}) as slow:
+        slow.journal.write(steps=1)
+        take_from_others(folder)
+        require_free(folder)
+        with pytest.raises(KeyboardInterrupt), Session.open(folder, {"a": 1}) as other:
+            assert other.resumed
+            other.journal.write(steps=other.journal.count("steps") + 1)
+            raise KeyboardInterrupt
+        slow.journal.write(steps=9)
+    assert json.loads((folder / "journal.json").read_text()) == {"steps": 2}
