@@ -15,6 +15,7 @@ import av
 import numpy as np
 import pytest
 from forks import Fork
+from wandb_file import offline_runs
 
 from keyface.claims.batch import Batch
 from keyface.cli.main import main
@@ -196,6 +197,28 @@ def test_lightning_predict_works_on_a_batch_with_its_own_flags(
     assert set(digests(outputs)) == {"0.mp4", "1.mp4"}
     [metrics] = (tmp_path / "runs").glob("batch/*/metrics.csv")
     assert float(list(csv.DictReader(metrics.open()))[-1]["batch/done"]) == 2.0
+
+
+def test_wandb_is_told_the_counts_and_the_table(
+    clips: Path,
+    weights: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    outputs = tmp_path / "out"
+    clips.write_text("\n".join(clips.read_text().splitlines()[:2]) + "\n")
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    assert main([*words(clips, outputs, weights), "--wandb", "batches"]) == 1
+    assert "nobody is logged in" in capsys.readouterr().err
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert main([*words(clips, outputs, weights), "--wandb", "batches"]) == 0
+    [told] = offline_runs(outputs / ".batch")
+    assert told.values("batch/done") == {0: 1.0}
+    [table] = (outputs / ".batch" / "wandb").glob("offline-run-*/files/media/table/batch/*.json")
+    assert json.loads(table.read_text())["data"][0][:2] == ["0.mp4", "done"]
 
 
 def test_clips_are_cancelled_and_wait_again(
