@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from keyface.claims.claim import Claim, LeftError
+from keyface.claims.claim import Claim, LeftError, make_once
 from keyface.claims.ledger import Ledger
 from keyface.claims.process import Process
 from keyface.claims.state import MOST_DEATHS
@@ -81,11 +81,21 @@ def test_many_processes_claim_each_clip_once(tmp_path: Path) -> None:
     assert sum(bool(each) for each in notes) > processes // 4, "and many took part"
 
 
+def test_a_file_that_comes_after_the_look_is_somebody_elses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert make_once(tmp_path / "a", lambda: {"by": 1})
+    monkeypatch.setattr(os.path, "lexists", lambda path: False)  # what was seen a moment earlier
+    assert not make_once(tmp_path / "a", lambda: {"by": 2})
+    assert json.loads((tmp_path / "a").read_text()) == {"by": 1}
+
+
 def test_the_order_is_kept_and_what_failed_comes_last(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path, ["c", "a", "b"])
     first = claimed(ledger)
     assert (first.key, first.number) == ("c", 1)
     first.fail("no face")
+    ledger = Ledger(tmp_path, ["c", "a", "b"])
     assert [claimed(ledger).key for _ in range(3)] == ["a", "b", "c"]
     assert ledger.claim_now() is None
 
@@ -111,12 +121,14 @@ def test_a_clip_that_fails_twice_is_set_aside_until_it_is_forgiven(tmp_path: Pat
 def test_a_killed_process_is_followed_at_once_on_its_own_machine(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path, ["a"])
     with hold_elsewhere(tmp_path) as holder:
-        assert ledger.states() == {"a": "running"}
-        assert ledger.claim_now() is None
-        holder.send_signal(signal.SIGSTOP)
-        os.utime(tmp_path / "a.1.claim", (0, 0))
-        assert ledger.claim_now() is None, "it lives, whatever its heart-beat says"
-        holder.kill()
+        try:
+            assert ledger.states() == {"a": "running"}
+            assert ledger.claim_now() is None
+            holder.send_signal(signal.SIGSTOP)
+            os.utime(tmp_path / "a.1.claim", (0, 0))
+            assert ledger.claim_now() is None, "it lives, whatever its heart-beat says"
+        finally:
+            holder.kill()
         deadline = time.monotonic() + 30
         while (claim := ledger.claim_now()) is None:
             assert time.monotonic() < deadline
