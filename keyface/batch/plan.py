@@ -61,7 +61,7 @@ def make_batch(
         tell(line)
     if wrong:
         count = f"{len(wrong)} fault{'s' if len(wrong) > 1 else ''}"
-        raise ValueError(f"{manifest}: {count} in {len(rows)} clips; nothing was edited")
+        raise ValueError(f"{manifest}: {count}; nothing was edited")
     clips.sort(key=lambda clip: -clip.work)
     return Batch(folder, str(manifest), networks, tuple(clips))
 

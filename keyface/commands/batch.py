@@ -165,7 +165,7 @@ def retry(outputs: Path, clip: list[str] | None = None) -> None:
     batch = Batch.load(outputs)
     ledger = batch.ledger()
     chosen = [name for key, name in _chosen(batch, clip) if ledger.forgive(key)]
-    print(f"{len(chosen)} of {len(batch.clips)} clips wait again{_listed(chosen)}")
+    print(f"waiting again: {', '.join(chosen) or 'none'}")
     if chosen:
         say(f"next: repeat `keyface batch {batch.manifest} -o {outputs}`, unless it is running")
 
@@ -192,9 +192,9 @@ def cancel(outputs: Path, clip: list[str] | None = None) -> None:
             ended.append(name)
         elif ledger.stop(key):
             asked.append(name)
-    print(f"{len(ended)} clips cancelled{_listed(ended)}")
+    print(f"cancelled: {', '.join(ended) or 'none'}")
     if asked:
-        print(f"{len(asked)} running clips are asked to stop{_listed(asked)}")
+        print(f"asked to stop: {', '.join(asked)}")
 
 
 def _chosen(batch: Any, names: list[str] | None) -> Iterator[tuple[str, str]]:
@@ -210,10 +210,6 @@ def _chosen(batch: Any, names: list[str] | None) -> Iterator[tuple[str, str]]:
             )
     for name in dict.fromkeys(names or known):
         yield known[name], name
-
-
-def _listed(names: list[str]) -> str:
-    return f": {', '.join(names)}" if names else ""
 
 
 def _clip_options(given: Mapping[str, Any]) -> dict[str, Any]:
