@@ -21,6 +21,7 @@ FORKS.set_forkserver_preload(
     [
         "keyface.callbacks.video_edit",
         "keyface.cli.training",
+        "keyface.commands.batch_run",
         "keyface.commands.edit",
         "keyface.datamodules.shards",
         "keyface.lightning_modules.identity",

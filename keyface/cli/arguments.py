@@ -13,15 +13,15 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "Input": (
-        "config", "video", "person", "finder", "crop", "doubtful", "start", "end", "max_seconds",
-        "on_corrupt", "shards", "images", "attributes", "masks",
+        "config", "manifest", "outputs", "clip", "video", "person", "finder", "crop", "doubtful",
+        "start", "end", "max_seconds", "on_corrupt", "shards", "images", "attributes", "masks",
         "landmarks", "identities", "mapping", "protocol", "method", "videos", "annotations", "clips",
         "gallery", "frames", "long_clips", "distractors", "limit", "branch", "file", "benchmark",
         "reference", "name", "names", "shell", "trust",
     ),
     "Output": (
         "output", "compare", "mask_video", "preview", "encoding", "label", "sign", "json", "plot",
-        "sheet", "show", "cache", "runs", "overwrite", "resume", "restart",
+        "sheet", "show", "cache", "runs", "overwrite", "resume", "restart", "sbatch",
     ),
     "Edit": (
         "edits", "categories", "prompt", "source", "negative", "steps", "guidance", "strength", "seed",
@@ -33,8 +33,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "root",
     ),
     "Machine": (
-        "device", "strict_device", "dtype", "precision", "accelerator", "devices", "nodes", "batch_size",
-        "workers", "compile", "channels_last", "gradient_checkpointing",
+        "device", "strict_device", "dtype", "precision", "accelerator", "devices", "nodes", "num_nodes",
+        "batch_size", "workers", "compile", "channels_last", "gradient_checkpointing",
     ),
 }  # fmt: skip
 """Heading in `--help` → parameters that stand below it, of whatever command; others follow "options"."""

@@ -65,6 +65,19 @@ COMMANDS: Mapping[str, Command | Group] = {
     "verify": Command(
         "keyface.commands.verify:verify", "Say whether keyface wrote a file, and whether it is unchanged."
     ),
+    "batch": Group(
+        "Edit many clips; `batch status`, `retry` and `cancel` look after them.",
+        {
+            "status": Command("keyface.commands.batch:status", "Say how far a batch is."),
+            "retry": Command("keyface.commands.batch:retry", "Let clips that were set aside wait again."),
+            "cancel": Command("keyface.commands.batch:cancel", "Cancel the clips that are not done."),
+        },
+        default=Command(
+            "keyface.commands.batch:batch",
+            "Edit many clips, on as many devices and machines as there are; see also `batch status -h`.",
+            config=True,
+        ),
+    ),
     "faces": Command("keyface.commands.faces:faces", "Find the people in a video: who is who, and when."),
     "demo": Command("keyface.commands.demo:demo", "Train both branches briefly and edit a clip, end to end."),
     "benchmark": Group(

@@ -288,7 +288,7 @@ def _decides(pipe: FaceEditPipeline, request: VideoRequest, jobs: Sequence[Job])
             }
             for number, job in enumerate(jobs, start=1)
         },
-        "device": str(pipe.backbone.device),
+        "device": pipe.backbone.device.type,
         "precision": pipe.precision,
     }
 
@@ -323,7 +323,7 @@ def _unedited(pipe: FaceEditPipeline, request: VideoRequest, job: Job) -> dict[s
         "framing": asdict(request.framing),
         "source": job.prompts.source,
         "settings": settings,
-        "device": str(pipe.backbone.device),
+        "device": pipe.backbone.device.type,
         "precision": pipe.precision,
     }
 

@@ -117,6 +117,16 @@ def require_free(folder: Path) -> None:
             pass
 
 
+def take_from_others(folder: Path) -> None:
+    """Put another lock in place of a stopped edit's, which is free then.
+
+    Whoever still worked in the folder, on a machine that was thought dead, is told at the next entry of the
+    journal and stops. Nothing is done where there is no such folder.
+    """
+    if (folder / _LOCK).is_file():
+        write_text(folder / _LOCK, "")
+
+
 def _make(folder: Path) -> None:
     """Make the folder with its lock file, or leave the one that is there."""
     try:

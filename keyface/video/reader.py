@@ -66,6 +66,7 @@ class VideoReader:
         time_base: Seconds per unit of a time stamp, exact.
         appearance: What the file says of colours and the shape of pixels, for the upright frames.
         has_audio: Whether there is an audio stream.
+        declared_frames: How many frames there are by the file's own word, which may be wrong; at least 1.
         held: Frames replaced so far by the last good one in the latest pass.
 
     Raises:
@@ -96,6 +97,7 @@ class VideoReader:
             self.fps = stream.average_rate or stream.guessed_rate or Fraction(25)
             self.codec = stream.codec_context.name
             self.has_audio = bool(container.streams.audio)
+            self.declared_frames = self._declared_frames(container, stream)
             self._origin: int | None = None
             for stamp, first in decode(container, stream, self.path):
                 self._origin = stamp if self._origin is None else self._origin
@@ -151,7 +153,7 @@ class VideoReader:
         reformatter = VideoReformatter()
         with open_container(self.path) as container:
             stream = video_stream(container, self.path)
-            wanted = _spread(self._declared_frames(container, stream))
+            wanted = _spread(self.declared_frames)
             last: VideoFrame | None = None
             for index, (pts, frame) in enumerate(self._stamped(container, stream)):
                 found.append(pts)

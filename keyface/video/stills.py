@@ -42,7 +42,7 @@ class StillReader(VideoReader):
         self.height, self.width = self.image.shape[-2:]
         self.orientation, self.appearance = Orientation(), Appearance()
         self.fps, self.time_base = Fraction(1), Fraction(1)
-        self.codec, self.has_audio = "", False
+        self.codec, self.has_audio, self.declared_frames = "", False, 1
 
     @property
     def timings(self) -> list[Timing]:

@@ -10,7 +10,7 @@ import torch
 
 from keyface.editing.editor import EditSettings, Injection, Prompts, Propagation, TensorFrames, VideoEditor
 from keyface.resume.journal import Journal
-from keyface.resume.session import Session, require_free
+from keyface.resume.session import Session, require_free, take_from_others
 
 PROMPTS = Prompts("a face", "a face with glasses")
 SMALL = EditSettings(steps=4, interval=2, window=1, anchors=1, chunk_size=3, guidance_scale=3.0)
@@ -304,3 +304,24 @@ def test_a_failed_start_leaves_no_folder(tmp_path) -> None:
     with pytest.raises(ZeroDivisionError):
         fail_after(tmp_path / "x.state", encode=1)
     assert (tmp_path / "x.state").exists()
+
+
+def test_a_stopped_edit_is_taken_from_whoever_still_works_in_it(tmp_path):
+    folder = tmp_path / "out.mp4.state"
+    take_from_others(folder)
+    assert not folder.exists(), "there is nothing to take"
+
+    def work():
+        with Session.open(folder, {"seed": 1}) as slow:
+            slow.journal.write(encode=1)
+            take_from_others(folder)
+            require_free(folder)
+            with contextlib.suppress(KeyboardInterrupt), Session.open(folder, {"seed": 1}) as other:
+                assert other.resumed
+                other.journal.write(encode=other.journal.count("encode") + 1)
+                raise KeyboardInterrupt
+            slow.journal.write(encode=9)
+
+    with pytest.raises(ValueError, match="was removed or replaced"):
+        work()
+    assert json.loads((folder / "journal.json").read_text()) == {"encode": 2}
