@@ -54,7 +54,7 @@ def test_what_is_no_card_is_refused(tmp_path: Path) -> None:
     write_json(tmp_path, {"steps": 3})
     assert json.loads((tmp_path / "card.json").read_text()) == {"steps": 3}
     for content, message in (
-        ("[", "not a JSON file"),
+        ("[", "cannot be read as JSON"),
         ("[]", "no card of trained"),
         (" " * (LARGEST + 1), "larger"),
     ):
