@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import torch
 from lightning.pytorch import LightningDataModule
 
 from keyface.claims.batch import Batch
@@ -32,6 +33,10 @@ class ClipsDataModule(LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         """Read which clips there are."""
         self.ledger = Batch.load(self.outputs).ledger(self.heartbeat, self.patience)
+
+    def transfer_batch_to_device(self, batch: Claim, device: torch.device, dataloader_idx: int) -> Claim:
+        """Return the claim as it is."""
+        return batch
 
     def predict_dataloader(self) -> ClaimedClips:
         """Return the clips that this process gets."""

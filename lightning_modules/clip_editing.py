@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import LightningModule
 
 from keyface.batch.options import clip_request
@@ -69,10 +68,6 @@ class ClipEditModule(LightningModule):
     def on_predict_end(self) -> None:
         """Forget the categories of the batch."""
         self._resources.close()
-
-    def transfer_batch_to_device(self, batch: Claim, device: torch.device, dataloader_idx: int) -> Claim:
-        """Return the claim as it is."""
-        return batch
 
     def predict_step(self, batch: Claim, batch_idx: int) -> dict[str, Any]:
         """Edit one clip; what is wrong with it is noted and does not stop the others.

@@ -57,7 +57,7 @@ def test_all_faults_are_told_at_once_a_line_each(video: Path, tmp_path: Path) ->
     by_row = {int(line.split(":")[0].removeprefix("row ")): line for line in told}
     assert len(by_row) == len(told), "one a row"
     wanted = {
-        3: "no such file",
+        3: "no such video file",
         4: "broken.mp4",
         5: "did you mean",
         6: "--edits NAME,... or --prompt TEXT",

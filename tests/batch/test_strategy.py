@@ -1,5 +1,6 @@
 """Processes that Lightning starts, or SLURM and torchrun have started, and that never wait for each other."""
 
+import json
 import os
 import shlex
 import signal
@@ -15,6 +16,9 @@ from lightning.pytorch import Trainer
 from keyface.batch.slurm import job_array
 from keyface.batch.strategy import IndependentStrategy
 from keyface.claims.batch import Batch
+
+CLIPS = 10
+"""So many that the first process is not done when the second one has started."""
 
 SLURM = {
     "SLURM_JOB_ID": "7",
@@ -60,7 +64,7 @@ def test_the_environment_says_which_process_this_is(
 def test_the_processes_of_one_machine_outlive_each_other(weights: Path, video: Path, tmp_path: Path) -> None:
     """The second one is killed when it holds a clip; the first one takes it over."""
     (tmp_path / "list.csv").write_text(
-        "video,output\n" + "".join(f"in.mp4,{number}.mp4\n" for number in range(4))
+        "video,output\n" + "".join(f"in.mp4,{number}.mp4\n" for number in range(CLIPS))
     )
     words = [
         "batch",
@@ -74,7 +78,7 @@ def test_the_processes_of_one_machine_outlive_each_other(weights: Path, video: P
         "--crop",
         "centre",
     ]
-    words += ["--edits", "glasses", "--steps", "20", "--accelerator", "cpu", "--devices", "2"]
+    words += ["--edits", "glasses", "--steps", "30", "--accelerator", "cpu", "--devices", "2"]
     process = subprocess.Popen(
         [Path(sysconfig.get_path("scripts")) / "keyface", *words],
         cwd=tmp_path,
@@ -93,11 +97,12 @@ def test_the_processes_of_one_machine_outlive_each_other(weights: Path, video: P
     said, _ = process.communicate(timeout=300)
     assert other is not None, said
     assert process.returncode == 0, said
-    assert "4 clips: 4 done" in said
+    assert f"{CLIPS} clips: {CLIPS} done" in said
     assert {path.name for path in (tmp_path / "out").glob("*.mp4")} == {
-        f"{number}.mp4" for number in range(4)
+        f"{number}.mp4" for number in range(CLIPS)
     }
-    assert len({path.read_bytes() for path in (tmp_path / "out").glob("*.mp4")}) == 1
+    records = [json.loads((tmp_path / "out" / f"{number}.json").read_text()) for number in range(CLIPS)]
+    assert len({record["output"]["unsigned_sha256"] for record in records}) == 1
 
 
 def holders(outputs: Path) -> set[int]:
