@@ -55,7 +55,7 @@ def test_what_is_no_card_is_refused(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "card.json").read_text()) == {"steps": 3}
     for content, message in (
         ("[", "cannot be read as JSON"),
-        ("[]", "no card of trained"),
+        ("[]", "an object with names and values is needed"),
         (" " * (LARGEST + 1), "larger"),
     ):
         (tmp_path / "card.json").write_text(content)
