@@ -263,9 +263,8 @@ GLASSES = _reshaping(
         replaces=(*_NO_GLASSES, *_SUNGLASSES),
         regions=_GLASSES_REGIONS,
         conflicts=("sunglasses", "no-glasses"),
-        defaults={"miniature": {"guidance": _GLASSES_GUIDANCE}},
+        defaults={"miniature": {"strength": _FRAMES_STRENGTH, "guidance": _GLASSES_GUIDANCE}},
         mask=_GLASSES_MASK,
-        strength=_FRAMES_STRENGTH,
         hidden_by=("Sunglasses",),
     ),
     Category(

@@ -7,25 +7,21 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
-
-from lightning.pytorch import Trainer
-from lightning.pytorch.loggers import Logger, WandbLogger
+from typing import TYPE_CHECKING, Any, Literal
 
 from keyface.batch.manifest import Row, read_manifest
 from keyface.batch.options import checked_options, combined
 from keyface.batch.plan import make_batch
 from keyface.batch.report import rows_of, summary, unfinished, write_report
 from keyface.batch.slurm import job_array
-from keyface.batch.strategy import IndependentStrategy
-from keyface.callbacks.dashboard import finish_runs, is_online
 from keyface.claims.batch import WORK, Batch
 from keyface.commands.console import columns
-from keyface.datamodules.clips import ClipsDataModule
 from keyface.doctor.machine import has_wandb_login
 from keyface.files import require_folder
-from keyface.lightning_modules.clip_editing import ClipEditModule
 from keyface.progress import each, say
+
+if TYPE_CHECKING:
+    from lightning.pytorch.loggers import Logger
 
 
 def checked_batch(
@@ -72,6 +68,14 @@ def run(
     Raises:
         KeyboardInterrupt: It was stopped.
     """
+    from lightning.pytorch import Trainer
+    from lightning.pytorch.loggers import WandbLogger
+
+    from keyface.batch.strategy import IndependentStrategy
+    from keyface.callbacks.dashboard import finish_runs
+    from keyface.datamodules.clips import ClipsDataModule
+    from keyface.lightning_modules.clip_editing import ClipEditModule
+
     with _no_notes():
         trainer = Trainer(
             accelerator=accelerator,
@@ -119,6 +123,10 @@ def loggers(wandb: str | None, folder: Path) -> Logger | Literal[False]:
     """
     if wandb is None:
         return False
+    from lightning.pytorch.loggers import WandbLogger
+
+    from keyface.callbacks.dashboard import is_online
+
     offline = os.environ.get("WANDB_MODE", "online") == "offline"
     logger = WandbLogger(
         project=wandb, name=folder.name, save_dir=folder / WORK, job_type="batch", offline=offline

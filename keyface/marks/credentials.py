@@ -6,7 +6,6 @@ All happens on this machine: nothing is fetched, no service stamps the time.
 from __future__ import annotations
 
 import io
-import json
 import os
 import warnings
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import keyface
 from keyface.files import publish, sha256, temporary_beside, write_bytes
 from keyface.marks.kinds import KINDS, Kind, kind_of, sidecar_of
-from keyface.untrusted import UntrustedError, read_bytes
+from keyface.untrusted import UntrustedError, parse_json, read_bytes
 
 if TYPE_CHECKING:
     from c2pa import Builder, Context, Signer
@@ -227,6 +226,6 @@ def _history_beside(source: Path, kind: Kind, settings: Context) -> tuple[bytes,
     try:
         manifest = read_bytes(sidecar_of(source), LARGEST_SIDECAR)
         with source.open("rb") as file, Reader(kind.mime, file, manifest, context=settings) as reader:
-            return manifest, json.loads(reader.json()).get("validation_results")
+            return manifest, parse_json(reader.json(), str(source)).get("validation_results")
     except (FileNotFoundError, UntrustedError, C2paError):
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from keyface.files import sha256
 from keyface.marks.credentials import EDIT, GENERATOR, LARGEST_SIDECAR, context
 from keyface.marks.identities import identity_file
 from keyface.marks.kinds import kind_of, sidecar_of
-from keyface.untrusted import UntrustedError, read_bytes, read_json_object
+from keyface.untrusted import UntrustedError, parse_json, read_bytes, read_json_object
 
 Verdict = Literal["ours", "not ours", "broken"]
 
@@ -129,12 +128,12 @@ def read_credentials(file: Path, anchors: str | None = None) -> Found | None:
         settings = stack.enter_context(context(anchors))
         try:
             reader = stack.enter_context(Reader(kind.mime, content, beside, context=settings))
-            store, state = json.loads(reader.json()), reader.get_validation_state()
+            store, state = parse_json(reader.json(), place), reader.get_validation_state()
         except C2paError.ManifestNotFound:
             return None
         except C2paError.RemoteManifest:  # they are said to lie on a server, which is not asked
             return None
-        except C2paError as error:
+        except (C2paError, UntrustedError) as error:
             return Found(place, (str(error),))
     return _found(place, store, state)
 

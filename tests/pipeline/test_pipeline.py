@@ -33,7 +33,11 @@ def changed(unet: UNet2DConditionModel, by: float) -> UNet2DConditionModel:
 def test_the_miniature_brings_its_defaults_and_all_that_belongs_to_it() -> None:
     pipe = FaceEditPipeline.from_pretrained("miniature", device="cpu")
     assert pipe.defaults == EditSettings(
-        steps=25, guidance_scale=3.5, strength=0.72, injection=Injection(until=1.0, residual_until=1.0)
+        steps=25,
+        guidance_scale=3.5,
+        guidance_limit=0.6,
+        strength=0.72,
+        injection=Injection(until=1.0, residual_until=1.0),
     )
     assert pipe.captioner is zoo.caption_clip
     assert pipe.familiarity is not None
@@ -48,15 +52,15 @@ def test_the_miniature_brings_its_defaults_and_all_that_belongs_to_it() -> None:
         assert torch.equal(value, shipped.state_dict()[name])
 
 
-def test_glasses_on_the_miniature_are_edited_as_before() -> None:
-    """The numbers that the settings of 0.1.0 had, written out."""
+def test_glasses_on_the_miniature_have_amounts_of_their_own() -> None:
+    """By the miniature's settings and the category's own factors, written out."""
     pipe = FaceEditPipeline(zoo.backbone())
     glasses = pipe.settings_for(edits.select(["glasses"]))
-    assert glasses.strength == pytest.approx(0.72)
+    assert glasses.strength == pytest.approx(1.12 * 0.72)
     assert glasses.guidance_scale == pytest.approx(0.86 * 3.5)
     assert glasses.injection == Injection(mode="kv", until=0.6, residual_until=1.0)
     other = pipe.defaults.for_categories(edits.select(["glasses"]), "sd2")
-    assert other.guidance_scale == 3.5, "less guidance was chosen on the miniature"
+    assert (other.strength, other.guidance_scale) == (0.72, 3.5), "the others were chosen on the miniature"
 
 
 def test_a_folder_of_ones_own_may_have_defaults(weights: Path) -> None:

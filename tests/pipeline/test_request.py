@@ -32,7 +32,7 @@ def sounding(
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode(None))
         channels = av.AudioLayout(layout).nb_channels
-        samples = av.AudioFrame.from_ndarray(np.zeros((1, channels * rate // 4), kind), packed, layout)
+        samples = av.AudioFrame.from_ndarray(np.zeros((1, channels * (rate // 4)), kind), packed, layout)
         samples.sample_rate, samples.pts, samples.time_base = rate, 0, Fraction(1, rate)
         container.mux(track.encode(samples))
         container.mux(track.encode(None))
