@@ -26,6 +26,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = (
     "README",
     "footage",
+    "batch",
     "marking",
     "categories",
     "training",
@@ -50,6 +51,8 @@ SMALLER = {
     # Stages follow each other in tests/miniature_training/test_run.py.
     "keyface miniature train": "--minutes 0.05 --stages face_finder --device cpu",
     "keyface edit": "--steps 2",
+    # The page prints a list of clips; the reader's own stand behind these names.
+    "keyface batch list.csv": "--steps 2 --finder miniature --source 'a photo of a man'",
     # Rendered people stand in for the reader's own, whose age the miniature's networks do not guess.
     "keyface edit talk.mp4": "--finder miniature --source 'a photo of a man'",
     "keyface faces": "--finder miniature",
@@ -160,7 +163,8 @@ def brought(folder_backbone: Backbone, blip2_folder: Path) -> dict[str, Callable
     models/stable-diffusion-2-1-base   tiny networks of the same classes, saved by diffusers
     models/blip2                       a tiny BLIP-2 of the same class, saved by transformers
     CelebAMask-HQ                      twelve pictures of its file formats
-    talk.mp4                           a rendered clip
+    talk.mp4, anna.mp4                 a rendered clip
+    list.csv                           a list of it
     =================================  =========================================================
     """
 
@@ -168,13 +172,16 @@ def brought(folder_backbone: Backbone, blip2_folder: Path) -> dict[str, Callable
         for part in ("vae", "unet", "text_encoder", "tokenizer", "scheduler"):
             getattr(folder_backbone, part).save_pretrained(folder / part)
 
+    def rendered(path: Path) -> None:
+        keyface("miniature", "clip", "-o", str(path), "--seconds", "0.125", "--fps", "16")
+
     return {
         "models/stable-diffusion-2-1-base": stable_diffusion,
         "models/blip2": lambda folder: shutil.copytree(blip2_folder, folder),
         "CelebAMask-HQ": celeba_mask_hq,
-        "talk.mp4": lambda path: keyface(
-            "miniature", "clip", "-o", str(path), "--seconds", "0.125", "--fps", "16"
-        ),
+        "talk.mp4": rendered,
+        "anna.mp4": rendered,
+        "list.csv": lambda path: path.write_text("video\nanna.mp4\n"),
     }
 
 

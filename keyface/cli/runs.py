@@ -182,6 +182,8 @@ class RunCheckpoint(ModelCheckpoint):
             just_saved = self._last_checkpoint_saved and self._last_global_step_saved == trainer.global_step
             self.save_last = "link" if just_saved else True
         super()._save_last_checkpoint(trainer, monitor_candidates)
+        if self.save_last:  # with True, Lightning comes here only where one of the best was saved
+            self.save_last = "link"
 
     @staticmethod
     def _link_checkpoint(trainer: Trainer, filepath: str, linkpath: str) -> None:
@@ -207,7 +209,10 @@ def link_anew(file: Path, link: Path) -> None:
     if file.is_dir():
         shutil.rmtree(fresh, ignore_errors=True)
         shutil.copytree(file, fresh, copy_function=_link)
-        shutil.rmtree(link, ignore_errors=True)
+        if link.is_dir():
+            shutil.rmtree(link)
+        else:
+            link.unlink(missing_ok=True)
     else:
         fresh.unlink(missing_ok=True)
         _link(str(file), str(fresh))
