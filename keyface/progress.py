@@ -36,9 +36,11 @@ def _noted(stage: Callable[[], str]) -> Iterator[None]:
 def say(text: str) -> None:
     """Tell the user something, on stderr at once; stdout is for results.
 
-    The line is written as a whole: of several processes none breaks into another's.
+    The line is written as a whole: of several processes none breaks into another's. Names of files need not
+    be UTF-8: bytes of them that are not are escaped.
     """
-    sys.stderr.write(f"{text}\n")
+    shown = text.encode(errors="backslashreplace").decode()
+    sys.stderr.write(f"{shown}\n")
     sys.stderr.flush()
 
 

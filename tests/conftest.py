@@ -24,6 +24,8 @@ from keyface.diffusion.backbone import Backbone
 from keyface.weights import MissingWeightsError, Store, catalogue
 from keyface.weights.fetch import Fetcher
 
+pytest.register_assert_rewrite("training_runs")  # before whoever imports it first
+
 WORDS = ["a", "photo", "of", "man", "woman", ",", "with", "without", "wearing", "glasses", "beard"]
 pytest_plugins = ["tiny_diffusion"]
 

@@ -254,8 +254,11 @@ def _told(path: Path) -> Iterator[None]:
     try:
         yield
     except av.error.FFmpegError as error:
-        room = error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
-        reason = f"{error.strerror}: {full_disk(path.parent)}" if room else error.strerror
+        reason = error.strerror
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            reason = f"{reason}: {full_disk(path.parent)}"
+        elif error.errno == errno.EFBIG:  # a limit, however much is free
+            reason = f"{reason}; make room, or choose another disk"
         raise OSError(f"{path}: cannot be written to its end: {reason}") from error
 
 

@@ -291,4 +291,4 @@ def test_names_that_are_not_utf8_and_names_with_a_colon(
     assert json.loads(capsys.readouterr().out)["edits"] == ["glasses"]
     assert len(VideoReader(output)) == len(VideoReader(both)) == 7
     assert run(Path(os.fsdecode(b"no\xff.mp4")), Path("o.mp4"), weights, "--edits", "glasses") == 1
-    assert "no\udcff.mp4: no such video" in capsys.readouterr().err
+    assert r"no\udcff.mp4: no such video" in capsys.readouterr().err

@@ -15,7 +15,7 @@ from keyface.cli.main import main
 from keyface.files import sha256
 from keyface.miniature import zoo
 from keyface.pictures import save_png, to_image
-from keyface.video import VideoReader, open_writer
+from keyface.video import VideoReader, open_writer, read_still
 
 FAST = ["--steps", "2", "--settings.interval", "3", "--guidance", "2"]
 
@@ -28,6 +28,9 @@ def run(video: Path, output: Path, weights: Path, *more: str) -> int:
 
 
 def frames(path: Path) -> Tensor:
+    """All of a video, or a picture alone."""
+    if path.suffix == ".png":
+        return read_still(path)[None]
     return torch.cat(list(VideoReader(path).chunks(7)))
 
 

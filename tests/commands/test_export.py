@@ -187,7 +187,7 @@ def test_what_does_not_fit_is_one_line_and_leaves_nothing(
     assert "exists" in refused([str(whole), "-o", out, "--form", "unet"])
     assert "holds the branch itself" in refused([str(whole), "-o", str(tmp_path), "--overwrite"])
     (whole / "card.json").write_text("[")
-    assert "not a JSON file" in refused([str(whole), "-o", out, "--form", "unet", "--overwrite"])
+    assert "cannot be read as JSON" in refused([str(whole), "-o", out, "--form", "unet", "--overwrite"])
     assert (tmp_path / "out/mine").exists()
     (whole / "card.json").unlink()
     assert main(["export", str(whole), "-o", out, "--form", "unet", "--overwrite"]) == 0

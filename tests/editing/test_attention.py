@@ -64,7 +64,7 @@ def test_injection_from_another_network_changes_the_output(make_unet, inputs, mo
     identity, direction, store = make_unet(0), make_unet(1), {}
     with processors(identity, DECODER_SELF_ATTENTION, lambda name: RecordFeatures(name, mode, store)):
         run(identity, *inputs)
-    injected = keyframes(direction, KeyframeState(("target",), mode, False, store), *inputs)
+    injected = keyframes(direction, KeyframeState(("target",), mode, joint=False, source=store), *inputs)
     assert (injected - run(direction, *inputs)).abs().max() > 1e-3
 
 

@@ -15,8 +15,6 @@ from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 from keyface.diffusion.backbone import Backbone
 from keyface.faces.alignment import TEMPLATE, align
 
-pytest.register_assert_rewrite("training_runs")
-
 WORDS = [
     "<pad>",
     "<unk>",
