@@ -48,7 +48,7 @@ _SMILING = (*PHRASES["Smiling"], "a smile", "laughing")
 _SURPRISED = (*PHRASES["Surprised"], "with a surprised expression")
 _ANGRY = (*PHRASES["Angry"], "frowning", "with an angry expression")
 _SAD = (*PHRASES["Sad"], "with a sad expression")
-_SMILE_STRENGTH = 0.93
+_SMILE_STRENGTH = 1.0
 """Smiles come easily. Figures in docs/results.md."""
 
 _FROWN_GUIDANCE = 1.25
@@ -170,7 +170,7 @@ _COLOURS = {
 }
 _OTHER_HAIR = ("red hair", "with red hair", "auburn hair", "ginger hair")
 _BALD = (*PHRASES["Bald"], "a bald head", "no hair")
-_HAIR_STRENGTH = 1.22
+_HAIR_STRENGTH = 1.15
 _HAIR_GUIDANCE = 0.72
 """Hair comes nearer to the rendered edit when it is edited stronger and guided less than usual; more guidance
 makes it gaudy. Figures in docs/results.md."""
@@ -245,7 +245,7 @@ _GLASSES_REGIONS = ("eye_g", *_EYES, "nose", "skin")
 _SHADES_STRENGTH = 1.06
 """For sunglasses, which hide the eyes. Figures in docs/results.md."""
 
-_FRAMES_STRENGTH = 1.12
+_FRAMES_STRENGTH = 1.04
 """With less, frames lack parts of their rims. Figures in docs/results.md."""
 
 _GLASSES_GUIDANCE = 0.86
