@@ -17,6 +17,7 @@ from keyface.diffusion.additions.weighted import Weighted
 from keyface.diffusion.backbone import ADAPTER, ADAPTER_CONFIG
 from keyface.diffusion.checks import require_finite_weights
 from keyface.diffusion.model_kinds import SDXL
+from keyface.diffusion.part_config import read_part_config
 from keyface.untrusted import parse_json
 
 _UNET, _TEXT = "unet", "text_encoder"
@@ -125,6 +126,7 @@ def _read(file: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
     if all(name.startswith(_PEFT) for name in weights) and (file.parent / ADAPTER_CONFIG).is_file():
         from peft import PeftConfig
 
+        read_part_config(file.parent, ADAPTER_CONFIG)  # within limits, before peft builds what it says
         weights = {name.removeprefix(_PEFT): each for name, each in weights.items()}
         settings = PeftConfig.from_pretrained(str(file.parent)).to_dict()
     if all(name.startswith(_BLOCKS) for name in weights):  # of a U-Net alone
