@@ -3,6 +3,7 @@
 Bars are drawn on a terminal only, and vanish when they are done; a pipe or a log gets one plain line a stage.
 """
 
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -31,6 +32,18 @@ def _noted(stage: Callable[[], str]) -> Iterator[None]:
         if name := stage():
             error.add_note(f"{STAGE}{name}")
         raise
+
+
+@contextmanager
+def warnings_only(logger: str) -> Iterator[None]:
+    """Keep a logger and those below it from telling less than warnings; what they tell after is as before."""
+    found = logging.getLogger(logger)
+    before = found.level
+    found.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        found.setLevel(before)
 
 
 def say(text: str) -> None:

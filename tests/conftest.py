@@ -3,6 +3,7 @@
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import warnings
 from collections.abc import Iterator
@@ -51,6 +52,21 @@ def _own_data_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
         yield
+
+
+def _levels() -> dict[str, int]:
+    found = logging.root.manager.loggerDict
+    ours = [name for name in found if name.split(".")[0] in ("keyface", "lightning")]
+    return {name: logging.getLogger(name).level for name in ours}
+
+
+@pytest.fixture(autouse=True)
+def _loggers_as_before() -> Iterator[None]:
+    """A logger that a test leaves silent is silent in the tests that follow it."""
+    before = _levels()
+    yield
+    after = _levels()
+    assert {name: after[name] for name in before if after[name] != before[name]} == {}
 
 
 class WordTokenizer:

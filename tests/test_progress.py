@@ -1,5 +1,6 @@
 """Progress bars: where nobody looks, a pipe or a log, and on a terminal."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from keyface.progress import each, stages
+from keyface.progress import each, stages, warnings_only
 
 
 def test_a_pipe_gets_one_plain_line_a_stage(capfd: pytest.CaptureFixture[str]) -> None:
@@ -25,6 +26,16 @@ def test_stages_of_a_pipe(capfd: pytest.CaptureFixture[str]) -> None:
             for done in (0, 2, 4):
                 show(stage, done, 4)
     assert capfd.readouterr().err.splitlines() == ["encode: 4, 0 s", "decode: 4, 0 s"]
+
+
+def test_a_logger_is_held_back_inside_only(caplog: pytest.LogCaptureFixture) -> None:
+    logger = logging.getLogger("held_back.child")
+    logging.getLogger("held_back").setLevel(logging.INFO)
+    with warnings_only("held_back"):
+        logger.info("unheard")
+        logger.warning("heard")
+    logger.info("heard again")
+    assert caplog.messages == ["heard", "heard again"]
 
 
 def drawn(code: str) -> str:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,7 +16,7 @@ from keyface.claims.batch import WORK, Batch
 from keyface.commands.console import columns
 from keyface.doctor.machine import has_wandb_login
 from keyface.files import require_folder
-from keyface.progress import each, say
+from keyface.progress import each, say, warnings_only
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
@@ -76,7 +74,7 @@ def run(
     from keyface.datamodules.clips import ClipsDataModule
     from keyface.lightning_modules.clip_editing import ClipEditModule
 
-    with _no_notes():
+    with warnings_only("lightning.pytorch"):
         trainer = Trainer(
             accelerator=accelerator,
             devices="auto" if devices == "auto" else int(devices),
@@ -136,15 +134,3 @@ def loggers(wandb: str | None, folder: Path) -> Logger | Literal[False]:
             "--wandb: nobody is logged in to W&B here: run `wandb login`, or set WANDB_MODE=offline"
         )
     return logger
-
-
-@contextmanager
-def _no_notes() -> Iterator[None]:
-    """Keep Lightning from telling which devices it does not use; its warnings are told."""
-    logger = logging.getLogger("lightning.pytorch")
-    before = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)

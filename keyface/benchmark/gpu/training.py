@@ -1,10 +1,9 @@
 """A training step of each branch at Stable Diffusion 2.1's shapes."""
 
-import logging
-
 from keyface.benchmark.gpu.bench import Bench, Results
 from keyface.benchmark.training.child import measure
 from keyface.benchmark.training.request import TrainRequest
+from keyface.progress import warnings_only
 
 BATCH = 8
 """Images on each of the paper's two GPUs."""
@@ -31,6 +30,6 @@ def training(bench: Bench, branch: str, *, compiled: bool = False) -> Results:
         compiled=compiled and bench.on_gpu,
         fused=True,
     )
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its advice is about other runs
-    found = measure(request)
+    with warnings_only("lightning.pytorch"):  # its advice is about other runs
+        found = measure(request)
     return {**found, "images_per_second": request.batch_size / found["seconds_wall"]}
