@@ -18,7 +18,7 @@ _LONGEST_NAME = 255
 """Bytes of a file's name that the usual file systems take."""
 
 _PROTOCOL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
@@ -55,13 +55,27 @@ def named_when_full(path: Path, needed: int | None = None) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _FULL:
+        reason = no_room(error, path.parent, needed)
+        if reason is None:
             raise
-        raise OSError(f"{path}: {full_disk(path.parent, needed)}") from error
+        raise OSError(f"{path}: {reason}") from error
 
 
-def full_disk(folder: Path, needed: int | None = None) -> str:
-    """Return what to say of a full disk: what is needed, what is free, and what to do."""
+def no_room(error: OSError, folder: Path, needed: int | None = None) -> str | None:
+    """Return what to say where a disk, a quota or a limit of size ended the writing of a file.
+
+    Args:
+        error: What ended it.
+        folder: Of the file.
+        needed: Bytes that it takes; None: nobody knows.
+
+    Returns:
+        What is needed, what is free and what to do; None where the error is another one.
+    """
+    if error.errno == errno.EFBIG:  # however much is free
+        return "it would be larger than a file may be here; see `ulimit -f`, or choose another disk"
+    if error.errno not in _FULL:
+        return None
     free = shutil.disk_usage(_existing(folder)).free
     wanted = "" if needed is None else f"{needed / 1e6:,.1f} MB are needed and "
     return f"the disk is full, {wanted}{free / 1e6:,.1f} MB are free; make room, or choose another disk"

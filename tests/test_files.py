@@ -1,5 +1,6 @@
 """Files appear whole or not at all."""
 
+import errno
 import json
 import os
 import resource
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from keyface.files import (
+    named_when_full,
     publish,
     remove_leftovers,
     replacing,
@@ -186,8 +188,14 @@ def test_names_that_are_no_utf8_can_be_written_down(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "a.json").read_text()) == {"name": name}
 
 
-def test_a_full_disk_is_told_with_its_path_need_and_room(tmp_path: Path) -> None:
-    """A limit of the size of files stands for the disk: the system tells both at the same call."""
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_told_with_its_path_need_and_room(tmp_path: Path, number: int) -> None:
+    message = r"a\.json: the disk is full, 3\.0 MB are needed and [\d,.]+ MB are free"
+    with pytest.raises(OSError, match=message), named_when_full(tmp_path / "a.json", 3_000_000):
+        raise OSError(number, os.strerror(number))
+
+
+def test_a_limit_of_size_is_told_and_the_old_file_stays(tmp_path: Path) -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     path = tmp_path / "a.json"
     path.write_bytes(b"old")
@@ -195,7 +203,7 @@ def test_a_full_disk_is_told_with_its_path_need_and_room(tmp_path: Path) -> None
     resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, before[1]))
     try:
         with pytest.raises(
-            OSError, match=r"a\.json: the disk is full, 3\.0 MB are needed and [\d,.]+ MB are free"
+            OSError, match=r"a\.json: it would be larger than a file may be here; see `ulimit -f`"
         ):
             write_bytes(path, bytes(3_000_000))
     finally:

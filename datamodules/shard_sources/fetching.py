@@ -1,6 +1,5 @@
 """Fetches files over https, s3 and gs by fsspec, part by part, so that a broken connection loses little."""
 
-import errno
 import time
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import fsspec
 
 from keyface.datamodules.shard_files.index import ShardError
 from keyface.datamodules.shard_sources.places import shown
+from keyface.files import no_room
 
 PART = 16 * 2**20
 """Bytes that are asked for at once."""
@@ -17,7 +17,6 @@ TRIES = 4
 _SECONDS = 0.25
 """Pause after the first failure; each is twice as long as the one before."""
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _VERSION = ("ETag", "etag", "Last-Modified", "LastModified", "Content-MD5", "md5Hash", "updated", "created")
 
 
@@ -132,9 +131,8 @@ def _write(part: Path, start: int, data: bytes) -> None:
             file.seek(start)
             file.write(data)
     except OSError as error:
-        if error.errno not in _NO_ROOM:
+        reason = no_room(error, part.parent)
+        if reason is None:
             raise
         part.unlink(missing_ok=True)
-        raise ShardError(
-            f"{part.parent}: the disk is full ({error.strerror}); make room, or give the data another `cache`"
-        ) from error
+        raise ShardError(f"{part.parent}: {reason} by giving the data another `cache`") from error

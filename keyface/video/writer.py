@@ -1,6 +1,5 @@
 """Writing video files: all or nothing, the source's time stamps, what else it holds, what the video is."""
 
-import errno
 import io
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,7 +14,7 @@ import av
 from av.container import OutputContainer
 from torch import Tensor
 
-from keyface.files import Publish, full_disk, publish, temporary_beside
+from keyface.files import Publish, no_room, publish, temporary_beside
 from keyface.video.carrying.carried import Carried
 from keyface.video.carrying.tracks import AnyPacket, Span
 from keyface.video.colour import Appearance
@@ -254,11 +253,7 @@ def _told(path: Path) -> Iterator[None]:
     try:
         yield
     except av.error.FFmpegError as error:
-        reason = error.strerror
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            reason = f"{reason}: {full_disk(path.parent)}"
-        elif error.errno == errno.EFBIG:  # a limit, however much is free
-            reason = f"{reason}; make room, or choose another disk"
+        reason = no_room(error, path.parent) or error.strerror
         raise OSError(f"{path}: cannot be written to its end: {reason}") from error
 
 
