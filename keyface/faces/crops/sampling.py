@@ -16,6 +16,9 @@ _MOST_SAMPLES = 8
 _REACH = 3
 """Pixels beside a sample that its interpolation looks at, and one more."""
 
+_BAND = 2**19
+"""Samples of a picture taken at a time: a square of a 4K frame has 4 million, and each needs six numbers."""
+
 
 def square_corners(squares: Tensor, pixel_aspect: Fraction | float = 1) -> Tensor:
     """Return corners (n, 4, 2), stored pixels, of squares (n, 4), clockwise from the upper left."""
@@ -55,23 +58,26 @@ def cut(
             ]
         )
     left, top, right, bottom = _needed(squares, images.shape[-2:], pixel_aspect)
-    part = images[:, :, top:bottom, left:right].float()
+    part = images[:, :, top:bottom, left:right].to(torch.float32, copy=True)
     samples = _samples(float(squares[:, 2].max()) * max(1.0, 1 / float(pixel_aspect)) / size)
     count = size * samples
     steps = (torch.arange(count, dtype=torch.float32, device=images.device) + 0.5) / count - 0.5
-    unit = torch.stack(torch.meshgrid(steps, steps, indexing="xy"), dim=-1).view(1, -1, 2)
-    points = _to_frame(unit, squares, pixel_aspect)
-    places = points - torch.tensor([left, top], dtype=torch.float32, device=images.device)
+    corner = torch.tensor([left, top], dtype=torch.float32, device=images.device)
     extent = torch.tensor([right - left, bottom - top], dtype=torch.float32, device=images.device)
-    grid = (2 * places / extent - 1).view(len(images), count, count, 2)
-    sampled = F.grid_sample(
-        part + 1,  # so that zeros are black
-        grid,
-        mode="bicubic" if samples == 1 else "bilinear",
-        padding_mode="reflection" if border == "mirror" else "zeros",
-        align_corners=False,
-    )
-    return (F.avg_pool2d(sampled, samples) - 1).clamp(-1, 1)
+    part += 1  # so that zeros are black
+    bands = []
+    for rows in steps.split(_rows(count, samples)):
+        unit = torch.stack(torch.meshgrid(steps, rows, indexing="xy"), dim=-1).view(1, -1, 2)
+        places = _to_frame(unit, squares, pixel_aspect) - corner
+        sampled = F.grid_sample(
+            part,
+            (2 * places / extent - 1).view(len(images), len(rows), count, 2),
+            mode="bicubic" if samples == 1 else "bilinear",
+            padding_mode="reflection" if border == "mirror" else "zeros",
+            align_corners=False,
+        )
+        bands.append(F.avg_pool2d(sampled, samples))
+    return (torch.cat(bands, dim=-2) - 1).clamp(-1, 1)
 
 
 def put_back(layers: Tensor, squares: Tensor, canvas: Tensor, pixel_aspect: Fraction | float = 1) -> None:
@@ -110,17 +116,26 @@ def _put_one(layer: Tensor, square: Tensor, frame: Tensor, pixel_aspect: Fractio
         + start
         for start, stop in ((left, right), (top, bottom))
     )
-    points = torch.stack(torch.meshgrid(xs, ys, indexing="xy"), dim=-1)
-    unit = _to_square(points, square[0], pixel_aspect)
-    inside = (unit.abs() <= 0.5).all(dim=-1)
-    sampled = F.grid_sample(
-        layer[None].float(),
-        2 * unit[None],
-        mode="bicubic" if samples == 1 else "bilinear",
-        padding_mode="border",
-        align_corners=False,
-    )[0]
-    frame[:, top:bottom, left:right] += F.avg_pool2d(sampled * inside, samples)
+    layer, done = layer[None].float(), top
+    for rows in ys.split(_rows(len(xs), samples)):
+        points = torch.stack(torch.meshgrid(xs, rows, indexing="xy"), dim=-1)
+        unit = _to_square(points, square[0], pixel_aspect)
+        inside = (unit.abs() <= 0.5).all(dim=-1)
+        sampled = F.grid_sample(
+            layer,
+            2 * unit[None],
+            mode="bicubic" if samples == 1 else "bilinear",
+            padding_mode="border",
+            align_corners=False,
+        )[0]
+        band = F.avg_pool2d(sampled * inside, samples)
+        frame[:, done : done + band.shape[1], left:right] += band
+        done += band.shape[1]
+
+
+def _rows(width: int, samples: int) -> int:
+    """Return how many rows of samples are taken at a time: whole pixels, one at least."""
+    return max(_BAND // (width * samples), 1) * samples
 
 
 def _to_frame(unit: Tensor, squares: Tensor, pixel_aspect: Fraction | float) -> Tensor:
