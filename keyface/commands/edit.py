@@ -141,6 +141,7 @@ def edit(
         FileNotFoundError: An input does not exist.
     """
     from keyface.commands.console import print_json
+    from keyface.diffusion.device import choose_device
     from keyface.pipeline.additions import Additions, require_partners
     from keyface.pipeline.companions import Companions
     from keyface.pipeline.pipeline import FaceEditPipeline
@@ -186,7 +187,10 @@ def edit(
     require_partners(additions, request)
     with stages(SHARES, EACH_CLIP) as progress:
         companions = Companions.of(weights)
-        plan = make_plan(request, companions.finder, companions.placement, progress)
+        place = choose_device(device, strict=strict_device)
+        plan = make_plan(
+            request, companions.finder, companions.placement, progress, place, strict=strict_device
+        )
         pipe = FaceEditPipeline.from_pretrained(
             weights, identity, direction, device, dtype=dtype, additions=additions, say=say
         )

@@ -286,7 +286,7 @@ class FaceEditPipeline:
             ValueError: The request does not fit these networks, the video is damaged, or shows no face.
         """
         if plan is None:
-            plan = make_plan(request, self.finder, self.placement, progress)
+            plan = make_plan(request, self.finder, self.placement, progress, self.backbone.device)
         return edit_video(self, request, plan, progress, say)
 
     def preview(
@@ -308,7 +308,7 @@ class FaceEditPipeline:
             The picture's path.
         """
         if plan is None:
-            plan = make_plan(request, self.finder, self.placement, progress)
+            plan = make_plan(request, self.finder, self.placement, progress, self.backbone.device)
         return preview_edit(self, request, plan, progress, say)
 
 

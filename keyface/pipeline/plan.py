@@ -12,6 +12,7 @@ from keyface.pipeline.face_clips import FaceClip, face_clips, fixed_clips
 from keyface.pipeline.space import check_space
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from keyface.editing.editor import Progress
@@ -52,6 +53,9 @@ def make_plan(
     own_finder: FindFaces | None,
     placement: Placement,
     progress: Progress | None = None,
+    device: torch.device | str = "cpu",
+    *,
+    strict: bool = False,
 ) -> Plan:
     """Find the faces of a video and choose those that are edited.
 
@@ -60,10 +64,12 @@ def make_plan(
         own_finder: What finds faces for these weights; None where they come without.
         placement: How the model wants a face to lie in its pictures.
         progress: Called with `find`, frames done and frames to do.
+        device: Where networks that find real faces run.
+        strict: Refuse, instead of warn, where onnxruntime does not use the device.
 
     Raises:
         MissingWeightsError: Nothing that finds real faces is here.
-        ValueError: There is no face, or no such person, or the disk cannot hold the output.
+        ValueError: There is no face, or no such person, or the disk cannot hold the output, or `strict`.
     """
     if request.output is not None and request.preview is None:
         check_space(request, request.reader)
@@ -74,7 +80,10 @@ def make_plan(
     from keyface.models.finders import find_suite
 
     own = request.finder is None and own_finder is not None
-    suite = own_finder() if own and own_finder is not None else find_suite(request.finder or "auto")
+    if own and own_finder is not None:
+        suite = own_finder()
+    else:
+        suite = find_suite(request.finder or "auto", device, strict=strict)
     reader = request.reader
     # Before the video is looked through, which takes long.
     photos = {who: embedding_on(Path(who), suite) for who in request.casting.photos}

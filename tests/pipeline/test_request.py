@@ -8,8 +8,11 @@ import av
 import numpy as np
 import pytest
 import torch
+from tiny_insightface import tiny_pack
 
 from keyface.cli.main import main
+from keyface.faces.crops import FFHQ
+from keyface.pipeline.plan import make_plan
 from keyface.pipeline.request import VideoRequest
 from keyface.pipeline.space import check_space
 from keyface.video import VideoReader, write_clip
@@ -142,3 +145,13 @@ def test_a_refused_device_leaves_no_folder(video: Path, tmp_path: Path) -> None:
     for more in ("--device=banana", "--weights=nothing", f"--seed={10**23}", "--guidance=-1"):
         assert main([*words, more]) == 1
     assert sorted(os.listdir(tmp_path)) == ["in.mp4"]
+
+
+def test_a_finder_that_does_not_use_the_edits_gpu_is_refused_where_that_was_asked(
+    video: Path, tmp_path: Path, recognizer_file: Path
+) -> None:
+    (tmp_path / "buffalo_l").mkdir()
+    pack = tiny_pack(tmp_path / "buffalo_l", recognizer_file)
+    request = VideoRequest(video, tmp_path / "out.mp4", edits="glasses", finder=f"insightface:{pack}")
+    with pytest.raises(ValueError, match="onnxruntime runs on the CPU only: pip uninstall onnxruntime"):
+        make_plan(request, None, FFHQ, device="cuda", strict=True)
