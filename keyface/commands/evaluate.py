@@ -149,6 +149,7 @@ def evaluate(
             say(next_step(path, clip_set))
             return
         clip_set = clip_set.limited(limit)
+        clip_set.require_videos()
         pipe = None
         if ways or weights is not None or is_rendered(clip_set):
             pipe = FaceEditPipeline.from_pretrained(

@@ -328,3 +328,16 @@ def test_a_methods_damaged_output_is_named(
     assert main([*words, *ours, "--method", f"damaged={tmp_path}"]) == 1
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
     assert str(tmp_path / whole.name) in line
+
+
+def test_a_gallery_that_lacks_a_clip_is_refused_before_anything_is_edited(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(run.folder / "out" / "clips", tmp_path / "clips")
+    protocol = tmp_path / "clips" / "protocol.json"
+    gone = json.loads(protocol.read_text())["gallery"][0]
+    (tmp_path / "clips" / gone["video"]).unlink()
+    assert main(["evaluate", "--protocol", str(protocol), "-o", str(tmp_path / "out"), "--ours"]) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert f"the video of clip {gone['key']} is missing; name the folder" in line
+    assert not list(tmp_path.glob("out/**/*.mp4"))

@@ -117,6 +117,22 @@ class ClipSet:
             )
         return path
 
+    def require_videos(self) -> None:
+        """Refuse a clip set of which a video is missing, before hours are spent on the others.
+
+        Raises:
+            FileNotFoundError: Names the first clip without a video and says how many there are.
+        """
+        missing = [clip for clip in self.clips if not (self.folder / clip.video).is_file()]
+        if not missing:
+            return
+        first, others = missing[0], len(missing) - 1
+        more = f", and those of {others} more clips" if others else ""
+        raise FileNotFoundError(
+            f"{self.folder / first.video}: the video of clip {first.key} is missing{more}; name the folder "
+            "of the videos, or make a clip set of those that are there"
+        )
+
     def frames_of(self, clip: ClipSpec) -> Tensor:
         """Return the frames of the original, (T, 3, S, S) in [-1, 1].
 
