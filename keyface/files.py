@@ -55,26 +55,26 @@ def named_when_full(path: Path, needed: int | None = None) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = no_room(error, path.parent, needed)
+        reason = no_room(error.errno, path.parent, needed)
         if reason is None:
             raise
         raise OSError(f"{path}: {reason}") from error
 
 
-def no_room(error: OSError, folder: Path, needed: int | None = None) -> str | None:
+def no_room(number: int | None, folder: Path, needed: int | None = None) -> str | None:
     """Return what to say where a disk, a quota or a limit of size ended the writing of a file.
 
     Args:
-        error: What ended it.
+        number: The system's number of the error that ended it.
         folder: Of the file.
         needed: Bytes that it takes; None: nobody knows.
 
     Returns:
         What is needed, what is free and what to do; None where the error is another one.
     """
-    if error.errno == errno.EFBIG:  # however much is free
+    if number == errno.EFBIG:  # however much is free
         return "it would be larger than a file may be here; see `ulimit -f`, or choose another disk"
-    if error.errno not in _FULL:
+    if number not in _FULL:
         return None
     free = shutil.disk_usage(_existing(folder)).free
     wanted = "" if needed is None else f"{needed / 1e6:,.1f} MB are needed and "

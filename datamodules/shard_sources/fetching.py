@@ -131,7 +131,7 @@ def _write(part: Path, start: int, data: bytes) -> None:
             file.seek(start)
             file.write(data)
     except OSError as error:
-        reason = no_room(error, part.parent)
+        reason = no_room(error.errno, part.parent)
         if reason is None:
             raise
         part.unlink(missing_ok=True)

@@ -63,6 +63,7 @@ def edit(
     cache: Path | None = None,
     on_corrupt: Literal["error", "hold"] = "error",
     device: str | None = None,
+    devices: int = 1,
     dtype: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
     strict_device: bool = False,
     overwrite: bool = False,
@@ -128,6 +129,8 @@ def edit(
         cache: Folder that keeps what does not depend on the target: the next edit of the clip begins there.
         on_corrupt: What to do at damaged frames: stop, or hold the last good one.
         device: Where to compute, such as cuda or cpu; on a GPU where there is one if not given.
+        devices: How many GPUs share the edit of a long clip, each with a part of it; with --device cpu, how
+            many processes. Which parts there are decides the frames around their seams.
         dtype: Precision of the U-Nets, the rest is fp32; auto is bf16 on a GPU that has it, fp16 on older
             ones, fp32 on a CPU.
         strict_device: Take no CPU in place of a GPU: an error instead of a warning.
@@ -178,6 +181,7 @@ def edit(
         control=control,
         reference_face=reference_face,
         cache=cache,
+        devices=devices,
         on_corrupt=on_corrupt,
         overwrite=overwrite,
         resume=resume,

@@ -1,6 +1,6 @@
 """A clip as latents: encoded, inverted, matched to its keyframes."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 
 from torch import Tensor
@@ -14,7 +14,14 @@ from keyface.editing.attention import processors
 from keyface.editing.clip_files import ClipShape, clip_layout
 from keyface.editing.correspondence import Correspondences, TokenRecorder
 from keyface.editing.frames import FrameStream
-from keyface.editing.keyframes import neighbours
+from keyface.editing.keyframes import (
+    KeyframeChoice,
+    Windows,
+    joint_windows,
+    neighbours,
+    separate_groups,
+)
+from keyface.editing.latents import ClipLatents
 from keyface.editing.strategies.strategy import Strategy
 from keyface.resume.batches import Advance, Batches
 from keyface.resume.journal import Journal
@@ -28,27 +35,23 @@ def uncontrolled(_: Sequence[int]) -> None:
     """Say that nothing controls these frames."""
 
 
-class Clip:
+class Clip(ClipLatents):
     """Latents of a clip in memory-mapped files, and what fills them; `open` makes one.
 
     Attributes:
-        backbone: Autoencoder and schedule.
         inverter: The network that inverts.
         strategy: How the edit reaches every frame.
-        settings: Of the edit.
-        length: Number of frames T.
-        keyframes: Frame numbers.
-        others: All other frame numbers.
+        others: All frame numbers but the keyframes'.
         sources: Frames whose inverted latents are kept at every level.
-        clean: VAE latents (T, C, h, w).
         trajectory: (S + 1, number of sources, C, h, w), inverted latents by level, up to the start level S.
         reconstructed: (T, C, h, w), inverted and denoised again (`keyface.editing.gate`).
-        edited: (T, C, h, w), the edited latents, once they are.
         keyframe_images: (K, 3, H, W), the original keyframes.
         correspondences: Of every frame with the keyframes it follows.
-        batches: In which frames are worked on.
         maps: The files.
         control: Frame numbers → the ControlNet with their control images; None where nothing controls.
+
+    Args:
+        choice: Keyframes that were chosen already, for a part of a longer clip; None draws them.
     """
 
     def __init__(
@@ -60,26 +63,30 @@ class Clip:
         maps: MemoryMaps,
         journal: Journal | None,
         control: ControlOf = uncontrolled,
+        choice: KeyframeChoice | None = None,
     ) -> None:
-        self.control = control
-        self.backbone, self.inverter = backbone, inverter
-        self.strategy, self.settings = strategy, strategy.settings
-        self.length, self.keyframes, self.others = shape.length, shape.keyframes, shape.others
-        self.sources, self._matched_levels = shape.sources, shape.matched_levels
+        settings = strategy.settings
+        files = self._files = maps.allocate(clip_layout(shape, strategy))
+        self._even_levels, self._odd_levels = files["even-levels"], files["odd-levels"]
+        super().__init__(
+            backbone,
+            settings,
+            shape.keyframes,
+            files["clean"],
+            files.get("edited", self._even_levels),
+            Batches(settings.chunk_size, journal, after=maps.release, even=is_compiled(inverter)),
+        )
+        self.control, self._choice = control, choice
+        self.inverter, self.strategy, self.maps = inverter, strategy, maps
+        self.sources, self.others = shape.sources, shape.others
+        self._matched_levels = shape.matched_levels
         self._source_row = {frame: row for row, frame in enumerate(shape.sources)}
         self._other_row = {frame: row for row, frame in enumerate(shape.others)}
-        self.maps = maps
-        self.batches = Batches(
-            self.settings.chunk_size, journal, after=maps.release, even=is_compiled(inverter)
-        )
-        files = self._files = maps.allocate(clip_layout(shape, strategy))
-        self.clean, self.reconstructed = files["clean"], files["reconstructed"]
+        self.reconstructed = files["reconstructed"]
         self.trajectory, self._inverted_others = files["inverted-sources"], files.get("inverted-others")
-        self._even_levels, self._odd_levels = files["even-levels"], files["odd-levels"]
         self._even_originals, self._odd_originals = files.get("even-originals"), files.get("odd-originals")
-        self.edited = files.get("edited", self._even_levels)
         self.keyframe_images = files["keyframes"]
-        locality = self.settings.propagation.locality
+        locality = settings.propagation.locality
         self.correspondences = Correspondences(self.keyframes, shape.latent[1:], locality, files)
 
     @classmethod
@@ -92,6 +99,7 @@ class Clip:
         maps: MemoryMaps,
         journal: Journal | None = None,
         control: ControlOf = uncontrolled,
+        choice: KeyframeChoice | None = None,
     ) -> "Clip":
         """Make the files of a clip, or take those that an earlier process left together with its journal.
 
@@ -103,15 +111,28 @@ class Clip:
             maps: Where the files are.
             journal: What an earlier process did; None for a clip that is not to survive this process.
             control: See the class.
+            choice: See the class.
 
         Raises:
             ValueError: The frames do not tile into whole tokens at every resolution, the disk is too small,
                 or files are missing of which the journal says that something is in them.
         """
-        shape = ClipShape.of(backbone, inverter, strategy, frames)
+        shape = ClipShape.of(backbone, inverter, strategy, frames, choice)
         if journal is not None and journal.begun:
             maps.require(clip_layout(shape, strategy))
-        return cls(backbone, inverter, strategy, shape, maps, journal, control)
+        return cls(backbone, inverter, strategy, shape, maps, journal, control, choice)
+
+    def windows(self, size: int) -> Windows:
+        """Return the keyframes in the groups that run through ε2 together.
+
+        Args:
+            size: Keyframes of a group, besides the anchors.
+        """
+        if not self.settings.joint_attention:
+            return separate_groups(self.keyframes, size)
+        if self._choice is not None:
+            return self._choice.windows(size)
+        return joint_windows(self.keyframes, size, self.settings.anchors)
 
     def at_level(self, level: int) -> Tensor:
         """Return what is being edited at a level, (T, C, h, w).
@@ -165,21 +186,6 @@ class Clip:
                 self.maps.release()
                 self.batches.journal.write(encode=end)
             advance(len(images))
-
-    def read(self, frames: FrameStream) -> Iterator[tuple[int, Tensor]]:
-        """Yield the frames in chunks (n, 3, H, W), each with the number of its first frame.
-
-        Raises:
-            ValueError: The stream gives another number of frames than it promised.
-        """
-        start = 0
-        for images in frames.chunks(self.settings.chunk_size):
-            if start + len(images) > self.length:
-                raise ValueError(f"the clip gave more than the {self.length} frames that it promised")
-            yield start, images
-            start += len(images)
-        if start != self.length:
-            raise ValueError(f"the clip gave {start} frames instead of the {self.length} that it promised")
 
     def _encode(self, start: int, images: Tensor) -> None:
         def work(part: Sequence[int]) -> None:
@@ -249,13 +255,3 @@ class Clip:
             self.batches.each(self.sources, sources, advance, "invert_sources")
             if len(self.sources) < self.length:
                 self.batches.each(self.others, others, advance, "invert_others")
-
-    def decode(self, latents: Tensor) -> Tensor:
-        """Decode latents to frames (F, 3, H, W), clamped to [-1, 1], on the CPU.
-
-        Raises:
-            NotFiniteError: The autoencoder's images are not finite.
-        """
-        images = self.backbone.decode_latents(latents.to(self.backbone.device))
-        require_finite(images, "the autoencoder's images")
-        return images.clamp(-1.0, 1.0).cpu()

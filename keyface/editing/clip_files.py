@@ -8,7 +8,7 @@ from keyface.diffusion.protocol import EditableModel, Network
 from keyface.diffusion.solvers import looks_back
 from keyface.editing.correspondence import Correspondences, descriptor_sizes
 from keyface.editing.frames import FrameStream
-from keyface.editing.keyframes import select_keyframes
+from keyface.editing.keyframes import KeyframeChoice, select_keyframes
 from keyface.editing.strategies.strategy import Strategy
 from keyface.resume.memory_maps import Layout
 
@@ -39,15 +39,23 @@ class ClipShape:
 
     @classmethod
     def of(
-        cls, backbone: EditableModel, inverter: Network, strategy: Strategy, frames: FrameStream
+        cls,
+        backbone: EditableModel,
+        inverter: Network,
+        strategy: Strategy,
+        frames: FrameStream,
+        choice: KeyframeChoice | None = None,
     ) -> "ClipShape":
-        """Choose keyframes, and find the sizes out; nothing of the clip is read.
+        """Choose keyframes, where they are not chosen, and find the sizes out; nothing of the clip is read.
 
         Raises:
             ValueError: The frames do not tile into whole tokens at every resolution.
         """
         length, settings = len(frames), strategy.settings
-        keyframes = select_keyframes(length, settings.interval, settings.seed)
+        if choice is None:
+            keyframes = select_keyframes(length, settings.interval, settings.seed)
+        else:
+            keyframes = choice.keyframes
         chosen = set(keyframes)
         sources = strategy.source_frames(length, keyframes)
         levels = strategy.matched_levels if len(sources) < length else ()

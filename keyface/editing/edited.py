@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from keyface.diffusion.checks import NotFiniteError
-from keyface.editing.clip import Clip
 from keyface.editing.composition import Decoded, Layer, compose
 from keyface.editing.frames import FrameStream, MaskStream
+from keyface.editing.latents import ClipLatents
 from keyface.resume.batches import Advance, free_memory
 
 Made = TypeVar("Made")
@@ -55,7 +55,7 @@ class EditedClip:
 
     def __init__(
         self,
-        clip: Clip,
+        clip: ClipLatents,
         frames: FrameStream,
         regions: MaskStream | None,
         unedited: Tensor,
@@ -65,6 +65,11 @@ class EditedClip:
     ) -> None:
         self._clip, self._frames, self._regions, self._unedited = clip, frames, regions, unedited
         self._psnr, self._seconds, self._disk_bytes = psnr, seconds, disk_bytes
+
+    @property
+    def latents(self) -> ClipLatents:
+        """Return what the pictures are decoded from."""
+        return self._clip
 
     @property
     def report(self) -> EditReport:

@@ -18,6 +18,7 @@ from keyface.editing.clip_files import ClipShape, clip_layout
 from keyface.editing.edited import EditedClip, EditReport
 from keyface.editing.frames import FrameStream, MaskStream, TensorFrames, TensorMasks
 from keyface.editing.gate import gate_keyframes, reconstruct
+from keyface.editing.keyframes import KeyframeChoice
 from keyface.editing.settings import Composition, EditSettings, Injection, Prompts, Propagation
 from keyface.editing.strategies.latent import LatentStrategy
 from keyface.editing.strategies.strategy import Networks, Strategy
@@ -189,6 +190,7 @@ class VideoEditor:
         session: Session | None = None,
         cached: CachedWork | None = None,
         control: ControlImages | None = None,
+        choice: KeyframeChoice | None = None,
     ) -> Iterator[EditedClip]:
         """Edit a clip up to the latents of its frames, whose files are there until the block ends.
 
@@ -204,6 +206,7 @@ class VideoEditor:
             session: An open folder that keeps everything instead, so that a killed edit goes on where it was.
             cached: Keeps what comes before the edit itself for other edits of the clip, or has it already.
             control: The control images of frames, where there is a ControlNet.
+            choice: The keyframes, where the frames are a part of a longer clip; None draws them.
 
         Raises:
             NotFiniteError: As of `edit`.
@@ -226,13 +229,15 @@ class VideoEditor:
                 maps,
                 journal,
                 self._control_of(control),
+                choice,
             )
             seconds: dict[str, float] = {}
             if cached is not None:
                 cached.restore(maps, clip.batches.journal)
             psnr = self._edit(clip, frames, prompts, every_frame, seconds, progress, cached)
             unedited = clip.reconstructed if every_frame else clip.clean
-            yield EditedClip(clip, frames, regions, unedited, psnr, seconds, self.temporary_bytes(frames))
+            disk = self.temporary_bytes(frames, choice)
+            yield EditedClip(clip, frames, regions, unedited, psnr, seconds, disk)
 
     @torch.no_grad()
     def _edit(
@@ -263,9 +268,9 @@ class VideoEditor:
             denoiser.run(advance)
         return psnr
 
-    def temporary_bytes(self, frames: FrameStream) -> int:
-        """Return the bytes that the temporary files of an edit take."""
-        shape = ClipShape.of(self.backbone, self._inverter, self.strategy, frames)
+    def temporary_bytes(self, frames: FrameStream, choice: KeyframeChoice | None = None) -> int:
+        """Return the bytes that the temporary files of an edit take; `choice` as of `prepare`."""
+        shape = ClipShape.of(self.backbone, self._inverter, self.strategy, frames, choice)
         return layout_bytes(clip_layout(shape, self.strategy))
 
     @property

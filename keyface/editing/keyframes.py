@@ -87,11 +87,33 @@ def joint_windows(keyframes: Sequence[int], window: int, anchors: int) -> Window
         return Windows((tuple(keyframes),), 0)
     last = len(keyframes) - 1
     positions = {round(i * last / max(anchors - 1, 1)) for i in range(anchors)}
-    fixed = tuple(keyframes[p] for p in sorted(positions))
+    return _anchored(keyframes, [keyframes[p] for p in sorted(positions)], window, alone=False)
+
+
+def _anchored(keyframes: Sequence[int], fixed: Sequence[int], window: int, *, alone: bool) -> Windows:
     others = [k for k in keyframes if k not in fixed]
     groups = [tuple(others[i : i + window]) for i in range(0, len(others), window)]
-    groups[0] = fixed + groups[0]
+    groups = [tuple(fixed), *groups] if alone else [(*fixed, *groups[0]), *groups[1:]]
     return Windows(tuple(groups), len(fixed))
+
+
+@dataclass(frozen=True)
+class KeyframeChoice:
+    """Keyframes of a part of a clip, as the whole clip has them.
+
+    Attributes:
+        keyframes: Ascending frame numbers.
+        anchors: Those among them that every window attends to; none without joint attention.
+        alone: Whether the anchors run without the first window, which is in another part.
+    """
+
+    keyframes: tuple[int, ...]
+    anchors: tuple[int, ...]
+    alone: bool
+
+    def windows(self, window: int) -> Windows:
+        """Return the groups that run through ε2 together, as of `joint_windows`."""
+        return _anchored(self.keyframes, self.anchors, window, alone=self.alone)
 
 
 def separate_groups(keyframes: Sequence[int], size: int) -> Windows:

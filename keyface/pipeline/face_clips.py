@@ -132,20 +132,21 @@ class CropFrames:
 
     Args:
         pixels: (n, 3, S, S) uint8.
+        rows: Which of them, in which order; None is all.
     """
 
-    def __init__(self, pixels: Tensor) -> None:
-        self.pixels = pixels
+    def __init__(self, pixels: Tensor, rows: Sequence[int] | None = None) -> None:
+        self.pixels, self.rows = pixels, range(len(pixels)) if rows is None else rows
         self.height = self.width = pixels.shape[-1]
 
     def __len__(self) -> int:
         """Return the number of frames."""
-        return len(self.pixels)
+        return len(self.rows)
 
     def chunks(self, size: int) -> Iterator[Tensor]:
         """Yield (n, 3, S, S) in [-1, 1], n ≤ size."""
-        for part in torch.split(self.pixels, size):
-            yield from_uint8(part)
+        for start in range(0, len(self.rows), size):
+            yield from_uint8(self.pixels[list(self.rows[start : start + size])])
 
 
 def cut_crops(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -60,6 +60,7 @@ class FaceEditPipeline:
         folders: Where the fine-tuned branches were read from, by `identity` and `direction`.
         additions: What was added to the networks, for records.
         added: Networks that came with it.
+        reopen: Reads the same networks once more, onto `device`, in another process; None cannot.
 
     Example:
         >>> pipe = FaceEditPipeline.from_pretrained("miniature")                       # doctest: +SKIP
@@ -82,6 +83,7 @@ class FaceEditPipeline:
         folders: Mapping[str, Path] | None = None,
         additions: Additions = NOTHING,
         added: Added = NO_NETWORKS,
+        reopen: Callable[..., FaceEditPipeline] | None = None,
     ) -> None:
         self.backbone = backbone
         self.identity = identity
@@ -96,6 +98,7 @@ class FaceEditPipeline:
         self.folders = dict(folders or {})
         self.additions = additions
         self.added = added
+        self.reopen = reopen
 
     @classmethod
     def from_pretrained(
@@ -165,6 +168,7 @@ class FaceEditPipeline:
             folders=folders,
             additions=additions,
             added=added,
+            reopen=partial(cls.from_pretrained, name, identity, direction, dtype=dtype, additions=additions),
         )
 
     @cached_property

@@ -18,7 +18,7 @@ from keyface.pictures import draw_sheet, from_uint8, save_png, spread, to_image,
 from keyface.pipeline.additions import control_images
 from keyface.pipeline.canvas import Painted, Strip, paint_frames
 from keyface.pipeline.face_clips import FIXED
-from keyface.pipeline.video import held_to, make_jobs
+from keyface.pipeline.jobs import held_to, make_jobs
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from keyface.editing.editor import EditReport
     from keyface.marks.credentials import Credentials
     from keyface.pipeline.companions import Familiarity
+    from keyface.pipeline.jobs import Job
     from keyface.pipeline.pipeline import FaceEditPipeline
     from keyface.pipeline.plan import Plan
     from keyface.pipeline.request import VideoRequest
-    from keyface.pipeline.video import Job
 
 SYNTHETIC = "This video is synthetic: the face in it was edited by a generative model (keyface)."
 SYNTHETIC_PICTURE = SYNTHETIC.replace("video", "picture")

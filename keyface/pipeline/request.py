@@ -70,6 +70,7 @@ class VideoRequest:
         control: What a ControlNet looks at: "canny", or a video of control images, frame by frame.
         reference_face: Photo of the person, for an IP-Adapter.
         cache: Folder that keeps what does not depend on the target, for the next edit of the clip.
+        devices: How many GPUs, or processes on the CPU, share the edit; what they make depends on it.
         on_corrupt: Stop at damaged frames (`error`), or `hold` the last good one.
         overwrite: Replace existing output files.
         resume: Only go on with an edit that was stopped; without it that is done where there is one.
@@ -104,6 +105,7 @@ class VideoRequest:
     control: str | None = None
     reference_face: Path | None = None
     cache: Path | None = None
+    devices: int = 1
     on_corrupt: Literal["error", "hold"] = "error"
     overwrite: bool = False
     resume: bool = False
@@ -111,6 +113,7 @@ class VideoRequest:
 
     def __post_init__(self) -> None:
         self._check_words()
+        self._check_devices()
         given_settings(self.settings)
         self._check_people()
         _ = self.times
@@ -230,6 +233,15 @@ class VideoRequest:
             if text is not None and not _is_text(text):
                 raise ValueError(f"--{option} {text!r}: holds bytes that are no UTF-8; type it anew")
         _ = self.casting
+
+    def _check_devices(self) -> None:
+        if self.devices < 1:
+            raise ValueError(f"--devices is {self.devices}; it must be at least 1")
+        if self.devices == 1:
+            return
+        for option, given in (("--preview", self.preview), ("--cache", self.cache)):
+            if given is not None:
+                raise ValueError(f"--devices and {option} do not go together; leave one out")
 
     def _check_people(self) -> None:
         if self.crop is not None:

@@ -7,7 +7,7 @@ import json
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,56 +15,26 @@ import torch
 from torch import Tensor
 
 import keyface
-from keyface.faces.crops import Border
-from keyface.faces.regions import RegionMasks, everywhere
 from keyface.files import remove_leftovers, write_text
-from keyface.footage.crops import crops_at
 from keyface.marks.credentials import Credentials, Shows
 from keyface.marks.kinds import sidecar_of
-from keyface.pictures import spread
-from keyface.pipeline.additions import control_images, require_partners
+from keyface.pipeline.additions import control_images
 from keyface.pipeline.canvas import Strip, paint
-from keyface.pipeline.face_clips import FIXED, CropFrames, cut_crops
-from keyface.pipeline.prompts import warn_of_prompts, write_prompts
-from keyface.pipeline.record import EditRecord, describe, statement_of, strangeness
+from keyface.pipeline.devices import split_jobs
+from keyface.pipeline.face_clips import CropFrames, cut_crops
+from keyface.pipeline.jobs import Job, held_to, make_jobs
+from keyface.pipeline.record import EditRecord, describe, statement_of
 from keyface.pipeline.space import check_space
-from keyface.plugins.masks import are_held, free_masks
 from keyface.resume.cache import WorkCache
 from keyface.resume.journal import PREPARED
 from keyface.resume.session import Session
 from keyface.video import open_writer
 
 if TYPE_CHECKING:
-    from keyface.editing.editor import Progress, VideoEditor
-    from keyface.editing.frames import FrameStream, MaskStream
-    from keyface.editing.settings import EditSettings, Prompts
-    from keyface.pipeline.face_clips import FaceClip
+    from keyface.editing.editor import Progress
     from keyface.pipeline.pipeline import FaceEditPipeline
     from keyface.pipeline.plan import Plan
     from keyface.pipeline.request import VideoRequest
-    from keyface.video import VideoReader
-
-_LOOKS = 5
-"""Frames of a clip that captioners and the familiarity look at."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """The edit of one clip.
-
-    Attributes:
-        clip: Which frames and squares.
-        prompts: Its words.
-        settings: How it is edited.
-        editor: What edits it.
-        surprise: How foreign its face is to the model; None where nothing tells.
-    """
-
-    clip: FaceClip
-    prompts: Prompts
-    settings: EditSettings
-    editor: VideoEditor
-    surprise: float | None
 
 
 def edit_video(
@@ -82,63 +52,50 @@ def edit_video(
     assert request.output is not None, "a preview writes no video"
     reader, size = request.reader, pipe.crop_side(request.framing)
     jobs = make_jobs(pipe, request, plan, say)
+    split = split_jobs(pipe, request, plan, jobs)
     crops = [(len(job.clip), 3, size, size) for job in jobs]
     seen = 1 if request.control_reader is None else 2  # crops of the control images, too
-    temporary = sum(
+    temporary = sum(seen * torch.Size(shape).numel() for shape in crops) + sum(
         job.editor.temporary_bytes(CropFrames(torch.empty(shape, dtype=torch.uint8, device="meta")))
-        + seen * torch.Size(shape).numel()
         for job, shape in zip(jobs, crops, strict=True)
     )
+    if split is not None:
+        temporary = sum(seen * torch.Size(shape).numel() for shape in crops) + split.temporary_bytes(size)
     credentials = _credentials(pipe, request, jobs)
     credentials.check()
     # An earlier process' files are used again, or removed first.
     check_space(request, reader, 0 if request.state.exists() else temporary)
     with ExitStack() as stack:
-        decides = _decides(pipe, request, jobs)
+        decides = _decides(pipe, request, jobs) | ({} if split is None else {"parts": split.counts})
         session = stack.enter_context(Session.open(request.state, decides, restart=request.restart))
         say(
             f"going on with the edit that was stopped: {request.state}"
             if session.resumed
             else f"temporary files: {temporary / 2**20:.0f} MiB in {request.state}"
         )
-        for ours in (request.output, request.record):
-            remove_leftovers(ours)
-        remove_leftovers(sidecar_of(request.output))
-        for beside in (request.compare, request.mask_video):
-            if session.found and beside is not None:
-                remove_leftovers(beside)
-                remove_leftovers(sidecar_of(beside))
-        pixels = [
-            session.maps.tensor(f"crops-{number}", shape, torch.uint8)
-            for number, shape in enumerate(crops, start=1)
-        ]
-        controls = pixels
-        if request.control_reader is not None:
-            controls = [
-                session.maps.tensor(f"controls-{number}", shape, torch.uint8)
-                for number, shape in enumerate(crops, start=1)
-            ]
-        if not session.journal.count(PREPARED):
-            for source, filled in ((reader, pixels), (request.control_reader, controls)):
-                if source is not None:
-                    clips = [(job.clip, each) for job, each in zip(jobs, filled, strict=True)]
-                    cut_crops(source, clips, request.framing.border)
-            session.journal.write(**{PREPARED: 1})
-        cache = None if request.cache is None else WorkCache.of(request.cache)
-        edited = [
-            stack.enter_context(
-                job.editor.prepare(
-                    CropFrames(each),
-                    job.prompts,
-                    regions=held_to(pipe, job.clip, CropFrames(each)),
-                    session=session.part(f"clip-{number}"),
-                    cached=None if cache is None else cache.of_work(_unedited(pipe, request, job)),
-                    progress=_part(progress, number, len(jobs)),
-                    control=None if request.control is None else control_images(request.control, shown),
+        _remove_leftovers(request, session)
+        pixels, controls = _crops(request, session, jobs, crops)
+        if split is None:
+            cache = None if request.cache is None else WorkCache.of(request.cache)
+            edited = [
+                stack.enter_context(
+                    job.editor.prepare(
+                        CropFrames(each),
+                        job.prompts,
+                        regions=held_to(pipe, job.clip, CropFrames(each)),
+                        session=session.part(f"clip-{number}"),
+                        cached=None if cache is None else cache.of_work(_unedited(pipe, request, job)),
+                        progress=_part(progress, number, len(jobs)),
+                        control=None if request.control is None else control_images(request.control, shown),
+                    )
                 )
-            )
-            for number, (job, each, shown) in enumerate(zip(jobs, pixels, controls, strict=True), start=1)
-        ]
+                for number, (job, each, shown) in enumerate(zip(jobs, pixels, controls, strict=True), start=1)
+            ]
+        else:
+            masks = [
+                held_to(pipe, job.clip, CropFrames(each)) for job, each in zip(jobs, pixels, strict=True)
+            ]
+            edited = split.edit(session, pixels, masks, progress)
         _write(request, jobs, [each.layers() for each in edited], credentials, stack, progress)
         reports = [each.report for each in edited]
     sidecar = describe(pipe, request, plan, jobs, reports, credentials)
@@ -147,57 +104,35 @@ def edit_video(
     return EditRecord(request.output, request.record, request.compare, request.mask_video, json.loads(text))
 
 
-def make_jobs(
-    pipe: FaceEditPipeline, request: VideoRequest, plan: Plan, say: Callable[[str], None]
-) -> list[Job]:
-    """Decide words and settings of every clip, and say what a user should know before the edit begins.
-
-    Raises:
-        ValueError: A source caption is needed, or nothing would change.
-    """
-    require_partners(pipe.additions, request)
-    face = None
-    if pipe.added.face_adapter is not None and plan.reference is not None:
-        face = pipe.added.face_adapter.reference(plan.reference)
-    for note in plan.notes:
-        say(note)
-    jobs, strange = [], False
-    looks = look_at(request.reader, plan.clips, pipe.backbone.image_size, request.framing.border)
-    for clip, frames in zip(plan.clips, looks, strict=True):
-        surprise = None if pipe.familiarity is None else pipe.familiarity.of(pipe.backbone, frames)
-        doubt = strangeness(pipe.familiarity, surprise)
-        if doubt is not None and not strange:
-            say(f"warning: {doubt}")
-            strange = True
-        # A captioner knows the faces that its backbone knows, and describes strangers at random.
-        captioner = pipe.captioner if plan.own_finder or doubt is None else None
-        prompts = write_prompts(request, clip.categories, frames, captioner, clip.looks)
-        warn_of_prompts(prompts, pipe.backbone.tokenizer)
-        settings = pipe.settings_for(clip.categories).with_values(request.settings)
-        say(f"source: {prompts.source}\ntarget: {prompts.target}")
-        jobs.append(Job(clip, prompts, settings, pipe.editor(settings).changed(face=face), surprise))
-    return jobs
+def _remove_leftovers(request: VideoRequest, session: Session) -> None:
+    """Remove what a killed process has left half-written beside the outputs."""
+    assert request.output is not None
+    for ours in (request.output, request.record):
+        remove_leftovers(ours)
+    remove_leftovers(sidecar_of(request.output))
+    for beside in (request.compare, request.mask_video):
+        if session.found and beside is not None:
+            remove_leftovers(beside)
+            remove_leftovers(sidecar_of(beside))
 
 
-def look_at(
-    reader: VideoReader, clips: Sequence[FaceClip], size: int, border: Border = "mirror"
-) -> list[Tensor]:
-    """Return a few crops of each clip, spread evenly over it, (n, 3, size, size) in [-1, 1]."""
-    places = [[(clip.first + row, clip.squares[row]) for row in spread(len(clip), _LOOKS)] for clip in clips]
-    return crops_at(reader, places, size, border)
-
-
-def held_to(pipe: FaceEditPipeline, clip: FaceClip, crops: FrameStream) -> MaskStream | None:
-    """Return the regions that the edit of a clip is held to; None where all of the crop may change.
-
-    In a fixed square a face may lie anywhere: networks for crops of faces would look in the wrong place.
-    """
-    categories, source = clip.categories, pipe.regions
-    masks = any(category.mask is not None for category in categories)
-    if clip.person == FIXED or not are_held(categories) or (source is None and not masks):
-        return None
-    find = everywhere if source is None else source
-    return RegionMasks(crops, lambda part: free_masks(categories, part, lambda names: find(part, names)))
+def _crops(
+    request: VideoRequest, session: Session, jobs: Sequence[Job], shapes: Sequence[tuple[int, ...]]
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Return the crops of all clips, and those of the control images, in the session's files."""
+    pixels = [session.maps.tensor(f"crops-{n}", each, torch.uint8) for n, each in enumerate(shapes, start=1)]
+    controls = pixels
+    if request.control_reader is not None:
+        controls = [
+            session.maps.tensor(f"controls-{n}", each, torch.uint8) for n, each in enumerate(shapes, start=1)
+        ]
+    if not session.journal.count(PREPARED):
+        for source, filled in ((request.reader, pixels), (request.control_reader, controls)):
+            if source is not None:
+                clips = [(job.clip, each) for job, each in zip(jobs, filled, strict=True)]
+                cut_crops(source, clips, request.framing.border)
+        session.journal.write(**{PREPARED: 1})
+    return pixels, controls
 
 
 def _write(

@@ -45,6 +45,11 @@ class Session:
         self.parts: list[Session] = []
 
     @property
+    def lock(self) -> tuple[int, int]:
+        """Return what tells this folder's lock from another one of the same name."""
+        return _file_id(self._whole / _LOCK)
+
+    @property
     def begun(self) -> bool:
         """Whether anything is done, here or in a part."""
         return self.journal.begun or any(part.begun for part in self.parts)
@@ -55,6 +60,26 @@ class Session:
         folder.mkdir(exist_ok=True)
         self.parts.append(Session(folder, self.resumed, self._owned, self._whole))
         return self.parts[-1]
+
+    @classmethod
+    def joined(cls, folder: Path, lock: tuple[int, int], *, resumed: bool) -> "Session":
+        """Return a session for a process that helps the one which has opened the folder.
+
+        Only parts that nobody else works in are written by it, and it ends before the other one does.
+
+        Args:
+            folder: The folder.
+            lock: `lock` of the session that opened it.
+            resumed: As of that session.
+        """
+
+        def owned() -> bool:
+            try:
+                return _file_id(folder / _LOCK) == lock
+            except (FileNotFoundError, NotADirectoryError):
+                return False
+
+        return cls(folder, resumed, owned)
 
     def _before_entry(self) -> None:
         if not self._owned():
@@ -125,6 +150,11 @@ def take_from_others(folder: Path) -> None:
     """
     if (folder / _LOCK).is_file():
         write_text(folder / _LOCK, "")
+
+
+def _file_id(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
 
 
 def _make(folder: Path) -> None:

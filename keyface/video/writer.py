@@ -253,7 +253,7 @@ def _told(path: Path) -> Iterator[None]:
     try:
         yield
     except av.error.FFmpegError as error:
-        reason = no_room(error, path.parent) or error.strerror
+        reason = no_room(error.errno, path.parent) or error.strerror
         raise OSError(f"{path}: cannot be written to its end: {reason}") from error
 
 

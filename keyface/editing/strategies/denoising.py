@@ -19,7 +19,7 @@ from keyface.editing.attention import (
     replaced_outputs,
 )
 from keyface.editing.clip import Clip
-from keyface.editing.keyframes import StepOrder, joint_windows, separate_groups
+from keyface.editing.keyframes import StepOrder
 from keyface.editing.parts import SELF_ATTENTION
 from keyface.editing.propagation import Blend, KeyframeTokens
 from keyface.editing.strategies.stepping import Stepper
@@ -92,10 +92,7 @@ class KeyframeDenoiser:
 
     def _order(self) -> StepOrder:
         """Order of work with at most `self.window` keyframes in a group besides the anchors."""
-        keyframes, anchors = self.clip.keyframes, self.settings.anchors
-        if self.settings.joint_attention:
-            return StepOrder.of(joint_windows(keyframes, self.window, anchors), self.clip.others)
-        return StepOrder.of(separate_groups(keyframes, self.window), self.clip.others)
+        return StepOrder.of(self.clip.windows(self.window), self.clip.others)
 
     def _whole_step(self, step: int, level: int, *, with_others: bool, advance: Advance) -> None:
         """Take one step, with smaller windows if need be: a step writes nothing that it reads."""

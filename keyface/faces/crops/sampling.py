@@ -66,7 +66,7 @@ def cut(
     extent = torch.tensor([right - left, bottom - top], dtype=torch.float32, device=images.device)
     part += 1  # so that zeros are black
     bands = []
-    for rows in steps.split(_rows(count, samples)):
+    for rows in torch.split(steps, _rows(count, samples)):
         unit = torch.stack(torch.meshgrid(steps, rows, indexing="xy"), dim=-1).view(1, -1, 2)
         places = _to_frame(unit, squares, pixel_aspect) - corner
         sampled = F.grid_sample(
@@ -117,7 +117,7 @@ def _put_one(layer: Tensor, square: Tensor, frame: Tensor, pixel_aspect: Fractio
         for start, stop in ((left, right), (top, bottom))
     )
     layer, done = layer[None].float(), top
-    for rows in ys.split(_rows(len(xs), samples)):
+    for rows in torch.split(ys, _rows(len(xs), samples)):
         points = torch.stack(torch.meshgrid(xs, rows, indexing="xy"), dim=-1)
         unit = _to_square(points, square[0], pixel_aspect)
         inside = (unit.abs() <= 0.5).all(dim=-1)
