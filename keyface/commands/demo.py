@@ -9,7 +9,7 @@ from typing import Any
 
 from keyface.commands.console import table
 
-EDITS = "glasses,beard"
+EDITS = "old,gray-hair"
 
 
 def demo(

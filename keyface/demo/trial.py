@@ -21,7 +21,7 @@ from keyface.plugins import Category
 from keyface.untrusted import read_json_object
 from keyface.video import VideoReader, write_clip
 
-PLAIN = {"Male": True, "Young": True, "No_Beard": True, "Wearing_Hat": False}
+PLAIN = {"Male": True, "Young": True, "No_Beard": True, "Wearing_Hat": False, "Smiling": True}
 """What the demo's person is like, but for what is edited: edits show best on a plain face."""
 
 _CHUNK = 32
