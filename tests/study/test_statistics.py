@@ -10,7 +10,7 @@ from keyface.study.statistics import Scores, crossed_interval, krippendorff_alph
 
 X = math.nan
 
-# K. Krippendorff, "Computing Krippendorff's alpha-reliability" (2011), section C: four observers, twelve units.
+# K. Krippendorff, "Computing Krippendorff's alpha-reliability" (2011), C: four observers, twelve units.
 KRIPPENDORFF = np.array(
     [
         [1, 2, 3, 3, 2, 1, 4, 1, 2, X, X, X],
@@ -84,7 +84,7 @@ def test_intervals_hold_the_true_mean_as_often_as_they_say(clips: int) -> None:
         held += found.low <= truth <= found.high
         widths.append(found.high - found.low)
     assert held >= 93
-    # Two standard errors to both sides, 1/50 of raters and 1/clips of clips, and no more than half as much again.
+    # Two standard errors to both sides, and no more than half as much again.
     exact = 2 * 1.96 * math.sqrt(1.0 / 50 + 0.64 / clips + 1.44 / (50 * clips))
     assert np.mean(widths) < 1.6 * exact
 

@@ -106,7 +106,7 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         if kind != "application/json":  # which no other site's form can send
             self._refuse(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "JSON is needed")
-        elif not re.fullmatch(r"[0-9]{1,9}", length):
+        elif not re.fullmatch(r"[0-9]{1,18}", length):
             self._refuse(HTTPStatus.LENGTH_REQUIRED, "the length is needed")
         elif int(length) > LONGEST_LINE:
             self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {LONGEST_LINE} bytes are read")

@@ -88,7 +88,7 @@ def new_token() -> str:
 @contextmanager
 def serving(server: StudyServer) -> Iterator[StudyServer]:
     """Serve until the block ends; answers that are being written are kept."""
-    thread = threading.Thread(target=server.serve_forever, name="study", daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.1,), name="study", daemon=True)
     thread.start()
     try:
         yield server
