@@ -364,3 +364,16 @@ def test_a_full_disk_is_said_and_leaves_no_half_line(
     assert server.study.answers.read_bytes() == before
     monkeypatch.undo()
     assert post(server, "/api/answer", answer_of(server, booklet))[0] == 200
+
+
+def test_a_stopped_server_leaves_no_connection_waiting(study: Study) -> None:
+    with serving(StudyServer(study, "127.0.0.1", 0, None)) as server:
+        connection = HTTPConnection(*server.server_address[:2], timeout=10)  # type: ignore[arg-type]
+        connection.request("GET", "/study.css")
+        assert connection.getresponse().read()
+        idle = connection.sock
+        assert idle is not None
+    assert idle.recv(1) == b"", "it is closed"
+    connection.close()
+    with pytest.raises(ConnectionError):
+        ask(server, "/")

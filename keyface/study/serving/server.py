@@ -4,7 +4,7 @@ import secrets
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import ThreadingHTTPServer
 from typing import Any
 
@@ -39,6 +39,7 @@ class StudyServer(ThreadingHTTPServer):
         self.answers = AnswerFile(study)
         self.local = is_loopback(host)
         self._free = threading.BoundedSemaphore(MOST_CONNECTIONS)
+        self._open: set[socket.socket] = set()
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
             super().__init__((host, port), Handler)
@@ -58,6 +59,7 @@ class StudyServer(ThreadingHTTPServer):
     def process_request(self, request: Any, client_address: Any) -> None:
         """Answer in a thread of its own; when too many are at work, the next waits."""
         self._free.acquire()
+        self._open.add(request)
         try:
             super().process_request(request, client_address)
         except BaseException:
@@ -69,14 +71,18 @@ class StudyServer(ThreadingHTTPServer):
         try:
             super().process_request_thread(request, client_address)
         finally:
+            self._open.discard(request)
             self._free.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing of browsers that went away."""
 
     def server_close(self) -> None:
-        """Stop listening, and close the file of answers after what is being written."""
+        """Stop listening, read no more, and close the file of answers after what is being written."""
         super().server_close()
+        for each in list(self._open):
+            with suppress(OSError):  # the browser was faster
+                each.shutdown(socket.SHUT_RD)
         self.answers.close()
 
 
