@@ -129,7 +129,7 @@ def _add_parameter(group: Any, name: str, hint: Any, parameter: inspect.Paramete
     if name == "output":
         group.add_argument("-o", option, required=required, **given)
     elif required and parameter.kind is inspect.Parameter.KEYWORD_ONLY:
-        group.add_argument(option, required=True, **given)
+        group.add_argument(option, required=True, action="extend", **given)
     elif required:
         group.add_argument(name, **given | {"metavar": name.upper()})
     else:

@@ -11,7 +11,7 @@ from typing import Any
 def new(protocol: Path, output: Path, *, methods: list[str]) -> None:
     """Make an opinion study: a page on which people rate edited videos without knowing whose they are.
 
-    The protocol is a JSON file:
+    The protocol is a JSON or YAML file:
 
         {"schema": "keyface-study/1", "clips": [
             {"id": "anna", "source": "anna.mp4", "edits": ["glasses"]},

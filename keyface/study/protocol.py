@@ -1,4 +1,4 @@
-"""What a study asks, as its author writes it: a JSON file of clips, design and exclusion rule."""
+"""What a study asks, as its author writes it: a JSON or YAML file of clips, design and exclusion rule."""
 
 import re
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from keyface.configuration import parse
-from keyface.untrusted import read_json_object
+from keyface.untrusted import read_json_object, read_yaml
 
 SCHEMA = "keyface-study/1"
 
@@ -153,13 +153,16 @@ def read_protocol(path: Path) -> Protocol:
     """Read a protocol.
 
     Args:
-        path: The JSON file; sources in it are relative to its folder.
+        path: The file, .yaml, .yml or else JSON; sources in it are relative to its folder.
 
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: It is no protocol; the message says what is wrong where.
     """
-    content = read_json_object(path, missing="no such protocol")
+    if path.suffix.lower() in (".yaml", ".yml"):
+        content = read_yaml(path)
+    else:
+        content = read_json_object(path, missing="no such protocol")
     schema, clips = content.pop("schema", None), content.pop("clips", None)
     if schema != SCHEMA:
         raise ValueError(f"{path}: schema is {schema!r:.60}; it must be {SCHEMA!r}")

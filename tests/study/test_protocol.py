@@ -59,6 +59,17 @@ def test_what_is_wrong_is_said_in_a_line(tmp_path: Path, changed: dict[str, Any]
     assert "\n" not in str(raised.value)
 
 
+def test_yaml_says_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "protocol.yaml"
+    path.write_text("schema: keyface-study/1\nclips:\n  - {id: a, source: a.mp4, edits: [glasses]}\n")
+    assert read_protocol(path) == read_protocol(written(tmp_path))
+    path.write_text("schema: keyface-study/1\nclips:\n  - {id: a, source: a.mp4, sources: b}\n")
+    with pytest.raises(ValueError, match="clip 1: unknown name 'sources'"):
+        read_protocol(path)
+    with pytest.raises(FileNotFoundError):
+        read_protocol(tmp_path / "none.yaml")
+
+
 def test_no_file_is_no_protocol(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no such protocol"):
         read_protocol(tmp_path / "none.json")

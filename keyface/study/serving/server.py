@@ -53,6 +53,8 @@ class StudyServer(ThreadingHTTPServer):
     def address(self) -> str:
         """Return what to open in a browser."""
         host, port = self.server_address[:2]
+        if str(host) in ("0.0.0.0", "::"):  # all of this machine's addresses
+            host = socket.gethostname()
         shown = f"[{host!s}]" if ":" in str(host) else str(host)
         return f"http://{shown}:{port}/" + (f"?token={self.token}" if self.token else "")
 
