@@ -8,9 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
-from keyface.study.answers import Answer, ConflictError, Rater, gather
+from keyface.study.answers import LONGEST_LINE, Answer, ConflictError, Rater, gather
 from keyface.study.folder import Study
 from keyface.study.protocol import MOST_RATERS
+from keyface.untrusted import parse_json
 
 _PAUSE = 2 * 3600
 """Seconds without an answer after which somebody who began is taken to have left."""
@@ -102,7 +103,7 @@ def _end_with_a_line(path: Path, file: IO[bytes]) -> None:
     if not last:
         return
     try:
-        json.loads(last)
+        parse_json(last, str(path), limit=LONGEST_LINE)
     except ValueError:
         file.truncate(len(data) - len(last))
     else:
