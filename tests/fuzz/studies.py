@@ -29,13 +29,13 @@ def answers() -> Sequence[bytes]:
     return [json.dumps(each).encode() for each in (head, answer)]
 
 
-def read_protocol(folder: Path, data: bytes) -> None:
+def read_study(folder: Path, data: bytes) -> None:
     """Read the protocol of a study."""
-    from keyface.study.protocol import read_protocol as read
+    from keyface.study.protocol import read_protocol
 
     path = folder / "input.yaml"
     path.write_bytes(data)
-    assert read(path).clips
+    assert read_protocol(path).clips
 
 
 def read_answers(folder: Path, data: bytes) -> None:

@@ -65,6 +65,7 @@ class StudyServer(ThreadingHTTPServer):
         try:
             super().process_request(request, client_address)
         except BaseException:
+            self._open.discard(request)
             self._free.release()
             raise
 
