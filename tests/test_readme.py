@@ -32,6 +32,7 @@ PAGES = (
     "training",
     "dashboards",
     "evaluate",
+    "study",
     "benchmark",
     "results",
     "python",
@@ -109,6 +110,7 @@ NOT_RUN = {
     "source .venv/bin/activate": "the tests run in the environment already",
     "make ": "the Makefile has the target; `make demo` runs in tests/commands/test_demo.py",
     "bash scripts/": "wheels from the network and a GPU; tests/test_scripts.py tries the rest",
+    "keyface study serve": "it serves until Ctrl-C; tests/study/test_browser.py opens the page",
     "keyface weights get": "gigabytes from the network; the names are looked up in the catalogue",
 }
 """What is looked at and not run, and why."""
@@ -124,6 +126,8 @@ ELSEWHERE = {
     },
     # There with the same dry runs, each of which starts a process a measurement.
     "benchmark": {r"keyface benchmark --": "tests/commands/test_benchmark.py"},
+    # It needs people's answers.
+    "study": {r"keyface study report": "tests/study/test_report.py"},
     "results": {
         r"keyface benchmark --": "tests/commands/test_benchmark.py",
         r"keyface benchmark (train|data)": "docs/benchmark.md",

@@ -17,7 +17,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "start", "end", "max_seconds", "on_corrupt", "shards", "images", "attributes", "masks",
         "landmarks", "identities", "mapping", "protocol", "method", "videos", "annotations", "clips",
         "gallery", "frames", "long_clips", "distractors", "limit", "branch", "file", "benchmark",
-        "reference", "name", "names", "shell", "trust",
+        "reference", "name", "names", "shell", "trust", "study", "answers", "methods", "scores",
     ),
     "Output": (
         "output", "compare", "mask_video", "preview", "encoding", "label", "sign", "json", "plot",
@@ -104,11 +104,12 @@ def add_function(parser: ArgumentParser, function: Callable[..., object], config
             _add_fields(section, settings, name, settings(), _of_miniature(hints[name]))
             continue
         group = groups[headings[name]] if name in headings else parser
-        _add_parameter(group, name, hints[name], parameter.default, helps.get(name) or "")
+        _add_parameter(group, name, hints[name], parameter, helps.get(name) or "")
 
 
-def _add_parameter(group: Any, name: str, hint: Any, default: object, text: str) -> None:
+def _add_parameter(group: Any, name: str, hint: Any, parameter: inspect.Parameter, text: str) -> None:
     """Add one parameter to a parser or to a group of it."""
+    default = parameter.default
     required = default is inspect.Parameter.empty
     option = "--" + name.replace("_", "-")
     if hint is bool:
@@ -116,6 +117,10 @@ def _add_parameter(group: Any, name: str, hint: Any, default: object, text: str)
         return
     given: dict[str, Any] = {"help": text if required else text + _default(default), "type": hint}
     given["metavar"] = metavar(hint)
+    if typing.get_origin(hint) is tuple:
+        item = typing.get_args(hint)[0]
+        group.add_argument(name, nargs="*", type=item, default=SUPPRESS, metavar=name.upper(), help=text)
+        return
     if (item := _item_of(hint)) is not None:
         given |= {"type": item, "metavar": metavar(item)}
         given |= {"nargs": "+"} if required else {"action": "append"}
@@ -123,6 +128,8 @@ def _add_parameter(group: Any, name: str, hint: Any, default: object, text: str)
         given["default"] = SUPPRESS
     if name == "output":
         group.add_argument("-o", option, required=required, **given)
+    elif required and parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+        group.add_argument(option, required=True, action="extend", **given)
     elif required:
         group.add_argument(name, **given | {"metavar": name.upper()})
     else:

@@ -110,6 +110,14 @@ COMMANDS: Mapping[str, Command | Group] = {
     "evaluate": Command(
         "keyface.commands.evaluate:evaluate", "Score edited videos and write a report.", config=True
     ),
+    "study": Group(
+        "Let people rate edits blind, and see what they say.",
+        {
+            "new": Command("keyface.commands.study:new", "Make a study of edited videos."),
+            "serve": Command("keyface.commands.study:serve", "Serve a study's page and keep the answers."),
+            "report": Command("keyface.commands.study:report", "Say what raters answered."),
+        },
+    ),
     "dashboard": Command(
         "keyface.commands.dashboard:dashboard", "Show training runs: one HTML file, or a report in W&B."
     ),

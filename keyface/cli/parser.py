@@ -119,6 +119,9 @@ def usage(parser: ArgumentParser, line: Sequence[str]) -> str:
     """Return the usage line of a command: what must be given; the options are listed below it."""
     positional = [action for action in parser._actions if not action.option_strings]
     needed = [action for action in parser._actions if action.option_strings and action.required]
-    words = [f"{each.metavar}{' ...' if each.nargs == '+' else ''}" for each in positional]
-    words += [f"{each.option_strings[0]} {each.metavar}" for each in needed]
+    many = {"+": "{} ...", "*": "[{} ...]"}
+    words = [many.get(str(each.nargs), "{}").format(each.metavar) for each in positional]
+    words += [
+        f"{each.option_strings[0]} {many.get(str(each.nargs), '{}').format(each.metavar)}" for each in needed
+    ]
     return " ".join([*line, *words, "[options]"])

@@ -10,7 +10,7 @@ import pytest
 from jsonargparse import ArgumentError
 
 from keyface.cli.arguments import add_function, metavar
-from keyface.cli.parser import Parser
+from keyface.cli.parser import Parser, usage
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,30 @@ def parsed(parser: Parser, *words: str) -> dict[str, Any]:
     values: dict[str, Any] = parser.parse_args(["a.mp4", "-o", "c.mp4", *words]).as_dict()
     del values["config"]
     return values
+
+
+def several(folder: Path, more: tuple[Path, ...] = (), *, methods: list[str]) -> None:
+    """Do it.
+
+    Args:
+        folder: What to read.
+        more: What else to read.
+        methods: What to compare.
+    """
+
+
+def test_words_that_may_be_left_out_and_options_of_several_words() -> None:
+    made = Parser()
+    add_function(made, several)
+    assert usage(made, ["keyface"]) == "keyface FOLDER [MORE ...] --methods TEXT ... [options]"
+    assert made.parse_args(["a", "--methods", "x=1", "y=2"]).as_dict() == {
+        "folder": Path("a"),
+        "methods": ["x=1", "y=2"],
+    }
+    given = made.parse_args(["a", "b", "c", "--methods", "x", "--methods", "y", "z"]).as_dict()
+    assert given == {"folder": Path("a"), "more": [Path("b"), Path("c")], "methods": ["x", "y", "z"]}
+    with pytest.raises(ArgumentError, match="methods"):
+        made.parse_args(["a"])
 
 
 GIVEN = {"videos": [Path("a.mp4")], "output": Path("c.mp4")}

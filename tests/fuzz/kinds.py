@@ -10,6 +10,7 @@ from fuzz.credentials import read_signed, signed
 from fuzz.mutations import HOSTILE_YAML, bytes_of, either, safetensors_of, text_of
 from fuzz.networks import network_file, read_network, read_state_file, states
 from fuzz.shards import indices, members, read_index, read_member, read_shard, tars
+from fuzz.studies import STUDIES, answers, read_answers, read_study
 from fuzz.texts import (
     CATEGORIES,
     EDIT_CONFIGS,
@@ -143,6 +144,8 @@ KINDS = {
             read_network("tokenizer/tokenizer.json"),
         ),
         Kind("clip-set", ".json", clip_sets, values_in(), read_clip_set),
+        Kind("study", ".yaml", json_seeds(STUDIES), values_in(HOSTILE_YAML), read_study),
+        Kind("answers", ".jsonl", answers, values_in(), read_answers),
         Kind("journal", ".json", json_seeds(JOURNALS), values_in(), read_journal),
     )
 }

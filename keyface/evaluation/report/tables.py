@@ -66,11 +66,11 @@ def latex(rows: Sequence[Mapping[str, Any]], unfit: Iterable[str], caption: str)
     columns, marked = measured(rows), set(unfit)
     arrow, dagger = {True: r"$\uparrow$", False: r"$\downarrow$"}, r"$^\dagger$"
     heads = [
-        f"{_escaped(each.title)} {arrow[each.higher]}{dagger * (each.name in marked)}" for each in columns
+        f"{escaped(each.title)} {arrow[each.higher]}{dagger * (each.name in marked)}" for each in columns
     ]
     lines = [
         r"\begin{table}",
-        rf"\caption{{{_escaped(caption)} 95\,\% bootstrap intervals over clips in brackets."
+        rf"\caption{{{escaped(caption)} 95\,\% bootstrap intervals over clips in brackets."
         + (r" $^\dagger$ did not order the calibration rows." if marked else "")
         + "}",
         r"\resizebox{\linewidth}{!}{%",
@@ -80,7 +80,7 @@ def latex(rows: Sequence[Mapping[str, Any]], unfit: Iterable[str], caption: str)
         r"\midrule",
     ]
     for row in rows:
-        cells = [_escaped(row["method"]), str(row["n"]), *(_latex_cell(row, each.name) for each in columns)]
+        cells = [escaped(row["method"]), str(row["n"]), *(_latex_cell(row, each.name) for each in columns)]
         lines.append(" & ".join(cells) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}}", r"\end{table}", ""])
 
@@ -93,7 +93,8 @@ def _latex_cell(row: Mapping[str, Any], name: str) -> str:
     return f"{number(row[name])}{interval}"
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """Return text as LaTeX prints it."""
     return "".join(_LATEX.get(character, character) for character in text)
 
 
