@@ -1,9 +1,9 @@
 """A watermark in the pixels that an edit changed: a pattern too faint to see, whose sign alternates in time.
 
-The pattern is a sum of waves over a square tile, in brightness (equal steps of red, green and blue). Their phases
-are fixed pseudo-random numbers, so that no picture has them by chance. What a picture shows changes little
-within a fifth of a second, while the pattern changes its sign: the difference of successive fifths shows
-the pattern and hardly the picture. Nothing is trained, nothing but the frame's time and mask is needed.
+The pattern is a sum of waves over a square tile, in brightness (equal steps of red, green and blue). Their
+phases are fixed pseudo-random numbers, so that no picture has them by chance. What a picture shows changes
+little within a fifth of a second, while the pattern changes its sign: the difference of successive fifths
+shows the pattern and hardly the picture. Nothing is trained; a frame's time and mask are all it takes.
 """
 
 from __future__ import annotations
@@ -29,11 +29,13 @@ _WAVES = (4.5, 14.0)
 HALF_PERIOD = Fraction(1, 5)
 """Seconds after which the sign changes."""
 
-PSNR = 40.0
-"""Least ratio in dB of white to what is added, over the pixels that are written to."""
+LEAST_SIDE = 160
+LEAST_SECONDS = 1.0
+LEAST_FPS = 8
+"""Side of a face's square in pixels, length and frame rate below which a mark is hardly ever found."""
 
-_LEVELS = 2.47
-"""Root mean square of what is added, of 255: 40.3 dB, of which rounding to whole levels takes 0.2."""
+_LEVELS = 2.48
+"""Root mean square of what is added, of 255: 40.24 dB, of which rounding to whole levels takes about 0.12."""
 
 _MOST_RAISED = 1.4
 """How much more than `_LEVELS` is added inside a mask to make up for its soft border."""
@@ -42,7 +44,7 @@ _RAMP = (0.02, 0.10)
 """Values of the mask between which the mark fades in."""
 
 _UNITS = (2.0, 12.0)
-_UNITS_ACROSS = 170
+_UNITS_ACROSS = 128
 _UNITS_HIGH = 360
 
 
@@ -81,11 +83,12 @@ class Watermark:
         """
         low, high = _RAMP
         share = ((mask - low) / (high - low)).clamp(0, 1)
+        added = self.pattern * share
         written = (share > 0).sum(dim=(1, 2, 3), keepdim=True)
-        power = share.square().sum(dim=(1, 2, 3), keepdim=True)
+        power = added.square().sum(dim=(1, 2, 3), keepdim=True)
         raised = (written / power.clamp(min=1e-6)).sqrt().clamp(max=_MOST_RAISED)
         signs = torch.tensor([sign_at(each) for each in seconds], dtype=torch.float32).view(-1, 1, 1, 1)
-        added = self.pattern * share * (raised * signs * (2 * _LEVELS / 255))
+        added *= raised * signs * (2 * _LEVELS / 255)
         return torch.where(share > 0, (frames + added).clamp(-1, 1), frames)
 
 
@@ -123,9 +126,12 @@ def phases() -> np.ndarray:
         hashlib.sha256(f"keyface watermark {VERSION}, {block}".encode()).digest()
         for block in range(math.ceil(count / 8))
     )
-    return np.frombuffer(words, dtype=">u4")[:count].astype(np.float64) * (2 * math.pi / 2**32)
+    numbers: np.ndarray = np.frombuffer(words, dtype=">u4")[:count]
+    turns: np.ndarray = numbers.astype(np.float64) * (2 * math.pi / 2**32)
+    return turns
 
 
 def _signed() -> np.ndarray:
     """Return -32 … 31 in the order of a discrete Fourier transform, as whole numbers."""
-    return np.rint(np.fft.fftfreq(TILE, 1 / TILE)).astype(np.int64)
+    numbers: np.ndarray = np.rint(np.fft.fftfreq(TILE, 1 / TILE)).astype(np.int64)
+    return numbers

@@ -26,7 +26,7 @@ from keyface.marks.watermark import HALF_PERIOD, TILE, VERSION, phases, waves
 if TYPE_CHECKING:
     from keyface.video import VideoReader
 
-THRESHOLD = 7.0
+THRESHOLD = 7.3
 """Least score that counts as found."""
 
 _STARTS = 4
@@ -43,9 +43,17 @@ _FINEST = 400
 _COARSEST = 60
 """Units that the shorter side of a frame has at most and at least; `unit_for` lets it have fewer than 360."""
 
-_SCALE_STEP = 1.025
+_SCALE_STEP = 1.03
 _BLOCK = 16
-_WINDOWS = ((3, 3, 2, 2), (4, 4, 2, 2), (3, 6, 2, 3), (6, 3, 3, 2), (6, 6, 3, 3), (8, 8, 4, 4), (12, 12, 6, 6))
+_WINDOWS = (
+    (3, 3, 2, 2),
+    (4, 4, 2, 2),
+    (3, 6, 2, 3),
+    (6, 3, 3, 2),
+    (6, 6, 3, 3),
+    (8, 8, 4, 4),
+    (12, 12, 6, 6),
+)
 """Rows and columns of windows and the steps between them, in blocks."""
 
 _NOISE_LEVELS = 0.7
@@ -170,7 +178,9 @@ class Search:
                 for start in range(_STARTS)
             ]
             yield self._best(fields, self._part)
-            self._total = fields if not self._total else [_sum(*both) for both in zip(self._total, fields, strict=True)]
+            self._total = (
+                fields if not self._total else [_sum(*both) for both in zip(self._total, fields, strict=True)]
+            )
             self._parts += 1
         self._sums, self._counts = self._nothing()
 
@@ -191,19 +201,22 @@ class Search:
         means = sums / counts.clamp(min=1).view(-1, 1, 1)
         small = F.interpolate(means[:, None], size=(height, width), mode="bilinear", antialias=True)
         change = small[1:-1] - (small[:-2] + small[2:]) / 2
-        change = change - _smooth(change, 9)
+        change = change - _smooth(change, 4)
         # Where something moves, differences are large and tell nothing.
-        change = change / (_smooth(change.square(), 7) + _NOISE_LEVELS**2).sqrt()
+        change = change / (_smooth(change.square(), 4) + _NOISE_LEVELS**2).sqrt()
         complete = (counts[:-2] > 0) & (counts[1:-1] > 0) & (counts[2:] > 0)
         signs = 1.0 - 2.0 * (torch.arange(1, slots - 1) % 2)
         return Fields(unit, (change[:, 0] * (signs * complete).view(-1, 1, 1)).sum(dim=0))
 
     def _best(self, fields: Sequence[Fields], part: int) -> Score:
+        """Return the best score; coarse patterns come first, which take less time, until one is found."""
         best = 0.0, 0.0
-        for field in fields:
-            for unit in self._units:
+        for unit in reversed(self._units):
+            for field in fields:
                 if field.unit <= unit < field.unit * 2**0.5:
                     best = max(best, (_score(field.picture, unit / field.unit), unit / self._shrunk))
+            if best[0] >= THRESHOLD:
+                break
         seconds = float(HALF_PERIOD / _STARTS * _PART * part)
         return Score(*best, seconds, self._end)
 
@@ -230,8 +243,8 @@ def _score(picture: Tensor, shrink: float) -> float:
     if min(size) < _WINDOWS[0][0] * _BLOCK:
         return 0.0
     small = F.interpolate(picture[None, None], size=size, mode="bicubic", antialias=True, align_corners=False)
-    small = small - _smooth(small, 9)
-    power = _smooth(small.square(), 13)
+    small = small - _smooth(small, 4)
+    power = _smooth(small.square(), 6)
     small = small / (power + 0.1 * power.mean() + 1e-12).sqrt()
     rows, columns = (math.ceil(length / _BLOCK) for length in size)
     padded = F.pad(small, (0, columns * _BLOCK - size[1], 0, rows * _BLOCK - size[0]))[0, 0]
@@ -246,14 +259,17 @@ def _score(picture: Tensor, shrink: float) -> float:
 
 
 def _block_waves(picture: Tensor, rows: int, columns: int) -> Tensor:
-    """Return the pattern's waves in each block, (rows, columns, K) complex, phases as of the whole picture."""
+    """Return the pattern's waves in each block, (rows, columns, K) complex, with phases of the whole."""
     down, across = waves()
     blocks = picture.view(rows, _BLOCK, columns, _BLOCK).permute(0, 2, 1, 3).to(torch.complex64)
     inside = np.arange(_BLOCK) + 0.5
     spectrum = _turns(np.fft.fftfreq(TILE, 1 / TILE), inside)
     found = (spectrum @ blocks @ _turns(np.arange(TILE // 2), inside).T)[..., down, across]
-    shift = _turns(down, np.arange(rows) * _BLOCK).T[:, None] * _turns(across, np.arange(columns) * _BLOCK).T
-    return found * shift
+    shift_down, shift_across = (
+        _turns(repeats, np.arange(count) * _BLOCK).T for repeats, count in ((down, rows), (across, columns))
+    )
+    shifted: Tensor = found * shift_down[:, None] * shift_across
+    return shifted
 
 
 def _turns(repeats: np.ndarray, places: np.ndarray) -> Tensor:
@@ -274,13 +290,14 @@ def _correlation(found: Tensor) -> Tensor:
     spectrum[..., down, across] = found * expected * torch.from_numpy(np.where(across == 0, 1.0, 0.5)).float()
     sums = torch.fft.irfft2(spectrum, s=(TILE, TILE), norm="forward")
     deviation = found.abs().square().sum(dim=-1).div(2).sqrt().clamp(min=1e-9)
-    return sums.abs() / deviation[..., None, None]
+    scores: Tensor = sums.abs() / deviation[..., None, None]
+    return scores
 
 
-def _smooth(pictures: Tensor, size: int) -> Tensor:
-    """Return means (n, 1, H, W) over squares of `size` pixels, twice: nearly those under a Gaussian."""
-    half = size // 2
-    for _ in range(2):
-        pictures = F.avg_pool2d(pictures, (size, 1), 1, (half, 0), count_include_pad=False)
-        pictures = F.avg_pool2d(pictures, (1, size), 1, (0, half), count_include_pad=False)
-    return pictures
+def _smooth(pictures: Tensor, cell: int) -> Tensor:
+    """Blur pictures (n, 1, H, W) nearly by a Gaussian whose standard deviation is the side of a cell."""
+    height, width = pictures.shape[-2:]
+    cells = F.avg_pool2d(pictures, cell, ceil_mode=True, count_include_pad=False)
+    cells = F.avg_pool2d(cells, 3, 1, 1, count_include_pad=False)
+    size = [length * cell for length in cells.shape[-2:]]
+    return F.interpolate(cells, size=size, mode="bilinear")[..., :height, :width]

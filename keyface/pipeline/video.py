@@ -28,6 +28,7 @@ from keyface.pipeline.face_clips import FIXED, CropFrames, cut_crops
 from keyface.pipeline.prompts import warn_of_prompts, write_prompts
 from keyface.pipeline.record import EditRecord, describe, statement_of, strangeness
 from keyface.pipeline.space import check_space
+from keyface.pipeline.watermarking import Marking
 from keyface.plugins.masks import are_held, free_masks
 from keyface.resume.cache import WorkCache
 from keyface.resume.journal import PREPARED
@@ -89,7 +90,8 @@ def edit_video(
         + seen * torch.Size(shape).numel()
         for job, shape in zip(jobs, crops, strict=True)
     )
-    credentials = _credentials(pipe, request, jobs)
+    marking = Marking.of(request, plan.clips)
+    credentials = _credentials(pipe, request, jobs, marking)
     credentials.check()
     # An earlier process' files are used again, or removed first.
     check_space(request, reader, 0 if request.state.exists() else temporary)
@@ -139,9 +141,9 @@ def edit_video(
             )
             for number, (job, each, shown) in enumerate(zip(jobs, pixels, controls, strict=True), start=1)
         ]
-        _write(request, jobs, [each.layers() for each in edited], credentials, stack, progress)
+        _write(request, jobs, [each.layers() for each in edited], marking, credentials, stack, progress)
         reports = [each.report for each in edited]
-    sidecar = describe(pipe, request, plan, jobs, reports, credentials)
+    sidecar = describe(pipe, request, plan, jobs, reports, marking, credentials)
     text = json.dumps(sidecar, indent=2, ensure_ascii=False)
     write_text(request.record, text + "\n")
     return EditRecord(request.output, request.record, request.compare, request.mask_video, json.loads(text))
@@ -204,6 +206,7 @@ def _write(
     request: VideoRequest,
     jobs: Sequence[Job],
     layers: Sequence[Any],
+    marking: Marking,
     credentials: Credentials,
     stack: ExitStack,
     progress: Progress | None,
@@ -234,7 +237,8 @@ def _write(
     if progress is not None:
         progress("decode", done, total)
     for painted in paint(reader, strips, jobs[0].settings.composition.mode):
-        after = painted.after if label is None else label.burn(painted.after)
+        after = marking.on(painted, request, done)
+        after = after if label is None else label.burn(after)
         output.write(after)
         if compare is not None:
             compare.write(torch.cat([painted.before, after], dim=-1))
@@ -245,13 +249,16 @@ def _write(
             progress("decode", done, total)
 
 
-def _credentials(pipe: FaceEditPipeline, request: VideoRequest, jobs: Sequence[Job]) -> Credentials:
+def _credentials(
+    pipe: FaceEditPipeline, request: VideoRequest, jobs: Sequence[Job], marking: Marking
+) -> Credentials:
     """Return what signs the outputs, with what they will say of the edit."""
     told = {
         "model": pipe.name,
         "weights": dict(pipe.versions),
         "edits": [category.name for category in request.categories],
         "prompts": [{"source": job.prompts.source, "target": job.prompts.target} for job in jobs],
+        "watermark": marking.facts,
     }
     return Credentials(request.identity, request.video, request.sha256, statement_of(request.output), told)
 
