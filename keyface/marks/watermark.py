@@ -2,7 +2,7 @@
 
 The pattern is a sum of waves over a square tile, in brightness (equal steps of red, green and blue). Their
 phases are fixed pseudo-random numbers, so that no picture has them by chance. What a picture shows changes
-little within a fifth of a second, while the pattern changes its sign: the difference of successive fifths
+little within a sixth of a second, while the pattern changes its sign: the difference of successive sixths
 shows the pattern and hardly the picture. Nothing is trained; a frame's time and mask are all it takes.
 """
 
@@ -26,7 +26,7 @@ TILE = 64
 _WAVES = (4.5, 14.0)
 """Shortest and longest wave, in units."""
 
-HALF_PERIOD = Fraction(1, 5)
+HALF_PERIOD = Fraction(1, 6)
 """Seconds after which the sign changes."""
 
 LEAST_SIDE = 160
@@ -44,7 +44,7 @@ _RAMP = (0.02, 0.10)
 """Values of the mask between which the mark fades in."""
 
 _UNITS = (2.0, 12.0)
-_UNITS_ACROSS = 128
+_UNITS_ACROSS = 110
 _UNITS_HIGH = 360
 
 

@@ -1,6 +1,6 @@
 """The search for the watermark in a video that may have been cropped, resized, thinned out and compressed.
 
-What is compared with the pattern is the difference of successive fifths of a second, at every size and place
+What is compared with the pattern is the difference of successive sixths of a second, at every size and place
 of the pattern and in many windows, since nothing is known of where the edit was. A score is a weighted sum
 of cosines of differences of phases, divided by its standard deviation. The weights come from the picture
 alone; were the picture not marked, the phases of the pattern would be random to it, and the score a standard
@@ -33,7 +33,7 @@ _STARTS = 4
 """Times within `HALF_PERIOD` at which the first change of the sign is looked for: a cut may have moved it."""
 
 _PART = 160
-"""Steps of HALF_PERIOD / _STARTS that are looked at together: 8 seconds."""
+"""Steps of HALF_PERIOD / _STARTS that are looked at together: 6.7 seconds."""
 
 _SHORT_SIDE = 540
 """Larger frames are looked at in this size: the pattern is coarser in them."""
