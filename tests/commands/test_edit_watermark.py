@@ -70,7 +70,7 @@ def test_an_edit_is_known_by_its_watermark_when_its_credentials_are_gone(
     assert records[1] == {"written": False, "reason": "left out by the user: measured only"}
     frames = [next(VideoReader(path).chunks(FRAMES)) for path in (marked, plain)]
     difference = (frames[0] - frames[1]).square().mean() * 127.5**2
-    assert 4 < difference < 9, "about 2.5 of 255 levels, and what two encodings differ"
+    assert 4 < difference < 20, "6 are 2.5 levels of 255, the rest is what two encodings differ"
 
     capsys.readouterr()
     assert main(["verify", str(marked)]) == 0
