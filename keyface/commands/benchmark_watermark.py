@@ -17,7 +17,7 @@ def watermark(
     seconds: float = 3.0,
     edits: str = "glasses,smile,gray-hair,beard,old,blond-hair",
     moving: bool = False,
-    videos: list[Path] | None = None,
+    videos: list[str] | None = None,
     json: bool = False,
     output: Path | None = None,
 ) -> None:
@@ -55,14 +55,14 @@ def watermark(
         raise ValueError("--clips and --unmarked are from 0 on, --size is 64 to 4096, --seconds 1 to 60")
     categories = [installed[name.strip()] for name in edits.split(",")]
     for video in videos or ():
-        if not video.is_file():
+        if not Path(video).is_file():
             raise FileNotFoundError(f"--videos {video}: no such file")
     frames, marked, scores = round(seconds * FPS), Marked(), []
     with tempfile.TemporaryDirectory(prefix="keyface-benchmark-") as name:
         folder = Path(name)
         if videos:
             for number, video in enumerate(each(videos, "marked")):
-                marked.attack(video, number, folder)
+                marked.attack(Path(video), number, folder)
         else:
             faces = edited_faces(categories, clips, frames, size, moving)
             for number, clip in enumerate(each(faces, "marked", total=clips)):
