@@ -20,8 +20,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "reference", "name", "names", "shell", "trust", "study", "answers", "methods", "scores",
     ),
     "Output": (
-        "output", "compare", "mask_video", "preview", "encoding", "label", "sign", "json", "plot",
-        "sheet", "show", "cache", "runs", "overwrite", "resume", "restart", "sbatch",
+        "output", "compare", "mask_video", "preview", "encoding", "label", "no_watermark", "sign", "json",
+        "plot", "sheet", "show", "cache", "runs", "overwrite", "resume", "restart", "sbatch",
     ),
     "Edit": (
         "edits", "categories", "prompt", "source", "negative", "steps", "guidance", "strength", "seed",

@@ -96,6 +96,10 @@ COMMANDS: Mapping[str, Command | Group] = {
             "limit": Command(
                 "keyface.commands.benchmark_limit:limit", "Say how fast the arithmetic lets an edit be."
             ),
+            "watermark": Command(
+                "keyface.commands.benchmark_watermark:watermark",
+                "Measure whether the watermark is found in what became of marked clips.",
+            ),
             "footage": Command(
                 "keyface.commands.benchmark_footage:footage", "Measure how faces are found and followed."
             ),

@@ -59,6 +59,7 @@ def edit(
     max_seconds: float | None = None,
     encoding: Annotated[Mapping[str, Any], Encoding] = MappingProxyType({}),
     label: str | None = None,
+    no_watermark: str | None = None,
     sign: str | None = None,
     cache: Path | None = None,
     on_corrupt: Literal["error", "hold"] = "error",
@@ -77,7 +78,8 @@ def edit(
     number and time stamps and the audio. A file OUTPUT.json beside it says how it was made and how well the
     model knows the face. Until the output is complete, a folder OUTPUT.state holds what is done: the same
     command goes on where it was stopped. Without --weights the miniature is used, which comes with keyface
-    and knows rendered faces only. Outputs carry signed content credentials, which `keyface verify` reads.
+    and knows rendered faces only. Outputs carry signed content credentials and, in the
+    edited pixels, a watermark that is not seen; `keyface verify` reads both.
 
     Args:
         video: The video to edit: mp4, mov, mkv, webm or avi; or a still: png, jpg or webp.
@@ -124,6 +126,7 @@ def edit(
         max_seconds: Edit only so many seconds.
         encoding: How the output is encoded.
         label: A small sign at the border of every frame that says this; none draws none, as if not given.
+        no_watermark: Write no watermark into the edited pixels, for this reason, which the record tells.
         sign: With whose key the content credentials of outputs are signed: KEY.pem:CERTIFICATES.pem, or one
             file with both; if not given, a certificate that keyface makes for you, which nobody trusts.
         cache: Folder that keeps what does not depend on the target: the next edit of the clip begins there.
@@ -174,6 +177,7 @@ def edit(
         preview=preview,
         encoding=Encoding(**encoding),
         label=label,
+        no_watermark=no_watermark,
         sign=sign,
         start=start,
         end=end,

@@ -1,4 +1,4 @@
-"""`keyface verify`: what is known of a file from its content credentials and the record beside it."""
+"""`keyface verify`: what is known of a file from its content credentials, its watermark and its record."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from keyface.marks.verifying import Found, Report
 
-STATUS = {"ours": 0, "not ours": 3, "broken": 4}
+STATUS = {"ours": 0, "not ours": 3, "broken": 4, "watermarked": 4}
 """Exit status by verdict; 1 and 2 are errors, as everywhere."""
 
 _SAID = {
     "ours": "an edit by keyface, unchanged since",
     "not ours": "nothing shows that keyface wrote it",
+    "watermarked": "edited by keyface (watermark), and changed since: its credentials were removed",
     "broken": "changed after it was signed or recorded, or its credentials are damaged",
 }
 _TRUST = {
@@ -29,7 +30,8 @@ def verify(file: Path, trust: Path | None = None, json: bool = False) -> int:
     """Say whether keyface wrote a file, whether it is unchanged since, and what was edited.
 
     The exit status is 0 for an edit by keyface that is unchanged, 3 where nothing shows that keyface wrote
-    it, 4 where it was changed after it was signed or recorded; 1 and 2 for errors. Nothing is fetched.
+    it, 4 where it was changed after it was signed or recorded, or only its watermark is left; 1 and 2 for
+    errors. Nothing is fetched.
 
     Args:
         file: The video or picture: mp4, m4v, mov, mkv, webm, avi, png, jpg or webp. What mkv and webm cannot
@@ -53,6 +55,7 @@ def verify(file: Path, trust: Path | None = None, json: bool = False) -> int:
             "verdict": report.verdict,
             "credentials": None if report.credentials is None else asdict(report.credentials),
             "record": None if report.record is None else asdict(report.record),
+            "watermark": None if report.watermark is None else asdict(report.watermark),
         }
         print_json(told)
     else:
@@ -67,10 +70,20 @@ def _lines(report: Report) -> list[str]:
         lines.append("  credentials  none, or removed: re-encoding and most websites remove them")
     else:
         lines += _about(found)
+    lines.append(f"  watermark    {_watermark(report)}")
     if report.record is not None:
         fits = "written for exactly this file" if report.record.matches else "written for other content"
         lines.append(f"  record       {report.record.name}: {fits}")
     return lines
+
+
+def _watermark(report: Report) -> str:
+    seen = report.watermark
+    if seen is None:
+        return f"not looked for: {report.unsearched}"
+    if not seen.found:
+        return "none found; one in a small or short edit may be lost"
+    return f"found, version {seen.version}, score {seen.score:.1f} of at least {seen.threshold:g}"
 
 
 def _about(found: Found) -> list[str]:

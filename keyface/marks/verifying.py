@@ -1,12 +1,13 @@
-"""What is known of a file: from its content credentials and from the record that an edit leaves beside it."""
+"""What is known of a file: from its content credentials, its watermark and the record beside it."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from keyface.files import sha256
 from keyface.marks.credentials import EDIT, GENERATOR, LARGEST_SIDECAR, context
@@ -14,7 +15,10 @@ from keyface.marks.identities import identity_file
 from keyface.marks.kinds import kind_of, sidecar_of
 from keyface.untrusted import UntrustedError, parse_json, read_bytes, read_json_object
 
-Verdict = Literal["ours", "not ours", "broken"]
+if TYPE_CHECKING:
+    from keyface.marks.watermark_search import Sighting
+
+Verdict = Literal["ours", "not ours", "broken", "watermarked"]
 
 _LONGEST_HISTORY = 100
 
@@ -64,28 +68,33 @@ class Report:
         file: The file.
         credentials: None where it has none.
         record: None where none beside it is about this file.
+        watermark: What the search for it found; None where it was not looked for.
+        unsearched: Why it was not looked for; None where it was.
         strict: Whether a signature counts only where somebody who is trusted vouches for it.
     """
 
     file: Path
     credentials: Found | None
     record: Record | None
+    watermark: Sighting | None = None
+    unsearched: str | None = None
     strict: bool = False
 
     @property
     def verdict(self) -> Verdict:
         """Return whether keyface wrote the file and nobody changed it since.
 
-        Only credentials prove that; a record that fits says no more than its writer does.
+        Only credentials prove that; a record that fits says no more than its writer does. A watermark without
+        keyface's credentials tells of an edit that was changed since.
         """
         if self.credentials is not None and self.credentials.faults:
             return "broken"
         if self.record is not None and not self.record.matches:
             return "broken"
         found = self.credentials
-        if found is None or found.edit is None or (self.strict and found.certificate == "untrusted"):
-            return "not ours"
-        return "ours"
+        if found is None or found.edit is None:
+            return "watermarked" if self.watermark is not None and self.watermark.found else "not ours"
+        return "not ours" if self.strict and found.certificate == "untrusted" else "ours"
 
 
 def verify(file: Path, trusted: Path | None = None) -> Report:
@@ -101,7 +110,9 @@ def verify(file: Path, trusted: Path | None = None) -> Report:
         ValueError: It is of no kind that could have credentials, or the certificates cannot be read.
     """
     anchors = _anchors(trusted)
-    return Report(file, read_credentials(file, anchors), read_record(file), strict=trusted is not None)
+    credentials = read_credentials(file, anchors)
+    watermark, unsearched = look_for_watermark(file)
+    return Report(file, credentials, read_record(file), watermark, unsearched, trusted is not None)
 
 
 def read_credentials(file: Path, anchors: str | None = None) -> Found | None:
@@ -136,6 +147,21 @@ def read_credentials(file: Path, anchors: str | None = None) -> Found | None:
         except (C2paError, UntrustedError) as error:
             return Found(place, (str(error),))
     return _found(place, store, state)
+
+
+def look_for_watermark(file: Path) -> tuple[Sighting | None, str | None]:
+    """Return what the search for a watermark found, or why it was not looked for."""
+    from keyface.marks.watermark_search import find_watermark
+    from keyface.video import VideoReader
+
+    if kind_of(file).mime.startswith("image/"):
+        return None, "pictures have none"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what an edit would lose
+        try:
+            return find_watermark(VideoReader(file, on_corrupt="hold")), None
+        except (ValueError, OSError) as error:
+            return None, str(error)
 
 
 def read_record(file: Path) -> Record | None:

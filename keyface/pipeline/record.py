@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from keyface.pipeline.pipeline import FaceEditPipeline
     from keyface.pipeline.plan import Plan
     from keyface.pipeline.request import VideoRequest
+    from keyface.pipeline.watermarking import Marking
 
 SYNTHETIC = "This video is synthetic: the face in it was edited by a generative model (keyface)."
 SYNTHETIC_PICTURE = SYNTHETIC.replace("video", "picture")
@@ -52,6 +53,7 @@ def describe(
     plan: Plan,
     jobs: Sequence[Job],
     reports: Sequence[EditReport],
+    marking: Marking,
     credentials: Credentials,
 ) -> dict[str, Any]:
     """Return what the sidecar says: what was done to what, with what, and how well; names but no paths.
@@ -76,6 +78,7 @@ def describe(
             "unsigned_sha256": credentials.unsigned[output],
         },
         "label": None if request.visible_label is None else request.visible_label.text,
+        "watermark": marking.facts,
         "credentials": {
             "place": "in the file" if holds_credentials(output) else sidecar_of(output).name,
             "signer": credentials.identity.name,

@@ -25,6 +25,7 @@ from keyface.pipeline.face_clips import CropFrames, cut_crops
 from keyface.pipeline.jobs import Job, held_to, make_jobs
 from keyface.pipeline.record import EditRecord, describe, statement_of
 from keyface.pipeline.space import check_space
+from keyface.pipeline.watermarking import Marking
 from keyface.resume.cache import WorkCache
 from keyface.resume.journal import PREPARED
 from keyface.resume.session import Session
@@ -61,7 +62,8 @@ def edit_video(
     )
     if split is not None:
         temporary = sum(seen * torch.Size(shape).numel() for shape in crops) + split.temporary_bytes(size)
-    credentials = _credentials(pipe, request, jobs)
+    marking = Marking.of(request, plan.clips)
+    credentials = _credentials(pipe, request, jobs, marking)
     credentials.check()
     # An earlier process' files are used again, or removed first.
     check_space(request, reader, 0 if request.state.exists() else temporary)
@@ -96,9 +98,9 @@ def edit_video(
                 held_to(pipe, job.clip, CropFrames(each)) for job, each in zip(jobs, pixels, strict=True)
             ]
             edited = split.edit(session, pixels, masks, progress)
-        _write(request, jobs, [each.layers() for each in edited], credentials, stack, progress)
+        _write(request, jobs, [each.layers() for each in edited], marking, credentials, stack, progress)
         reports = [each.report for each in edited]
-    sidecar = describe(pipe, request, plan, jobs, reports, credentials)
+    sidecar = describe(pipe, request, plan, jobs, reports, marking, credentials)
     text = json.dumps(sidecar, indent=2, ensure_ascii=False)
     write_text(request.record, text + "\n")
     return EditRecord(request.output, request.record, request.compare, request.mask_video, json.loads(text))
@@ -139,6 +141,7 @@ def _write(
     request: VideoRequest,
     jobs: Sequence[Job],
     layers: Sequence[Any],
+    marking: Marking,
     credentials: Credentials,
     stack: ExitStack,
     progress: Progress | None,
@@ -169,7 +172,8 @@ def _write(
     if progress is not None:
         progress("decode", done, total)
     for painted in paint(reader, strips, jobs[0].settings.composition.mode):
-        after = painted.after if label is None else label.burn(painted.after)
+        after = marking.on(painted, request, done)
+        after = after if label is None else label.burn(after)
         output.write(after)
         if compare is not None:
             compare.write(torch.cat([painted.before, after], dim=-1))
@@ -180,13 +184,16 @@ def _write(
             progress("decode", done, total)
 
 
-def _credentials(pipe: FaceEditPipeline, request: VideoRequest, jobs: Sequence[Job]) -> Credentials:
+def _credentials(
+    pipe: FaceEditPipeline, request: VideoRequest, jobs: Sequence[Job], marking: Marking
+) -> Credentials:
     """Return what signs the outputs, with what they will say of the edit."""
     told = {
         "model": pipe.name,
         "weights": dict(pipe.versions),
         "edits": [category.name for category in request.categories],
         "prompts": [{"source": job.prompts.source, "target": job.prompts.target} for job in jobs],
+        "watermark": marking.facts,
     }
     return Credentials(request.identity, request.video, request.sha256, statement_of(request.output), told)
 
