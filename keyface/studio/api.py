@@ -63,7 +63,7 @@ def add_api(studio: Studio) -> None:
 
     with gr.Row(visible=False):
         clip = gr.Video(label="clip", sources=["upload"], include_audio=True)
-        names = gr.CheckboxGroup(list(installed), value=[], label="edits")
+        names = gr.CheckboxGroup([each.name for each in installed], value=[], label="edits")
         prompt, source = gr.Textbox("", label="prompt"), gr.Textbox("", label="source")
         person, key = gr.Textbox("1", label="person"), gr.Textbox("", label="job")
         numbers = [gr.Number(None, label=name) for name in ("strength", "guidance", "steps", "seed")]

@@ -24,10 +24,13 @@ from keyface.studio.workspace import PICTURES, Workspace
 if TYPE_CHECKING:
     from keyface.footage import Person
     from keyface.models.finders import FaceSuite
+    from keyface.pipeline.record import EditRecord
     from keyface.pipeline.request import VideoRequest
 
 _SIDE = 192
 """Pixels of a person's picture."""
+
+_WARNING = "warning: "
 
 Progress = Callable[[str, int, int], None]
 
@@ -105,13 +108,14 @@ class Engine:
             for person, crop in zip(footage.people, crops, strict=True)
         ]
 
-    def preview(self, request: VideoRequest) -> list[Pair]:
-        """Edit three keyframes as the edit of the clip would."""
+    def preview(self, request: VideoRequest) -> tuple[list[Pair], list[str]]:
+        """Edit three keyframes as the edit of the clip would; return them with warnings."""
+        lines: list[str] = []
         with self.turns.urgent():
             plan = self._plan(request)
-            made = edit_keyframes(self.pipe, request, plan, None, say)
+            made = edit_keyframes(self.pipe, request, plan, None, lines.append)
         origin, base = request.reader.timings[0].pts, request.reader.time_base
-        return [
+        pairs = [
             Pair(
                 float((request.reader.timings[number].pts - origin) * base),
                 save_png(to_image(before), self._picture()),
@@ -121,6 +125,7 @@ class Engine:
                 made.numbers, made.painted.before, made.painted.after, strict=True
             )
         ]
+        return pairs, [line.removeprefix(_WARNING) for line in lines if line.startswith(_WARNING)]
 
     def compare(self, source: VideoRequest, edited: VideoRequest, share: float) -> Pair:
         """Return the same frame of a clip and of its edit.
@@ -136,7 +141,7 @@ class Engine:
         pictures = [save_png(to_image(each.frames([number])[0]), self._picture()) for each in (before, after)]
         return Pair(seconds, *pictures)
 
-    def edit(self, key: str, request: VideoRequest, progress: Progress) -> None:
+    def edit(self, key: str, request: VideoRequest, progress: Progress) -> EditRecord:
         """Edit a clip, or go on with it; whoever calls has a turn.
 
         Args:
@@ -148,8 +153,9 @@ class Engine:
         if plan is None:
             plan = self._plan(request, progress)
             self._plans = {key: plan}
-        self.pipe.run(request, progress, plan=plan)
+        record = self.pipe.run(request, progress, plan=plan)
         self._plans = {}
+        return record
 
     def _plan(self, request: VideoRequest, progress: Progress | None = None) -> Plan:
         return make_plan(request, self.pipe.finder, self.pipe.placement, progress)

@@ -9,12 +9,11 @@ import gradio as gr
 from keyface.plugins import edits
 from keyface.studio.api import add_api, safely
 from keyface.studio.service import Studio
-from keyface.studio.table import heading, label_of, table_of
+from keyface.studio.table import label_of, table_of
 
-HEAD = (
-    "<h1>keyface studio</h1><p>Edit a face in a clip while the person stays the same person. "
-    "What is written is marked as synthetic.</p>"
-)
+HEAD = """# keyface studio
+
+Edit a face in a clip while the person stays the same person. What is written is marked as synthetic."""
 EVERYBODY = ("everybody", "all")
 SHOWN_SECONDS = 1.0
 """Between two looks of the page at the queue."""
@@ -25,12 +24,12 @@ _QUIET = {"show_progress": "hidden", "api_visibility": "private"}
 def build_page(studio: Studio) -> Any:
     """Return the page with its programming interface, not served yet."""
     with gr.Blocks(title="keyface studio", analytics_enabled=False, fill_width=True) as page:
-        gr.HTML(HEAD, elem_id="head")
+        gr.Markdown(HEAD, elem_id="head")
         with gr.Row(equal_height=False):
             with gr.Column(min_width=320):
                 clip, person = _clip_step(studio)
                 asked = _edit_step(clip, person)
-            with gr.Column(min_width=320):
+            with gr.Column(min_width=320, elem_id="look"):
                 start = _preview_step(studio, asked)
         chosen = gr.State("")
         _queue_step(studio, asked, start, chosen)
@@ -40,7 +39,7 @@ def build_page(studio: Studio) -> Any:
 
 def _clip_step(studio: Studio) -> tuple[Any, Any]:
     """Add the clip and the people in it."""
-    gr.HTML(heading("1. A clip, and who"), elem_classes="step")
+    gr.Markdown("## 1. A clip, and who", elem_classes="step")
     clip = gr.Video(
         label="Clip: drop a file, or press to choose one",
         sources=["upload"],
@@ -53,9 +52,10 @@ def _clip_step(studio: Studio) -> tuple[Any, Any]:
     gallery = gr.Gallery(
         label="People found; press one to choose",
         columns=4,
+        fit_columns=False,
         height=170,
         allow_preview=False,
-        object_fit="contain",
+        object_fit="cover",
         visible=False,
         buttons=[],
         elem_id="people",
@@ -72,10 +72,10 @@ def _clip_step(studio: Studio) -> tuple[Any, Any]:
                 [],
             ]
         found = studio.people(path)
-        choices = [(f"person {each.number}", str(each.number)) for each in found]
+        choices = [(f"person {each.number}, {each.said}", str(each.number)) for each in found]
         if len(found) > 1:
             choices.append(EVERYBODY)
-        pictures = [(str(each.picture), f"{each.number}: {each.said}") for each in found]
+        pictures = [(str(each.picture), f"person {each.number}") for each in found]
         return [
             gr.Gallery(pictures, visible=True),
             gr.Radio(choices, value=choices[0][1], visible=True),
@@ -95,8 +95,8 @@ def _clip_step(studio: Studio) -> tuple[Any, Any]:
 
 def _edit_step(clip: Any, person: Any) -> list[Any]:
     """Add what is to change; return all that an edit is asked for with, as `asked_for` takes it."""
-    gr.HTML(heading("2. What to change"), elem_classes="step")
-    names = gr.CheckboxGroup(list(edits), label="Categories", elem_id="categories")
+    gr.Markdown("## 2. What to change", elem_classes="step")
+    names = gr.CheckboxGroup([each.name for each in edits], label="Categories", elem_id="categories")
     prompt = gr.Textbox(
         label="Or in words: what the clip shall show",
         placeholder="a photo of an old man with glasses",
@@ -125,39 +125,48 @@ def asked_for(*values: Any) -> tuple[Any, dict[str, Any]]:
     return clip, options
 
 
+def _comparison(name: str) -> Any:
+    """Add a picture before and after, with a line between them that the keyboard can move, too."""
+    slider = gr.ImageSlider(
+        label="Before (left) and after (right)", interactive=False, max_height=420, buttons=[], elem_id=name
+    )
+    line = gr.Slider(0, 100, 50, step=5, label="Place of the line, in percent", elem_id=f"{name}_line")
+    line.input(lambda place: gr.ImageSlider(slider_position=place), line, slider, **_QUIET)
+    return slider
+
+
 def _preview_step(studio: Studio, asked: list[Any]) -> Any:
     """Add the preview; return the button that starts the edit."""
-    gr.HTML(heading("3. Look, then start"), elem_classes="step")
+    gr.Markdown("## 3. Look, then start", elem_classes="step")
     with gr.Row():
-        button = gr.Button("Preview three keyframes", elem_id="preview")
-        start = gr.Button("Start the edit", variant="primary", elem_id="start")
-    slider = gr.ImageSlider(
-        label="Before and after: drag the line",
-        interactive=False,
-        height=380,
-        buttons=[],
-        elem_id="before_after",
-    )
+        button = gr.Button("Preview three keyframes", elem_id="preview", min_width=140)
+        start = gr.Button("Start the edit", variant="primary", elem_id="start", min_width=140)
+    slider = _comparison("before_after")
     frame = gr.Radio([], label="Keyframe", visible=False, elem_id="keyframe")
+    doubts = gr.Textbox(label="Warning", visible=False, interactive=False, elem_id="doubts")
     pairs = gr.State([])
 
     def preview(*values: Any) -> list[Any]:
         clip, options = asked_for(*values)
-        made = studio.preview(clip, **options)
+        made, lines = studio.preview(clip, **options)
         choices = [(f"at {pair.seconds:.2f} s", number) for number, pair in enumerate(made)]
         known = [(str(pair.before), str(pair.after)) for pair in made]
-        return [known[0], gr.Radio(choices, value=0, visible=len(made) > 1), known]
+        warning = gr.Textbox("\n".join(lines), visible=bool(lines))
+        return [known[0], gr.Radio(choices, value=0, visible=len(made) > 1), warning, known]
 
-    button.click(safely(preview), asked, [slider, frame, pairs], api_visibility="private")
+    button.click(safely(preview), asked, [slider, frame, doubts, pairs], api_visibility="private")
     frame.input(lambda number, known: known[number], [frame, pairs], slider, **_QUIET)
     return start
 
 
 def _queue_step(studio: Studio, asked: list[Any], start: Any, chosen: Any) -> None:
     """Add the queue, and the result of the edit that is chosen there."""
-    gr.HTML(heading("4. Edits"), elem_classes="step")
-    table = gr.HTML(table_of(studio.queue.jobs()), elem_id="edits")
-    with gr.Row(equal_height=True):
+    gr.Markdown("## 4. Edits", elem_classes="step")
+    # HTML, whose texts are escaped; Gradio's own HTML needs scripts that the page's policy refuses.
+    table = gr.Markdown(
+        table_of(studio.queue.jobs()), sanitize_html=False, latex_delimiters=[], elem_id="edits"
+    )
+    with gr.Row(elem_id="controls"):
         pick = gr.Dropdown(
             [], label="Chosen edit", scale=3, min_width=260, elem_id="chosen", filterable=False
         )
@@ -169,9 +178,7 @@ def _queue_step(studio: Studio, asked: list[Any], start: Any, chosen: Any) -> No
             video = gr.Video(label="Edited clip", interactive=False, height=320, buttons=[], elem_id="result")
             files = gr.Files(label="Download: video, mask, record", interactive=False, elem_id="files")
         with gr.Column(min_width=320):
-            both = gr.ImageSlider(
-                label="Before and after: drag the line", interactive=False, height=320, buttons=[]
-            )
+            both = _comparison("compare")
             share = gr.Slider(0, 100, 50, step=1, label="Where in the clip, in percent", elem_id="where")
     command = gr.Textbox(
         label="The same on the command line, where a stopped edit goes on, too",
@@ -203,7 +210,8 @@ def _queue_step(studio: Studio, asked: list[Any], start: Any, chosen: Any) -> No
         return [
             shown,
             gr.Dropdown(
-                [(label_of(n, each), each.id) for n, each in enumerate(jobs, start=1)][::-1], value=key
+                [(label_of(n, each), each.id) for n, each in enumerate(jobs, start=1)][::-1],
+                value=key or None,
             ),
             key,
             now,

@@ -166,7 +166,7 @@ class Queue:
                 return
             self._become(job, "running")
         try:
-            self._edit(job)
+            line = self._edit(job)
         except LeftError:
             with self._changed:
                 stopped = job.id in self._leaving
@@ -181,13 +181,14 @@ class Queue:
             with self._changed:
                 self._leaving.discard(job.id)
                 job.fraction = 1.0
-                self._become(job, "done")
+                self._become(job, "done", line)
 
-    def _edit(self, job: Job) -> None:
+    def _edit(self, job: Job) -> str:
+        """Make an edit, or go on with it; return its warnings."""
         clip = self.workspace.inside(self.workspace.folder / job.clip)
         request = request_of(clip, job.folder(self.edits), job.options, self.limits)
         if request.record.exists() and not request.state.exists():  # somebody else has ended it
-            return
+            return ""
         looked = time.monotonic()
 
         def progress(stage: str, done: int, total: int) -> None:
@@ -200,7 +201,8 @@ class Queue:
                 if self.workspace.usage() > self.workspace.limit:
                     raise FullError("the workspace is full; remove edits, then let this one go on")
 
-        self.engine.edit(job.id, request, progress)
+        record = self.engine.edit(job.id, request, progress)
+        return "; ".join(record.sidecar["warnings"])
 
     def _become(self, job: Job, state: Any, line: str = "") -> None:
         job.state, job.line = state, line

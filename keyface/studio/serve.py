@@ -110,6 +110,7 @@ def serve(
     import uvicorn
 
     with alone_in(studio.workspace.folder):
+        _ = studio.engine.pipe  # weights that are not here are told of before anybody opens the page
         app = application(studio, host, token)
         config = uvicorn.Config(
             app,

@@ -19,8 +19,14 @@ from keyface.studio.workspace import BUILT_IN, PICTURES, Workspace
 Say = Callable[[str], None]
 
 BUILT_IN_SECONDS, BUILT_IN_FPS, BUILT_IN_SIDE = 2.0, 12, 256
-LACKED = ("glasses", "beard", "smile", "hat")
+LACKED = ("glasses", "beard", "smile")
 """Categories that the person of the built-in clip can take, all of them."""
+
+PLAIN = {
+    **dict.fromkeys(("Male", "Young"), True),
+    **dict.fromkeys(("Wearing_Hat", "Bald", "Freckles", "Angry", "Sad", "Surprised"), False),
+}
+"""What the person is like otherwise: edits show best on a plain face."""
 
 
 class Studio:
@@ -61,8 +67,7 @@ class Studio:
         from keyface.plugins import edits
         from keyface.video import write_clip
 
-        plain = {"Male": True, "Young": True}
-        identity = find_person(edits.select(list(LACKED)), FIRST_PERSON, 0, also=plain)
+        identity = find_person(edits.select(list(LACKED)), FIRST_PERSON, 0, also=PLAIN)
         faces = draw_clip(identity, 0, round(BUILT_IN_SECONDS * BUILT_IN_FPS), BUILT_IN_FPS)
         with self.engine.turns.urgent(), replacing(path) as temporary:
             written = temporary.with_suffix(".mp4")
@@ -84,8 +89,8 @@ class Studio:
         self.tidy()
         return self.engine.people(request)
 
-    def preview(self, path: object, **asked: Any) -> list[Pair]:
-        """Edit three keyframes.
+    def preview(self, path: object, **asked: Any) -> tuple[list[Pair], list[str]]:
+        """Edit three keyframes; return them with warnings.
 
         Raises:
             ValueError: Something that is asked for does not fit, or the clip cannot be used.

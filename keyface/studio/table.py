@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from keyface.studio.jobs import Job
 
@@ -67,8 +67,3 @@ def _row(number: int, job: Job) -> Markup:
         percent,
         percent,
     )
-
-
-def heading(text: str) -> str:
-    """Return a heading of a step."""
-    return f"<h2>{escape(text)}</h2>"
