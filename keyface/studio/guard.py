@@ -39,7 +39,8 @@ _OPEN = re.compile(
 
 _HEADERS = {
     b"content-security-policy": (
-        b"default-src 'self'; script-src 'self' 'unsafe-inline' 'wasm-unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
+        b"default-src 'self'; script-src 'self' 'unsafe-inline' 'wasm-unsafe-eval' blob:; "
+        b"style-src 'self' 'unsafe-inline'; "
         b"img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; "
         b"connect-src 'self' data: blob:; worker-src 'self' blob:; object-src 'none'; base-uri 'self'; "
         b"form-action 'self'; frame-ancestors 'none'"
