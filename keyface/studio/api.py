@@ -38,10 +38,10 @@ def add_api(studio: Studio) -> None:
         prompt: str,
         source: str,
         person: str,
-        strength: float | None,
-        guidance: float | None,
-        steps: float | None,
-        seed: float | None,
+        strength: float | None = None,
+        guidance: float | None = None,
+        steps: float | None = None,
+        seed: float | None = None,
     ) -> dict[str, Any]:
         """Queue an edit."""
         made = studio.edit(
@@ -63,7 +63,14 @@ def add_api(studio: Studio) -> None:
 
     with gr.Row(visible=False):
         clip = gr.Video(label="clip", sources=["upload"], include_audio=True)
-        names = gr.CheckboxGroup([each.name for each in installed], value=[], label="edits")
+        # Any value passes here, and is checked with the rest of what is asked for.
+        names = gr.Dropdown(
+            [each.name for each in installed],
+            value=[],
+            multiselect=True,
+            allow_custom_value=True,
+            label="edits",
+        )
         prompt, source = gr.Textbox("", label="prompt"), gr.Textbox("", label="source")
         person, key = gr.Textbox("1", label="person"), gr.Textbox("", label="job")
         numbers = [gr.Number(None, label=name) for name in ("strength", "guidance", "steps", "seed")]

@@ -25,6 +25,7 @@ def build_page(studio: Studio) -> Any:
     """Return the page with its programming interface, not served yet."""
     with gr.Blocks(title="keyface studio", analytics_enabled=False, fill_width=True) as page:
         gr.Markdown(HEAD, elem_id="head")
+        add_api(studio)  # first, so that the endpoints have their names
         with gr.Row(equal_height=False):
             with gr.Column(min_width=320):
                 clip, person = _clip_step(studio)
@@ -33,7 +34,6 @@ def build_page(studio: Studio) -> Any:
                 start = _preview_step(studio, asked)
         chosen = gr.State("")
         _queue_step(studio, asked, start, chosen)
-        add_api(studio)
     return page
 
 
@@ -109,7 +109,7 @@ def _edit_step(clip: Any, person: Any) -> list[Any]:
         with gr.Group(visible=False) as amounts:
             strength = gr.Slider(0.05, 1.0, 0.8, step=0.05, label="Strength: less changes less")
             guidance = gr.Slider(1.0, 15.0, 5.0, step=0.5, label="Guidance: more follows the words more")
-            steps = gr.Slider(2, 100, 20, step=1, label="Steps: more is slower and finer")
+            steps = gr.Slider(2, 100, 20, step=1, label="Steps: more is slower and finer", elem_id="steps")
         source = gr.Textbox(label="What the clip shows now, if you want to say it", lines=1)
         seed = gr.Number(0, label="Seed: which frames become keyframes", precision=0, minimum=0)
     own.change(lambda given: gr.Group(visible=not given), own, amounts, **_QUIET)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import signal
 import subprocess
@@ -21,7 +22,7 @@ from keyface.studio.limits import Limits
 from keyface.studio.service import Studio
 from keyface.studio.workspace import FullError, Workspace
 
-LONG = {"edits": ["glasses"], "steps": 24}
+LONG = {"edits": ["glasses"], "steps": 12}
 SHORT = {"edits": ["glasses"], "steps": 3}
 AT_WORK = ("invert", "reconstruct", "edit")
 
@@ -119,8 +120,6 @@ def test_what_is_stopped_on_the_page_goes_on_on_the_command_line(
         assert job.state == "stopped"
         state = job.folder(studio.queue.edits) / "edited.mp4.state"
         assert (state / "clip-1" / "journal.json").exists()
-        import shlex
-
         words = shlex.split(studio.command(job))
         assert main(words[1:]) == 0
         assert "going on with the edit that was stopped" in capsys.readouterr().err
@@ -129,7 +128,7 @@ def test_what_is_stopped_on_the_page_goes_on_on_the_command_line(
         until(lambda: over(job))
         assert job.state == "done"
     alone = tmp_path / "alone.mp4"
-    assert main(["edit", str(short_clip), "-o", str(alone), "--edits", "glasses", "--steps", "24"]) == 0
+    assert main(["edit", str(short_clip), "-o", str(alone), "--edits", "glasses", "--steps", "12"]) == 0
     whole = json.loads(alone.with_suffix(".json").read_text())["output"]["unsigned_sha256"]
     assert result(studio, job) == whole
 
@@ -139,8 +138,6 @@ def test_what_is_stopped_on_the_command_line_goes_on_on_the_page(
 ) -> None:
     studio = make_studio()
     job = studio.edit(upload(studio, short_clip), **LONG)  # it waits, since nobody works on the queue
-    import shlex
-
     words = shlex.split(studio.command(job))
     process = subprocess.Popen([sys.executable, "-P", "-m", "keyface", *words[1:]], stderr=subprocess.PIPE)
     journal = job.folder(studio.queue.edits) / "edited.mp4.state" / "clip-1" / "journal.json"
@@ -203,7 +200,9 @@ def test_what_fails_says_why_and_can_go_on(make_studio: MakeStudio, short_clip: 
         clip.with_name("away.mp4").rename(clip)
         studio.queue.resume(job.id)
         until(lambda: over(job))
-    assert (job.state, job.line) == ("done", "")
+    assert job.state == "done"
+    # With three steps the reconstruction is poor, and the record's warning is shown.
+    assert "the model does not know this face well" in job.line
 
 
 def test_what_waits_can_be_taken_out(make_studio: MakeStudio, short_clip: Path) -> None:
