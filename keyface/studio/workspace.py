@@ -88,10 +88,11 @@ class Workspace:
                 self._reserved -= size
 
     def inside(self, path: Path | str) -> Path:
-        """Return the path of a file in the folder, with all links resolved.
+        """Return the path of an upload, an edit's file or a picture, with all links resolved.
 
         Raises:
-            ValueError: It lies outside, or is no file.
+            ValueError: It is none of these, also where it lies in the folder: whoever gives the studio a
+                folder with other files does not show these.
         """
         text = str(path)
         try:
@@ -99,9 +100,15 @@ class Workspace:
             regular = stat.S_ISREG(found.stat().st_mode)
         except (OSError, ValueError, RuntimeError):  # ValueError: a zero byte; RuntimeError: a loop of links
             regular, found = False, Path()
-        if not regular or not found.is_relative_to(self.folder):
+        if not regular or not self._is_ours(found):
             raise ValueError(f"{Path(text).name or text!r}: no such file in the workspace; upload it first")
         return found
+
+    def _is_ours(self, path: Path) -> bool:
+        if not path.is_relative_to(self.folder):
+            return False
+        place, *rest = path.relative_to(self.folder).parts
+        return bool(rest) and (place in (EDITS, PICTURES, BUILT_IN) or _UPLOAD.fullmatch(place) is not None)
 
     def relative(self, path: Path) -> str:
         """Return the name of a file in the folder, relative to it."""

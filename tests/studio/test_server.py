@@ -117,10 +117,9 @@ def test_names_of_uploads_lead_nowhere_else(served: Served, name: str) -> None:
 def test_files_outside_are_not_read(served: Served, short_clip: Path) -> None:
     secret = served.workspace.parent / "secret.mp4"
     secret.write_bytes(short_clip.read_bytes())
-    link = served.workspace / "link.mp4"
-    link.unlink(missing_ok=True)
-    os.symlink(secret, link)
     inside = upload(served, short_clip.read_bytes(), "inside.mp4").json()[0]
+    link = Path(inside).with_name("link.mp4")
+    os.symlink(secret, link)
     with httpx.Client(base_url=served.url) as http:
         assert http.get(f"/gradio_api/file={inside}").content == short_clip.read_bytes()
         for path in (
@@ -159,8 +158,7 @@ def test_files_outside_are_not_read(served: Served, short_clip: Path) -> None:
 
 @pytest.mark.parametrize("name", ["edit", "status"])
 def test_requests_cannot_name_files_outside(served: Served, short_clip: Path, name: str) -> None:
-    link = served.workspace / "other.mp4"
-    link.unlink(missing_ok=True)
+    link = Path(upload(served, name.encode()).json()[0]).with_name("link.mp4")
     os.symlink(short_clip, link)
     for path in (
         "/etc/passwd",

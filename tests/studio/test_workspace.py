@@ -23,22 +23,28 @@ def test_only_files_inside_are_found(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "work", 1000)
     clip = put(workspace.folder / HASH / "a.mp4")
     assert workspace.inside(clip) == clip
-    os.symlink(secret, workspace.folder / "link.mp4")
-    os.symlink(tmp_path, workspace.folder / "folder")
-    os.symlink("loop.mp4", workspace.folder / "loop.mp4")
-    os.mkfifo(workspace.folder / "pipe.mp4")
+    folder = workspace.folder / HASH
+    os.symlink(secret, folder / "link.mp4")
+    os.symlink(tmp_path, folder / "folder")
+    os.symlink("loop.mp4", folder / "loop.mp4")
+    os.mkfifo(folder / "pipe.mp4")
+    put(workspace.folder / "own.mp4")  # of whoever has given the folder
+    put(workspace.folder / "holidays" / "own.mp4")
     # A neighbour whose name only begins like the workspace's.
     neighbour = put(tmp_path / "work-too" / "a.mp4")
     for refused in (
         secret,
         neighbour,
-        workspace.folder / "link.mp4",
-        workspace.folder / "folder" / "secret.mp4",
-        workspace.folder / "loop.mp4",
-        workspace.folder / "pipe.mp4",
-        workspace.folder / HASH,
+        folder / "link.mp4",
+        folder / "folder" / "secret.mp4",
+        folder / "loop.mp4",
+        folder / "pipe.mp4",
+        folder,
+        folder / "none.mp4",
+        folder / ".." / ".." / "secret.mp4",
         workspace.folder / ".." / "secret.mp4",
-        workspace.folder / HASH / ".." / ".." / "secret.mp4",
+        workspace.folder / "own.mp4",
+        workspace.folder / "holidays" / "own.mp4",
         "a\0b",
         "",
         "secret.mp4",
@@ -52,8 +58,8 @@ def test_a_workspace_may_itself_lie_behind_a_link(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     os.symlink(tmp_path / "real", tmp_path / "link")
     workspace = Workspace(tmp_path / "link", 1000)
-    clip = put(tmp_path / "real" / "a.mp4")
-    assert workspace.inside(tmp_path / "link" / "a.mp4") == clip
+    clip = put(tmp_path / "real" / "edits" / "a.mp4")
+    assert workspace.inside(tmp_path / "link" / "edits" / "a.mp4") == clip
 
 
 def test_room_is_given_once(tmp_path: Path) -> None:
