@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _STARTED = re.compile(r"the studio is at (http://\S+?/)(\?token=(\S+?))?; Ctrl-C ends it")
-_PATIENCE = 120
+_PATIENCE = 600
 
 
 @dataclass

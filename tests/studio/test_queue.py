@@ -58,7 +58,7 @@ def upload(studio: Studio, clip: Path, letter: str = "a") -> Path:
     return path
 
 
-def until(condition: Callable[[], bool], seconds: float = 120) -> None:
+def until(condition: Callable[[], bool], seconds: float = 600) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited too long"

@@ -29,7 +29,7 @@ def client_of(served: Served, folder: Path) -> Any:
 
 
 def wait_for(client: Any, job: str, *states: str) -> dict[str, Any]:
-    end = time.monotonic() + 120
+    end = time.monotonic() + 600
     while (found := client.predict(job=job, api_name="/status"))["state"] not in states:
         assert time.monotonic() < end, found
         time.sleep(0.2)
@@ -58,7 +58,7 @@ def test_other_programs_edit_watch_stop_go_on_and_fetch(
     job = client.predict(clip=clip, **LONG, api_name="/edit")
     assert job["clip"] == "short.mp4"
     assert job["options"] == {"edits": ["glasses"], "steps": 16, "person": "1"}
-    end = time.monotonic() + 60
+    end = time.monotonic() + 300
     while client.predict(job=job["id"], api_name="/status")["stage"] not in ("invert", "edit"):
         assert time.monotonic() < end
     client.predict(job=job["id"], api_name="/cancel")
@@ -264,7 +264,7 @@ def test_a_killed_studio_goes_on_where_it_was(tmp_path: Path, short_clip: Path) 
         clip = gradio_client.handle_file(str(short_clip))
         jobs = [client.predict(clip=clip, **each, api_name="/edit")["id"] for each in (LONG, TINY)]
         journal = workspace / "edits" / jobs[0] / "edited.mp4.state" / "clip-1" / "journal.json"
-        end = time.monotonic() + 60
+        end = time.monotonic() + 300
         while not journal.exists():
             assert time.monotonic() < end
             time.sleep(0.02)
