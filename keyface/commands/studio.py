@@ -71,5 +71,5 @@ def studio(
     }
     folder = Workspace(workspace, allowed.workspace_bytes)
     with listening(host, port) as sock, edits.with_file(categories):
-        made = Studio(folder, networks, allowed)
+        made = Studio(folder, networks, allowed, categories)
         serve(made, sock, host, needed, say)

@@ -201,11 +201,11 @@ def _queue_step(studio: Studio, asked: list[Any], start: Any, chosen: Any) -> No
         if now == before:
             return [shown, *[gr.skip()] * (len(outputs) - 1)]
         job = by_id.get(key)
-        done = job is not None and job.state == "done"
+        # Whoever has the folder may have removed its files.
+        done = job is not None and job.state == "done" and studio.is_whole(job)
         video_, pair, got = None, None, None
         if job is not None and done:
-            got = [str(path) for path in studio.result(key) if path.is_file()]
-            video_ = got[0]
+            video_, *_ = got = [str(path) for path in studio.result(key)]
             pair = studio.compare(key, where / 100)
         return [
             shown,

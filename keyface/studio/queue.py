@@ -208,7 +208,10 @@ class Queue:
         job.state, job.line = state, line
         if state != "running":
             job.stage = ""
-        job.save(self.edits)
+        try:
+            job.save(self.edits)
+        except OSError as error:  # a full disk: the edit stays, and the queue goes on
+            say(f"warning: edit {job.id} is {state}, which cannot be noted: {error}")
         self._changed.notify_all()
 
 

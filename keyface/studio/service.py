@@ -36,10 +36,17 @@ class Studio:
         workspace: Where all files are.
         networks: As of `Engine`.
         limits: Of everything.
+        categories: YAML file of further categories, for command lines.
     """
 
-    def __init__(self, workspace: Workspace, networks: dict[str, Any], limits: Limits) -> None:
-        self.workspace, self.limits = workspace, limits
+    def __init__(
+        self,
+        workspace: Workspace,
+        networks: dict[str, Any],
+        limits: Limits,
+        categories: Path | None = None,
+    ) -> None:
+        self.workspace, self.limits, self._categories = workspace, limits, categories
         self.engine = Engine(workspace, networks)
         self.queue = Queue(workspace, self.engine, limits)
 
@@ -122,6 +129,11 @@ class Studio:
             )
         return job.files(self.queue.edits)
 
+    def is_whole(self, job: Job) -> bool:
+        """Tell whether the clip and the files of an edit that is done are there."""
+        clip = self.workspace.folder / job.clip
+        return all(path.is_file() for path in (clip, *job.files(self.queue.edits)))
+
     def compare(self, key: object, share: float) -> Pair:
         """Return a frame before and after an edit that is done.
 
@@ -137,7 +149,8 @@ class Studio:
     def command(self, job: Job) -> str:
         """Return the command line that makes an edit, or goes on with it."""
         clip = self.workspace.folder / job.clip
-        return command_of(clip, job.folder(self.queue.edits), job.options, self.engine.networks)
+        more = {**self.engine.networks, "categories": self._categories}
+        return command_of(clip, job.folder(self.queue.edits), job.options, more)
 
     def tidy(self) -> None:
         """Remove what nobody needs any more."""
