@@ -125,5 +125,5 @@ def test_a_token_is_asked_for(tmp_path: Path) -> None:
     assert ask("GET", f"/?token={TOKEN}").status_code == 303
     assert ask("GET", f"/config?token={TOKEN}").status_code == 401, "only the page takes it from its address"
     assert ask("GET", "/?token=").status_code == 401
-    assert ask("GET", "/config", cookies={"keyface-studio-7860": TOKEN}).status_code == 200
-    assert ask("GET", "/config", cookies={"keyface-studio-7861": TOKEN}).status_code == 401
+    assert ask("GET", "/config", headers={"cookie": f"keyface-studio-7860={TOKEN}"}).status_code == 200
+    assert ask("GET", "/config", headers={"cookie": f"keyface-studio-7861={TOKEN}"}).status_code == 401

@@ -8,7 +8,6 @@ import pytest
 from keyface.cli.main import main
 from keyface.studio.serve import address_of, hosts_of, is_loopback, listening, token_for
 
-
 ALONE = ("127.0.0.1", "127.9.9.9", "localhost", "::1")
 OTHERS = ("0.0.0.0", "::", "192.168.1.2", "example.org", "")
 

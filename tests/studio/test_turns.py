@@ -6,30 +6,32 @@ import time
 from keyface.studio.turns import Turns
 
 
+def waits(turns: Turns, count: int) -> None:
+    """Wait until so many threads wait for a turn."""
+    end = time.monotonic() + 10
+    while len(turns._condition._waiters) < count:  # type: ignore[attr-defined]
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
 def test_the_urgent_go_before_the_patient() -> None:
     turns, order = Turns(), []
-    begun = threading.Event()
 
-    def patient(name: str) -> None:
-        with turns.patient():
-            order.append(name)
-            begun.set()
-            while not turns.wanted and name == "first":
-                time.sleep(0.001)
+    def take(kind: str) -> None:
+        with getattr(turns, kind)():
+            order.append(kind)
 
-    def urgent() -> None:
-        with turns.urgent():
-            order.append("urgent")
-
-    threads = [threading.Thread(target=patient, args=("first",))]
-    threads[0].start()
-    assert begun.wait(10)
-    threads += [threading.Thread(target=patient, args=("second",)), threading.Thread(target=urgent)]
-    for each in threads[1:]:
-        each.start()
-    for each in threads:
+    patient, urgent = (threading.Thread(target=take, args=(kind,)) for kind in ("patient", "urgent"))
+    with turns.patient():
+        patient.start()
+        waits(turns, 1)
+        assert not turns.wanted
+        urgent.start()
+        waits(turns, 2)
+        assert turns.wanted
+    for each in (patient, urgent):
         each.join(10)
-    assert order == ["first", "urgent", "second"]
+    assert order == ["urgent", "patient"]
     assert not turns.wanted
 
 
