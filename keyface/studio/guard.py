@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from anyio.to_thread import run_sync
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 from keyface.studio.limits import Limits
@@ -89,18 +89,23 @@ class Guard:
                 message = {**message, "headers": [*message["headers"], *more]}
             await send(message)
 
-        request = Request(scope, receive)
+        try:
+            await self._answer(Request(scope, receive), sent)
+        except ClientDisconnect:  # nobody waits for an answer
+            return
+
+    async def _answer(self, request: Request, send: Any) -> None:
         refusal = self._refused(request)
         if refusal is None and request.url.path.startswith(_FILE):
             refusal = self._refused_file(request.url.path.removeprefix(_FILE))
         if refusal is not None:
-            await refusal(scope, receive, sent)
+            await refusal(request.scope, request.receive, send)
         elif request.url.path == _UPLOAD:
-            await self._upload(request, sent)
+            await self._upload(request, send)
         elif request.method == "POST":
-            await self._post(request, sent)
+            await self._post(request, send)
         else:
-            await self._app(scope, receive, sent)
+            await self._app(request.scope, request.receive, send)
 
     def _refused(self, request: Request) -> Response | None:
         """Return the answer to a request that is not handed on, by its address and headers."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
+import logging
 import os
 import secrets
 import socket
@@ -119,9 +121,16 @@ def serve(
             server_header=False,
             proxy_headers=False,
         )
+        logging.getLogger("uvicorn.error").addFilter(is_no_goodbye)
         with studio.queue:
             say(f"the studio is at {address_of(host, sock.getsockname()[1], token)}; Ctrl-C ends it")
             uvicorn.Server(config).run(sockets=[sock])
+
+
+def is_no_goodbye(record: logging.LogRecord) -> bool:
+    """Tell whether a line of the server is not merely about pages that were open when it ended."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not (isinstance(error, asyncio.CancelledError) or str(record.msg).startswith("Cancel %s running"))
 
 
 def _theme(gr: Any) -> Any:
