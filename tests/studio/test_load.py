@@ -100,7 +100,7 @@ def test_nothing_is_lost_under_load(tmp_path: Path, tiny_clip: Path) -> None:
             client.predict(job=job, api_name="/resume")
         already = count(states(client), "done")
         while count(found := states(client), "waiting", "running"):
-            assert time.monotonic() - began < 30 * REQUESTS + 120, found
+            assert time.monotonic() - began < 60 * REQUESTS + 1200, found
             assert not count(found, "failed", "stopped"), client.predict(api_name="/list")
             if not memory and count(found, "done") - already >= (len(jobs) - already) / 3:
                 memory = served.memory()
