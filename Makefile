@@ -15,7 +15,7 @@ JOBS ?= auto
 TESTS ?=
 
 .PHONY: setup hooks demo test slowest lint types imports tree docs constraints clean \
-    fuzz chaos mutants sbom audit
+    fuzz chaos load mutants sbom audit
 
 setup: .venv/.complete
 
@@ -60,6 +60,12 @@ chaos: setup
 	KEYFACE_CHAOS=$(MOMENTS) KEYFACE_CHAOS_SEED=$(SEED) KEYFACE_CHAOS_PROCESSES=2,4,8 \
 	    OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -s tests/chaos $(TESTS)
 
+# The studio under load: requests, ten at once, among them cancelled edits and broken uploads.
+REQUESTS ?= 100
+load: setup
+	KEYFACE_STUDIO_REQUESTS=$(REQUESTS) OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE \
+	    $(BIN)/pytest -s tests/studio/test_load.py $(TESTS)
+
 # Small faults put into one module, each of which its tests should notice: make mutants MODULE=keyface/losses.py
 # The tests of a module are found by its name; TESTS='tests/a.py tests/b.py' names others.
 MODULE ?= keyface/losses.py
@@ -100,7 +106,7 @@ docs: setup
 # UPGRADE='--upgrade-package torch' of one. uv resolves for every platform and Python at once and asks the
 # registry alone, not the folders that this machine's pip may know. Windows and browsers are left out.
 # Buckets (s3, gs) and W&B's reports (dashboard) are for those who have one, or a login.
-EXTRAS := faces insightface evaluate docs dev
+EXTRAS := faces insightface evaluate studio docs dev
 constraints:
 	$(PYTHON) -m venv $(UV)
 	$(UV)/bin/python -m pip --disable-pip-version-check --quiet install 'uv>=0.9,<1'

@@ -149,7 +149,7 @@ def imported(*folders: str) -> dict[str, str]:
 
 
 def imports_of(file: Path) -> Iterator[str]:
-    """Every module of an import statement, or of `import_module` with a literal name."""
+    """Every module of an import statement, or of `import_module` or `importorskip` with a literal name."""
     folders = {file.parent}
     if ROOT / "tests" in file.parents:  # as pytest's `pythonpath` has it
         folders |= {ROOT / "tests", ROOT / "tests" / "lightning_modules"}

@@ -78,6 +78,9 @@ COMMANDS: Mapping[str, Command | Group] = {
             config=True,
         ),
     ),
+    "studio": Command(
+        "keyface.commands.studio:studio", "Edit on a page in the browser; other programs can call it, too."
+    ),
     "faces": Command("keyface.commands.faces:faces", "Find the people in a video: who is who, and when."),
     "demo": Command("keyface.commands.demo:demo", "Train both branches briefly and edit a clip, end to end."),
     "benchmark": Group(

@@ -10,17 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from keyface.editing.settings import given_settings
 from keyface.pipeline.defaults import GivenSettings
 from keyface.pipeline.framing import Framing
+from keyface.pipeline.stages import EACH_CLIP, SHARES
 from keyface.video.encoding import Encoding
 
 if TYPE_CHECKING:
     from keyface.pipeline.record import EditRecord
     from keyface.plugins import Category
-
-SHARES = {"find": 0.1, "encode": 0.05, "invert": 0.3, "reconstruct": 0.1, "edit": 0.4, "decode": 0.05}
-"""Stage of an edit → about which part of its time it takes, for the progress bar."""
-
-EACH_CLIP = ("encode", "invert", "reconstruct", "edit")
-"""Stages that every clip of a video goes through in turn."""
 
 
 def edit(
