@@ -161,7 +161,9 @@ def imports_of(file: Path) -> Iterator[str]:
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and not node.level:
             names = [node.module or ""]
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(
+            ("import_module", "importorskip")
+        ):
             names = [each.value for each in node.args if isinstance(each, ast.Constant)]
         yield from (name for name in names if file.parts[-2] == "keyface" or name not in local)
 
