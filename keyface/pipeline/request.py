@@ -62,7 +62,7 @@ class VideoRequest:
         preview: Where to write a picture of three keyframes before and after, instead of a video.
         encoding: How the output is encoded.
         label: What a small sign on every frame says; None or "none" draws none.
-        no_watermark: Why the output gets no watermark; None writes one.
+        watermark: Whether a watermark is written into the edited pixels.
         sign: With whose key the content credentials are signed: KEY.pem:CERTIFICATES.pem, or one file with
             both; None takes a certificate that keyface makes for this user.
         start: Edit only from this time on: seconds, or "minutes:seconds".
@@ -99,7 +99,7 @@ class VideoRequest:
     preview: Path | None = None
     encoding: Encoding = field(default_factory=Encoding)
     label: str | None = None
-    no_watermark: str | None = None
+    watermark: bool = False
     sign: str | None = None
     start: str | float | None = None
     end: str | float | None = None
@@ -230,7 +230,7 @@ class VideoRequest:
             raise ValueError("--prompt is empty; say what the clip shall show")
         if self.source is not None and not self.source.strip():
             raise ValueError("--source is empty; say what the clip shows")
-        for option in ("prompt", "source", "negative", "no_watermark"):
+        for option in ("prompt", "source", "negative"):
             text = getattr(self, option)
             if text is not None and not _is_text(text):
                 name = option.replace("_", "-")
@@ -323,12 +323,10 @@ class VideoRequest:
             require_folder(self.cache)
 
     def _check_marks(self) -> None:
-        if self.no_watermark is not None and not self.no_watermark.strip():
-            raise ValueError("--no-watermark is empty; say why the output gets none: its record will tell")
         if self.preview is None:
             _ = self.identity, self.visible_label
             return
-        options = {"--label": self.label, "--no-watermark": self.no_watermark, "--sign": self.sign}
+        options = {"--label": self.label, "--watermark": self.watermark or None, "--sign": self.sign}
         for option, given in options.items():
             if given is not None:
                 raise ValueError(f"--preview writes no edit, so {option} has no say; leave it out")
