@@ -7,7 +7,8 @@ from keyface.pipeline.record import warnings_of
 
 
 @pytest.mark.parametrize(
-    ("vae", "reconstruction", "number"), [(32.0, 31.0, 0), (24.0, 23.5, 1), (32.0, 28.0, 1), (20.0, 10.0, 2)]
+    ("vae", "reconstruction", "number"),
+    [(32.0, 31.0, 0), (24.0, 23.5, 1), (32.0, 28.0, 1), (37.4, 33.6, 0), (37.4, 31.9, 1), (20.0, 10.0, 2)],
 )
 def test_warnings_follow_the_gate(vae: float, reconstruction: float, number: int) -> None:
     report = EditReport(1, (0,), vae, reconstruction, {})
