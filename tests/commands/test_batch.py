@@ -250,7 +250,7 @@ def test_a_running_clip_is_cancelled_and_its_process_goes_on_with_the_next(
 ) -> None:
     outputs = tmp_path / "out"
     rows = clips.read_text().splitlines()
-    clips.write_text("\n".join([f"{rows[0]},steps", f"{rows[6]},60", f"{rows[1]},2"]) + "\n")
+    clips.write_text("\n".join([f"{rows[0]},steps", f"{rows[6]},300", f"{rows[1]},2"]) + "\n")
     process = Fork(words(clips, outputs, weights))
     key = wait_for_step(process, outputs, "5.mp4")
     assert main(["batch", "cancel", str(outputs), "--clip", "5.mp4"]) == 0
@@ -264,7 +264,7 @@ def test_a_running_clip_is_cancelled_and_its_process_goes_on_with_the_next(
 def test_a_stopped_process_gives_its_clip_back(clips: Path, weights: Path, tmp_path: Path) -> None:
     outputs = tmp_path / "out"
     rows = clips.read_text().splitlines()
-    clips.write_text("\n".join([f"{rows[0]},steps", f"{rows[6]},60"]) + "\n")
+    clips.write_text("\n".join([f"{rows[0]},steps", f"{rows[6]},300"]) + "\n")
     for number, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
         process = Fork(words(clips, outputs, weights))
         key = wait_for_step(process, outputs, "5.mp4")

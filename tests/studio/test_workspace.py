@@ -96,8 +96,8 @@ def test_many_who_want_room_at_once_get_no_more_than_there_is(tmp_path: Path) ->
         each.start()
     for each in threads:
         each.join()
-    # A file counts with its reservation until its block ends, so that a few too many may be refused.
-    assert 25 <= len(got) <= 33
+    # A file counts with its reservation until its block ends, so that at worst half of them are refused.
+    assert 1000 // 60 <= len(got) <= 33
     assert workspace.usage() == 30 * len(got) <= 1000
 
 
