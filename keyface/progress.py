@@ -137,6 +137,32 @@ def bar(label: str, total: int | None, unit: str = "item") -> Iterator[Callable[
         drawn.close()
 
 
+def share_of(stage: str, fraction: float, shares: Mapping[str, float], repeated: Sequence[str] = ()) -> float:
+    """Return how much of the work is done, from 0 to the sum of the shares.
+
+    Args:
+        stage: Its name; "2/5 invert" is that stage of the second of five parts. One that is not known has
+            no share.
+        fraction: How much of the stage is done, in [0, 1].
+        shares: As of `stages`.
+        repeated: As of `stages`.
+    """
+    part, _, name = stage.rpartition(" ")
+    if name not in shares:
+        return 0.0
+
+    def before(later: str) -> float:
+        names = list(shares)
+        return sum(shares[each] for each in names[: names.index(later)])
+
+    reached = before(name) + shares[name] * fraction
+    if not part:
+        return reached
+    number, count = map(int, part.split("/"))
+    first, length = before(repeated[0]), sum(shares[each] for each in repeated)
+    return first + (length * (number - 1) + reached - first) / count
+
+
 @contextmanager
 def stages(
     shares: Mapping[str, float], repeated: Sequence[str] = ()
@@ -151,20 +177,8 @@ def stages(
     """
     whole = sum(shares.values())
     drawn = Bar("", 1000, layout="{desc}: {percentage:3.0f}%|{bar}| {elapsed}, {remaining} remain")
-    order = list(shares)
     began: dict[str, float] = {}
     now = ""
-    before = sum(shares[name] for name in order[: order.index(repeated[0])]) if repeated else 0.0
-    loop = sum(shares[name] for name in repeated)
-
-    def position(stage: str, fraction: float) -> float:
-        part, _, name = stage.rpartition(" ")
-        earlier = sum(shares[each] for each in order[: order.index(name)]) if name in shares else 0.0
-        reached = earlier + shares.get(name, 0.0) * fraction
-        if not part:
-            return reached
-        number, count = map(int, part.split("/"))
-        return before + (loop * (number - 1) + reached - before) / count
 
     def show(stage: str, done: int, total: int) -> None:
         nonlocal now
@@ -172,7 +186,7 @@ def stages(
         if stage not in began:
             began[stage] = time.perf_counter()
             drawn.bar.set_description_str(stage)
-        reached = position(stage, done / total if total else 1.0)
+        reached = share_of(stage, done / total if total else 1.0, shares, repeated)
         drawn.advance_to(max(drawn.done, int(1000 * reached / whole)))
         if done == total and drawn.bar.disable:
             say(f"{stage}: {total}, {time.perf_counter() - began[stage]:.0f} s")

@@ -36,8 +36,8 @@ def split_clip(length: int, settings: EditSettings, count: int) -> tuple[ClipPar
 
     Every part has the whole clip's anchors, keyframes and windows. Two things are otherwise than in one
     piece: in all parts but the first the anchors run without the first window; and the keyframe after a part
-    runs in a window of its own there. At strength 1 both change the frames around a seam by little
-    (docs/results.md, "One clip on several devices").
+    runs in a window of its own there. docs/results.md says how far the frames differ ("One clip on several
+    devices").
 
     Args:
         length: Of the clip, in frames.

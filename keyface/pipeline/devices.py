@@ -22,6 +22,7 @@ from keyface.editing.latents import ClipLatents
 from keyface.editing.splitting import ClipPart, split_clip
 from keyface.pipeline.additions import CANNY, control_images
 from keyface.pipeline.face_clips import CropFrames
+from keyface.pipeline.stages import EACH_CLIP
 from keyface.resume.batches import Batches
 from keyface.resume.session import Session
 
@@ -35,9 +36,6 @@ if TYPE_CHECKING:
     from keyface.pipeline.pipeline import FaceEditPipeline
     from keyface.pipeline.plan import Plan
     from keyface.pipeline.request import VideoRequest
-
-STAGES = ("encode", "invert", "reconstruct", "edit")
-"""What a part goes through, in this order."""
 
 
 @dataclass(frozen=True)
@@ -298,20 +296,20 @@ class _Progress:
 
     def __init__(self, frames: Sequence[int], progress: Progress | None) -> None:
         self.frames, self.progress, self.stage = frames, progress, 0
-        self.reached = [[0.0] * len(STAGES) for _ in frames]
+        self.reached = [[0.0] * len(EACH_CLIP) for _ in frames]
 
     def part(self, number: int, stage: str, done: int, total: int) -> None:
         """Note how far a part is, and tell."""
-        at = STAGES.index(stage)
+        at = EACH_CLIP.index(stage)
         self.reached[number][:at] = [1.0] * at
         self.reached[number][at] = done / total if total else 1.0
-        while self.progress is not None and self.stage < len(STAGES):
+        while self.progress is not None and self.stage < len(EACH_CLIP):
             shares = [reached[self.stage] for reached in self.reached]
             complete = all(share == 1.0 for share in shares)
             all_frames = sum(self.frames)
             frames = int(sum(share * n for share, n in zip(shares, self.frames, strict=True)))
             self.progress(
-                STAGES[self.stage], all_frames if complete else min(frames, all_frames - 1), all_frames
+                EACH_CLIP[self.stage], all_frames if complete else min(frames, all_frames - 1), all_frames
             )
             if not complete:
                 return

@@ -1,6 +1,6 @@
 """Stages of an edit, and about how much of its time each takes. Imports nothing heavy."""
 
-from __future__ import annotations
+from keyface import progress
 
 SHARES = {"find": 0.1, "encode": 0.05, "invert": 0.3, "reconstruct": 0.1, "edit": 0.4, "decode": 0.05}
 """Stage of an edit → about which part of its time it takes, for progress bars."""
@@ -18,15 +18,4 @@ def share_of(stage: str, done: int, total: int) -> float:
         done: Units of the stage that are done.
         total: All its units.
     """
-    part, _, name = stage.rpartition(" ")
-    if name not in SHARES:
-        return 0.0
-    names = list(SHARES)
-    before = sum(SHARES[each] for each in names[: names.index(name)])
-    reached = before + SHARES[name] * (done / total if total else 1.0)
-    if not part:
-        return reached
-    number, count = map(int, part.split("/"))
-    first = sum(SHARES[each] for each in names[: names.index(EACH_CLIP[0])])
-    length = sum(SHARES[each] for each in EACH_CLIP)
-    return first + (length * (number - 1) + reached - first) / count
+    return progress.share_of(stage, done / total if total else 1.0, SHARES, EACH_CLIP)

@@ -56,12 +56,14 @@ def edit_video(
     split = split_jobs(pipe, request, plan, jobs)
     crops = [(len(job.clip), 3, size, size) for job in jobs]
     seen = 1 if request.control_reader is None else 2  # crops of the control images, too
-    temporary = sum(seen * torch.Size(shape).numel() for shape in crops) + sum(
-        job.editor.temporary_bytes(CropFrames(torch.empty(shape, dtype=torch.uint8, device="meta")))
-        for job, shape in zip(jobs, crops, strict=True)
-    )
+    temporary = sum(seen * torch.Size(shape).numel() for shape in crops)
     if split is not None:
-        temporary = sum(seen * torch.Size(shape).numel() for shape in crops) + split.temporary_bytes(size)
+        temporary += split.temporary_bytes(size)
+    else:
+        temporary += sum(
+            job.editor.temporary_bytes(CropFrames(torch.empty(shape, dtype=torch.uint8, device="meta")))
+            for job, shape in zip(jobs, crops, strict=True)
+        )
     marking = Marking.of(request, plan.clips)
     credentials = _credentials(pipe, request, jobs, marking)
     credentials.check()
