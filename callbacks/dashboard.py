@@ -126,9 +126,9 @@ def log_used_file(trainer: Trainer, name: str, kind: str, file: str, text: str) 
         file: Name of the file in it.
         text: The file's content.
     """
-    import wandb
-
     for logger in wandb_loggers(trainer):
+        import wandb
+
         artifact = wandb.Artifact(name, kind)
         with artifact.new_file(file) as written:
             written.write(text)

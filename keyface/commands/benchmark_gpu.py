@@ -46,7 +46,7 @@ def gpu(
     if place.type != "cuda" and not dry_run:
         raise ValueError("there is no GPU here; --dry-run tries all of it on the CPU, with shrunk shapes")
     if place.type == "cuda":
-        torch.cuda.set_device(place)
+        torch.cuda.set_device(place.index or 0)
     bench = Bench(place, dry_run, time.monotonic() + 60 * minutes)
     found = run(bench, output, say)
     if json:
