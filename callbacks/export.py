@@ -86,7 +86,7 @@ def _stages(card: dict[str, Any]) -> list[dict[str, Any]]:
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
     """Keep what JSON can hold; classes and callables are in the run's config file."""
     return {
-        name: value
+        name: _plain(value) if isinstance(value, dict) else value
         for name, value in values.items()
-        if isinstance(value, str | int | float | bool | list | tuple | None) and name != "cache"
+        if isinstance(value, str | int | float | bool | list | tuple | dict | None) and name != "cache"
     }

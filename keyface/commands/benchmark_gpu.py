@@ -45,9 +45,9 @@ def gpu(
     place = choose_device("cpu" if dry_run else device)
     if place.type != "cuda" and not dry_run:
         raise ValueError("there is no GPU here; --dry-run tries all of it on the CPU, with shrunk shapes")
-    if place.type == "cuda":
-        torch.cuda.set_device(place.index or 0)
     bench = Bench(place, dry_run, time.monotonic() + 60 * minutes)
+    if bench.on_gpu:
+        torch.cuda.set_device(bench.device)
     found = run(bench, output, say)
     if json:
         print_json(found)

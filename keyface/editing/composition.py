@@ -29,7 +29,7 @@ FLOOR = 0.02
 
 
 class Decoded(NamedTuple):
-    """What one frame is composed of, on the CPU.
+    """What one frame is composed of, all of it on one device.
 
     Attributes:
         source: (3, H, W), the clip.
@@ -58,6 +58,10 @@ class Layer(NamedTuple):
     mask: Tensor
     change: Tensor
     edited: Tensor
+
+    def cpu(self) -> "Layer":
+        """Return the layer on the CPU."""
+        return Layer(self.first, self.mask.cpu(), self.change.cpu(), self.edited.cpu())
 
 
 def compose(parts: Iterable[Iterable[Decoded]], settings: Composition) -> Iterator[Layer]:
@@ -110,7 +114,7 @@ def blur(image: Tensor, sigma: float) -> Tensor:
     """
     if sigma == 0.0:
         return image
-    rows, columns = (_gaussian_matrix(length, sigma) for length in image.shape[-2:])
+    rows, columns = (_gaussian_matrix(length, sigma, image.device) for length in image.shape[-2:])
     return rows @ image @ columns.T
 
 
@@ -192,9 +196,9 @@ def within_range(frames: Tensor, source: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=8)
-def _gaussian_matrix(length: int, sigma: float) -> Tensor:
+def _gaussian_matrix(length: int, sigma: float, device: torch.device) -> Tensor:
     """Return weights (length, length), each row a Gaussian of sum 1: `matrix @ x` blurs the rows of x."""
     place = torch.arange(length, dtype=torch.float64)
     distance = place[:, None] - place[None, :]
     weights = torch.exp(-0.5 * (distance / sigma) ** 2) * (distance.abs() <= REACH * sigma)
-    return (weights / weights.sum(dim=1, keepdim=True)).float()
+    return (weights / weights.sum(dim=1, keepdim=True)).float().to(device)

@@ -84,33 +84,36 @@ class EditedClip:
             advance: Told the number of frames of each layer after it was used.
 
         Yields:
-            Layers of all frames in order.
+            Layers of all frames in order, on the CPU.
 
         Raises:
             NotFiniteError: The autoencoder's images are not finite.
             ValueError: The frames or the regions are not as many as before.
         """
-        for layer in self._timed(compose(self._decoded(), self._clip.settings.composition)):
+        layers = compose(self._decoded(), self._clip.settings.composition)
+        for layer in self._timed(map(Layer.cpu, layers)):
             yield layer
             advance(len(layer.mask))
 
     def reconstructions(self, advance: Advance = lambda _: None) -> Iterator[Tensor]:
-        """Decode what the frames become where nothing is edited: (n, 3, H, W) in [-1, 1], not composed.
+        """Decode, to the CPU, what frames become where nothing is edited: (n, 3, H, W) in [-1, 1], not composed.
 
         Args:
             advance: Told the number of frames of each part after it was used.
         """
-        for images in self._timed(self._decode(self._unedited, range(self._clip.length))):
+        for images in self._timed(map(Tensor.cpu, self._decode(self._unedited, range(self._clip.length)))):
             yield images
             advance(len(images))
 
     def _decoded(self) -> Iterator[list[Decoded]]:
+        """Yield what frames are composed of on the model's device: a GPU composes while a CPU only waits."""
         clip = self._clip
         composed = clip.settings.composition.mode != "off"
         regions = None if self._regions is None else self._regions.chunks(clip.settings.chunk_size)
         for start, images in clip.read(self._frames):
-            source, numbers = images.float().cpu(), range(start, start + len(images))
+            numbers = range(start, start + len(images))
             edited = torch.cat(list(self._decode(clip.edited, numbers)))
+            source = images.float().to(edited.device)
             kept = torch.cat(list(self._decode(clip.clean, numbers))) if composed else edited
             held = [None] * len(source) if regions is None else list(next(regions, ()))
             if len(held) != len(source):
@@ -119,7 +122,9 @@ class EditedClip:
                     "chunks as the frames"
                 )
             parts = zip(source, kept, edited, held, strict=True)
-            yield [Decoded(*each[:3], None if each[3] is None else each[3].cpu()) for each in parts]
+            yield [
+                Decoded(*each[:3], None if each[3] is None else each[3].to(source.device)) for each in parts
+            ]
 
     def _decode(self, latents: Tensor, numbers: Sequence[int]) -> Iterator[Tensor]:
         clip = self._clip

@@ -79,7 +79,7 @@ def _errors(clip: Clip, every_frame: bool) -> list[float]:
 
     def measure(rows: Sequence[int]) -> None:
         images, frames = clip.keyframe_images[list(rows)], [clip.keyframes[row] for row in rows]
-        decoded = [clip.decode(latents[frames]) for latents in (clip.clean, clip.reconstructed)]
+        decoded = [clip.decode(latents[frames]).cpu() for latents in (clip.clean, clip.reconstructed)]
         for index, each in enumerate(decoded):
             sums[index] += float((each - images).double().square().sum())
 

@@ -53,11 +53,11 @@ class ClipLatents:
             raise ValueError(f"the clip gave {start} frames instead of the {self.length} that it promised")
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Decode latents to frames (F, 3, H, W), clamped to [-1, 1], on the CPU.
+        """Decode latents to frames (F, 3, H, W), clamped to [-1, 1], on the model's device.
 
         Raises:
             NotFiniteError: The autoencoder's images are not finite.
         """
         images = self.backbone.decode_latents(latents.to(self.backbone.device))
         require_finite(images, "the autoencoder's images")
-        return images.clamp(-1.0, 1.0).cpu()
+        return images.clamp(-1.0, 1.0)

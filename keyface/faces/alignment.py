@@ -89,8 +89,13 @@ def _similarity(landmarks: Tensor, target: Tensor) -> Tensor:
     cosine = (p * q).sum(dim=(1, 2)) / norm
     sine = (p[..., 0] * q[..., 1] - p[..., 1] * q[..., 0]).sum(dim=1) / norm
     linear = torch.stack([torch.stack([cosine, -sine], dim=1), torch.stack([sine, cosine], dim=1)], dim=1)
-    shift = target_mean - (linear @ source_mean[..., None])[..., 0]
+    shift = target_mean - _times(linear, source_mean[:, None])[:, 0]
     return torch.cat([linear, shift[..., None]], dim=2)
+
+
+def _times(matrices: Tensor, points: Tensor) -> Tensor:
+    """Multiply points (B, N, 2) by matrices (B, 2, 2); as a product of matrices, TF32 would round it."""
+    return (matrices[:, None] * points[:, :, None]).sum(dim=3)
 
 
 def align(images: Tensor, landmarks: Tensor, size: int = TEMPLATE_SIZE) -> Tensor:
@@ -116,7 +121,7 @@ def align(images: Tensor, landmarks: Tensor, size: int = TEMPLATE_SIZE) -> Tenso
     crop_points = torch.stack([xs, ys], dim=-1).view(1, -1, 2)
     with torch.autocast(images.device.type, enabled=False):
         inverse = torch.linalg.inv(matrix[:, :, :2])
-        image_points = (crop_points - matrix[:, None, :, 2]) @ inverse.transpose(1, 2)
+        image_points = _times(inverse, crop_points - matrix[:, None, :, 2])
     height, width = images.shape[-2:]
     grid = torch.stack(
         [2 * image_points[..., 0] / (width - 1) - 1, 2 * image_points[..., 1] / (height - 1) - 1], dim=-1

@@ -1,4 +1,5 @@
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,15 @@ from lightning.pytorch.demos.boring_classes import BoringModel, RandomDataset
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from torch.utils.data import DataLoader
 
-from keyface.callbacks.dashboard import GrowingTable, log_image, log_videos, wandb_loggers
+from keyface.callbacks.dashboard import (
+    GrowingTable,
+    alert,
+    log_folder,
+    log_image,
+    log_used_file,
+    log_videos,
+    wandb_loggers,
+)
 from keyface.pictures import draw_sheet, save_png
 from keyface.video import write_clip
 
@@ -50,6 +59,15 @@ def fit(folder: Path, *loggers: Logger) -> Trainer:
     data = DataLoader(RandomDataset(32, 2))
     trainer.fit(BoringModel(), data, data)
     return trainer
+
+
+def test_without_its_logger_nothing_needs_wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on the machine with a GPU that trains the miniature, where it is not installed."""
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    trainer = fit(tmp_path, CSVLogger(tmp_path))
+    alert(trainer, "a title", "a text")
+    log_folder(trainer, "weights", "model", tmp_path)
+    log_used_file(trainer, "faces", "dataset", "index.json", "{}")
 
 
 def test_media_reach_an_offline_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

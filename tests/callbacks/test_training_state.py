@@ -154,9 +154,12 @@ def test_a_part_has_the_card_of_its_model(tmp_path: Path) -> None:
         save_network(module.network, tmp_path / "base" / part)
     (tmp_path / "base" / "card.json").write_text('{"steps": 7, "samples_seen": 70, "configuration": {}}')
     begun = InitialWeights({"network": str(tmp_path / "base" / "unet")})
-    fit(Noisy(), tmp_path, 1, begun, ExportNetwork(str(tmp_path / "export")))
+    trained = Noisy()
+    trained.save_hyperparameters({"emphasis": {"Beard": 2.0, "of": int}, "reader": print})
+    fit(trained, tmp_path, 1, begun, ExportNetwork(str(tmp_path / "export")))
     card = json.loads((tmp_path / "export" / "card.json").read_bytes())
     assert [stage["samples_seen"] for stage in card["earlier"]] == [70]
+    assert card["configuration"] == {"emphasis": {"Beard": 2.0}}, "what JSON can hold"
     assert card["device"] == "cpu"
 
 

@@ -38,6 +38,11 @@ class Bench:
     found: Results = field(default_factory=dict)
     _networks: tuple[Backbone, list[UNet2DConditionModel]] | None = None
 
+    def __post_init__(self) -> None:
+        """Give a GPU its number, without which some of torch's functions refuse it."""
+        if self.on_gpu and self.device.index is None:
+            self.device = torch.device("cuda", torch.cuda.current_device())
+
     @property
     def on_gpu(self) -> bool:
         """Whether the device is a GPU."""

@@ -34,6 +34,13 @@ def test_a_dry_run_runs_every_section(tmp_path: Path, capsys: pytest.CaptureFixt
     assert found["training: identity"]["images_per_second"] > 0
 
 
+def test_a_gpu_gets_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch.cuda.set_device and set_per_process_memory_fraction refuse a device without one."""
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    assert Bench(torch.device("cuda"), False, 0.0).device == torch.device("cuda", 1)
+    assert Bench(torch.device("cuda", 0), False, 0.0).device.index == 0
+
+
 def test_without_a_gpu_it_says_how_to_try_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")

@@ -7,6 +7,8 @@ import torch
 
 from keyface.benchmark.gpu.bench import Bench
 from keyface.benchmark.gpu.correctness import alignment, attention_processors, small_edits, smaller_batches
+from keyface.editing.composition import Decoded, Layer, compose
+from keyface.editing.parts import Composition
 from keyface.lightning_modules.tuning.divergence import Arriving
 
 pytestmark = [
@@ -40,6 +42,24 @@ def test_batches_are_halved_when_memory_runs_out(bench: Bench) -> None:
     found = smaller_batches(bench)
     assert found["frames"] == 16
     assert found["finite"]
+
+
+def test_frames_are_composed_as_on_the_cpu() -> None:
+    source = torch.rand(4, 3, 128, 128) * 2 - 1
+    edited = source.clone()
+    edited[:, :, 30:60, 40:90] += 0.4
+    on: dict[str, Layer] = {}
+    for device in ("cpu", "cuda"):
+        parts = [
+            [
+                Decoded(*(each.to(device) for each in frame))
+                for frame in zip(source, source, edited, strict=True)
+            ]
+        ]
+        layers = [layer.cpu() for layer in compose(parts, Composition())]
+        on[device] = Layer(0, *(torch.cat([layer[part] for layer in layers]) for part in (1, 2, 3)))
+    assert torch.equal(on["cpu"].mask == 0, on["cuda"].mask == 0), "where nothing changes, nothing does"
+    torch.testing.assert_close(on["cuda"].edited, on["cpu"].edited, atol=2e-3, rtol=0)
 
 
 def test_a_truth_value_arrives() -> None:
