@@ -63,11 +63,11 @@ def _fast(mode: Mode) -> Section:
 
 
 SECTIONS: tuple[Section, ...] = (
-    Section("machine", machine, 5),
-    Section("correct: attention processors", correctness.attention_processors, 20),
+    Section("machine", machine, 2),
+    Section("correct: attention processors", correctness.attention_processors, 8),
     Section("correct: alignment under autocast", correctness.alignment, 5),
-    _short("latent", 40),
-    _short("tokens", 60),
+    _short("latent", 45),
+    _short("tokens", 55),
     _fast("latent"),
     _fast("tokens"),
     Section("training: identity", partial(training, branch="identity"), 45),
@@ -79,7 +79,7 @@ SECTIONS: tuple[Section, ...] = (
     _full("tokens"),
     Section("tests", marked_tests, 60),
     _short("tokenflow", 60, frames=64),
-    Section("autoencoder", kernels.autoencoder, 25),
+    Section("autoencoder", kernels.autoencoder, 18),
     Section("attention kernels", kernels.attention_kernels, 30),
     Section("U-Net, compiled", kernels.compiled, 120),
     Section("training: identity, compiled", partial(training, branch="identity", compiled=True), 150),
