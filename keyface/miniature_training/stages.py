@@ -89,7 +89,7 @@ STAGES: tuple[Stage, ...] = (
         networks={"unet": "base/unet", "text_encoder": "base/text_encoder"},
         average=0.998,
         figures=("val/loss_t500", "val/loss_t900"),
-        on_gpu=OnGpu(batch_size=128, precision="bf16-mixed", channels_last=True),
+        on_gpu=OnGpu(batch_size=256, precision="bf16-mixed", channels_last=True, compiled=("unet",)),
     ),
     Stage(
         "clip",
