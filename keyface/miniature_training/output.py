@@ -45,7 +45,8 @@ def fill(weights: Path, trained: Sequence[str]) -> list[str]:
 
 def left_behind(weights: Path, trained: Sequence[str]) -> list[str]:
     """Return the names of networks that are there and will not fit any longer what is trained."""
-    stages = [stage for stage in STAGES if stage.name not in trained and outdated(stage, trained)]
+    made = {BY_NAME[name].folder for name in trained}  # the autoencoder's is the decoder's, too
+    stages = [stage for stage in STAGES if stage.folder not in made and outdated(stage, trained)]
     return [stage.name for stage in stages if _has(weights, stage)]
 
 

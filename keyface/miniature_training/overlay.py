@@ -91,6 +91,8 @@ def _model(stage: Stage, output: Path, sizes: Sizes) -> dict[str, Any]:
         return {"component_images": sizes.component_images}
     if stage.name == "base":
         return {"autoencoder": str(weights / "base" / "vae")}
+    if stage.name == "decoder":
+        return {"base": str(weights / "base")}
     if not stage.branch:
         return {}
     name = f"miniature:{weights}"

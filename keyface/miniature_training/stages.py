@@ -31,7 +31,7 @@ class Stage:
     """One fit, by a shipped config, that ends in one network.
 
     Attributes:
-        name: As `--stages` says it; also its folder in the output, but for the autoencoder's.
+        name: As `--stages` says it; also its folder in the output, but for those of the autoencoder.
         config: In `configs/miniature`.
         share: Part of the time that it gets; only the ratios count.
         needs: Stages that its network is made for, or from.
@@ -56,7 +56,7 @@ class Stage:
     @property
     def folder(self) -> str:
         """Return where the network lies in the output."""
-        return "base/vae" if self.name == "autoencoder" else self.name
+        return "base/vae" if self.name in ("autoencoder", "decoder") else self.name
 
 
 def _network(name: str, share: float, figures: tuple[str, ...], batch_size: int) -> Stage:
@@ -90,6 +90,16 @@ STAGES: tuple[Stage, ...] = (
         average=0.998,
         figures=("val/loss_t500", "val/loss_t900"),
         on_gpu=OnGpu(batch_size=256, precision="bf16-mixed", channels_last=True, compiled=("unet",)),
+    ),
+    Stage(
+        "decoder",
+        "decoder.yaml",
+        0.04,
+        needs=("base",),
+        networks={"network": "base/vae"},
+        average=0.99,
+        figures=("val/psnr",),
+        on_gpu=OnGpu(batch_size=96, precision="bf16-mixed", channels_last=True),
     ),
     Stage(
         "clip",

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from keyface.diffusion.backbone import Backbone
 from keyface.diffusion.sampling import denoise
 from keyface.lightning_modules.miniature.autoencoder import AutoencoderModule
 from keyface.lightning_modules.miniature.base import Batch
@@ -16,13 +17,13 @@ from keyface.miniature.networks.autoencoder import PatchAutoencoder
 class DecoderModule(AutoencoderModule):
     """Trains the decoder alone, on latents as encoded, with noise, and as the base's U-Net makes them.
 
-    The encoder stays, so all networks that were trained on its latents stay good. Of each batch one third are
-    the pictures' latents, one third these with noise, and one third these after noise was added and taken away
-    again by a few steps of DDIM with the picture's caption: what a U-Net gets wrong there, such as hatching
-    where skin is smooth, the decoder learns to leave out.
+    The encoder stays, so all networks that were trained on its latents stay good. One third of each batch is
+    decoded from the pictures' latents, one third from these with noise, and one third from these after noise
+    was added and taken away again by a few steps of DDIM with the picture's caption. What a U-Net gets wrong
+    there, such as hatching where skin is smooth, the decoder learns to leave out.
 
     Args:
-        base: Folder of a base with its autoencoder, where training begins; None takes the packaged one.
+        base: Folder of the base with its autoencoder, where training begins; None takes the packaged one.
         latent_noise: Greatest standard deviation of noise on latents, drawn anew for each picture.
         grid_steps: Steps of the grid whose levels are denoised.
         most_noise: Highest level that noise is added up to, drawn anew for each batch.
@@ -46,13 +47,13 @@ class DecoderModule(AutoencoderModule):
             raise ValueError(f"most_noise {most_noise}: from 1 to the grid's {grid_steps} steps")
         super().__init__(latent_noise=latent_noise, lr=lr, flat=flat)
         self.save_hyperparameters()
-        backbone = zoo.backbone(zoo.WEIGHTS if base is None else Path(base).parent)
-        assert isinstance(backbone.vae, PatchAutoencoder)
-        self.network = backbone.vae.float()
+        folder = zoo.WEIGHTS / "base" if base is None else Path(base)
+        backbone = Backbone.from_folder(folder, autoencoder=PatchAutoencoder, dtype=torch.float32)
+        self.network = backbone.vae
         self.unet, self.text_encoder = backbone.unet, backbone.text_encoder
         for frozen in (self.unet, self.text_encoder):
-            frozen.requires_grad_(False).eval()
-        self.backbone = (backbone,)  # in a tuple: its parts are modules of this one already
+            frozen.requires_grad_(False)
+        self._backbone = backbone
         self.grid_steps, self.most_noise = grid_steps, most_noise
 
     def train(self, mode: bool = True) -> nn.Module:
@@ -77,11 +78,9 @@ class DecoderModule(AutoencoderModule):
         return loss
 
     def _denoised(self, latents: Tensor, captions: list[str]) -> Tensor:
-        (backbone,) = self.backbone
-        grid = backbone.grid(self.grid_steps)
+        """Add noise to latents (B, C, h, w), and take it away again with their captions."""
+        grid = self._backbone.grid(self.grid_steps)
         level = int(torch.randint(1, self.most_noise + 1, ()))
         alpha = grid.alphas[level]
-        noise = torch.randn_like(latents)
-        start = alpha**0.5 * latents + (1 - alpha) ** 0.5 * noise
-        text = backbone.encode_prompts(captions)
-        return denoise(self.unet, grid, start, text, self.grid_steps, level)
+        noisy = alpha**0.5 * latents + (1 - alpha) ** 0.5 * torch.randn_like(latents)
+        return denoise(self.unet, grid, noisy, self._backbone.encode_prompts(captions), grid.steps, level)

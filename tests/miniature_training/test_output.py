@@ -26,7 +26,8 @@ def test_what_is_not_trained_comes_from_the_package(tmp_path: Path) -> None:
     assert zoo.identity_network(weights) is not zoo.identity_network()
     assert output.fill(weights, ["clip"]) == [], "what is there stays"
     assert output.left_behind(weights, ["clip"]) == []
-    assert output.left_behind(weights, ["base"]) == ["identity"], "of another base"
+    assert output.left_behind(weights, ["base"]) == ["decoder", "identity"], "of another base"
+    assert output.left_behind(weights, ["autoencoder", "base"]) == ["identity"], "the autoencoder is new"
     names = [stage.name for stage in STAGES]
     assert output.fill(tmp_path / "none", names) == []
 

@@ -15,6 +15,7 @@ from keyface.datamodules.rendered import RenderedDataModule
 from keyface.lightning_modules.miniature.attributes import AttributesModule
 from keyface.lightning_modules.miniature.autoencoder import AutoencoderModule
 from keyface.lightning_modules.miniature.clip import ClipModule
+from keyface.lightning_modules.miniature.decoder import DecoderModule
 from keyface.lightning_modules.miniature.diffusion import (
     DiffusionModule,
     pair_losses,
@@ -145,6 +146,31 @@ def test_autoencoder_then_diffusion(tmp_path: Path) -> None:
     assert math.isfinite(trainer.callback_metrics["val/loss_t900"])
     for name, value in module.autoencoder.state_dict().items():
         torch.testing.assert_close(value, before[name])
+
+
+def test_the_decoder_alone_learns_from_what_the_base_makes(tmp_path: Path) -> None:
+    module = DecoderModule()
+    frozen = {name: value.clone() for name, value in module.state_dict().items()}
+    fit(module, RenderedDataModule(identities=4, size=256, batch_size=3, held_out=2, steps=2), tmp_path)
+    changed = {name for name, value in module.state_dict().items() if not torch.equal(value, frozen[name])}
+    assert {name.split(".")[1] for name in changed - {"samples_seen"}} == {"stem", "levels", "ups", "head"}
+    exported = PatchAutoencoder.from_pretrained(tmp_path / "export", torch_dtype=torch.float32)
+    torch.testing.assert_close(exported.components, module.network.components, atol=1e-3, rtol=1e-3)
+
+
+def test_latents_for_the_decoder_are_noisy_and_denoised() -> None:
+    """A level of noise that the base takes away again leaves most of the picture, and not all of it."""
+    torch.manual_seed(0)
+    module = DecoderModule(most_noise=3)
+    faces = RenderedDataModule(identities=4, size=256, batch_size=4, held_out=2, steps=2)
+    batch = faces.with_pictures(faces.training_batch(0))
+    latents = module.network.encode(batch["image"]).latent_dist.mode()
+    with torch.no_grad():
+        denoised = module._denoised(latents, batch["caption"])
+    error = float((denoised - latents).square().mean() / latents.var())
+    assert 0.001 < error < 0.5
+    with pytest.raises(ValueError, match="most_noise 11: from 1 to the grid's 10 steps"):
+        DecoderModule(most_noise=11)
 
 
 def test_identity_network_is_exported_with_its_card(tmp_path: Path) -> None:
