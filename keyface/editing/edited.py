@@ -96,7 +96,7 @@ class EditedClip:
             advance(len(layer.mask))
 
     def reconstructions(self, advance: Advance = lambda _: None) -> Iterator[Tensor]:
-        """Decode, to the CPU, what frames become where nothing is edited: (n, 3, H, W) in [-1, 1], not composed.
+        """Decode what the frames become where nothing is edited, to the CPU: (n, 3, H, W) in [-1, 1].
 
         Args:
             advance: Told the number of frames of each part after it was used.
