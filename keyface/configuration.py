@@ -120,7 +120,7 @@ def _typed(hint: Any, value: Any, where: str, name: str) -> Any:
         value = next((word for word in _YAML_WORDS[value] if word in get_args(hint)), value)
     try:
         typed = parser.parse_object({"value": value}).value
-    except ArgumentError:
+    except (ArgumentError, OverflowError):  # of a whole number beyond the floats
         raise ValueError(f"{where}: {name} is {_shown(value)}; it must be {in_words(hint)}") from None
     if typed is None and value is None and type(None) not in get_args(hint):
         raise ValueError(f"{where}: {name} has no value; it must be {in_words(hint)}")

@@ -142,8 +142,9 @@ def read_yaml(path: Path | str, *, limit: int = MOST_BYTES) -> dict[str, Any]:
     try:
         loader = yaml.SafeLoader(data)
         node = loader.get_single_node()
-        for mapping in _mappings(node, set()):
-            _refuse_twice(mapping, path)
+        for part in _nodes(node, set()):
+            _refuse_twice(part, path)
+            _refuse_digits(part, path)
         if node is not None and _count(node, {}) > MOST_NODES:
             raise UntrustedError(f"{path}: its anchors repeat more than {MOST_NODES:,} values")
         content = None if node is None else loader.construct_document(node)
@@ -258,27 +259,35 @@ def _count(node: Any, known: dict[int, int]) -> int:
     return known[id(node)]
 
 
-def _mappings(node: Any, seen: set[int]) -> Iterator[Any]:
-    """Yield the mapping nodes of a YAML document; anchors may make a circle."""
-    if id(node) in seen or not hasattr(node, "value") or isinstance(node.value, str):
+def _nodes(node: Any, seen: set[int]) -> Iterator[Any]:
+    """Yield the nodes of a YAML document, each once; anchors may make a circle."""
+    if node is None or id(node) in seen:
         return
     seen.add(id(node))
-    pairs = isinstance(node.value[0], tuple) if node.value else False
-    if pairs:
-        yield node
-    for child in node.value:
-        for each in child if pairs else (child,):
-            yield from _mappings(each, seen)
+    yield node
+    if not isinstance(node.value, str):
+        for child in node.value:
+            for each in child if isinstance(child, tuple) else (child,):
+                yield from _nodes(each, seen)
 
 
-def _refuse_twice(mapping: Any, path: Path | str) -> None:
+def _refuse_digits(node: Any, path: Path | str) -> None:
+    """Raise at a whole number of more digits than are read."""
+    if node.tag.endswith(":int") and len(node.value) > MOST_DIGITS:
+        raise UntrustedError(
+            f"{path}: line {node.start_mark.line + 1} has a number of {len(node.value)} digits; at most "
+            f"{MOST_DIGITS} are read"
+        )
+
+
+def _refuse_twice(node: Any, path: Path | str) -> None:
     """Raise where a name comes twice, of which YAML would take the last without a word."""
     names: set[str] = set()
-    for key, _ in mapping.value:
+    for key, _ in node.value if node.id == "mapping" else ():
         if str(key.value) in names:
             raise UntrustedError(
                 f"{path}: {str(key.value)!r} is given twice in the mapping that begins in line "
-                f"{mapping.start_mark.line + 1}; leave one of the two out"
+                f"{node.start_mark.line + 1}; leave one of the two out"
             )
         names.add(str(key.value))
 

@@ -75,11 +75,12 @@ HOSTILE_YAML = [
     ("a: &a [*a]", "refers to itself"),
     ("[" * 5000 + "]" * 5000, "deep inside each other"),
     ("a: " + "[" * 80 + "]" * 80, "deep inside each other"),
-    ("a: 1" + "0" * 5000, "cannot be read as YAML: Exceeds the limit"),
+    ("a: 1" + "0" * 5000, "line 1 has a number of 5001 digits; at most 40 are read"),
     ("a: 2020-13-45", "cannot be read as YAML: month must be in 1..12"),
     ("a: !!python/object/apply:os.system [touch canary]", "cannot be read as YAML"),
     ("\n".join(["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
      + [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]), "repeat more than"),
+    ("a: 1\nb:\n- 1" + "0" * 300, "line 3 has a number of 301 digits; at most 40 are read"),
 ]  # fmt: skip
 
 

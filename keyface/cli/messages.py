@@ -67,6 +67,10 @@ def told(error: Exception, command: str) -> str:
     return message if not stage or message.startswith(f"{stage}: ") else f"{stage}: {message}"
 
 
+_LONGEST, _BEGINNING = 1000, 700
+"""Characters of a message, and of its beginning where it is longer."""
+
+
 def one_line(error: BaseException) -> str:
     """Return an error's message in one line; a KeyError's without the quotes that `str` adds.
 
@@ -84,8 +88,14 @@ def one_line(error: BaseException) -> str:
 
 
 def _plain(text: str) -> str:
-    """Return text in one line, without control characters; of thousands of digits the first ones."""
+    """Return text in one line, without control characters; of thousands of digits the first ones.
+
+    Errors quote what they were given, which may be of any length: of a long text the beginning, which names the
+    file, and the end, which says what to do.
+    """
     text = re.sub(r"(\d{40})\d{40,}", r"\1…", " ".join(text.split()))
+    if len(text) > _LONGEST:
+        text = f"{text[:_BEGINNING]} … {text[_BEGINNING - _LONGEST :]}"
     return "".join(each if each.isprintable() or _is_byte(each) else ascii(each)[1:-1] for each in text)
 
 
