@@ -90,8 +90,8 @@ def one_line(error: BaseException) -> str:
 def _plain(text: str) -> str:
     """Return text in one line, without control characters; of thousands of digits the first ones.
 
-    Errors quote what they were given, which may be of any length: of a long text the beginning, which names the
-    file, and the end, which says what to do.
+    Errors quote what they were given, which may be of any length: of a long text the beginning, which names
+    the file, and the end, which says what to do.
     """
     text = re.sub(r"(\d{40})\d{40,}", r"\1…", " ".join(text.split()))
     if len(text) > _LONGEST:

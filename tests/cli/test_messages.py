@@ -19,9 +19,9 @@ def test_an_error_of_a_config_s_class_is_told_without_its_wrapping() -> None:
 
 
 def test_of_a_long_message_beginning_and_end_are_told() -> None:
-    """Errors quote values; the anchors of a YAML file of 300 bytes made a message of two million characters."""
+    """Errors quote values: the anchors of a YAML file of 300 bytes made a message of two million letters."""
     told = one_line(ValueError(f"a.yaml: settings is {['x'] * 500_000}; give a mapping"))
-    assert told.startswith("a.yaml: settings is ['x', 'x', ")
+    assert told.startswith("a.yaml: settings is ['x', 'x'")
     assert told.endswith("'x', 'x']; give a mapping")
     assert len(told) < 1100
     assert one_line(ValueError("word " * 150)) == ("word " * 150).strip(), "what people write stays"
