@@ -68,8 +68,16 @@ class AnnotateShards(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keep a batch's predictions."""
+        """Keep a batch's predictions, and end after it where SIGTERM asked for that.
+
+        Lightning only notes the signal while it predicts.
+
+        Raises:
+            KeyboardInterrupt: The process is to end.
+        """
         _data(trainer).keep(outputs)
+        if trainer.received_sigterm:
+            raise KeyboardInterrupt
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put everything into the shards when every process is through."""

@@ -73,8 +73,12 @@ class ExportNetwork(Callback):
                 if name.startswith("val/")
             },
             "torch": torch.__version__.split("+")[0],
-            "device": torch.cuda.get_device_name() if pl_module.device.type == "cuda" else "cpu",
+            "device": _name_of(trainer.strategy.root_device),  # the module is on the CPU again by now
         }
+
+
+def _name_of(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def _stages(card: dict[str, Any]) -> list[dict[str, Any]]:

@@ -46,6 +46,7 @@ class Stop:
 def stopping() -> Iterator[Stop]:
     """Yield what signals are taken by until the block ends; those that are ignored (nohup) stay so.
 
+    A command that runs another one, as `keyface caption` runs `lightning predict`, shares it with that one.
     Python has signals in its main thread alone; elsewhere nothing changes.
     """
     stop = Stop()
@@ -53,6 +54,9 @@ def stopping() -> Iterator[Stop]:
         yield stop
         return
     before = {number: signal.getsignal(number) for number in ENDING}
+    if isinstance(outer := before[signal.SIGTERM], Stop):
+        yield outer
+        return
     taken = [number for number, handler in before.items() if handler == signal.SIG_DFL]
     for number in taken:
         signal.signal(number, stop)

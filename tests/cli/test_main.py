@@ -277,6 +277,12 @@ def test_signals_are_as_before_afterwards() -> None:
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+def test_a_command_inside_another_shares_its_signals() -> None:
+    """`keyface caption` runs `lightning predict`: stopped by SIGTERM there, it ended with Ctrl-C's 130."""
+    with stopping() as outer, stopping() as inner:
+        assert inner is outer
+
+
 def test_a_fit_ends_after_the_batch_by_its_own_handler() -> None:
     taken = []
     with stopping() as stop:
