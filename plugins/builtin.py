@@ -21,6 +21,9 @@ _FIRM_STRENGTH = 1.15
 _LINES_STRENGTH = 0.92
 """For lines that are drawn onto a face that stays."""
 
+_WRINKLES = {"miniature": {"strength": 0.78}}
+"""Age comes easily to the miniature; less keeps the face nearer to the person. Figures in docs/results.md."""
+
 _AGE_THRESHOLD = 0.65
 """Age changes the whole skin a little."""
 
@@ -78,6 +81,7 @@ AGE = (
         regions=_HEAD,
         conflicts=("young",),
         strength=_LINES_STRENGTH,
+        defaults=_WRINKLES,
         threshold=_AGE_THRESHOLD,
         place="adjective",
     ),
@@ -298,6 +302,9 @@ _GOATEE = (*PHRASES["Goatee"], "goatee")
 _MOUSTACHE = (*PHRASES["Mustache"], "a mustache", "moustache", "mustache")
 _STUBBLE = (*PHRASES["5_o_Clock_Shadow"], "stubble")
 _BEARD_REGIONS = ("skin", *_MOUTH, "neck")
+_FULL_STRENGTH = 0.9
+"""Of a full beard, on the miniature. Figures in docs/results.md."""
+
 _GROWN_STRENGTH = 1.05
 _GROWN_GUIDANCE = 1.1
 """Beards need more than usual to grow. Figures in docs/results.md."""
@@ -313,6 +320,7 @@ FACIAL_HAIR = _reshaping(
         conflicts=(*_others(_BEARDS, "beard"), "moustache", "woman"),
         strength=_GROWN_STRENGTH,
         guidance=_GROWN_GUIDANCE,
+        defaults={"miniature": {"strength": _FULL_STRENGTH, "guidance": _GROWN_GUIDANCE}},
         threshold=_PLAIN_THRESHOLD,
         needs=("Male",),
     ),

@@ -11,7 +11,35 @@ from keyface.miniature.measure import mean_psnr
 from keyface.miniature.networks.autoencoder import PatchAutoencoder
 
 
-class AutoencoderModule(MiniatureModule):
+class DecodingModule(MiniatureModule):
+    """What trains the decoder of a `PatchAutoencoder`: its loss, its validation and its export."""
+
+    network: PatchAutoencoder
+
+    def decoding_loss(self, latents: Tensor, images: Tensor) -> Tensor:
+        """Return L1 + MSE between images (B, 3, H, W) and their decoded latents (B, C, h, w), and log it."""
+        decoded = self.network.decode(latents).sample
+        loss = F.l1_loss(decoded, images) + F.mse_loss(decoded, images)
+        self.log("train/loss", loss, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Log the PSNR in dB of the decoder and of the PCA alone."""
+        images = batch["image"]
+        latents = self.network.encode(images).latent_dist.mode()
+        for name, decoded in (
+            ("psnr", self.network.decode(latents).sample),
+            ("psnr_linear", self.network.decode_linear(latents)),
+        ):
+            self.log(f"val/{name}", mean_psnr(decoded, images), prog_bar=True, batch_size=len(images))
+
+    def export(self, folder: Path) -> None:
+        """Write the autoencoder as a diffusers folder, in half precision."""
+        with half_precision(self.network):
+            self.network.save_pretrained(folder, safe_serialization=True)
+
+
+class AutoencoderModule(DecodingModule):
     """Fits the encoder's principal components, then trains the decoder.
 
     Args:
@@ -25,8 +53,6 @@ class AutoencoderModule(MiniatureModule):
         lr: Peak learning rate.
         flat: Fraction of the run before the learning rate falls.
     """
-
-    network: PatchAutoencoder
 
     def __init__(
         self,
@@ -57,26 +83,8 @@ class AutoencoderModule(MiniatureModule):
         self.network.fit_components(images.to(self.device))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return L1 + MSE between images and their decoded latents."""
+        """Return the loss of the latents of a batch, every second one with noise."""
         latents = self.network.encode(batch["image"]).latent_dist.mode()
         if batch_idx % 2:
             latents = latents + self.latent_noise * torch.randn_like(latents)
-        decoded = self.network.decode(latents).sample
-        loss = F.l1_loss(decoded, batch["image"]) + F.mse_loss(decoded, batch["image"])
-        self.log("train/loss", loss, prog_bar=True)
-        return loss
-
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Log the PSNR in dB of the decoder and of the PCA alone."""
-        images = batch["image"]
-        latents = self.network.encode(images).latent_dist.mode()
-        for name, decoded in (
-            ("psnr", self.network.decode(latents).sample),
-            ("psnr_linear", self.network.decode_linear(latents)),
-        ):
-            self.log(f"val/{name}", mean_psnr(decoded, images), prog_bar=True, batch_size=len(images))
-
-    def export(self, folder: Path) -> None:
-        """Write the autoencoder as a diffusers folder, in half precision."""
-        with half_precision(self.network):
-            self.network.save_pretrained(folder, safe_serialization=True)
+        return self.decoding_loss(latents, batch["image"])

@@ -3,18 +3,17 @@
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from keyface.diffusion.backbone import Backbone
 from keyface.diffusion.sampling import denoise
-from keyface.lightning_modules.miniature.autoencoder import AutoencoderModule
+from keyface.lightning_modules.miniature.autoencoder import DecodingModule
 from keyface.lightning_modules.miniature.base import Batch
 from keyface.miniature import zoo
 from keyface.miniature.networks.autoencoder import PatchAutoencoder
 
 
-class DecoderModule(AutoencoderModule):
+class DecoderModule(DecodingModule):
     """Trains the decoder alone, on latents as encoded, with noise, and as the base's U-Net makes them.
 
     The encoder stays, so all networks that were trained on its latents stay good. One third of each batch is
@@ -45,7 +44,7 @@ class DecoderModule(AutoencoderModule):
     ) -> None:
         if not 1 <= most_noise <= grid_steps:
             raise ValueError(f"most_noise {most_noise}: from 1 to the grid's {grid_steps} steps")
-        super().__init__(latent_noise=latent_noise, lr=lr, flat=flat)
+        super().__init__(lr=lr, weight_decay=0.0, flat=flat)
         self.save_hyperparameters()
         folder = zoo.WEIGHTS / "base" if base is None else Path(base)
         backbone = Backbone.from_folder(folder, autoencoder=PatchAutoencoder, dtype=torch.float32)
@@ -54,7 +53,7 @@ class DecoderModule(AutoencoderModule):
         for frozen in (self.unet, self.text_encoder):
             frozen.requires_grad_(False)
         self._backbone = backbone
-        self.grid_steps, self.most_noise = grid_steps, most_noise
+        self.latent_noise, self.grid_steps, self.most_noise = latent_noise, grid_steps, most_noise
 
     def train(self, mode: bool = True) -> nn.Module:
         """Keep the base as it is."""
@@ -64,7 +63,7 @@ class DecoderModule(AutoencoderModule):
         return self
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return L1 + MSE between images and their decoded latents."""
+        """Return the loss of a batch's three thirds."""
         images = batch["image"]
         with torch.no_grad():
             latents = self.network.encode(images).latent_dist.mode()
@@ -72,10 +71,7 @@ class DecoderModule(AutoencoderModule):
             level = self.latent_noise * torch.rand(len(noisy), 1, 1, 1, device=self.device)
             noisy += level * torch.randn_like(noisy)
             denoised.copy_(self._denoised(denoised, batch["caption"][-len(denoised) :]))
-        decoded = self.network.decode(latents).sample
-        loss = F.l1_loss(decoded, images) + F.mse_loss(decoded, images)
-        self.log("train/loss", loss, prog_bar=True)
-        return loss
+        return self.decoding_loss(latents, images)
 
     def _denoised(self, latents: Tensor, captions: list[str]) -> Tensor:
         """Add noise to latents (B, C, h, w), and take it away again with their captions."""

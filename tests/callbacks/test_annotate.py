@@ -10,7 +10,7 @@ from keyface.callbacks.annotate import AnnotateShards
 
 @pytest.mark.parametrize("received", [False, True])
 def test_after_sigterm_no_further_batch_begins(received: bool) -> None:
-    """Lightning notes the signal and goes on predicting; a caption of a whole dataset would take hours more."""
+    """Lightning notes the signal and goes on; captions of a whole dataset would take hours more."""
     kept: list[object] = []
     trainer: Any = SimpleNamespace(datamodule=SimpleNamespace(keep=kept.append), received_sigterm=received)
     module: Any = None
