@@ -21,8 +21,8 @@ FORKS.set_forkserver_preload(
     [
         "keyface.callbacks.video_edit",
         "keyface.cli.training",
-        "keyface.commands.batch_run",
-        "keyface.commands.edit",
+        "keyface.commands.editing.batch_run",
+        "keyface.commands.editing.edit",
         "keyface.datamodules.shards",
         "keyface.lightning_modules.identity",
         "keyface.metrics.retrieval",

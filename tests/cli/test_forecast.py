@@ -23,7 +23,7 @@ from keyface.cli.forecast import (
 from keyface.cli.main import main
 from keyface.cli.memory import Memory, memory_doubt, opening_line, prediction_line
 from keyface.cli.messages import LESS_MEMORY_TO_TRAIN, one_line
-from keyface.commands.shards import render
+from keyface.commands.data.shards import render
 from keyface.datamodules.shards import ShardsDataModule
 from keyface.lightning_modules.tuning.memory import without_values
 

@@ -117,7 +117,7 @@ def batch(
         raise ValueError(f"--devices is {devices!r}; it must be a number from 1 on, or auto")
     if num_nodes < 1:
         raise ValueError(f"--num-nodes is {num_nodes}; it must be at least 1")
-    import keyface.commands.batch_run as work
+    import keyface.commands.editing.batch_run as work
     from keyface.plugins import edits as installed
 
     with installed.with_file(categories):

@@ -60,9 +60,9 @@ def prepare(
         precision: Of captioner and base: auto is bfloat16 on a GPU; float32, bfloat16 or float16.
         runs: Folder of the runs' records.
     """
-    from keyface.commands import shards
-    from keyface.commands.caption import caption
-    from keyface.commands.prediction import precision_on
+    from keyface.commands.data import shards
+    from keyface.commands.data.caption import caption
+    from keyface.commands.data.prediction import precision_on
     from keyface.datamodules.celeba.layout import Layout
     from keyface.datamodules.celeba.writing import CelebaHq
     from keyface.datamodules.shard_files.index import NAME, ShardIndex

@@ -40,8 +40,9 @@ def demo(
         seed: Of the data, the training and the clip.
         lightning: Runs a `lightning` command line and returns its exit status.
     """
-    from keyface.commands import edit, shards
     from keyface.commands.console import write_json
+    from keyface.commands.data import shards
+    from keyface.commands.editing import edit
     from keyface.demo.trial import measure, write_clip_of
     from keyface.miniature import zoo
     from keyface.plugins import edits as registry

@@ -147,7 +147,7 @@ def invert(
             schedule's arithmetic stay in fp32.
         runs: Folder of the run's record.
     """
-    from keyface.commands.prediction import PRECISIONS, precision_on, predict
+    from keyface.commands.data.prediction import PRECISIONS, precision_on, predict
 
     model = {"backbone": backbone, "steps": steps, "levels": levels, "lowest": lowest, "highest": highest}
     values = {f"model.init_args.{name}": value for name, value in model.items()}

@@ -9,11 +9,11 @@ import pytest
 from forks import Fork
 
 from keyface.cli.main import main
-from keyface.commands import plugins
+from keyface.commands.plugins import listing
 
 
 def test_list_names_every_category_and_its_package(capsys: pytest.CaptureFixture[str]) -> None:
-    plugins.list_categories()
+    listing.list_categories()
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["edit", "writes", "label", "after", "needs", "brings", "from"]
     row = next(line for line in lines if line.startswith("no-glasses "))
@@ -22,17 +22,17 @@ def test_list_names_every_category_and_its_package(capsys: pytest.CaptureFixture
 
 
 def test_show_gives_all_fields_and_an_example(capsys: pytest.CaptureFixture[str]) -> None:
-    plugins.show("beard")
+    listing.show("beard")
     text = capsys.readouterr().out
     assert "a photo of a person, no beard -> a photo of a person, with a full beard" in text
     for field in ("targets", "regions", "conflicts", "strength", "needs"):
         assert field in text
     with pytest.raises(ValueError, match="did you mean 'beard'"):
-        plugins.show("beerd")
+        listing.show("beerd")
 
 
 def test_check(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    plugins.check()
+    listing.check()
     told = ["keyface", version("keyface"), "fine", "edits:"]
     assert capsys.readouterr().out.splitlines()[1].split()[:4] == told
     path = tmp_path / "edits.yaml"
@@ -40,9 +40,9 @@ def test_check(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         "dimples: {targets: [dimples], source: smooth cheeks, attribute: Rosy_Cheeks, conflicts: [maekup]}"
     )
     with pytest.raises(ValueError, match="'dimples' conflicts with 'maekup', which does not exist"):
-        plugins.check(path)
+        listing.check(path)
     path.write_text("dimples: {targets: [dimples], source: smooth cheeks, attribute: Rosy_Cheeks}")
-    plugins.check(path)
+    listing.check(path)
     assert "dimples can be used" in capsys.readouterr().out
     from keyface.plugins import edits
 

@@ -22,7 +22,7 @@ def doctor(root: Path | None = None, json: bool = False, deep: bool = False) -> 
     Raises:
         ValueError: Something that is installed is broken.
     """
-    from keyface.commands.weights import open_store
+    from keyface.commands.setup.weights import open_store
     from keyface.doctor.goals import examine
 
     record = examine(open_store(root), deep)

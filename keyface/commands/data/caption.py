@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from keyface.commands.prediction import precision_on, predict
+from keyface.commands.data.prediction import precision_on, predict
 
 
 def caption(

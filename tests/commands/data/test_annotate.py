@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from keyface.cli.main import main
-from keyface.commands.shards import render
+from keyface.commands.data.shards import render
 from keyface.datamodules.shard_files.index import ShardIndex
 from keyface.datamodules.shards import ShardsDataModule
 from keyface.diffusion.inversion import invert
@@ -110,7 +110,7 @@ def test_inverted_latents_are_the_frozen_base_s_and_both_branches_train_on_them(
     made = ShardIndex.read(shards).made["inverted"]
     assert made == {"backbone": str(base), "steps": 5, "levels": [1, 3, 4], "fixed_point_iterations": 1}
 
-    configs = Path(__file__).parents[2] / "configs" / "miniature"
+    configs = Path(__file__).parents[3] / "configs" / "miniature"
     for branch in ("identity", "direction"):
         common = [
             *("fit", "-c", str(configs / f"{branch}.yaml")),

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from keyface.commands import edit as edit_command
 from keyface.commands.console import write_json
-from keyface.commands.demo import Stages, fit_words, show
+from keyface.commands.editing import edit as edit_command
+from keyface.commands.miniature.demo import Stages, fit_words, show
 from keyface.demo.trial import measure, read_clip, write_clip_of
 from keyface.metrics.temporal import temporal_loss
 from keyface.plugins import edits

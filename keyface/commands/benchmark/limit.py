@@ -50,7 +50,7 @@ def limit(
     from keyface.benchmark.gpu.correctness import MODES, settings_of
     from keyface.benchmark.limit.arithmetic import CARDS, stage_flops
     from keyface.benchmark.limit.rows import Speed, rows_of
-    from keyface.commands.benchmark_training import chosen
+    from keyface.commands.benchmark.training import chosen
     from keyface.commands.console import print_json, table, write_json
     from keyface.editing.settings import EditSettings
     from keyface.evaluation.rows.variants import read_variants

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from keyface.cli.main import main
-from keyface.commands import miniature
+from keyface.commands.miniature import render
 from keyface.miniature import zoo
 from keyface.miniature.population import clips
 from keyface.miniature.rendering import renderer
@@ -18,7 +18,7 @@ from keyface.video import VideoReader
 
 def test_clip_writes_the_frames_of_the_world(tmp_path: Path) -> None:
     out = tmp_path / "new" / "a.mp4"
-    miniature.clip(out, seconds=0.2, fps=29.97, size=48)
+    render.clip(out, seconds=0.2, fps=29.97, size=48)
     video = VideoReader(out)
     assert len(video) == 6
     assert video.fps == Fraction(30000, 1001)
@@ -34,13 +34,13 @@ def test_clip_writes_the_frames_of_the_world(tmp_path: Path) -> None:
      (59.94, Fraction(60000, 1001)), (12.5, Fraction(25, 2)), (30, Fraction(30))],
 )  # fmt: skip
 def test_rates_are_exact(fps: float, rate: Fraction) -> None:
-    assert miniature.exact_rate(fps) == rate
+    assert render.exact_rate(fps) == rate
 
 
 def test_impossible_clips_are_refused(tmp_path: Path) -> None:
     for options in ({"seconds": 0.0}, {"fps": 0.0}, {"size": 8}, {"fps": float("nan")}):
         with pytest.raises(ValueError, match=r"at least|above 0"):
-            miniature.clip(tmp_path / "a.mp4", **options)
+            render.clip(tmp_path / "a.mp4", **options)
     assert not (tmp_path / "a.mp4").exists()
 
 
@@ -51,12 +51,12 @@ def height(path: Path) -> int:
 
 def test_sheet(tmp_path: Path) -> None:
     out = tmp_path / "a.png"
-    miniature.sheet(out, count=3, columns=2, size=32)
+    render.sheet(out, count=3, columns=2, size=32)
     plain = height(out)
-    miniature.sheet(out, count=3, columns=2, size=32, change="glasses")
+    render.sheet(out, count=3, columns=2, size=32, change="glasses")
     assert height(out) > 1.8 * plain
     with pytest.raises(ValueError, match="did you mean 'glasses'"):
-        miniature.sheet(out, change="glases")
+        render.sheet(out, change="glases")
 
 
 def test_measure_writes_what_it_prints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

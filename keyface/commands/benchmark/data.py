@@ -53,7 +53,7 @@ def data(
         measure,
         write_full_size,
     )
-    from keyface.commands.benchmark_training import chosen
+    from keyface.commands.benchmark.training import chosen
     from keyface.commands.console import print_json, table, write_json
     from keyface.files import require_file_name
     from keyface.progress import bar, say

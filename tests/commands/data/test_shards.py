@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from keyface.commands import shards
+from keyface.commands.data import shards
 from keyface.datamodules.shard_files import render as shard_render
 from keyface.datamodules.shard_files.index import ShardError, ShardIndex
 from keyface.datamodules.shards import ShardsDataModule
