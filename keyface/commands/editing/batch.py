@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from keyface.pipeline.defaults import GivenSettings
-from keyface.pipeline.framing import Framing
+from keyface.pipeline.request.framing import Framing
 from keyface.video.encoding import Encoding
 
 NETWORKS = ("weights", "identity", "direction", "categories", "dtype", "cache")

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from keyface.editing.settings import given_settings
 from keyface.pipeline.defaults import GivenSettings
-from keyface.pipeline.framing import Framing
+from keyface.pipeline.request.framing import Framing
 from keyface.pipeline.stages import EACH_CLIP, SHARES
 from keyface.video.encoding import Encoding
 
 if TYPE_CHECKING:
-    from keyface.pipeline.record import EditRecord
+    from keyface.pipeline.output.record import EditRecord
     from keyface.plugins import Category
 
 
@@ -147,8 +147,8 @@ def edit(
     from keyface.pipeline.additions import Additions, require_partners
     from keyface.pipeline.companions import Companions
     from keyface.pipeline.pipeline import FaceEditPipeline
-    from keyface.pipeline.plan import make_plan
-    from keyface.pipeline.request import VideoRequest
+    from keyface.pipeline.planning.plan import make_plan
+    from keyface.pipeline.request.request import VideoRequest
     from keyface.progress import say, stages
 
     if preview is not None and json:
@@ -212,7 +212,7 @@ def edit(
 
 def edits_of(given: str | None, file: Path | None) -> dict[str, list[Category]] | list[Category]:
     """Return the categories named in "a,b", or in "1: a; 2: b" by person, among them those of a YAML file."""
-    from keyface.pipeline.casting import by_person
+    from keyface.pipeline.request.casting import by_person
     from keyface.plugins import edits as installed
 
     registry = installed if file is None else installed.with_yaml(file)

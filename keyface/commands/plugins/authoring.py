@@ -97,7 +97,7 @@ def try_category(
     from keyface.models.backbones import MINIATURE
     from keyface.pictures import draw_before_after, save_png
     from keyface.pipeline.pipeline import FaceEditPipeline
-    from keyface.pipeline.prompts import warn_of_prompts
+    from keyface.pipeline.planning.prompts import warn_of_prompts
     from keyface.plugins import edits
     from keyface.progress import say
 

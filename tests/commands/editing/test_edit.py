@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from keyface.cli.main import main
-from keyface.pipeline.request import VideoRequest
-from keyface.pipeline.space import check_space
+from keyface.pipeline.planning.space import check_space
+from keyface.pipeline.request.request import VideoRequest
 from keyface.plugins import edits
 from keyface.video import VideoReader
 

@@ -85,9 +85,9 @@ def test_a_preview_shows_what_the_video_will(
 ) -> None:
     """Its three keyframes are the video's own, and look the same there where they are edited."""
     from keyface.pipeline.pipeline import FaceEditPipeline
-    from keyface.pipeline.plan import make_plan
+    from keyface.pipeline.planning.plan import make_plan
     from keyface.pipeline.preview import edit_keyframes
-    from keyface.pipeline.request import VideoRequest
+    from keyface.pipeline.request.request import VideoRequest
 
     words = ["edit", str(scene), "--source", SOURCE, "--edits", "old", "--end", "0.72", *FAST]
     assert main([*words, "--preview", str(tmp_path / "preview.png")]) == 0

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from keyface.faces.crops import Border, Placement
     from keyface.faces.face import Looks
     from keyface.footage import Footage, Person, Segment
-    from keyface.pipeline.request import VideoRequest
+    from keyface.pipeline.request.request import VideoRequest
     from keyface.plugins import Category
     from keyface.video import VideoReader
 

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from keyface.editing.editor import EditReport
     from keyface.marks.credentials import Credentials
     from keyface.pipeline.companions import Familiarity
-    from keyface.pipeline.jobs import Job
+    from keyface.pipeline.output.watermarking import Marking
     from keyface.pipeline.pipeline import FaceEditPipeline
-    from keyface.pipeline.plan import Plan
-    from keyface.pipeline.request import VideoRequest
-    from keyface.pipeline.watermarking import Marking
+    from keyface.pipeline.planning.jobs import Job
+    from keyface.pipeline.planning.plan import Plan
+    from keyface.pipeline.request.request import VideoRequest
 
 SYNTHETIC = "This video is synthetic: the face in it was edited by a generative model (keyface)."
 SYNTHETIC_PICTURE = SYNTHETIC.replace("video", "picture")

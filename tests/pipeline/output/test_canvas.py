@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from keyface.editing.composition import Layer
-from keyface.pipeline.canvas import Strip, feather, paint, paint_frames
-from keyface.pipeline.face_clips import FaceClip
+from keyface.pipeline.output.canvas import Strip, feather, paint, paint_frames
+from keyface.pipeline.planning.face_clips import FaceClip
 from keyface.video import VideoReader, write_clip
 
 SIZE = 32

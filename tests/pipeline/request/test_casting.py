@@ -2,7 +2,7 @@
 
 import pytest
 
-from keyface.pipeline.casting import Casting
+from keyface.pipeline.request.casting import Casting
 from keyface.plugins import edits
 
 

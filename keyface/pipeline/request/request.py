@@ -15,9 +15,9 @@ from keyface.files import require_file_name, require_folder, require_local, sha2
 from keyface.marks.identities import Identity, given_identity, own_identity
 from keyface.marks.kinds import KINDS, holds_credentials, sidecar_of
 from keyface.pipeline.additions import CANNY
-from keyface.pipeline.casting import EVERYONE, Casting
-from keyface.pipeline.framing import Framing
-from keyface.pipeline.square import Crop
+from keyface.pipeline.request.casting import EVERYONE, Casting
+from keyface.pipeline.request.framing import Framing
+from keyface.pipeline.request.square import Crop
 from keyface.plugins import Category
 from keyface.resume.cache import WorkCache
 from keyface.resume.session import require_free

@@ -1,7 +1,7 @@
 """How much of the disk an edit may take, compared with what is free before anything slow."""
 
 from keyface.files import require_space
-from keyface.pipeline.request import VideoRequest
+from keyface.pipeline.request.request import VideoRequest
 from keyface.video import VideoReader
 
 

@@ -13,7 +13,7 @@ from keyface.editing.composition import Layer
 from keyface.faces.crops import put_back, square_corners
 
 if TYPE_CHECKING:
-    from keyface.pipeline.face_clips import FaceClip
+    from keyface.pipeline.planning.face_clips import FaceClip
     from keyface.video import VideoReader
 
 BORDER = 0.06

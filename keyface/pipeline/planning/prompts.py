@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from keyface.faces.face import Looks
     from keyface.pipeline.companions import ClipCaptioner
-    from keyface.pipeline.request import VideoRequest
+    from keyface.pipeline.request.request import VideoRequest
     from keyface.plugins import Category
 
 OLD_FROM_YEARS = 55

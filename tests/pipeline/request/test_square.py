@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from keyface.pipeline.square import Crop
+from keyface.pipeline.request.square import Crop
 
 
 def test_squares_of_a_fixed_crop() -> None:

@@ -13,19 +13,19 @@ from keyface.faces.regions import RegionMasks, everywhere
 from keyface.footage.crops import crops_at
 from keyface.pictures import spread
 from keyface.pipeline.additions import require_partners
-from keyface.pipeline.face_clips import FIXED
-from keyface.pipeline.prompts import warn_of_prompts, write_prompts
-from keyface.pipeline.record import strangeness
+from keyface.pipeline.output.record import strangeness
+from keyface.pipeline.planning.face_clips import FIXED
+from keyface.pipeline.planning.prompts import warn_of_prompts, write_prompts
 from keyface.plugins.masks import are_held, free_masks
 
 if TYPE_CHECKING:
     from keyface.editing.editor import VideoEditor
     from keyface.editing.frames import FrameStream, MaskStream
     from keyface.editing.settings import EditSettings, Prompts
-    from keyface.pipeline.face_clips import FaceClip
     from keyface.pipeline.pipeline import FaceEditPipeline
-    from keyface.pipeline.plan import Plan
-    from keyface.pipeline.request import VideoRequest
+    from keyface.pipeline.planning.face_clips import FaceClip
+    from keyface.pipeline.planning.plan import Plan
+    from keyface.pipeline.request.request import VideoRequest
     from keyface.video import VideoReader
 
 _LOOKS = 5

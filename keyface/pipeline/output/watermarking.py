@@ -13,9 +13,9 @@ from keyface.marks.watermark import LEAST_FPS, LEAST_SECONDS, LEAST_SIDE, VERSIO
 from keyface.video.formats import is_still
 
 if TYPE_CHECKING:
-    from keyface.pipeline.canvas import Painted
-    from keyface.pipeline.face_clips import FaceClip
-    from keyface.pipeline.request import VideoRequest
+    from keyface.pipeline.output.canvas import Painted
+    from keyface.pipeline.planning.face_clips import FaceClip
+    from keyface.pipeline.request.request import VideoRequest
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ import torch
 from rendered_footage import place, wall
 
 from keyface.cli.main import main
-from keyface.pipeline.face_clips import CropFrames, cut_crops, fixed_clips
-from keyface.pipeline.framing import Framing
 from keyface.pipeline.pipeline import FaceEditPipeline
-from keyface.pipeline.plan import make_plan
-from keyface.pipeline.request import VideoRequest
+from keyface.pipeline.planning.face_clips import CropFrames, cut_crops, fixed_clips
+from keyface.pipeline.planning.plan import make_plan
+from keyface.pipeline.request.framing import Framing
+from keyface.pipeline.request.request import VideoRequest
 from keyface.video import VideoReader, write_clip
 
 FAST = ["--steps", "2", "--guidance", "2", "--settings.interval", "3"]

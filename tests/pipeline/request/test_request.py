@@ -12,9 +12,9 @@ from tiny_insightface import tiny_pack
 
 from keyface.cli.main import main
 from keyface.faces.crops import FFHQ
-from keyface.pipeline.plan import make_plan
-from keyface.pipeline.request import VideoRequest
-from keyface.pipeline.space import check_space
+from keyface.pipeline.planning.plan import make_plan
+from keyface.pipeline.planning.space import check_space
+from keyface.pipeline.request.request import VideoRequest
 from keyface.video import VideoReader, write_clip
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keyface.pipeline.additions import reference_embedding
-from keyface.pipeline.face_clips import FaceClip, face_clips, fixed_clips
-from keyface.pipeline.space import check_space
+from keyface.pipeline.planning.face_clips import FaceClip, face_clips, fixed_clips
+from keyface.pipeline.planning.space import check_space
 
 if TYPE_CHECKING:
     import torch
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from keyface.faces.crops import Placement
     from keyface.footage import Footage, Person
     from keyface.models.finders import FaceSuite
-    from keyface.pipeline.request import VideoRequest
+    from keyface.pipeline.request.request import VideoRequest
     from keyface.plugins import Category
 
 FindFaces = Callable[[], "FaceSuite"]

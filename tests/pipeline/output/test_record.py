@@ -3,7 +3,7 @@
 import pytest
 
 from keyface.editing.editor import EditReport
-from keyface.pipeline.record import warnings_of
+from keyface.pipeline.output.record import warnings_of
 
 
 @pytest.mark.parametrize(
