@@ -20,7 +20,7 @@ FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
     [
         "keyface.callbacks.video_edit",
-        "keyface.cli.training",
+        "keyface.cli.training.subcommands",
         "keyface.commands.editing.batch_run",
         "keyface.commands.editing.edit",
         "keyface.datamodules.shards",

@@ -56,7 +56,7 @@ TRAINING: Mapping[str, str] = {
     "test": "Run one test epoch.",
     "predict": "Run a trained model on new data.",
 }
-"""The subcommands of Lightning's own command line, see `keyface.cli.training`."""
+"""The subcommands of Lightning's own command line, see `keyface.cli.training.subcommands`."""
 
 COMMANDS: Mapping[str, Command | Group] = {
     "edit": Command(

@@ -17,7 +17,7 @@ import keyface
 from keyface.cli.commands import COMMANDS, TRAINING, all_commands
 from keyface.cli.main import main
 from keyface.cli.options import option_list
-from keyface.cli.parser import command_parser
+from keyface.cli.parsing.parser import command_parser
 from keyface.cli.stopping import Stopped, stopping
 from keyface.diffusion.device import choose_device
 from keyface.progress import stages

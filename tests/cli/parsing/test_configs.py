@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from keyface.cli.configs import find_config, with_found_configs
+from keyface.cli.parsing.configs import find_config, with_found_configs
 
 SHIPPED = Path(str(files("keyface.configs")))
 

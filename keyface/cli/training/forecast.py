@@ -11,7 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from keyface.callbacks.training_curves import images_in
-from keyface.cli.memory import (
+from keyface.cli.training.memory import (
     SINGLE,
     Memory,
     in_bytes,

@@ -22,8 +22,6 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning.pytorch.strategies import ModelParallelStrategy
 
 from keyface.cli.commands import COMMANDS, TRAINING
-from keyface.cli.configs import with_found_configs
-from keyface.cli.forecast import with_forecast
 from keyface.cli.messages import (
     LESS_MEMORY_TO_TRAIN,
     advise,
@@ -31,8 +29,8 @@ from keyface.cli.messages import (
     one_line,
     quiet_lightning,
 )
-from keyface.cli.parser import add_commands
-from keyface.cli.progress import with_progress
+from keyface.cli.parsing.configs import with_found_configs
+from keyface.cli.parsing.parser import add_commands
 from keyface.cli.runs import (
     RUN_VARIABLE,
     RunRecord,
@@ -45,7 +43,9 @@ from keyface.cli.runs import (
     one_run_folder,
     with_checkpoints,
 )
-from keyface.cli.tracking import (
+from keyface.cli.training.forecast import with_forecast
+from keyface.cli.training.progress import with_progress
+from keyface.cli.training.tracking import (
     job_type,
     kept_identity,
     require_login,
@@ -53,7 +53,7 @@ from keyface.cli.tracking import (
     wandb_names,
     with_followers,
 )
-from keyface.cli.weights import named_weights
+from keyface.cli.training.weights import named_weights
 from keyface.lightning_modules.protocols import ChecksCheckpoint
 from keyface.lightning_modules.tuning.checkpoint_files import CheckedCheckpointIO
 from keyface.lightning_modules.tuning.divergence import FiniteModule

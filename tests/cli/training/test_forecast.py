@@ -14,15 +14,15 @@ from torch import nn
 from keyface.benchmark.training.networks import build_module
 from keyface.benchmark.training.request import TrainRequest
 from keyface.callbacks.training_curves import images_in
-from keyface.cli.forecast import (
+from keyface.cli.main import main
+from keyface.cli.messages import LESS_MEMORY_TO_TRAIN, one_line
+from keyface.cli.training.forecast import (
     Pace,
     checkpoint_bytes,
     checkpoints_kept,
     speed_line,
 )
-from keyface.cli.main import main
-from keyface.cli.memory import Memory, memory_doubt, opening_line, prediction_line
-from keyface.cli.messages import LESS_MEMORY_TO_TRAIN, one_line
+from keyface.cli.training.memory import Memory, memory_doubt, opening_line, prediction_line
 from keyface.commands.data.shards import render
 from keyface.datamodules.shards import ShardsDataModule
 from keyface.lightning_modules.tuning.memory import without_values
@@ -168,7 +168,7 @@ def test_speed_and_end_by_hand() -> None:
 def test_the_pace_is_known_after_enough_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first batch warms up: 5 more of 8 images in 20 s, and 1,000 to come."""
     clock = iter((100.0, 104.0, 108.0, 112.0, 116.0, 120.0, 124.0))
-    monkeypatch.setattr("keyface.cli.forecast.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("keyface.cli.training.forecast.time.monotonic", lambda: next(clock))
     pace = Pace(5)
     assert [pace.count(8) for _ in range(6)] == [False] * 5 + [True]
     assert pace.line(1000, NOON) == "2 images a second; the rest takes 1 h 7 min, until 13:06"
@@ -191,7 +191,7 @@ def test_an_inversion_says_what_it_takes_and_how_fast_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("keyface.cli.forecast._SHORT", 0.0)
+    monkeypatch.setattr("keyface.cli.training.forecast._SHORT", 0.0)
     render(tmp_path / "shards", count=16, size=128, samples_per_shard=8)
     words = ["shards", "invert", "shards", "--steps", "2", "--levels", "1", "--batch-size", "2"]
     words += ["--workers", "0", "--accelerator", "cpu", "--devices", "1"]
@@ -214,7 +214,7 @@ def test_a_fit_says_it_and_refuses_a_full_disk(
     words += ["--trainer.accelerator", "cpu", "--trainer.max_steps", "30"]
     assert main(words) == 0
     assert "trains 66 of 66 parameters" in capsys.readouterr().err
-    monkeypatch.setattr("keyface.cli.forecast.checkpoint_bytes", lambda *_: 10**18)
+    monkeypatch.setattr("keyface.cli.training.forecast.checkpoint_bytes", lambda *_: 10**18)
     assert main([*words, "--experiment", "full"]) == 1
     assert "checkpoints and a new one may take up to" in capsys.readouterr().err
     assert not (tmp_path / "runs" / "full").exists()

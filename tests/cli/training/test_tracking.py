@@ -13,11 +13,11 @@ from lightning.pytorch.loggers import WandbLogger
 from wandb_file import OfflineRun, offline_runs
 
 from keyface.cli.main import main
-from keyface.cli.tracking import git_state, require_login
+from keyface.cli.training.tracking import git_state, require_login
 from keyface.doctor.machine import has_wandb_login
 
 NAMED = f"experiment: mine/boring\n{BASE}seed_everything: 11\n"
-WANDB = Path(__file__).parents[2] / "configs" / "wandb.yaml"
+WANDB = Path(__file__).parents[3] / "configs" / "wandb.yaml"
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from typing import Any, NoReturn
 from jsonargparse import ArgumentParser, Namespace
 
 import keyface
-from keyface.cli.arguments import Help, add_function
 from keyface.cli.commands import COMMANDS, TRAINING, Command, Group
-from keyface.cli.configs import check_config
 from keyface.cli.messages import DEBUG_VARIABLE, TRUST_VARIABLE, advise
+from keyface.cli.parsing.arguments import Help, add_function
+from keyface.cli.parsing.configs import check_config
 
 
 class Parser(ArgumentParser):

@@ -125,7 +125,7 @@ def test_a_run_that_learned_something_is_kept_when_it_fails(
 
 
 def test_every_shipped_model_config_names_its_experiment() -> None:
-    shipped = Path(__file__).parents[2] / "configs"
+    shipped = Path(__file__).parents[3] / "configs"
     named = {}
     for path in sorted(shipped.rglob("*.yaml")):
         content = yaml.safe_load(path.read_text())

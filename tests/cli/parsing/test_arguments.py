@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 import pytest
 from jsonargparse import ArgumentError
 
-from keyface.cli.arguments import add_function, metavar
-from keyface.cli.parser import Parser, usage
+from keyface.cli.parsing.arguments import add_function, metavar
+from keyface.cli.parsing.parser import Parser, usage
 
 
 @dataclass(frozen=True)
