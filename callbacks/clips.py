@@ -17,7 +17,7 @@ from keyface.footage import scan
 from keyface.footage.camera import Camera
 from keyface.models.finders import FaceSuite
 from keyface.pictures import from_uint8, largest_square, resize_square
-from keyface.pipeline.face_clips import FaceClip, cut_crops
+from keyface.pipeline.planning.face_clips import FaceClip, cut_crops
 from keyface.plugins import Category, compose
 from keyface.plugins.masks import are_held, free_masks
 from keyface.video import VideoReader

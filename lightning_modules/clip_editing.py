@@ -16,7 +16,7 @@ from keyface.claims.batch import Batch, Clip
 from keyface.claims.claim import Claim, LeftError, make_once
 from keyface.claims.process import Process
 from keyface.pipeline.pipeline import FaceEditPipeline
-from keyface.pipeline.request import VideoRequest
+from keyface.pipeline.request.request import VideoRequest
 from keyface.plugins import edits
 from keyface.progress import say
 from keyface.resume.session import take_from_others

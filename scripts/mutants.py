@@ -4,8 +4,9 @@
     python scripts/mutants.py keyface/metrics tests/metrics
 
 A fault is a changed operator, constant, argument or condition. mutmut makes them in build/mutants, with the
-package as `make tree` built it. Without TESTS those of the module's name are taken: for keyface/losses.py
-tests/**/test_losses*.py, for a folder the folder below tests/. JOBS is the number of processes.
+package as `make tree` built it. JOBS is the number of processes. Without TESTS those of the module's name are
+taken: for keyface/metrics/flow.py tests/metrics/test_flow*.py, where there are none
+tests/**/test_flow*.py; for a folder the folder below tests/.
 """
 
 import configparser
@@ -27,10 +28,13 @@ UNNOTICED = ("survived", "no tests", "suspicious")
 def tests_of(module: Path) -> list[str]:
     """Return the tests of a module or folder, by its name."""
     inside = module.relative_to("keyface") if module.parts[0] == "keyface" else module
+    mirror = Path("tests") / inside
     if not module.suffix:
-        return [str(Path("tests") / inside)]
-    found = sorted(ROOT.glob(f"tests/**/test_{module.stem}*.py"))
-    return [str(path.relative_to(ROOT)) for path in found] or [str(Path("tests") / inside.parent)]
+        return [str(mirror)]
+    for place in (f"{mirror.parent}/", "tests/**/"):
+        if found := sorted(ROOT.glob(f"{place}test_{module.stem}*.py")):
+            return [str(path.relative_to(ROOT)) for path in found]
+    return [str(next(folder for folder in mirror.parents if (ROOT / folder).is_dir()))]
 
 
 def prepare(module: Path, tests: list[str]) -> None:

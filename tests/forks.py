@@ -20,9 +20,9 @@ FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
     [
         "keyface.callbacks.video_edit",
-        "keyface.cli.training",
-        "keyface.commands.batch_run",
-        "keyface.commands.edit",
+        "keyface.cli.training.subcommands",
+        "keyface.commands.editing.batch_run",
+        "keyface.commands.editing.edit",
         "keyface.datamodules.shards",
         "keyface.lightning_modules.identity",
         "keyface.metrics.retrieval",

@@ -24,7 +24,7 @@ from wandb.sdk.launch.sweeps.utils import create_sweep_command_args, make_launch
 import keyface
 from keyface.cli.commands import TRAINING
 from keyface.cli.main import main
-from keyface.cli.parser import build_parser
+from keyface.cli.parsing.parser import build_parser
 from keyface.datamodules.shard_sources.places import SCHEMES
 
 ROOT = Path(__file__).parents[1]

@@ -108,7 +108,7 @@ NOT_RUN = {
     "git clone": "the reader's clone is this checkout",
     "cd ": "likewise",
     "source .venv/bin/activate": "the tests run in the environment already",
-    "make ": "the Makefile has the target; `make demo` runs in tests/commands/test_demo.py",
+    "make ": "the Makefile has the target; `make demo` runs in tests/commands/miniature/test_demo.py",
     "bash scripts/": "wheels from the network and a GPU; tests/test_scripts.py tries the rest",
     "keyface study serve": "it serves until Ctrl-C; tests/study/test_browser.py opens the page",
     "keyface weights get": "gigabytes from the network; the names are looked up in the catalogue",
@@ -125,14 +125,14 @@ ELSEWHERE = {
         r"lightning fit -c configs/base|.*talk.mp4": "README.md",
     },
     # There with the same dry runs, each of which starts a process a measurement.
-    "benchmark": {r"keyface benchmark --": "tests/commands/test_benchmark.py"},
+    "benchmark": {r"keyface benchmark --": "tests/commands/benchmark/test_edits.py"},
     # It needs people's answers.
     "study": {r"keyface study report": "tests/study/test_report.py"},
     "results": {
-        r"keyface benchmark --": "tests/commands/test_benchmark.py",
+        r"keyface benchmark --": "tests/commands/benchmark/test_edits.py",
         r"keyface benchmark (train|data)": "docs/benchmark.md",
         r".*--variants guidance": "docs/evaluate.md",
-        r".*--variants ablation": "tests/commands/test_ablate.py",
+        r".*--variants ablation": "tests/commands/evaluation/test_ablate.py",
         r".*--sweep": "docs/evaluate.md",
     },
 }

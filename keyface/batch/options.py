@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from keyface.configuration import given
 from keyface.editing.settings import EditSettings, given_settings
-from keyface.pipeline.framing import Framing
-from keyface.pipeline.request import VideoRequest
+from keyface.pipeline.request.framing import Framing
+from keyface.pipeline.request.request import VideoRequest
 from keyface.video.encoding import Encoding
 
 SHORT = ("steps", "guidance", "strength", "seed", "compose")

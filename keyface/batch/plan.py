@@ -11,7 +11,7 @@ from typing import Any
 from keyface.batch.manifest import Row
 from keyface.batch.options import checked_options, clip_request, combined
 from keyface.claims.batch import REPORT, WORK, Batch, Clip
-from keyface.pipeline.request import VideoRequest
+from keyface.pipeline.request.request import VideoRequest
 from keyface.video.formats import FORMATS, STILL_SUFFIXES
 
 

@@ -35,7 +35,7 @@ def completion(shell: Literal["bash", "zsh", "fish"]) -> None:
     """
     import shtab
 
-    from keyface.cli.parser import build_parser
+    from keyface.cli.parsing.parser import build_parser
 
     parser = build_parser(None)
     prepare(parser)

@@ -1,7 +1,8 @@
 """The command line: one set of subcommands behind two equal console scripts, `keyface` and `lightning`.
 
-`fit`, `validate`, `test` and `predict` belong to Lightning's own command line (`keyface.cli.training`);
-the rest are plain typed functions, named in `keyface.cli.commands` and imported only when they are called.
+`fit`, `validate`, `test` and `predict` belong to Lightning's own command line, in
+`keyface.cli.training.subcommands`; the rest are plain typed functions, named in `keyface.cli.commands` and
+imported only when they are called.
 That is why `keyface --help` answers in a fraction of a second although `import torch` alone takes longer.
 """
 
@@ -15,9 +16,9 @@ from collections.abc import Sequence
 from keyface.cli.commands import COMMANDS, TRAINING, Group
 from keyface.cli.environment import quiet_libraries, replace_closed_streams, restrict_imports
 from keyface.cli.messages import DEBUG_VARIABLE, parsing_error, told, warning_line
-from keyface.cli.parser import build_parser
+from keyface.cli.parsing.parser import build_parser
+from keyface.cli.parsing.words import hide_bytes, show_bytes
 from keyface.cli.stopping import Stop, stopping
-from keyface.cli.words import hide_bytes, show_bytes
 from keyface.progress import say
 
 
@@ -48,7 +49,7 @@ def _status(words: Sequence[str], stop: Stop) -> int:
     """Run one command line; return its exit status, with every error told."""
     try:
         if words and words[0] in TRAINING:
-            from keyface.cli.training import run_training
+            from keyface.cli.training.subcommands import run_training
 
             run_training(words)
             status = 0

@@ -6,7 +6,7 @@ After a decision to change them, write the file anew:
 """
 
 from keyface.cli.commands import all_commands
-from keyface.cli.parser import command_parser
+from keyface.cli.parsing.parser import command_parser
 
 
 def option_list() -> str:

@@ -20,7 +20,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from keyface.cli.tracking import IDENTITY_FILE, git_state, keep_identity, log_configuration
+from keyface.cli.training.tracking import IDENTITY_FILE, git_state, keep_identity, log_configuration
 
 RUN_VARIABLE = "KEYFACE_RUN"
 LATEST = "latest"

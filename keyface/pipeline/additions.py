@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from keyface.diffusion.additions.control import ControlImages, ControlNet
     from keyface.diffusion.additions.face_adapter import FaceAdapter
     from keyface.diffusion.backbone import Backbone
-    from keyface.pipeline.plan import FindFaces
-    from keyface.pipeline.request import VideoRequest
+    from keyface.pipeline.planning.plan import FindFaces
+    from keyface.pipeline.request.request import VideoRequest
 
 CANNY = "canny"
 """The control images that are made of the video itself."""

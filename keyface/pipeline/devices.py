@@ -21,7 +21,7 @@ from keyface.editing.keyframes import select_keyframes
 from keyface.editing.latents import ClipLatents
 from keyface.editing.splitting import ClipPart, split_clip
 from keyface.pipeline.additions import CANNY, control_images
-from keyface.pipeline.face_clips import CropFrames
+from keyface.pipeline.planning.face_clips import CropFrames
 from keyface.pipeline.stages import EACH_CLIP
 from keyface.resume.batches import Batches
 from keyface.resume.session import Session
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from keyface.editing.editor import Progress
     from keyface.editing.frames import MaskStream
     from keyface.editing.settings import EditSettings, Prompts
-    from keyface.pipeline.jobs import Job
     from keyface.pipeline.pipeline import FaceEditPipeline
-    from keyface.pipeline.plan import Plan
-    from keyface.pipeline.request import VideoRequest
+    from keyface.pipeline.planning.jobs import Job
+    from keyface.pipeline.planning.plan import Plan
+    from keyface.pipeline.request.request import VideoRequest
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,11 @@ from keyface.pipeline.additions import Added, Additions
 from keyface.pipeline.branches import branch_folder
 from keyface.pipeline.companions import ClipCaptioner, Companions, Familiarity, FindRegions
 from keyface.pipeline.defaults import defaults_of
-from keyface.pipeline.framing import Framing
-from keyface.pipeline.plan import FindFaces, Plan, make_plan
+from keyface.pipeline.output.record import EditRecord
+from keyface.pipeline.planning.plan import FindFaces, Plan, make_plan
 from keyface.pipeline.preview import preview_edit
-from keyface.pipeline.record import EditRecord
-from keyface.pipeline.request import VideoRequest
+from keyface.pipeline.request.framing import Framing
+from keyface.pipeline.request.request import VideoRequest
 from keyface.pipeline.video import edit_video
 from keyface.weights.hashes import known_sha256
 
@@ -261,8 +261,8 @@ class FaceEditPipeline:
             video: The video to edit: mp4, mov, mkv, webm or avi.
             output: The video to write: .mp4, .m4v, .mov or .mkv.
             compare: Where to write a video of original and result side by side; None writes none.
-            request: What is to change and how, see `keyface.pipeline.request.VideoRequest`: `edits` or
-                `prompt`, `source`, `settings`, `crop`, `overwrite`, …
+            request: What is to change and how, see `keyface.pipeline.request.request.VideoRequest`: `edits`
+                or `prompt`, `source`, `settings`, `crop`, `overwrite`, …
 
         Raises:
             ValueError: The request does not fit together, or the video cannot be used.

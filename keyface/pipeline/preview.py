@@ -16,17 +16,17 @@ from keyface.editing.keyframes import select_keyframes
 from keyface.faces.crops import cut, square_corners
 from keyface.pictures import draw_sheet, from_uint8, save_png, spread, to_image, to_uint8
 from keyface.pipeline.additions import control_images
-from keyface.pipeline.canvas import Painted, Strip, paint_frames
-from keyface.pipeline.face_clips import FIXED
-from keyface.pipeline.jobs import held_to, make_jobs
+from keyface.pipeline.output.canvas import Painted, Strip, paint_frames
+from keyface.pipeline.planning.face_clips import FIXED
+from keyface.pipeline.planning.jobs import held_to, make_jobs
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from keyface.editing.editor import Progress
     from keyface.pipeline.pipeline import FaceEditPipeline
-    from keyface.pipeline.plan import Plan
-    from keyface.pipeline.request import VideoRequest
+    from keyface.pipeline.planning.plan import Plan
+    from keyface.pipeline.request.request import VideoRequest
 
 KEYFRAMES = 3
 _SHORTEST, _TALLEST = 192, 512

@@ -19,13 +19,13 @@ from keyface.files import remove_leftovers, write_text
 from keyface.marks.credentials import Credentials, Shows
 from keyface.marks.kinds import sidecar_of
 from keyface.pipeline.additions import control_images
-from keyface.pipeline.canvas import Strip, paint
 from keyface.pipeline.devices import split_jobs
-from keyface.pipeline.face_clips import CropFrames, cut_crops
-from keyface.pipeline.jobs import Job, held_to, make_jobs
-from keyface.pipeline.record import EditRecord, describe, statement_of
-from keyface.pipeline.space import check_space
-from keyface.pipeline.watermarking import Marking
+from keyface.pipeline.output.canvas import Strip, paint
+from keyface.pipeline.output.record import EditRecord, describe, statement_of
+from keyface.pipeline.output.watermarking import Marking
+from keyface.pipeline.planning.face_clips import CropFrames, cut_crops
+from keyface.pipeline.planning.jobs import Job, held_to, make_jobs
+from keyface.pipeline.planning.space import check_space
 from keyface.resume.cache import WorkCache
 from keyface.resume.journal import PREPARED
 from keyface.resume.session import Session
@@ -34,8 +34,8 @@ from keyface.video import open_writer
 if TYPE_CHECKING:
     from keyface.editing.editor import Progress
     from keyface.pipeline.pipeline import FaceEditPipeline
-    from keyface.pipeline.plan import Plan
-    from keyface.pipeline.request import VideoRequest
+    from keyface.pipeline.planning.plan import Plan
+    from keyface.pipeline.request.request import VideoRequest
 
 
 def edit_video(

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from keyface.batch.options import checked_options, clip_request
-from keyface.pipeline.casting import EVERYONE
-from keyface.pipeline.request import VideoRequest
+from keyface.pipeline.request.casting import EVERYONE
+from keyface.pipeline.request.request import VideoRequest
 from keyface.studio.limits import Limits
 from keyface.video.formats import STILL_SUFFIXES
 

@@ -15,7 +15,7 @@ from keyface.models.finders import find_suite
 from keyface.pictures import save_png, to_image
 from keyface.pipeline.companions import Companions
 from keyface.pipeline.pipeline import FaceEditPipeline
-from keyface.pipeline.plan import Plan, make_plan
+from keyface.pipeline.planning.plan import Plan, make_plan
 from keyface.pipeline.preview import edit_keyframes
 from keyface.progress import say
 from keyface.studio.turns import Turns
@@ -24,8 +24,8 @@ from keyface.studio.workspace import PICTURES, Workspace
 if TYPE_CHECKING:
     from keyface.footage import Person
     from keyface.models.finders import FaceSuite
-    from keyface.pipeline.record import EditRecord
-    from keyface.pipeline.request import VideoRequest
+    from keyface.pipeline.output.record import EditRecord
+    from keyface.pipeline.request.request import VideoRequest
 
 _SIDE = 192
 """Pixels of a person's picture."""

@@ -16,7 +16,7 @@ from wandb_file import offline_runs
 
 from keyface.callbacks.clips import Example, face_frames, miniature_examples, picture_examples
 from keyface.callbacks.video_edit import COLUMNS, VideoEditCallback
-from keyface.commands.shards import render
+from keyface.commands.data.shards import render
 from keyface.datamodules.shards import ShardsDataModule
 from keyface.diffusion.backbone import Backbone
 from keyface.editing.editor import VideoEditor

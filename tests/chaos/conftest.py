@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from forks import Fork
 
-from keyface.commands.shards import render
+from keyface.commands.data.shards import render
 
 HERE = Path(__file__).parent
 

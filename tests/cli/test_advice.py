@@ -10,7 +10,7 @@ import pytest
 
 import keyface
 from keyface.cli.commands import COMMANDS, TRAINING, Group
-from keyface.cli.parser import command_parser
+from keyface.cli.parsing.parser import command_parser
 
 ROOT = Path(keyface.__file__).parents[1]
 COMMAND = re.compile(r"`keyface ([^`]+)`")

@@ -17,7 +17,7 @@ import keyface
 from keyface.cli.commands import COMMANDS, TRAINING, all_commands
 from keyface.cli.main import main
 from keyface.cli.options import option_list
-from keyface.cli.parser import command_parser
+from keyface.cli.parsing.parser import command_parser
 from keyface.cli.stopping import Stopped, stopping
 from keyface.diffusion.device import choose_device
 from keyface.progress import stages
@@ -218,7 +218,7 @@ def test_an_error_while_computing_is_one_line(
     def failing() -> None:
         raise error
 
-    monkeypatch.setattr("keyface.commands.doctor.doctor", failing)
+    monkeypatch.setattr("keyface.commands.setup.doctor.doctor", failing)
     assert main(["doctor"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert said in line
@@ -264,7 +264,7 @@ def test_an_error_names_the_stage_at_which_it_came(
             show("invert", 0, 5)
             raise ValueError("clip.mp4: damaged")
 
-    monkeypatch.setattr("keyface.commands.doctor.doctor", failing)
+    monkeypatch.setattr("keyface.commands.setup.doctor.doctor", failing)
     assert main(["doctor"]) == 1
     assert capsys.readouterr().err.splitlines()[-1] == "keyface: error: invert: clip.mp4: damaged"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from keyface.commands import shards
+from keyface.commands.data import shards
 from keyface.datamodules.annotation import AnnotationDataModule
 from keyface.datamodules.shard_files.index import ShardError, ShardIndex
 from keyface.datamodules.shard_files.verify import faults_of

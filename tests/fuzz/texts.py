@@ -75,7 +75,7 @@ def read_protocol(folder: Path, data: bytes) -> None:
 
 def read_edit_config(folder: Path, data: bytes) -> None:
     """Parse the words of an edit with a config."""
-    from keyface.cli.parser import build_parser
+    from keyface.cli.parsing.parser import build_parser
 
     path = folder / "input.yaml"
     path.write_bytes(data)
@@ -86,7 +86,7 @@ def read_edit_config(folder: Path, data: bytes) -> None:
 def read_fit_config(folder: Path, data: bytes) -> None:
     """Parse a training's config; its classes are imported, and none is made."""
     from keyface.cli.environment import restrict_imports
-    from keyface.cli.training import run_training
+    from keyface.cli.training.subcommands import run_training
 
     restrict_imports()
     path = folder / "input.yaml"

@@ -9,7 +9,7 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 from training_runs import WHOLE, fit_words
 
 from keyface.cli.main import main
-from keyface.commands.shards import render
+from keyface.commands.data.shards import render
 from keyface.files import sha256
 from keyface.weights.checksum import checksum_file
 

@@ -10,7 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from keyface.cli.main import main
-from keyface.commands.shards import render
+from keyface.commands.data.shards import render
 from keyface.diffusion.backbone import Backbone, load_unet
 from keyface.lightning_modules.direction import DirectionModule
 from keyface.lightning_modules.identity import IdentityModule

@@ -6,7 +6,7 @@ import pytest
 from recorded_training import notes
 from training_runs import colour_words, run
 
-from keyface.commands.shards import render
+from keyface.commands.data.shards import render
 
 # Lightning's advice on logging intervals and data loader workers, which tiny runs do not heed.
 pytestmark = [

@@ -21,7 +21,7 @@ from training_runs import (
 )
 
 from keyface.cli.main import main
-from keyface.commands.shards import render
+from keyface.commands.data.shards import render
 from keyface.datamodules.shard_files.render import RenderSettings, render_shards
 
 # Lightning's advice on logging intervals and data loader workers, which tiny runs do not heed.

@@ -13,7 +13,7 @@ from forks import Fork
 from recorded_training import notes
 from training_runs import assert_same_end, fit_words, only_run
 
-from keyface.commands.shards import render
+from keyface.commands.data.shards import render
 
 KILLS = int(os.environ.get("KEYFACE_KILLS", "2"))
 SEED = int(os.environ.get("KEYFACE_KILL_SEED", "0"))

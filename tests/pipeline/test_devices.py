@@ -86,7 +86,7 @@ def test_what_fails_in_one_process_is_one_line(
 ) -> None:
     """The U-Net is cut to few bytes, which only the helpers notice: this process has read it before."""
     from keyface.pipeline.pipeline import FaceEditPipeline
-    from keyface.pipeline.request import VideoRequest
+    from keyface.pipeline.request.request import VideoRequest
 
     pipe = FaceEditPipeline.from_pretrained(weights, device="cpu")
     request = VideoRequest(

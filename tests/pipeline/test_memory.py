@@ -26,7 +26,7 @@ def status(name: str) -> int:
 def peak_of_an_edit(video: Path, weights: Path) -> int:
     """Edit with all that is written beside; return the peak above what networks and libraries take."""
     from keyface.pipeline.pipeline import FaceEditPipeline
-    from keyface.pipeline.request import VideoRequest
+    from keyface.pipeline.request.request import VideoRequest
 
     torch.set_num_threads(1)
     pipe = FaceEditPipeline.from_pretrained(weights)

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from keyface.diffusion.backbone import Backbone
-from keyface.pipeline import request as request_module
 from keyface.pipeline.companions import Familiarity
 from keyface.pipeline.pipeline import FaceEditPipeline
-from keyface.pipeline.request import VideoRequest
+from keyface.pipeline.request import request as request_module
+from keyface.pipeline.request.request import VideoRequest
 from keyface.video import reader as reader_module
 
 

@@ -14,8 +14,8 @@ from keyface.evaluation.clip_sets.spec import ClipSpec
 from keyface.evaluation.files import digest
 from keyface.evaluation.rows.variants import Variant
 from keyface.files import joint_sha256, json_text, sha256, write_text
+from keyface.pipeline.output.record import SYNTHETIC
 from keyface.pipeline.pipeline import FaceEditPipeline
-from keyface.pipeline.record import SYNTHETIC
 from keyface.untrusted import UntrustedError, read_json_object
 from keyface.video.lossless import write_lossless
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from keyface.celeba import CELEBA_ATTRIBUTES, REGIONS
 from keyface.cli.main import main
-from keyface.commands.prediction import precision_on
+from keyface.commands.data.prediction import precision_on
 from keyface.datamodules.celeba import writing
 from keyface.datamodules.celeba.convert import caption_of, read_picture
 from keyface.datamodules.celeba.layout import Layout, read_attributes, read_identities

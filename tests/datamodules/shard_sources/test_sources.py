@@ -15,7 +15,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from jsonargparse import ArgumentParser
 
-from keyface.cli.training import PARSING
+from keyface.cli.training.subcommands import PARSING
 from keyface.datamodules.shard_files.index import ShardError
 from keyface.datamodules.shards import ShardsDataModule
 

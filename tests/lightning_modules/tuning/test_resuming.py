@@ -13,7 +13,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
-from keyface.cli.training import with_checkpoints
+from keyface.cli.training.subcommands import with_checkpoints
 from keyface.diffusion.backbone import Backbone
 from keyface.lightning_modules.branch import BranchModule
 from keyface.lightning_modules.direction import DirectionModule

@@ -1,0 +1,1 @@
+"""`keyface benchmark` and its subcommands: speed, memory and accuracy, a module each."""

@@ -1,0 +1,1 @@
+"""Commands that score edits: reports, ablations, opinion studies."""

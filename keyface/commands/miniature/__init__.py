@@ -1,0 +1,1 @@
+"""`keyface miniature` and `keyface demo`: the rendered world and its networks."""

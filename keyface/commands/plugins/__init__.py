@@ -1,0 +1,1 @@
+"""`keyface plugins`: the edit categories that are installed, and those that one writes."""

@@ -1,0 +1,1 @@
+"""Commands about this machine: what works here, and which weights are here."""

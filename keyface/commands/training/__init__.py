@@ -1,0 +1,1 @@
+"""Commands about what trainings wrote: dashboards and exports."""

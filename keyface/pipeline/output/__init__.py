@@ -1,0 +1,1 @@
+"""What becomes of the edited crops: frames, the watermark, and the record beside the video."""
