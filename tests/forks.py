@@ -82,7 +82,9 @@ class Fork:
         self.process.kill()
         self.process.join()
         assert self.process.exitcode is not None
-        said = [Path(self._said.name, name).read_text(encoding="utf-8") for name in ("out", "err")]
+        files = [Path(self._said.name, name) for name in ("out", "err")]
+        # Without memory it may end before it has opened them.
+        said = [file.read_text(encoding="utf-8") if file.exists() else "" for file in files]
         self._said.cleanup()
         return subprocess.CompletedProcess(self.words, self.process.exitcode, *said)
 

@@ -7,7 +7,7 @@ from webdataset import TarWriter
 
 from keyface.datamodules.shard_files.index import ShardEntry, ShardError
 from keyface.datamodules.shard_files.schema import Sample, encode, split_name
-from keyface.files import replacing, sha256
+from keyface.files import remove_leftovers, replacing, sha256
 
 
 def shard_name(number: int) -> str:
@@ -36,15 +36,17 @@ def write_members(folder: Path, name: str, samples: Iterable[tuple[str, Mapping[
     """Write one shard of encoded samples and return its entry for the index.
 
     The bytes depend on the samples alone (no times, users or machines), so equal settings give equal
-    hashes. The file appears under its name only when it is complete and on the disk.
+    hashes. The file appears under its name only when it is complete and on the disk; what a killed process
+    left of it goes.
 
     Args:
-        folder: Where; it must exist.
+        folder: Where; it must exist, and nobody else writes this shard now.
         name: The shard's file name.
         samples: Key and members, extension → bytes, of each sample, in order; keys must differ.
     """
     path = folder / name
     keys: set[str] = set()
+    remove_leftovers(path)
     with replacing(path) as temporary:
         with (
             temporary.open("wb") as file,

@@ -1,9 +1,10 @@
 """Trains the miniature's decoder on, to forgive what the base's U-Net leaves in its latents."""
 
 from pathlib import Path
+from typing import Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from keyface.diffusion.backbone import Backbone
 from keyface.diffusion.sampling import denoise
@@ -55,7 +56,7 @@ class DecoderModule(DecodingModule):
         self._backbone = backbone
         self.latent_noise, self.grid_steps, self.most_noise = latent_noise, grid_steps, most_noise
 
-    def train(self, mode: bool = True) -> nn.Module:
+    def train(self, mode: bool = True) -> Self:
         """Keep the base as it is."""
         super().train(mode)
         self.unet.eval()

@@ -3,26 +3,38 @@
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
+from keyface.files import publish, remove_leftovers, replacing
 from keyface.weights.checksum import checksum_file, require_checksum, write_checksum
 
 
 class CheckedCheckpointIO(TorchCheckpointIO):
-    """Lightning's own files, each with a checksum that is compared before it is read.
+    """Write Lightning's files beside their place, each with a checksum that is compared when it is read.
+
+    Lightning itself collects a checkpoint in memory, writes it to the system's folder for temporary files, and
+    copies it from there where that is another disk: an error on the way leaves a part of it in its place.
 
     A run killed between a checkpoint and its checksum leaves the checkpoint without one, which is then taken
     unchecked: the checksum before it goes first.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Save a checkpoint, then its checksum."""
+        """Save a checkpoint, whole or not at all, then its checksum."""
         if "://" in str(path):  # somewhere else than on a disk
             super().save_checkpoint(checkpoint, path, storage_options)
             return
-        checksum_file(Path(path)).unlink(missing_ok=True)
-        super().save_checkpoint(checkpoint, path, storage_options)
-        write_checksum(Path(path))
+        place = Path(path)
+        remove_leftovers(place)
+
+        def finish(temporary: Path, target: Path) -> None:
+            checksum_file(target).unlink(missing_ok=True)
+            publish(temporary, target)
+
+        with replacing(place, finish) as temporary:
+            torch.save(checkpoint, temporary)
+        write_checksum(place)
 
     def load_checkpoint(self, path: Any, *args: Any, **options: Any) -> dict[str, Any]:
         """Load a checkpoint.

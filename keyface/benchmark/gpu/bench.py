@@ -40,7 +40,8 @@ class Bench:
 
     def __post_init__(self) -> None:
         """Give a GPU its number, without which some of torch's functions refuse it."""
-        if self.on_gpu and self.device.index is None:
+        numbered = self.device.index is not None
+        if self.on_gpu and not numbered:
             self.device = torch.device("cuda", torch.cuda.current_device())
 
     @property

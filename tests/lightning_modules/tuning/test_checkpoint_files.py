@@ -1,0 +1,42 @@
+"""How checkpoints come to the disk."""
+
+import tempfile
+from pathlib import Path
+
+import pytest
+import torch
+
+from keyface.lightning_modules.tuning.checkpoint_files import CheckedCheckpointIO
+from keyface.weights.checksum import checksum_file
+
+
+class Unwritable:
+    """Ends the writing of what holds it, as a full disk does."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        raise OSError(28, "No space left on device")
+
+
+def test_a_checkpoint_is_whole_or_the_one_before(tmp_path: Path) -> None:
+    files, path = CheckedCheckpointIO(), tmp_path / "runs" / "last.ckpt"
+    files.save_checkpoint({"step": torch.tensor(1)}, path)
+    with pytest.raises(OSError, match=r"last\.ckpt"):
+        files.save_checkpoint({"step": torch.zeros(100_000), "then": Unwritable()}, path)
+    assert files.load_checkpoint(path)["step"] == 1
+    assert sorted(path.parent.iterdir()) == sorted([path, checksum_file(path)]), "and nothing else is left"
+
+
+def test_a_checkpoint_is_written_beside_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system's folder for temporary files may be on another disk, and small."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    path = tmp_path / "last.ckpt"
+    (tmp_path / ".last.ckpt.0123abcd.part").write_bytes(b"of a killed process")
+    CheckedCheckpointIO().save_checkpoint({"step": 1}, path)
+    assert sorted(tmp_path.iterdir()) == sorted([path, checksum_file(path)])
+
+
+def test_a_removed_checkpoint_takes_its_checksum_along(tmp_path: Path) -> None:
+    files, path = CheckedCheckpointIO(), tmp_path / "last.ckpt"
+    files.save_checkpoint({"step": 1}, path)
+    files.remove_checkpoint(path)
+    assert not list(tmp_path.iterdir())
