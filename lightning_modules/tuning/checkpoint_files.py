@@ -13,8 +13,8 @@ from keyface.weights.checksum import checksum_file, require_checksum, write_chec
 class CheckedCheckpointIO(TorchCheckpointIO):
     """Write Lightning's files beside their place, each with a checksum that is compared when it is read.
 
-    Lightning itself collects a checkpoint in memory, writes it to the system's folder for temporary files, and
-    copies it from there where that is another disk: an error on the way leaves a part of it in its place.
+    Lightning itself collects a checkpoint in memory, writes it to the system's folder for temporary files,
+    and copies it from there where that is another disk: an error on the way leaves a part of it in its place.
 
     A run killed between a checkpoint and its checksum leaves the checkpoint without one, which is then taken
     unchecked: the checksum before it goes first.
