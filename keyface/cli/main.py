@@ -60,9 +60,9 @@ def _status(words: Sequence[str], stop: Stop) -> int:
         if stop.received is not None:  # a fit ends by SystemExit then
             say(f"keyface: stopped by {stop.received.name}")
             return stop.status
-        if isinstance(error, SystemExit):
+        if isinstance(error, SystemExit) and not isinstance(error.__context__, KeyboardInterrupt):
             raise
-        say("keyface: interrupted")
+        say("keyface: interrupted")  # which Lightning turns into an exit with 1
         return 130
     except BrokenPipeError:  # as of `keyface plugins list | head`: the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end

@@ -269,6 +269,20 @@ def test_an_error_names_the_stage_at_which_it_came(
     assert capsys.readouterr().err.splitlines()[-1] == "keyface: error: invert: clip.mp4: damaged"
 
 
+def test_ctrl_c_has_its_status_where_lightning_ends_the_program(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted() -> None:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            sys.exit(1)
+
+    monkeypatch.setattr("keyface.commands.setup.doctor.doctor", interrupted)
+    assert main(["doctor"]) == 130
+    assert capsys.readouterr().err == "keyface: interrupted\n"
+
+
 def test_signals_are_as_before_afterwards() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(Stopped), stopping() as stop:
