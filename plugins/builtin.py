@@ -21,7 +21,7 @@ _FIRM_STRENGTH = 1.15
 _LINES_STRENGTH = 0.92
 """For lines that are drawn onto a face that stays."""
 
-_WRINKLES = {"miniature": {"strength": 0.78}}
+_WRINKLES = {"miniature": {"strength": 0.84}}
 """Age comes easily to the miniature; less keeps the face nearer to the person. Figures in docs/results.md."""
 
 _AGE_THRESHOLD = 0.65
@@ -51,7 +51,7 @@ _SMILING = (*PHRASES["Smiling"], "a smile", "laughing")
 _SURPRISED = (*PHRASES["Surprised"], "with a surprised expression")
 _ANGRY = (*PHRASES["Angry"], "frowning", "with an angry expression")
 _SAD = (*PHRASES["Sad"], "with a sad expression")
-_SMILE_STRENGTH = 1.0
+_SMILE_STRENGTH = 1.04
 """Smiles come easily. Figures in docs/results.md."""
 
 _FROWN_GUIDANCE = 1.25

@@ -31,7 +31,7 @@ def complaint(how: Disturbance, ended: Ended) -> str | None:
         return "a traceback"
     if ended.status < 0 and -ended.status != how.number:
         return f"ended by signal {signal.Signals(-ended.status).name}"
-    if how.number is not None and ended.status not in (0, 128 + how.number):
+    if how.number is not None and ended.status > 0 and ended.status != 128 + how.number:
         return f"status {ended.status}"
     told = [line for line in ended.said.splitlines() if line.startswith(TOLD)]
     if ended.status > 0 and len(told) != 1:
