@@ -135,7 +135,7 @@ def read_yaml(path: Path | str, *, limit: int = MOST_BYTES) -> dict[str, Any]:
     Raises:
         FileNotFoundError: There is no such file.
         UntrustedError: It is too large, not YAML, nested too deeply, no mapping, refers to itself, repeats
-            too much by its anchors, or says the same name twice.
+            too much by its anchors, says the same name twice, or has a number of too many digits.
     """
     yaml: Any = import_module("yaml")  # it has no types
     data = read_bytes(Path(path), limit)

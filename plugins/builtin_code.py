@@ -15,7 +15,10 @@ GLASSES_REGIONS = ("eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "nose", "skin"
 
 _ABOVE, _BELOW, _BESIDE = 0.3, 0.35, 0.5
 """How far a pair of glasses reaches above and below the middle of the eyes, and beside them, in widths from
-the outer corner of one eye to that of the other. On rendered faces that holds 99.8 % of their pixels."""
+the outer corner of one eye to that of the other."""
+
+_EYES = 3
+"""About as many eyes are as wide, where only one of them is seen."""
 
 _SIDE = 128
 """Side in pixels of the pictures in which freckles are counted; others are resized."""
@@ -39,19 +42,26 @@ _TONE_CELLS = 16
 def glasses_mask(images: Tensor, regions: Regions) -> Tensor:
     """Return a band across the face in which glasses can be, (n, 1, s, s): see `Mask`.
 
-    It lies around the eyes, as high as these are apart: bangs hide brows, lids may be closed. Where no eye
-    is found, all regions of glasses are free.
+    It lies around the eyes, as high as these are apart: bangs hide brows, lids may be closed. Where only one
+    eye is found, it reaches all across; where none is, all regions of glasses are free.
     """
-    eyes = regions(("eye_g", "l_eye", "r_eye"))[:, 0] > 0.5
+    left, right, worn = (regions((name,))[:, 0] > 0.5 for name in ("l_eye", "r_eye", "eye_g"))
+    eyes, both = (
+        left | right | worn,
+        worn.flatten(1).any(1) | (left.flatten(1).any(1) & right.flatten(1).any(1)),
+    )
     band = torch.ones_like(eyes)
     places = torch.arange(eyes.shape[1], device=eyes.device)
-    for mask, found in zip(band, eyes, strict=True):
+    for mask, found, whole in zip(band, eyes, both, strict=True):
         if found.any():
             rows, columns = places[found.any(dim=1)], places[found.any(dim=0)]
             middle, first, last = (float(each) for each in (rows.float().mean(), columns[0], columns[-1]))
             width = last - first
+            if not whole:
+                width *= _EYES
             mask[(places < middle - _ABOVE * width) | (places > middle + _BELOW * width)] = False
-            mask[:, (places < first - _BESIDE * width) | (places > last + _BESIDE * width)] = False
+            if whole:
+                mask[:, (places < first - _BESIDE * width) | (places > last + _BESIDE * width)] = False
     return regions(GLASSES_REGIONS) * band[:, None]
 
 

@@ -19,6 +19,7 @@ from keyface.cli.messages import DEBUG_VARIABLE, parsing_error, told, warning_li
 from keyface.cli.parsing.parser import build_parser
 from keyface.cli.parsing.words import hide_bytes, show_bytes
 from keyface.cli.stopping import Stop, stopping
+from keyface.ending import Ended
 from keyface.progress import say
 
 
@@ -56,13 +57,16 @@ def _status(words: Sequence[str], stop: Stop) -> int:
         else:
             status = run_command(words)
         sys.stdout.flush()
+    except Ended as ended:
+        return int(ended.code or 0)
     except (KeyboardInterrupt, SystemExit) as error:
         if stop.received is not None:  # a fit ends by SystemExit then
             say(f"keyface: stopped by {stop.received.name}")
             return stop.status
+        # Lightning turns Ctrl-C into an exit with 1.
         if isinstance(error, SystemExit) and not isinstance(error.__context__, KeyboardInterrupt):
             raise
-        say("keyface: interrupted")  # which Lightning turns into an exit with 1
+        say("keyface: interrupted")
         return 130
     except BrokenPipeError:  # as of `keyface plugins list | head`: the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end

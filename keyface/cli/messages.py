@@ -22,6 +22,9 @@ LIGHTNING_WARNINGS = (
     r".*LeafSpec.*",  # a deprecated name that Lightning itself uses
     r"Found .* module\(s\) in eval mode at the start of training",  # frozen networks are meant to be
 )
+_LONGEST, _BEGINNING = 1000, 700
+"""Characters of a message, and of its beginning where it is longer."""
+
 FULL_DISK = "no space is left there; make room, or choose another disk"
 
 PLACES = {
@@ -67,10 +70,6 @@ def told(error: Exception, command: str) -> str:
     return message if not stage or message.startswith(f"{stage}: ") else f"{stage}: {message}"
 
 
-_LONGEST, _BEGINNING = 1000, 700
-"""Characters of a message, and of its beginning where it is longer."""
-
-
 def one_line(error: BaseException) -> str:
     """Return an error's message in one line; a KeyError's without the quotes that `str` adds.
 
@@ -94,9 +93,8 @@ def _plain(text: str) -> str:
     the file, and the end, which says what to do.
     """
     text = re.sub(r"(\d{40})\d{40,}", r"\1…", " ".join(text.split()))
-    if len(text) > _LONGEST:
-        text = f"{text[:_BEGINNING]} … {text[_BEGINNING - _LONGEST :]}"
-    return "".join(each if each.isprintable() or _is_byte(each) else ascii(each)[1:-1] for each in text)
+    text = "".join(each if each.isprintable() or _is_byte(each) else ascii(each)[1:-1] for each in text)
+    return text if len(text) <= _LONGEST else f"{text[:_BEGINNING]} … {text[_BEGINNING - _LONGEST :]}"
 
 
 def _is_byte(character: str) -> bool:
@@ -113,7 +111,7 @@ def warning_line(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
 ) -> str:
     """Format a warning for the user, in one line and without the source code that raised it."""
-    return f"keyface: warning: {' '.join(str(message).split())}\n"
+    return f"keyface: warning: {_plain(str(message))}\n"
 
 
 @contextmanager
@@ -141,7 +139,9 @@ def parsing_error(message: str) -> str:
     if "Errors:" in lines:
         lines = [lines[0], *reasons_of(lines)]
     advice = f"{TRUST_VARIABLE}=package,... allows packages that you trust."
-    return re.sub(r"Add the import path to import_path_allowlist.*?allow it\.", advice, " ".join(lines))
+    return _plain(
+        re.sub(r"Add the import path to import_path_allowlist.*?allow it\.", advice, " ".join(lines))
+    )
 
 
 def reasons_of(lines: list[str]) -> list[str]:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from keyface.ending import SIGNALLED
+
 ENDING = (signal.SIGTERM, signal.SIGHUP)
 """Sent by batch systems and `kill`, and by a terminal that closes."""
 
@@ -39,7 +41,7 @@ class Stop:
     @property
     def status(self) -> int:
         """Return what a shell says of a program that the signal ended."""
-        return 128 + (self.received or signal.SIGINT)
+        return SIGNALLED + (self.received or signal.SIGINT)
 
 
 @contextmanager

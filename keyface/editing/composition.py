@@ -115,7 +115,7 @@ def blur(image: Tensor, sigma: float) -> Tensor:
     if sigma == 0.0:
         return image
     rows, columns = (_gaussian_matrix(length, sigma, image.device) for length in image.shape[-2:])
-    return rows @ image @ columns.T
+    return (rows @ image.to(rows.dtype) @ columns.T).float()
 
 
 def grow(region: Tensor, radius: int) -> Tensor:
@@ -201,4 +201,5 @@ def _gaussian_matrix(length: int, sigma: float, device: torch.device) -> Tensor:
     place = torch.arange(length, dtype=torch.float64)
     distance = place[:, None] - place[None, :]
     weights = torch.exp(-0.5 * (distance / sigma) ** 2) * (distance.abs() <= REACH * sigma)
-    return (weights / weights.sum(dim=1, keepdim=True)).float().to(device)
+    weights /= weights.sum(dim=1, keepdim=True)
+    return weights.to(device, torch.float64 if device.type == "cuda" else torch.float32)  # TF32 would round

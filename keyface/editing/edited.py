@@ -106,7 +106,7 @@ class EditedClip:
             advance(len(images))
 
     def _decoded(self) -> Iterator[list[Decoded]]:
-        """Yield what frames are composed of on the model's device: a GPU composes while a CPU only waits."""
+        """Yield what frames are composed of, on the model's device, where composing is fastest."""
         clip = self._clip
         composed = clip.settings.composition.mode != "off"
         regions = None if self._regions is None else self._regions.chunks(clip.settings.chunk_size)

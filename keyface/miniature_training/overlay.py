@@ -130,8 +130,10 @@ def _callbacks(stage: Stage, output: Path, seconds: float, machine: Machine) -> 
     """Return the callbacks of a stage; they stand in for those of its shipped config."""
     found = [_callback("keyface.callbacks.time_limit.TimeLimit", seconds=seconds)]
     found.append(_callback("keyface.callbacks.random_state.RandomState"))
-    if machine.from_packaged and stage.networks:
-        folders = {name: str(zoo.WEIGHTS / folder) for name, folder in stage.networks.items()}
+    goes_on = stage.name == "decoder"  # with the autoencoder of this very run
+    if stage.networks and (machine.from_packaged or goes_on):
+        place = weights_of(output) if goes_on else zoo.WEIGHTS
+        folders = {name: str(place / folder) for name, folder in stage.networks.items()}
         found.append(_callback("keyface.callbacks.initial.InitialWeights", weights=folders))
     if stage.average is not None:
         found.append(_callback("keyface.callbacks.averaging.MovingAverage", decay=stage.average))

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from keyface.callbacks.time_limit import FILE as TIME_FILE
 from keyface.datamodules.shard_files.index import ShardIndex
 from keyface.datamodules.shard_files.render import RenderSettings, render_shards
+from keyface.ending import end_as
 from keyface.files import require_folder, write_text
 from keyface.miniature import zoo
 from keyface.miniature.population import world
@@ -32,7 +33,7 @@ Lightning = Callable[[Sequence[str]], int]
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be trained; see `keyface.commands.miniature.train`.
+    """What is to be trained; see `keyface.commands.miniature.train.train`.
 
     Raises:
         ValueError: It does not fit together.
@@ -166,7 +167,9 @@ def _fit(
     if checkpoint is not None:
         print(f"      goes on from {checkpoint}", flush=True)
         words += ["--ckpt_path", str(checkpoint)]
-    if lightning(words) != 0:
+    status = lightning(words)
+    end_as(status)
+    if status != 0:
         raise ValueError(
             f"the stage {stage.name} failed, its message is above; the same command goes on from there"
         )

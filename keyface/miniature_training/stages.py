@@ -40,7 +40,7 @@ class Stage:
         average: Final decay of the moving average of the weights; None: there is none.
         figures: Validation figures that tell most, as the card names them.
         branch: Whether it is ε1 or ε2, which read shards and take their networks by name.
-        on_gpu: What is different on a GPU. Nobody has measured it yet.
+        on_gpu: What is different on a GPU.
     """
 
     name: str

@@ -71,7 +71,8 @@ class DecoderModule(DecodingModule):
             _, noisy, denoised = latents.tensor_split(3)
             level = self.latent_noise * torch.rand(len(noisy), 1, 1, 1, device=self.device)
             noisy += level * torch.randn_like(noisy)
-            denoised.copy_(self._denoised(denoised, batch["caption"][-len(denoised) :]))
+            if len(denoised):
+                denoised.copy_(self._denoised(denoised, batch["caption"][len(images) - len(denoised) :]))
         return self.decoding_loss(latents, images)
 
     def _denoised(self, latents: Tensor, captions: list[str]) -> Tensor:

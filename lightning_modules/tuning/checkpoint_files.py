@@ -1,5 +1,6 @@
 """How checkpoints come to the disk: whole, with their SHA-256 beside them."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from keyface.weights.checksum import checksum_file, require_checksum, write_chec
 class CheckedCheckpointIO(TorchCheckpointIO):
     """Write Lightning's files beside their place, each with a checksum that is compared when it is read.
 
-    Lightning itself collects a checkpoint in memory, writes it to the system's folder for temporary files,
-    and copies it from there where that is another disk: an error on the way leaves a part of it in its place.
+    Lightning itself writes a checkpoint to the system's folder for temporary files, and copies it from there
+    where that is another disk: an error on the way leaves a part of it in its place.
 
     A run killed between a checkpoint and its checksum leaves the checkpoint without one, which is then taken
     unchecked: the checksum before it goes first.
@@ -22,7 +23,7 @@ class CheckedCheckpointIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Save a checkpoint, whole or not at all, then its checksum."""
-        if "://" in str(path):  # somewhere else than on a disk
+        if "://" in str(path) or storage_options is not None:  # somewhere else than on a disk
             super().save_checkpoint(checkpoint, path, storage_options)
             return
         place = Path(path)
@@ -32,8 +33,10 @@ class CheckedCheckpointIO(TorchCheckpointIO):
             checksum_file(target).unlink(missing_ok=True)
             publish(temporary, target)
 
+        content = io.BytesIO()  # torch's own writer tells of a full disk as a fault of its code
+        torch.save(checkpoint, content)
         with replacing(place, finish) as temporary:
-            torch.save(checkpoint, temporary)
+            temporary.write_bytes(content.getbuffer())
         write_checksum(place)
 
     def load_checkpoint(self, path: Any, *args: Any, **options: Any) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from keyface.cli.options import option_list
 from keyface.cli.parsing.parser import command_parser
 from keyface.cli.stopping import Stopped, stopping
 from keyface.diffusion.device import choose_device
+from keyface.ending import end_as
 from keyface.progress import stages
 from keyface.video import VideoReader
 
@@ -281,6 +282,16 @@ def test_ctrl_c_has_its_status_where_lightning_ends_the_program(
     monkeypatch.setattr("keyface.commands.setup.doctor.doctor", interrupted)
     assert main(["doctor"]) == 130
     assert capsys.readouterr().err == "keyface: interrupted\n"
+
+
+@pytest.mark.parametrize(("status", "ends"), [(0, 0), (1, 0), (130, 130), (143, 143)])
+def test_a_command_ends_as_its_part_that_a_signal_ended(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], status: int, ends: int
+) -> None:
+    """As `keyface miniature train` and `demo` do with their fits, which have told it."""
+    monkeypatch.setattr("keyface.commands.setup.doctor.doctor", lambda: end_as(status))
+    assert main(["doctor"]) == ends
+    assert capsys.readouterr().err == ""
 
 
 def test_signals_are_as_before_afterwards() -> None:

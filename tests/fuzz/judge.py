@@ -7,6 +7,7 @@ import shutil
 import signal
 import traceback
 import warnings
+from argparse import ArgumentError
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -62,7 +63,7 @@ def fault_of(kind: Kind, data: bytes, place: Path) -> str | None:
 
 
 def _read(kind: Kind, data: bytes, folder: Path) -> str | None:
-    from keyface.cli.messages import one_line
+    from keyface.cli.messages import one_line, parsing_error
 
     try:
         with warnings.catch_warnings():
@@ -71,7 +72,7 @@ def _read(kind: Kind, data: bytes, folder: Path) -> str | None:
     except HangError:
         return f"no end after {SECONDS} s"
     except kind.refusals as error:
-        message = one_line(error)
+        message = parsing_error(str(error)) if isinstance(error, ArgumentError) else one_line(error)
         if len(message) > LONGEST:
             return f"{_where(error)}: a message of {len(message)} characters: {message[:200]} ..."
         if kind.named and str(folder) not in message:

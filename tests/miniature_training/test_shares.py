@@ -98,6 +98,16 @@ def test_a_stage_on_a_gpu_gets_whole_batches_made_by_workers(tmp_path: Path) -> 
     assert "shards" not in shares_of(choose(["identity"]), render=False)
 
 
+@pytest.mark.parametrize("packaged", [False, True])
+def test_the_decoder_goes_on_from_the_autoencoder_of_its_run(tmp_path: Path, packaged: bool) -> None:
+    sizes = Sizes.of(600.0, 100.0)
+    found = overlay(BY_NAME["decoder"], tmp_path, 60, sizes, Machine(False, 60, from_packaged=packaged))
+    base = tmp_path / "weights" / "base"
+    assert found["model"]["init_args"] == {"base": str(base)}
+    begun = [each for each in found["trainer"]["callbacks"] if each["class_path"].endswith("InitialWeights")]
+    assert [each["init_args"]["weights"] for each in begun] == [{"network": str(base / "vae")}]
+
+
 def test_needs_come_first() -> None:
     names = [stage.name for stage in STAGES]
     for stage in STAGES:

@@ -36,6 +36,22 @@ def test_the_mask_of_glasses_holds_glasses_and_leaves_the_mouth_alone() -> None:
     assert not (mask & rows)[lips.any(dim=(1, 2))].any()
 
 
+def test_where_one_eye_is_seen_glasses_reach_all_across() -> None:
+    skin, eye = torch.ones(1, 1, 30, 30), torch.zeros(1, 1, 30, 30)
+    eye[..., 14:16, 3:8] = 1  # of 5 columns, with its middle at row 14.5
+
+    def regions(names: tuple[str, ...]) -> Tensor:
+        found = torch.zeros(1, 1, 30, 30)
+        for name, mask in (("skin", skin), ("l_eye", eye)):
+            found = found.maximum(mask) if name in names else found
+        return found
+
+    mask = free_masks([edits["glasses"]], torch.zeros(1, 3, 30, 30), regions)[0, 0]  # type: ignore[arg-type]
+    rows = mask.any(dim=1).nonzero()[:, 0].tolist()
+    assert rows == list(range(11, 19)), "3.6 rows above and 4.2 below, .3 and .35 of three eyes' width"
+    assert mask[rows].all()
+
+
 def test_without_eyes_glasses_have_their_regions() -> None:
     images = torch.zeros(1, 3, 8, 8)
     skin = torch.zeros(1, 1, 8, 8)

@@ -40,8 +40,7 @@ class Bench:
 
     def __post_init__(self) -> None:
         """Give a GPU its number, without which some of torch's functions refuse it."""
-        numbered = self.device.index is not None
-        if self.on_gpu and not numbered:
+        if self.device == torch.device("cuda"):
             self.device = torch.device("cuda", torch.cuda.current_device())
 
     @property

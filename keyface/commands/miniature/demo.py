@@ -44,6 +44,7 @@ def demo(
     from keyface.commands.data import shards
     from keyface.commands.editing import edit
     from keyface.demo.trial import measure, write_clip_of
+    from keyface.ending import end_as
     from keyface.miniature import zoo
     from keyface.plugins import edits as registry
 
@@ -53,7 +54,9 @@ def demo(
         shards.render(output / "shards", count=faces, seed=seed, samples_per_shard=max(1, faces // 4))
     for branch, symbol in (("identity", "ε1"), ("direction", "ε2")):
         with stages(f"fit {branch}", f"{symbol}, {fit_steps} steps from the base"):
-            if lightning(fit_words(branch, output, fit_steps, seed)) != 0:
+            status = lightning(fit_words(branch, output, fit_steps, seed))
+            end_as(status)
+            if status != 0:
                 raise ValueError(f"the fit of the {branch} branch failed; its message is above")
     with stages(
         "edit", f"{seconds:g} s of somebody who was never trained on, with the shipped ε1 and ε2: {edits}"
