@@ -52,7 +52,7 @@ _SURPRISED = (*PHRASES["Surprised"], "with a surprised expression")
 _ANGRY = (*PHRASES["Angry"], "frowning", "with an angry expression")
 _SAD = (*PHRASES["Sad"], "with a sad expression")
 _SMILE_STRENGTH = 1.04
-"""Smiles come easily. Figures in docs/results.md."""
+"""With less, some smiles are not seen. Figures in docs/results.md."""
 
 _FROWN_GUIDANCE = 1.25
 """Brows and the mouth's corners change little."""
@@ -303,7 +303,8 @@ _MOUSTACHE = (*PHRASES["Mustache"], "a mustache", "moustache", "mustache")
 _STUBBLE = (*PHRASES["5_o_Clock_Shadow"], "stubble")
 _BEARD_REGIONS = ("skin", *_MOUTH, "neck")
 _FULL_STRENGTH = 0.9
-"""Of a full beard, on the miniature. Figures in docs/results.md."""
+"""Of a full beard, on the miniature: less than elsewhere keeps the face nearer to the person. Figures in
+docs/results.md."""
 
 _GROWN_STRENGTH = 1.05
 _GROWN_GUIDANCE = 1.1

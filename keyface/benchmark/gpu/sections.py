@@ -1,4 +1,4 @@
-"""All sections in the order of their worth, with what each takes on an H100."""
+"""All sections in the order of their worth, with what each takes on an H100 or H200."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Section:
     Attributes:
         name: In the results.
         run: Finds it out.
-        seconds: About what it takes on an H100; given a `Bench`, from what was measured before.
+        seconds: About what it takes on such a GPU; given a `Bench`, from what was measured before.
         shares: Whether it uses `Bench.networks`; before any other they are freed.
     """
 
@@ -29,7 +29,7 @@ class Section:
     shares: bool = False
 
     def predicted(self, bench: Bench, slowness: float) -> float:
-        """Return the seconds it will take on a machine that is so many times slower than an H100."""
+        """Return the seconds it will take on a machine that is so many times slower than that."""
         return self.seconds(bench) if callable(self.seconds) else self.seconds * slowness
 
 
