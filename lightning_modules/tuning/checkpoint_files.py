@@ -1,13 +1,14 @@
 """How checkpoints come to the disk: whole, with their SHA-256 beside them."""
 
 import io
+import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
-from keyface.files import publish, remove_leftovers, replacing
+from keyface.files import named_when_full, publish, remove_leftovers, replacing, temporary_beside
 from keyface.weights.checksum import checksum_file, require_checksum, write_checksum
 
 
@@ -28,15 +29,9 @@ class CheckedCheckpointIO(TorchCheckpointIO):
             return
         place = Path(path)
         remove_leftovers(place)
-
-        def finish(temporary: Path, target: Path) -> None:
-            checksum_file(target).unlink(missing_ok=True)
-            publish(temporary, target)
-
         content = io.BytesIO()  # torch's own writer tells of a full disk as a fault of its code
         torch.save(checkpoint, content)
-        with replacing(place, finish) as temporary:
-            temporary.write_bytes(content.getbuffer())
+        _write(place, content.getbuffer())
         write_checksum(place)
 
     def load_checkpoint(self, path: Any, *args: Any, **options: Any) -> dict[str, Any]:
@@ -54,3 +49,26 @@ class CheckedCheckpointIO(TorchCheckpointIO):
         if "://" not in str(path):
             checksum_file(Path(path)).unlink(missing_ok=True)
         super().remove_checkpoint(path)
+
+
+def _write(place: Path, content: memoryview) -> None:
+    """Write a checkpoint, whole or not at all; until it is whole it has no name, so a kill leaves nothing."""
+
+    def finish(temporary: Path, target: Path) -> None:
+        checksum_file(target).unlink(missing_ok=True)
+        publish(temporary, target)
+
+    place.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        handle = os.open(place.parent, os.O_TMPFILE | os.O_WRONLY, 0o666)
+    except (AttributeError, OSError):  # neither every system nor every file system has files without a name
+        with replacing(place, finish) as temporary:
+            temporary.write_bytes(content)
+        return
+    temporary = temporary_beside(place)
+    with os.fdopen(handle, "wb") as file, named_when_full(place):
+        file.write(content)
+        file.flush()
+        # With a folder's number it follows the link, which is how a file gets its first name.
+        os.link(f"/proc/self/fd/{handle}", temporary, src_dir_fd=handle)
+    finish(temporary, place)

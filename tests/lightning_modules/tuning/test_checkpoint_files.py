@@ -1,5 +1,6 @@
 """How checkpoints come to the disk."""
 
+import os
 import resource
 import tempfile
 from pathlib import Path
@@ -9,6 +10,12 @@ import torch
 
 from keyface.lightning_modules.tuning.checkpoint_files import CheckedCheckpointIO
 from keyface.weights.checksum import checksum_file
+
+
+@pytest.fixture(params=["files without a name", "none of these"], autouse=True)
+def system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "none of these":
+        monkeypatch.delattr(os, "O_TMPFILE")
 
 
 def test_a_checkpoint_is_whole_or_the_one_before(tmp_path: Path) -> None:
