@@ -227,12 +227,13 @@ def publish(source: Path, target: Path) -> None:
         source: The file under its temporary name.
         target: Its name, on the same disk.
     """
-    _sync(source)
+    sync(source)
     source.replace(target)
-    _sync(target.parent)
+    sync(target.parent)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Bring a file, or what a folder lists, to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
-from keyface.files import named_when_full, publish, remove_leftovers, replacing, temporary_beside
+from keyface.files import named_when_full, publish, remove_leftovers, replacing, sync, temporary_beside
 from keyface.weights.checksum import checksum_file, require_checksum, write_checksum
 
 
@@ -69,6 +69,12 @@ def _write(place: Path, content: memoryview) -> None:
     with os.fdopen(handle, "wb") as file, named_when_full(place):
         file.write(content)
         file.flush()
-        # With a folder's number it follows the link, which is how a file gets its first name.
-        os.link(f"/proc/self/fd/{handle}", temporary, src_dir_fd=handle)
-    finish(temporary, place)
+        os.fsync(handle)
+        checksum_file(place).unlink(missing_ok=True)
+        try:
+            # With a folder's number it follows the link, which is how a file gets its first name.
+            os.link(f"/proc/self/fd/{handle}", temporary, src_dir_fd=handle)
+            temporary.replace(place)
+        finally:
+            temporary.unlink(missing_ok=True)
+        sync(place.parent)
