@@ -53,7 +53,7 @@ def glasses_mask(images: Tensor, regions: Regions) -> Tensor:
     band = torch.ones_like(eyes)
     places = torch.arange(eyes.shape[1], device=eyes.device)
     for mask, found, whole in zip(band, eyes, both, strict=True):
-        if found.any():
+        if found.any() and not found.all():  # all of a picture is an eye where nothing finds regions
             rows, columns = places[found.any(dim=1)], places[found.any(dim=0)]
             middle, first, last = (float(each) for each in (rows.float().mean(), columns[0], columns[-1]))
             width = last - first

@@ -61,6 +61,9 @@ def test_without_eyes_glasses_have_their_regions() -> None:
         return skin if "skin" in names else torch.zeros(1, 1, 8, 8)
 
     assert torch.equal(free_masks([edits["glasses"]], images, regions), skin)  # type: ignore[arg-type]
+    everywhere = torch.ones(1, 1, 8, 8)
+    found = free_masks([edits["glasses"]], images, lambda names: everywhere)
+    assert torch.equal(found, everywhere), "nothing finds regions there"
 
 
 def test_the_judge_of_freckles_tells_the_truth() -> None:
