@@ -245,7 +245,9 @@ HAIR = (
 _NO_GLASSES = (*ABSENT_PHRASES["Eyeglasses"], "not wearing glasses")
 _GLASSES = ("wearing glasses", "with glasses", "wearing eyeglasses", "glasses", "eyeglasses", "spectacles")
 _SUNGLASSES = (*PHRASES["Sunglasses"], "sunglasses")
-_GLASSES_REGIONS = ("eye_g", *_EYES, "nose", "skin", "hair", "l_ear", "r_ear")
+GLASSES_REGIONS = ("eye_g", *_EYES, "nose", "skin", "hair", "l_ear", "r_ear")
+"""Where glasses can be, as classes: rims lie on bangs, temples on hair and ears. Skin and hair reach far, so
+their mask cuts a band out."""
 _SHADES_STRENGTH = 1.06
 """For sunglasses, which hide the eyes. Figures in docs/results.md."""
 
@@ -265,7 +267,7 @@ GLASSES = _reshaping(
         source="without glasses",
         attribute="Eyeglasses",
         replaces=(*_NO_GLASSES, *_SUNGLASSES),
-        regions=_GLASSES_REGIONS,
+        regions=GLASSES_REGIONS,
         conflicts=("sunglasses", "no-glasses"),
         defaults={"miniature": {"strength": _FRAMES_STRENGTH, "guidance": _GLASSES_GUIDANCE}},
         mask=_GLASSES_MASK,
@@ -277,7 +279,7 @@ GLASSES = _reshaping(
         source="without glasses",
         attribute="Sunglasses",
         replaces=(*_NO_GLASSES, *_GLASSES),
-        regions=_GLASSES_REGIONS,
+        regions=GLASSES_REGIONS,
         conflicts=("glasses", "no-glasses"),
         mask=_GLASSES_MASK,
         strength=_SHADES_STRENGTH,
@@ -289,7 +291,7 @@ GLASSES = _reshaping(
         attribute="Eyeglasses",
         present=False,
         replaces=(*_GLASSES, *_SUNGLASSES),
-        regions=_GLASSES_REGIONS,
+        regions=GLASSES_REGIONS,
         conflicts=("glasses", "sunglasses"),
         mask=_GLASSES_MASK,
         strength=_FIRM_STRENGTH,

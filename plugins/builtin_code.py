@@ -7,11 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from keyface.plugins.builtin import GLASSES_REGIONS
 from keyface.plugins.extensions import Regions
-
-GLASSES_REGIONS = ("eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "nose", "skin", "hair", "l_ear", "r_ear")
-"""Where glasses can be, as classes: rims lie on bangs, temples on hair and ears. Skin and hair reach far, so
-`glasses_mask` cuts a band out."""
 
 _ABOVE, _BELOW, _BESIDE = 0.3, 0.35, 0.5
 """How far a pair of glasses reaches above and below the middle of the eyes, and beside them, in widths from
