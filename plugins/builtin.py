@@ -248,6 +248,7 @@ _SUNGLASSES = (*PHRASES["Sunglasses"], "sunglasses")
 GLASSES_REGIONS = ("eye_g", *_EYES, "nose", "skin", "hair", "l_ear", "r_ear")
 """Where glasses can be, as classes: rims lie on bangs, temples on hair and ears. Skin and hair reach far, so
 their mask cuts a band out."""
+
 _SHADES_STRENGTH = 1.06
 """For sunglasses, which hide the eyes. Figures in docs/results.md."""
 
