@@ -324,7 +324,7 @@ FACIAL_HAIR = _reshaping(
         conflicts=(*_others(_BEARDS, "beard"), "moustache", "woman"),
         strength=_GROWN_STRENGTH,
         guidance=_GROWN_GUIDANCE,
-        defaults={"miniature": {"strength": _FULL_STRENGTH, "guidance": _GROWN_GUIDANCE}},
+        defaults={"miniature": {"strength": _FULL_STRENGTH}},
         threshold=_PLAIN_THRESHOLD,
         needs=("Male",),
     ),

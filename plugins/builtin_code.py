@@ -14,8 +14,8 @@ _ABOVE, _BELOW, _BESIDE = 0.3, 0.35, 0.5
 """How far a pair of glasses reaches above and below the middle of the eyes, and beside them, in widths from
 the outer corner of one eye to that of the other."""
 
-_EYES = 3
-"""About as many eyes are as wide, where only one of them is seen."""
+_WIDTHS_OF_ONE = 3
+"""The same width in widths of a single eye, where only one is seen."""
 
 _SIDE = 128
 """Side in pixels of the pictures in which freckles are counted; others are resized."""
@@ -43,10 +43,8 @@ def glasses_mask(images: Tensor, regions: Regions) -> Tensor:
     eye is found, it reaches all across; where none is, all regions of glasses are free.
     """
     left, right, worn = (regions((name,))[:, 0] > 0.5 for name in ("l_eye", "r_eye", "eye_g"))
-    eyes, both = (
-        left | right | worn,
-        worn.flatten(1).any(1) | (left.flatten(1).any(1) & right.flatten(1).any(1)),
-    )
+    eyes = left | right | worn
+    both = worn.any(dim=(1, 2)) | (left.any(dim=(1, 2)) & right.any(dim=(1, 2)))
     band = torch.ones_like(eyes)
     places = torch.arange(eyes.shape[1], device=eyes.device)
     for mask, found, whole in zip(band, eyes, both, strict=True):
@@ -54,11 +52,11 @@ def glasses_mask(images: Tensor, regions: Regions) -> Tensor:
             rows, columns = places[found.any(dim=1)], places[found.any(dim=0)]
             middle, first, last = (float(each) for each in (rows.float().mean(), columns[0], columns[-1]))
             width = last - first
-            if not whole:
-                width *= _EYES
-            mask[(places < middle - _ABOVE * width) | (places > middle + _BELOW * width)] = False
             if whole:
                 mask[:, (places < first - _BESIDE * width) | (places > last + _BESIDE * width)] = False
+            else:
+                width *= _WIDTHS_OF_ONE
+            mask[(places < middle - _ABOVE * width) | (places > middle + _BELOW * width)] = False
     return regions(GLASSES_REGIONS) * band[:, None]
 
 
