@@ -15,6 +15,7 @@ from keyface.celeba import ABSENT_PHRASES, PEOPLE, PHRASES
 from keyface.miniature.population.hashing import key, uniform
 from keyface.miniature.population.labels import true_labels
 from keyface.miniature.population.parameters import Faces
+from keyface.miniature.population.qualities import QUALITY_WORDS, Words, qualify, qualities
 
 _HEADS = ("a photo of", "a portrait of", "a picture of")
 _AGELESS: Mapping[bool, tuple[str, ...]] = {
@@ -71,7 +72,7 @@ _EDIT_WORDS = (
 
 
 def _words() -> tuple[str, ...]:
-    texts = [_EDIT_WORDS, *_HEADS]
+    texts = [_EDIT_WORDS, *_HEADS, *QUALITY_WORDS]
     for group in (*PEOPLE.values(), *_AGELESS.values()):
         texts.extend(group)
     for name in _YES_NO.values():
@@ -98,7 +99,10 @@ def draw_captions(faces: Faces, seed: int, mention: float = 0.9) -> list[str]:
     truth = _truth(faces)
     pose = (faces.nuisance.values[:, :3] * 1000).round().long().sum(dim=1)
     draws = uniform(key(6, faces.identity.ids.cpu(), pose.cpu(), seed), 4 * len(CAPTION_FIELDS) + 8).tolist()
-    return [_write(truth, index, row, mention) for index, row in enumerate(draws)]
+    return [
+        _write(truth, index, row, mention, face)
+        for index, (row, face) in enumerate(zip(draws, qualities(faces), strict=True))
+    ]
 
 
 def write_captions(faces: Faces) -> list[str]:
@@ -136,8 +140,11 @@ def _phrases(field: str, truth: Mapping[str, list[bool]], index: int) -> Phrases
     return next(said for label, said in _CHOICES[field] if label is None or truth[label][index])
 
 
-def _write(truth: Mapping[str, list[bool]], index: int, draws: list[float], mention: float) -> str:
+def _write(
+    truth: Mapping[str, list[bool]], index: int, draws: list[float], mention: float, face: Mapping[str, Words]
+) -> str:
     numbers = iter(draws)
+    named = (draws[-2], draws[-1])
 
     def pick(options: Phrases) -> str:
         # The canonical wording is used half of the time.
@@ -149,7 +156,11 @@ def _write(truth: Mapping[str, list[bool]], index: int, draws: list[float], ment
     people = PEOPLE[male, young] if next(numbers) < mention else _AGELESS[male]
     parts = [f"{head} {pick(people)}"]
     drawn = [
-        (next(numbers), next(numbers) < mention, pick(_phrases(field, truth, index)))
+        (
+            next(numbers),
+            next(numbers) < mention,
+            qualify(pick(_phrases(field, truth, index)), face, named),
+        )
         for field in CAPTION_FIELDS
         if field != "age"
     ]

@@ -1,0 +1,84 @@
+"""What captions say of glasses and of a bald man's beard beside that they are there: shape and colour.
+
+A caption that says nothing of them means the usual kind, as people do who describe photos: round black glasses,
+a dark beard. Whatever is of another kind is always named, so a prompt without such words asks for one thing and
+not for the mean of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from keyface.miniature.population.parameters import Faces
+
+Words = tuple[str, ...]
+
+GLASSES_COLOURS: tuple[tuple[str, float], ...] = (
+    ("black", 0.35), ("brown", 0.65), ("red", 0.85), ("gray", 1.01),
+)  # fmt: skip
+"""Name of a frame's colour, up to which value of `glasses_colour`; the usual one first."""
+
+GLASSES_SHAPES: tuple[tuple[str, float], ...] = (("round", 0.6), ("square", 1.01))
+"""Name of a frame's shape, up to which value of `glasses_shape`; the usual one first."""
+
+_BEARD_COLOURS = (("blond_hair", "blond"), ("gray_hair", "gray"))
+_DARK = ("black_hair", "brown_hair")
+_AUBURN = "red"
+
+QUALITY_WORDS: Words = (
+    *(name for name, _ in (*GLASSES_COLOURS, *GLASSES_SHAPES)), *(name for _, name in _BEARD_COLOURS), _AUBURN,
+)  # fmt: skip
+
+_GLASSES = ("glasses", "eyeglasses", "sunglasses")
+_BEARDS = ("beard", "goatee", "moustache", "mustache")
+
+_SAID_ANYWAY = 0.3
+"""How often the usual shape or colour of glasses is named."""
+
+
+def qualify(phrase: str, face: Mapping[str, Words], draws: tuple[float, float]) -> str:
+    """Return a phrase with the words that belong before its noun.
+
+    Args:
+        phrase: As captions have it, such as `wearing glasses`.
+        face: From `qualities`.
+        draws: Two numbers in [0, 1): whether the usual shape and colour are named.
+    """
+    before, _, noun = phrase.rpartition(" ")
+    if noun not in face or before in ("no", "without", "without a"):
+        return phrase
+    usual = (GLASSES_SHAPES[0][0], GLASSES_COLOURS[0][0])
+    said = (
+        word
+        for word, draw in zip(face[noun], draws, strict=False)
+        if word not in usual or draw < _SAID_ANYWAY
+    )
+    return " ".join((*before.split(), *said, noun))
+
+
+def qualities(faces: Faces) -> list[dict[str, Words]]:
+    """Return, for each face, noun → shape and colour of what it names."""
+    shapes = [_named(value, GLASSES_SHAPES) for value in faces.condition("glasses_shape").tolist()]
+    colours = [_named(value, GLASSES_COLOURS) for value in faces.condition("glasses_colour").tolist()]
+    beards = _beard_colours(faces)
+    found = []
+    for shape, colour, beard in zip(shapes, colours, beards, strict=True):
+        face = {noun: (shape, colour) for noun in _GLASSES[:2]} | {_GLASSES[2]: (shape,)}
+        found.append(face | ({noun: (beard,) for noun in _BEARDS} if beard else {}))
+    return found
+
+
+def _named(value: float, names: tuple[tuple[str, float], ...]) -> str:
+    return next(name for name, end in names if value < end)
+
+
+def _beard_colours(faces: Faces) -> list[str | None]:
+    """Return the colour of bald men's beards where it is not dark; hair tells that of the others."""
+    bald = (faces.attribute("bald") > 0.5).tolist()
+    has = {name: (faces.attribute(name) > 0.5).tolist() for name, _ in _BEARD_COLOURS}
+    dark = sum(faces.attribute(name) for name in _DARK) > 0.5
+    found: list[str | None] = []
+    for index, (hairless, usual) in enumerate(zip(bald, dark.tolist(), strict=True)):
+        light = next((word for name, word in _BEARD_COLOURS if has[name][index]), _AUBURN)
+        found.append(light if hairless and not usual else None)
+    return found
