@@ -3,14 +3,12 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from keyface.progress import say
 from keyface.untrusted import read_json
-
 
 _WORDS = "token_embedding.weight"
 
@@ -19,8 +17,8 @@ class InitialWeights(Callback):
     """Copies earlier weights into a module before its training begins; a run that is resumed has its own.
 
     Of each network those tensors are taken whose name and shape are the same; the others begin afresh, and
-    the numbers are told. Embeddings of words go to the same words where the vocabulary has grown, and a new word
-    begins as the mean of all.
+    the numbers are told. Embeddings of words go to the same words where the vocabulary has grown, and a new
+    word begins as the mean of all.
 
     Attributes:
         folders: Where the weights come from, in the order of the config.
@@ -60,8 +58,8 @@ def copy_matching(
     Args:
         network: Where to.
         folder: Where from; its tokenizer lies in it or in `tokenizer` beside it.
-        words: The network's vocabulary, word → row of its embeddings. Embeddings of another vocabulary are then
-            copied word by word.
+        words: The network's vocabulary, word → row of its embeddings. Embeddings of another vocabulary are
+            then copied word by word.
 
     Returns:
         How many tensors were copied, and how many the network has.

@@ -18,6 +18,7 @@ from keyface.callbacks.export import ExportNetwork
 from keyface.callbacks.initial import InitialWeights, copy_matching
 from keyface.callbacks.random_state import RandomState
 from keyface.lightning_modules.miniature.base import MiniatureModule
+from keyface.miniature.networks.text import build_text_encoder, build_tokenizer
 from keyface.miniature.storage import load_network, save_network
 
 
@@ -145,6 +146,20 @@ def test_training_begins_with_the_tensors_that_fit(
     torch.testing.assert_close(begun.network.weight, module.network.weight, atol=0.006, rtol=1e-3)
     load_network(nn.Linear(3, 3), tmp_path / "export")
     assert '"samples_seen": 70' in (tmp_path / "export" / "card.json").read_text(), "the earlier stage"
+
+
+def test_words_keep_their_embeddings_in_a_larger_vocabulary(tmp_path: Path) -> None:
+    known, grown = (build_tokenizer(words, length=8) for words in (["man", "old"], ["bald", "man", "old"]))
+    earlier, later = (build_text_encoder(each, width=8, layers=1, heads=2) for each in (known, grown))
+    earlier.save_pretrained(tmp_path / "text_encoder")
+    known.save_pretrained(tmp_path / "tokenizer")
+    tensors = len(later.state_dict())
+    assert copy_matching(later, tmp_path / "text_encoder") == (tensors - 1, tensors)
+    assert copy_matching(later, tmp_path / "text_encoder", grown.get_vocab()) == (tensors, tensors)
+    before, after = (each.get_input_embeddings().weight for each in (earlier, later))
+    for word, row in known.get_vocab().items():
+        assert torch.equal(after[grown.get_vocab()[word]], before[row]), word
+    torch.testing.assert_close(after[grown.get_vocab()["bald"]], before.mean(0))
 
 
 def test_a_part_has_the_card_of_its_model(tmp_path: Path) -> None:

@@ -1,13 +1,15 @@
 """What captions say of glasses and of a bald man's beard beside that they are there: shape and colour.
 
-A caption that says nothing of them means the usual kind, as people do who describe photos: round black glasses,
-a dark beard. Whatever is of another kind is always named, so a prompt without such words asks for one thing and
-not for the mean of all.
+A caption that says nothing of them means the usual kind, as people do who describe photos: round black
+glasses, a dark beard. Whatever is of another kind is always named, so a prompt without such words asks for
+one thing and not for the mean of all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+
+import torch
 
 from keyface.miniature.population.parameters import Faces
 
@@ -26,8 +28,11 @@ _DARK = ("black_hair", "brown_hair")
 _AUBURN = "red"
 
 QUALITY_WORDS: Words = (
-    *(name for name, _ in (*GLASSES_COLOURS, *GLASSES_SHAPES)), *(name for _, name in _BEARD_COLOURS), _AUBURN,
-)  # fmt: skip
+    *(name for name, _ in (*GLASSES_COLOURS, *GLASSES_SHAPES)),
+    *(name for _, name in _BEARD_COLOURS),
+    _AUBURN,
+)
+"""Every word that this module adds to captions."""
 
 _GLASSES = ("glasses", "eyeglasses", "sunglasses")
 _BEARDS = ("beard", "goatee", "moustache", "mustache")
@@ -61,10 +66,12 @@ def qualities(faces: Faces) -> list[dict[str, Words]]:
     shapes = [_named(value, GLASSES_SHAPES) for value in faces.condition("glasses_shape").tolist()]
     colours = [_named(value, GLASSES_COLOURS) for value in faces.condition("glasses_colour").tolist()]
     beards = _beard_colours(faces)
-    found = []
+    found: list[dict[str, Words]] = []
     for shape, colour, beard in zip(shapes, colours, beards, strict=True):
-        face = {noun: (shape, colour) for noun in _GLASSES[:2]} | {_GLASSES[2]: (shape,)}
-        found.append(face | ({noun: (beard,) for noun in _BEARDS} if beard else {}))
+        face: dict[str, Words] = {**dict.fromkeys(_GLASSES[:2], (shape, colour)), _GLASSES[2]: (shape,)}
+        if beard:
+            face |= dict.fromkeys(_BEARDS, (beard,))
+        found.append(face)
     return found
 
 
@@ -76,7 +83,7 @@ def _beard_colours(faces: Faces) -> list[str | None]:
     """Return the colour of bald men's beards where it is not dark; hair tells that of the others."""
     bald = (faces.attribute("bald") > 0.5).tolist()
     has = {name: (faces.attribute(name) > 0.5).tolist() for name, _ in _BEARD_COLOURS}
-    dark = sum(faces.attribute(name) for name in _DARK) > 0.5
+    dark = torch.stack([faces.attribute(name) for name in _DARK]).sum(dim=0) > 0.5
     found: list[str | None] = []
     for index, (hairless, usual) in enumerate(zip(bald, dark.tolist(), strict=True)):
         light = next((word for name, word in _BEARD_COLOURS if has[name][index]), _AUBURN)
