@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from keyface.benchmark.raw import RawFrames, RawSink
 from keyface.metrics.identity import cosine_distance, embed_clip
@@ -46,30 +47,45 @@ def render_clip(
 
 
 def score(clip: RenderedClip, edited: Path, judges: Judges) -> dict[str, float]:
-    """Score an edit as `keyface demo` does.
+    """Score an edit as `keyface demo` does; see `score_frames`.
 
     Args:
         clip: The clip.
         edited: Raw frames of the edit.
         judges: Recognizers and classifier that trained nothing.
+    """
+    frames = RawFrames(edited, clip.length, clip.size).read()
+    source = RawFrames(clip.path, clip.length, clip.size).read()
+    return score_frames(clip.trial, frames, source, judges)
+
+
+def score_frames(trial: Trial, frames: Tensor, source: Tensor, judges: Judges) -> dict[str, float]:
+    """Score frames of an edit against what is true of them.
+
+    Args:
+        trial: Their truth.
+        frames: (T, 3, H, W) in [-1, 1], edited.
+        source: The same before the edit, as the editor read it.
+        judges: Recognizers and classifier that trained nothing.
 
     Returns:
         `identity_distance` (mean over the recognizers; 0 is the same person), `edit_success` (share of
         frames that have every attribute asked for), `temporal_loss` (Eq. 7 with the exact flow).
+
+    Raises:
+        ValueError: The judges do not know the labels of what is edited.
     """
-    frames = RawFrames(edited, clip.length, clip.size).read()
-    source = RawFrames(clip.path, clip.length, clip.size).read()
     distances = [
         cosine_distance(embed_clip(each, frames), embed_clip(each, source))
         for each in judges.recognizers.values()
     ]
-    success = edit_success(judges.classifier, frames, *clip.trial.categories)
+    success = edit_success(judges.classifier, frames, *trial.categories)
     if success is None:
         raise ValueError("edit success needs judges that know the labels of what is edited")
     return {
         "identity_distance": float(torch.stack(distances).mean()),
         "edit_success": success,
-        "temporal_loss": float(temporal_loss(frames, clip.trial.flow, clip.trial.valid)),
+        "temporal_loss": float(temporal_loss(frames, trial.flow, trial.valid)),
     }
 
 

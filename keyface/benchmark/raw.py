@@ -30,16 +30,15 @@ class RawFrames:
 
     def chunks(self, size: int) -> Iterator[Tensor]:
         """Yield frames in order, (n, 3, H, W) in [-1, 1] with n ≤ `size`."""
-        values = 3 * self.height * self.width
         for start in range(0, self.length, size):
-            count = min(size, self.length - start)
-            found = np.fromfile(self.path, np.uint8, count * values, offset=start * values)
-            frames = torch.from_numpy(found).reshape(count, 3, self.height, self.width)
-            yield from_uint8(frames)
+            yield self.read(start, min(size, self.length - start))
 
-    def read(self) -> Tensor:
-        """Return all frames, for scoring."""
-        return torch.cat(list(self.chunks(64)))
+    def read(self, first: int = 0, count: int | None = None) -> Tensor:
+        """Return `count` frames from number `first` on, all if not given."""
+        count = self.length - first if count is None else count
+        values = 3 * self.height * self.width
+        found = np.fromfile(self.path, np.uint8, count * values, offset=first * values)
+        return from_uint8(torch.from_numpy(found).reshape(count, 3, self.height, self.width))
 
 
 class RawSink:

@@ -113,6 +113,10 @@ COMMANDS: Mapping[str, Command | Group] = {
                 "keyface.commands.benchmark.watermark:watermark",
                 "Measure whether the watermark is found in what became of marked clips.",
             ),
+            "drift": Command(
+                "keyface.commands.benchmark.drift:drift",
+                "Compare the last frames of a long edited clip with its first.",
+            ),
             "footage": Command(
                 "keyface.commands.benchmark.footage:footage", "Measure how faces are found and followed."
             ),

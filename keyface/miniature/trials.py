@@ -83,7 +83,13 @@ def render_trials(
 
 
 def render_trial(
-    identity: int, categories: Sequence[Category], frames: int, size: int, seed: int, fps: float = FPS
+    identity: int,
+    categories: Sequence[Category],
+    frames: int,
+    size: int,
+    seed: int,
+    fps: float = FPS,
+    begin: int = 0,
 ) -> Trial:
     """Render one person's clip with all its truth.
 
@@ -94,8 +100,9 @@ def render_trial(
         size: Rows and columns.
         seed: Of the clip.
         fps: Frames a second.
+        begin: Number of the clip's first frame that is rendered.
     """
-    faces = draw_clip(identity, seed, frames, fps)
+    faces = draw_clip(identity, seed, begin + frames, fps)[begin:]
     edited = faces
     for category in categories:
         if category.attribute in CHANGEABLE:
