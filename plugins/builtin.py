@@ -270,7 +270,9 @@ GLASSES = _reshaping(
         replaces=(*_NO_GLASSES, *_SUNGLASSES),
         regions=GLASSES_REGIONS,
         conflicts=("sunglasses", "no-glasses"),
-        defaults={"miniature": {"strength": _FRAMES_STRENGTH, "guidance": _GLASSES_GUIDANCE}},
+        defaults={
+            "miniature": {"strength": _FRAMES_STRENGTH, "guidance": _GLASSES_GUIDANCE, "residual": 0.0}
+        },
         mask=_GLASSES_MASK,
         hidden_by=("Sunglasses",),
     ),

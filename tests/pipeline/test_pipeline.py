@@ -33,7 +33,8 @@ def changed(unet: UNet2DConditionModel, by: float) -> UNet2DConditionModel:
 def test_the_miniature_brings_its_defaults_and_all_that_belongs_to_it() -> None:
     pipe = FaceEditPipeline.from_pretrained("miniature", device="cpu")
     assert pipe.defaults == EditSettings(
-        steps=25,
+        solver="dpmpp_2m",
+        steps=10,
         guidance_scale=3.5,
         guidance_limit=0.6,
         strength=0.72,
