@@ -146,7 +146,6 @@ class EditSettings:
                 self.injection,
                 mode="kv" if asked.reshapes else self.injection.mode,
                 until=asked.injection * self.injection.until,
-                residual_until=asked.residual * self.injection.residual_until,
             ),
             composition=self.composition.with_threshold(asked.threshold),
         )

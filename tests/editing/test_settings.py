@@ -19,11 +19,11 @@ def test_categories_scale_the_settings() -> None:
         steps=25, guidance_scale=3.5, strength=0.7, injection=Injection(until=1.0, residual_until=1.0)
     )
     found = defaults.for_categories(
-        [asking(strength=0.5, guidance=0.8, injection=0.6), asking(strength=1.5, injection=0.9, residual=0.5)]
+        [asking(strength=0.5, guidance=0.8, injection=0.6), asking(strength=1.5, injection=0.9)]
     )
     assert found.strength == pytest.approx(0.7)  # the mean of .5 and 1.5 is 1
     assert found.guidance_scale == pytest.approx(0.9 * 3.5)
-    assert found.injection == Injection(until=0.6, residual_until=0.5)
+    assert found.injection == Injection(until=0.6, residual_until=1.0)
     assert found.steps == 25
     assert defaults.for_categories([]) == defaults
 

@@ -85,7 +85,6 @@ def describe(pipe: FaceEditPipeline, variant: Variant) -> dict[str, Any]:
     for name in ("low", "high"):
         if name not in variant.settings.get("composition", {}):
             described["composition"][name] = f"the category's x {described['composition'][name]:g}"
-    for name in ("until", "residual_until"):
-        if name not in variant.settings.get("injection", {}):
-            described["injection"][name] = f"the category's x {described['injection'][name]:g}"
+    if "until" not in variant.settings.get("injection", {}):
+        described["injection"]["until"] = f"the category's x {described['injection']['until']:g}"
     return described
