@@ -69,8 +69,8 @@ load: setup
 # Small faults put into one module, each of which its tests should notice: make mutants MODULE=keyface/losses.py
 # The tests of a module are found by its name; TESTS='tests/a.py tests/b.py' names others.
 MODULE ?= keyface/losses.py
-mutants: tree
-	$(BIN)/python -P scripts/mutants.py $(MODULE) $(TESTS)
+mutants: setup
+	$(BIN)/python scripts/mutants.py $(MODULE) $(TESTS)
 
 # What an installation consists of, as CycloneDX JSON, and under which licences.
 sbom: setup
