@@ -3,16 +3,16 @@
     python scripts/mutants.py keyface/losses.py [TESTS ...]
     python scripts/mutants.py keyface/metrics tests/metrics
 
-mutmut's operators make the faults: a changed operator, constant, argument, condition or assignment. Messages of
-errors and warnings, annotations and decorators are left as they are. mutants_run.py tries each fault.
+mutmut's operators make the faults: a changed operator, constant, argument, condition or assignment. Messages
+of errors and warnings, annotations and decorators are left as they are. mutants_run.py tries each fault.
 
-JOBS is the number of processes. SAMPLE=60 tries so many of a module's faults, drawn with the seed SEED. AGAIN=1
-tries only those which were not noticed the last time. Without TESTS those of the module's name are taken: for
-keyface/metrics/flow.py tests/metrics/test_flow*.py, where there are none tests/**/test_flow*.py; for a folder
-the folder below tests/.
+JOBS is the number of processes. SAMPLE=60 tries so many of a module's faults, drawn with the seed SEED.
+AGAIN=1 tries only those which were not noticed the last time. Without TESTS those of the module's name are
+taken: for keyface/metrics/flow.py tests/metrics/test_flow*.py, where there are none
+tests/**/test_flow*.py; for a folder the folder below tests/.
 """
 
-import difflib
+import ast
 import json
 import os
 import random
@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import libcst as cst
-from libcst.metadata import MetadataWrapper, PositionProvider
+from libcst.metadata import CodeRange, MetadataWrapper, PositionProvider
 from mutants_run import Harness
 from mutmut.mutation.file_mutation import MutationVisitor
+from mutmut.mutation.mutators import mutation_operators
 from mutmut.mutation.pragma_handling import IgnoredCode
 
 ROOT = Path(__file__).parents[1]
@@ -37,7 +38,7 @@ UNNOTICED = ("unnoticed", "no tests")
 
 
 class Fault(NamedTuple):
-    """A changed module: its whole text, and the lines (first, last) that were changed in the original."""
+    """A changed module: its whole text, the first and last line that the change is in, and the change."""
 
     code: str
     lines: tuple[int, int]
@@ -48,8 +49,8 @@ class Visitor(MutationVisitor):
     """mutmut's, which also enters decorated functions, and which leaves out messages."""
 
     def __init__(self) -> None:
-        super().__init__(list(_operators()), IgnoredCode(set(), set(), set()))
-        self.found: list[tuple[cst.CSTNode, cst.CSTNode, tuple[int, int]]] = []
+        super().__init__(mutation_operators, IgnoredCode(set(), set(), set()))
+        self.found: list[tuple[cst.CSTNode, cst.CSTNode, CodeRange]] = []
 
     def _skip_node_and_children(self, node: cst.CSTNode) -> bool:
         if isinstance(node, cst.FunctionDef):
@@ -65,15 +66,8 @@ class Visitor(MutationVisitor):
     def _create_mutations(self, node: cst.CSTNode) -> None:
         before = len(self.mutations)
         super()._create_mutations(node)
-        for each in self.mutations[before:]:
-            place = self.get_metadata(PositionProvider, node)
-            self.found.append((node, each.mutated_node, (place.start.line, place.end.line)))
-
-
-def _operators():  # type: ignore[no-untyped-def]
-    from mutmut.mutation.mutators import mutation_operators
-
-    return mutation_operators
+        place = self.get_metadata(PositionProvider, node)
+        self.found += [(node, each.mutated_node, place) for each in self.mutations[before:]]
 
 
 def faults_of(file: Path) -> list[Fault]:
@@ -81,13 +75,23 @@ def faults_of(file: Path) -> list[Fault]:
     text = file.read_text()
     wrapper, visitor = MetadataWrapper(cst.parse_module(text)), Visitor()
     wrapper.visit(visitor)
-    found = []
-    for node, changed, lines in visitor.found:
-        code = wrapper.module.deep_replace(node, changed).code
-        diff = difflib.unified_diff(text.splitlines(), code.splitlines(), n=0, lineterm="")
-        found.append(Fault(code, lines, "\n".join(line for line in diff if line[:3] not in ("---", "+++"))))
-    unique = {fault.change: fault for fault in found if fault.change}
-    return sorted(unique.values(), key=lambda fault: fault.lines)
+    lines, unchanged = text.splitlines(keepends=True), ast.dump(ast.parse(text))
+    found: dict[str, Fault] = {}
+    for node, changed, place in visitor.found:
+        first, last = place.start.line, place.end.line
+        old = "".join(lines[first - 1 : last])
+        if isinstance(node, cst.Match):  # whose code has an indentation
+            code = wrapper.module.deep_replace(node, changed).code
+            new = "".join(code.splitlines(keepends=True)[first - 1 : last])
+        else:
+            behind = lines[last - 1][place.end.column :]
+            new = old[: place.start.column] + wrapper.module.code_for_node(changed) + behind
+            code = "".join(lines[: first - 1]) + new + "".join(lines[last:])
+        change = f"line {first}\n" + "".join(f"- {line}" for line in old.splitlines(keepends=True))
+        change += "".join(f"+ {line}" for line in new.splitlines(keepends=True))
+        if ast.dump(ast.parse(code)) != unchanged:
+            found[change] = Fault(code, (first, last), change.rstrip())
+    return sorted(found.values(), key=lambda fault: fault.lines)
 
 
 def tests_of(module: Path) -> list[str]:

@@ -1,11 +1,12 @@
 """Run tests against a changed module, in a fork that imports it, and the whole package, anew.
 
-The first process imports what others made (torch, diffusers, pytest and so on) and nothing of keyface. A fork without
-a fault tells how long each test takes and which of the module's lines it runs; it must pass. Then each fault gets a
-fork, which runs the tests of its lines, the quickest first, until one fails.
+The first process imports what others made (torch, diffusers, pytest and so on) and nothing of keyface. A fork
+without a fault tells how long each test takes and which of the module's lines it runs; it must pass. Then
+each fault gets a fork, which runs the tests of its lines until one fails, the quickest and best first.
 """
 
 import contextlib
+import gc
 import importlib
 import importlib.machinery
 import importlib.util
@@ -18,7 +19,8 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
@@ -28,7 +30,7 @@ import pytest
 MAPPED = ("lightning_modules", "datamodules", "callbacks", "plugins", "configs")
 """Folders that setup.cfg maps into the package."""
 
-SECONDS = float(os.environ.get("SECONDS") or 20)
+SECONDS = float(os.environ.get("SECONDS") or 8)
 """Tests of a fault: the quickest that fit into this time together, and at least one."""
 
 OPTIONS = ["-x", "-q", "--no-header", "-p", "no:cacheprovider", "-p", "no:xdist"]
@@ -72,6 +74,17 @@ class _Chosen:
         items[:] = sorted(
             (item for item in items if item.nodeid in self.order), key=lambda item: self.order[item.nodeid]
         )
+
+
+class _Noting:
+    """Writes down which test failed."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self.file.write_text(report.nodeid)
 
 
 class _Recorder:
@@ -122,7 +135,8 @@ class Harness:
     def __init__(self, root: Path, place: Path, tests: list[str], jobs: int = 1) -> None:
         self.root, self.place, self.tests, self.jobs = root, place, tests, jobs
         os.chdir(root)
-        os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="PASSIVE", PYTHONDONTWRITEBYTECODE="")
+        os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="PASSIVE")
+        sys.dont_write_bytecode = False
         sys.path[:] = [entry for entry in sys.path if entry and Path(entry) != root / "scripts"]
         self._import_others()
 
@@ -143,8 +157,10 @@ class Harness:
         for name in json.loads(names.read_text()):
             try:
                 importlib.import_module(name)
-            except Exception:  # noqa: BLE001, S112
+            except Exception:
                 continue
+        gc.collect()
+        gc.freeze()  # pytest collects garbage at its end, which takes a second with all that was imported
         assert not any(name.split(".")[0] in ("keyface", "tests") for name in sys.modules)
         assert threading.active_count() == 1, threading.enumerate()
 
@@ -158,12 +174,19 @@ class Harness:
             here = set(range(first, last + 1))
             reach = [test for test in seconds if lines[test] and (here & at_import or here & lines[test])]
             chosen.append(_quickest(reach, seconds))
-        jobs = [
-            (self._test(path, name, text, names), 20 + 5 * sum(seconds[test] for test in names))
-            for (text, _), names in zip(changed, chosen, strict=True)
-            if names
-        ]
-        ends = iter(self._ends(jobs))
+        kills: Counter[str] = Counter()
+        note = self.place / "failed.txt"
+
+        def job(text: str, names: list[str]) -> tuple[Callable[[], int], float]:
+            if note.exists():
+                kills[note.read_text()] += 1
+                note.unlink()
+            best = sorted(names, key=lambda test: seconds[test] / (0.5 + kills[test]))
+            limit = 20 + 5 * sum(seconds[test] for test in names)
+            return self._test(path, name, text, best, _Noting(note)), limit
+
+        jobs = (job(text, names) for (text, _), names in zip(changed, chosen, strict=True) if names)
+        ends = iter(self._ends(jobs, sum(map(bool, chosen))))
         return [_said(next(ends)) if names else "no tests" for names in chosen]
 
     def _undisturbed(self, path: Path, name: str) -> tuple[dict[str, float], dict[str, set[int]]]:
@@ -196,14 +219,14 @@ class Harness:
     def _log(self, job: int) -> Path:
         return self.place / f"job-{job}.log"
 
-    def _ends(self, jobs: Sequence[tuple[Callable[[], int], float]]) -> list[int]:
-        """Run each job in a fork of its own with a limit in seconds; return exit codes, below 0 for signals."""
+    def _ends(self, jobs: Iterable[tuple[Callable[[], int], float]], number: int = 1) -> list[int]:
+        """Run each job in its own fork, with a limit in seconds; return exit codes, below 0 for signals."""
         ends: dict[int, int] = {}
         running: dict[int, tuple[int, float]] = {}
-        waiting = list(enumerate(jobs))[::-1]
-        while waiting or running:
-            while waiting and len(running) < self.jobs:
-                job, (call, limit) = waiting.pop()
+        waiting = enumerate(jobs)
+        while len(ends) < number:
+            while len(ends) + len(running) < number and len(running) < self.jobs:
+                job, (call, limit) = next(waiting)
                 running[self._fork(call, self._log(job))] = (job, time.monotonic() + limit)
             for pid, (job, until) in list(running.items()):
                 ended, status = os.waitpid(pid, os.WNOHANG)
@@ -216,10 +239,10 @@ class Harness:
                 del running[pid]
                 ends[job] = LATE if late else os.waitstatus_to_exitcode(status)
                 shutil.rmtree(self.place / f"tmp-{pid}", ignore_errors=True)
-                if len(jobs) > 1:
-                    print(f"{len(ends)}/{len(jobs)} {_said(ends[job])}", file=sys.stderr, flush=True)
+                if number > 1:
+                    print(f"{len(ends)}/{number} {_said(ends[job])}", file=sys.stderr, flush=True)
             time.sleep(0.01)
-        return [ends[job] for job in range(len(jobs))]
+        return [ends[job] for job in range(number)]
 
     @staticmethod
     def _fork(call: Callable[[], int], log: Path) -> int:
