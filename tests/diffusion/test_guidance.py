@@ -1,0 +1,32 @@
+"""Guidance of outputs that are written out."""
+
+import pytest
+import torch
+
+from keyface.diffusion.guidance import Guidance
+
+TEXT = torch.zeros(1, 8, 16)
+
+
+def places(*channels):
+    """Places (1, 2, 1, n) of two channels each."""
+    return torch.tensor(channels).T.reshape(1, 2, 1, -1)
+
+
+def test_guided_outputs_by_hand():
+    """Each place goes s times as far from the negative output as the target does."""
+    outputs = {"negative": places([1.0, 1.0], [0.0, 2.0]), "target": places([2.0, 1.0], [0.0, 1.0])}
+    guided = Guidance.of(TEXT, TEXT, 3.0).combine(outputs)
+    torch.testing.assert_close(guided, places([4.0, 1.0], [0.0, -1.0]))
+    torch.testing.assert_close(Guidance(TEXT, TEXT).combine(outputs), outputs["target"])
+    assert Guidance.of(TEXT, TEXT, 1.0).combine({"target": outputs["target"]}) is outputs["target"]
+
+
+def test_a_limit_by_hand():
+    """Two channels pushed by (3, 4) and (0.3, 0.4) beyond the target: root mean squares √12.5, √0.125."""
+    outputs = {"negative": places([0.0, 0.0], [0.0, 0.0]), "target": places([1.5, 2.0], [0.15, 0.2])}
+    limit = 12.5**0.5 / 5
+    guided = Guidance.of(TEXT, TEXT, 3.0, limit).combine(outputs)
+    torch.testing.assert_close(guided, places([1.5 + 0.6, 2.0 + 0.8], [0.15 + 0.3, 0.2 + 0.4]))
+    size = (guided - outputs["target"]).square().mean(dim=1).sqrt().flatten()
+    assert size.tolist() == pytest.approx([limit, 0.125**0.5])
