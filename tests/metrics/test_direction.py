@@ -17,6 +17,16 @@ def test_by_hand() -> None:
     assert direction_similarity(NORTH, EAST, UP, EAST).item() == pytest.approx(0.5)
 
 
+def test_each_image_by_its_own_text_and_length() -> None:
+    """A step of a thousandth along the text's direction, one across it, and an image that did not change."""
+    source = torch.cat([EAST, 2 * EAST, 3 * EAST])
+    edited = torch.cat([EAST + 0.001 * NORTH, EAST + 0.001 * NORTH, 5 * EAST])
+    texts = torch.cat([EAST + 0.001 * NORTH, 7 * EAST + 7 * UP, NORTH])
+    scores = direction_similarity(edited, source, texts, 4 * EAST)
+    assert scores.tolist() == pytest.approx([1.0, 0.0, 0.0], abs=1e-3)
+    assert direction_similarity(edited, source, texts, 4 * EAST, minimum=0.01)[0].item() == 0.0
+
+
 def test_no_change_has_no_direction() -> None:
     source = torch.nn.functional.normalize(torch.tensor([[0.3, -0.7, 0.2]]), dim=-1)
     assert direction_similarity(source, source, NORTH, EAST).item() == 0.0
@@ -29,3 +39,10 @@ def test_metric_averages_images_across_ranks() -> None:
     second.update(NORTH, EAST, UP, EAST)
     first.merge_state(second)
     assert first.compute().item() == pytest.approx((1 + 1 + 0.5) / 3)
+
+
+def test_metric_adds_up_over_batches() -> None:
+    metric = DirectionSimilarity()
+    metric.update(torch.cat([NORTH, NORTH]), torch.cat([EAST, EAST]), NORTH, EAST)
+    metric.update(NORTH, EAST, UP, EAST)
+    assert metric.compute().item() == pytest.approx((1 + 1 + 0.5) / 3)
