@@ -253,6 +253,7 @@ class Harness:
         code = BROKEN
         try:
             os.setsid()
+            sys.modules["__main__"] = ModuleType("__main__")  # which processes that tests start import anew
             out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(out, 1)
             os.dup2(out, 2)
