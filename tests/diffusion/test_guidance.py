@@ -1,5 +1,7 @@
 """Guidance of outputs that are written out."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -9,8 +11,8 @@ TEXT = torch.zeros(1, 8, 16)
 
 
 def places(*channels):
-    """Places (1, 2, 1, n) of two channels each."""
-    return torch.tensor(channels).T.reshape(1, 2, 1, -1)
+    """Places (3, 2, 1, n) of two channels each, in three equal images."""
+    return torch.tensor(channels).T.reshape(1, 2, 1, -1).repeat(3, 1, 1, 1)
 
 
 def test_guided_outputs_by_hand():
@@ -29,4 +31,22 @@ def test_a_limit_by_hand():
     guided = Guidance.of(TEXT, TEXT, 3.0, limit).combine(outputs)
     torch.testing.assert_close(guided, places([1.5 + 0.6, 2.0 + 0.8], [0.15 + 0.3, 0.2 + 0.4]))
     size = (guided - outputs["target"]).square().mean(dim=1).sqrt().flatten()
-    assert size.tolist() == pytest.approx([limit, 0.125**0.5])
+    assert size.tolist() == pytest.approx([limit, 0.125**0.5] * 3)
+
+
+class Controlled:
+    """A network whose output is what the control adds, and that control: the latents, doubled."""
+
+    dtype = torch.float32
+
+    def residuals(self, latents, timestep, text):
+        return {"added": 2 * latents}
+
+    def __call__(self, latents, timestep, encoder_hidden_states, added):
+        return SimpleNamespace(sample=added)
+
+
+def test_both_branches_are_controlled():
+    latents, network = torch.randn(3, 4, 8, 8), Controlled()
+    guided = Guidance.of(TEXT, TEXT, 3.0).predict(network, latents, 500, network)
+    torch.testing.assert_close(guided, 2 * latents)
