@@ -18,12 +18,13 @@ def test_by_hand() -> None:
 
 
 def test_each_image_by_its_own_text_and_length() -> None:
-    """A step of a thousandth along the text's direction, one across it, and an image that did not change."""
-    source = torch.cat([EAST, 2 * EAST, 3 * EAST])
-    edited = torch.cat([EAST + 0.001 * NORTH, EAST + 0.001 * NORTH, 5 * EAST])
-    texts = torch.cat([EAST + 0.001 * NORTH, 7 * EAST + 7 * UP, NORTH])
+    """A thousandth along the text's direction, as much across it; of an image and a text the rounding alone."""
+    small, rounding = EAST + 0.001 * NORTH, EAST + 5e-7 * NORTH
+    edited = torch.cat([small, small, 5 * rounding, NORTH])
+    source = torch.cat([EAST, 2 * EAST, 3 * EAST, EAST])
+    texts = torch.cat([small, 7 * EAST + 7 * UP, NORTH, 9 * rounding])
     scores = direction_similarity(edited, source, texts, 4 * EAST)
-    assert scores.tolist() == pytest.approx([1.0, 0.0, 0.0], abs=1e-3)
+    assert scores.tolist() == pytest.approx([1.0, 0.0, 0.0, 0.0], abs=1e-3)
     assert direction_similarity(edited, source, texts, 4 * EAST, minimum=0.01)[0].item() == 0.0
 
 
