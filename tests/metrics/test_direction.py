@@ -18,7 +18,7 @@ def test_by_hand() -> None:
 
 
 def test_each_image_by_its_own_text_and_length() -> None:
-    """A thousandth along the text's direction, as much across it; of an image and a text the rounding alone."""
+    """A thousandth along the text, as much across it; of an image and of a text the rounding alone."""
     small, rounding = EAST + 0.001 * NORTH, EAST + 5e-7 * NORTH
     edited = torch.cat([small, small, 5 * rounding, NORTH])
     source = torch.cat([EAST, 2 * EAST, 3 * EAST, EAST])
