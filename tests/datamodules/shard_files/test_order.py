@@ -67,6 +67,8 @@ def test_samples_move_within_the_buffer() -> None:
         places = [(row - 100) % 100 for row in lane]
         assert 1 < max(abs(place - i) for i, place in enumerate(places)) <= 5
     assert rows_of(order_of(200)) == list(range(100, 300))
+    rounded_down = rows_of(order_of(100, 100, buffer=3))
+    assert all(lane == sorted(lane) for lane in (rounded_down[::2], rounded_down[1::2]))
 
 
 def test_processes_take_turns() -> None:
