@@ -32,7 +32,7 @@ from mutmut.mutation.pragma_handling import IgnoredCode
 ROOT = Path(__file__).parents[1]
 PLACE = ROOT / "build" / "mutants"
 
-MESSAGES = {"warn", "warning", "info", "debug", "error", "print"}
+MESSAGES = {"warn", "warning", "info", "debug", "error", "print", "rank_zero_info", "rank_zero_warn"}
 """Calls that tell somebody something: their words are not tested."""
 
 UNNOTICED = ("unnoticed", "no tests")

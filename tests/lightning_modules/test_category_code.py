@@ -65,6 +65,11 @@ def test_a_judge_gives_the_labels_that_data_lack(batch: dict[str, Any]) -> None:
     assert [each["Spots"] for each in known_labels(batch, [absent])] == [True, False]
 
 
+def test_half_sure_is_seen(batch: dict[str, Any]) -> None:
+    doubtful = dataclasses.replace(SPOTS, judge=lambda images: torch.tensor([0.5, 0.49]))
+    assert [each["Spots"] for each in known_labels(batch, [doubtful])] == [True, False]
+
+
 def test_samples_are_kept_for_a_judge_to_look_at() -> None:
     known = dataclasses.replace(SPOTS, judge=None)
     assert serves({"Male": True}, (SPOTS,))
