@@ -58,6 +58,21 @@ def test_hosts_are_asked_for_sizes_that_no_index_tells(make_shards, host, cache:
     assert (found.is_remote, found.indexed) == (True, False)
 
 
+def test_what_was_found_in_a_fetched_shard_is_read_from_its_listing(
+    make_shards, host, cache: ShardCache
+) -> None:
+    """Later runs look into no shard before they read its samples."""
+    make_shards(3)
+    found = Shards.find([f"{host.address}/shards/{NAMES[0]}"], cache)
+    remote, samples = found._remote(0), found.samples(0, Faults())
+    assert repr(cache.listing(remote)) == repr(samples)
+    assert [each.key for each in samples] == ["00000", "00001", "00002"]
+    host.asked.clear()
+    samples[0].shard.unlink()
+    assert repr(found.samples(0, Faults())) == repr(samples)
+    assert host.asked == []
+
+
 def test_changed_content_and_bad_samples_count_as_faults(
     make_shards, rewrite, members_of, cache: ShardCache
 ) -> None:
