@@ -105,6 +105,8 @@ def test_a_term_counts_for_the_images_of_its_category_alone(batch: dict[str, Any
     edited = torch.stack([torch.full((3, 4, 4), 0.25), torch.full((3, 4, 4), 0.75)])
     assert float(category_loss(edited, source, chosen)) == pytest.approx(0.5)
     assert float(category_loss(edited, source, other)) == pytest.approx(0.125)
+    other = [dataclasses.replace(chosen[0], category=edits["glasses"]), chosen[1]]
+    assert float(category_loss(edited, source, other)) == pytest.approx(0.375)
     wrong = dataclasses.replace(SPOTS, loss=lambda edited, source: edited.mean())
     with pytest.raises(ValueError, match=r"'spots': its loss gave \(\) for 1 images"):
         category_loss(edited, source, [dataclasses.replace(chosen[0], category=wrong)])
