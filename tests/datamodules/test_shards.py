@@ -363,6 +363,26 @@ def test_a_bad_sample_is_named_or_passed_over(make_shards, rewrite, members_of, 
     assert "00003" not in {key for batch in runs[0] for key in batch}
 
 
+def test_any_sample_may_take_the_place_of_a_bad_one(make_shards, rewrite, members_of) -> None:
+    folder = make_shards(8)
+    members = members_of(folder / "shard-000000.tar")
+    rewrite(folder, [(name, b"x" if name == "00003.png" else data) for name, data in members])
+    seen = set()
+    for seed in range(8):
+        loader = ready(folder, tolerate=1, seed=seed).train_dataloader()
+        count = Counter(key for batch in keys(loader) for key in batch)
+        assert sum(count.values()) == 8
+        seen |= {key for key, times in count.items() if times == 2}
+    assert len(seen) > 2
+
+
+def test_reading_draws_nothing_from_what_training_draws_from(make_shards) -> None:
+    loader = ready(make_shards(4)).train_dataloader()
+    before = torch.get_rng_state()
+    assert len(list(loader)) == 2
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_a_cut_shard_is_named_at_set_up(make_shards) -> None:
     folder = make_shards(2, 2)
     path = folder / "shard-000001.tar"

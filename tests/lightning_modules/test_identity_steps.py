@@ -13,6 +13,7 @@ from keyface.lightning_modules.branch import StepInputs
 from keyface.lightning_modules.identity import IdentityModule
 from keyface.lightning_modules.optim import WarmupLinear
 from keyface.lightning_modules.sampling import INVERTED, NoisyInput
+from keyface.lightning_modules.tuning.lora import Tuning
 
 NOISE = NoisyInput(source="noise", steps=20)
 
@@ -33,6 +34,15 @@ def test_the_generator_draws_the_levels_and_they_are_noted(
             module.reconstruct(batch, torch.Generator().manual_seed(seed))
         drawn = torch.randint(1, 21, (2,), generator=torch.Generator().manual_seed(seed))
         assert module.timesteps.tolist() == levels[drawn - 1].tolist()
+
+
+def test_an_average_is_made_where_it_is_asked_for(backbone: Backbone, recognizer: nn.Module) -> None:
+    module = IdentityModule(backbone, recognizer, tuning=Tuning(ema_decay=0.5))
+    assert module.ema is not None
+    assert module.ema.decay == 0.5
+    averages, trained = list(module.ema.module.parameters()), list(module.trained_parameters())
+    assert all(torch.equal(*pair) for pair in zip(averages, trained, strict=True))
+    assert IdentityModule(backbone, recognizer, tuning=Tuning(ema_decay=None)).ema is None
 
 
 def test_the_schedule_is_stepped_with_the_optimizer(backbone: Backbone, recognizer: nn.Module) -> None:
