@@ -6,10 +6,12 @@ from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
 
+from keyface.datamodules.shard_files.batch import image_tensor
 from keyface.datamodules.shard_files.catalogue import identity_share
 from keyface.datamodules.shard_files.index import ShardError
 from keyface.datamodules.shards import ShardsDataModule
@@ -78,6 +80,15 @@ def test_images_landmarks_and_masks_are_resized_together(make_shards) -> None:
     # Pixel centres: 5 lies 5.5 pixels from the edge, so 11 of the larger ones, which is the centre 10.5.
     assert batch["landmarks"][0][0].tolist() == [10.5, 12.5]
     assert batch["mask"][0, ::2, ::2].flatten().tolist() == [value % 19 for value in range(256)]
+
+
+def test_a_picture_becomes_a_tensor_of_any_size() -> None:
+    pixels = np.zeros((4, 4, 3), np.uint8)
+    pixels[..., 1] = 255
+    for size in (4, 8):
+        found = image_tensor(pixels, size)
+        assert found.shape == (3, size, size)
+        assert found.mean(dim=(1, 2)).tolist() == [-1.0, 1.0, -1.0]
 
 
 def test_latents_of_another_size_are_refused(make_shards) -> None:
