@@ -22,6 +22,9 @@ class CroppedEncoder(nn.Module):
         ValueError: There are no crops, or none of a sensible size.
     """
 
+    windows: Tensor
+    """Place across, place down and size of each crop, (crops, 3) in [0, 1)."""
+
     def __init__(self, encoder: ImageTextEncoder, crops: int = 4, least: float = 0.8) -> None:
         super().__init__()
         if crops < 1 or not 0 < least <= 1:
@@ -29,7 +32,6 @@ class CroppedEncoder(nn.Module):
         self.encoder = encoder
         self.crops = crops
         self.least = least
-        self.windows = torch.full((crops, 3), 0.5)
         self.draw(torch.Generator().manual_seed(0))
 
     def draw(self, generator: torch.Generator) -> None:

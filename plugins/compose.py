@@ -178,5 +178,5 @@ def _insert(caption: str, category: Category, phrase: str) -> str:
     person = re.search(rf"\b(?:{_NOUNS})\b", caption)
     if category.place == "adjective" and person is not None:
         start = person.start()
-        return _join(caption[:start], phrase, "") + " " + caption[start:] if start else f"{phrase} {caption}"
+        return _join(caption[:start], phrase, "") + " " + caption[start:]
     return f"{caption}, {phrase}"

@@ -1,28 +1,103 @@
-"""Put small faults into a module and say which of them its tests do not notice.
+"""Put small faults into a module, one at a time, and say which of them its tests do not notice.
 
     python scripts/mutants.py keyface/losses.py [TESTS ...]
     python scripts/mutants.py keyface/metrics tests/metrics
 
-A fault is a changed operator, constant, argument or condition. mutmut makes them in build/mutants, with the
-package as `make tree` built it. JOBS is the number of processes. Without TESTS those of the module's name are
+mutmut's operators make the faults: a changed operator, constant, argument, condition or assignment. Messages
+of errors and warnings, annotations and decorators are left as they are. mutants_run.py tries each fault.
+
+JOBS is the number of processes. SAMPLE=60 tries so many of a module's faults, drawn with the seed SEED.
+AGAIN=1 tries only those which were not noticed the last time. Without TESTS those of the module's name are
 taken: for keyface/metrics/flow.py tests/metrics/test_flow*.py, where there are none
 tests/**/test_flow*.py; for a folder the folder below tests/.
 """
 
-import configparser
+import ast
+import json
 import os
-import shutil
-import subprocess
+import random
+import re
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
+
+import libcst as cst
+from libcst.metadata import CodeRange, MetadataWrapper, PositionProvider
+from mutants_run import Harness
+from mutmut.mutation.file_mutation import MutationVisitor
+from mutmut.mutation.mutators import mutation_operators
+from mutmut.mutation.pragma_handling import IgnoredCode
 
 ROOT = Path(__file__).parents[1]
 PLACE = ROOT / "build" / "mutants"
-MAPPED = ("lightning_modules", "datamodules", "callbacks", "plugins", "configs")
-"""Folders that setup.cfg maps into the package."""
 
-UNNOTICED = ("survived", "no tests", "suspicious")
+MESSAGES = {"warn", "warning", "info", "debug", "error", "print", "rank_zero_info", "rank_zero_warn"}
+"""Calls that tell somebody something: their words are not tested."""
+
+UNNOTICED = ("unnoticed", "no tests")
+
+
+class Fault(NamedTuple):
+    """A changed module: its whole text, the first and last line that the change is in, and the change."""
+
+    code: str
+    lines: tuple[int, int]
+    change: str
+
+
+class Visitor(MutationVisitor):
+    """mutmut's, which also enters decorated functions, and which leaves out messages."""
+
+    def __init__(self) -> None:
+        super().__init__(mutation_operators, IgnoredCode(set(), set(), set()))
+        self.found: list[tuple[cst.CSTNode, cst.CSTNode, CodeRange]] = []
+
+    def _skip_node_and_children(self, node: cst.CSTNode) -> bool:
+        if isinstance(node, cst.FunctionDef):
+            return False
+        if isinstance(node, cst.Raise):
+            return True
+        if isinstance(node, cst.Call):
+            name = node.func.attr if isinstance(node.func, cst.Attribute) else node.func
+            if isinstance(name, cst.Name) and name.value in MESSAGES:
+                return True
+        return super()._skip_node_and_children(node)
+
+    def _create_mutations(self, node: cst.CSTNode) -> None:
+        before = len(self.mutations)
+        super()._create_mutations(node)
+        place = self.get_metadata(PositionProvider, node)
+        self.found += [(node, each.mutated_node, place) for each in self.mutations[before:]]
+
+
+def faults_of(file: Path) -> list[Fault]:
+    """Return every fault of a file, in the order of its lines."""
+    text = file.read_text()
+    wrapper, visitor = MetadataWrapper(cst.parse_module(text)), Visitor()
+    wrapper.visit(visitor)
+    lines, unchanged = text.splitlines(keepends=True), ast.dump(ast.parse(text))
+    found: dict[str, Fault] = {}
+    for node, changed, place in visitor.found:
+        first, last = place.start.line, place.end.line
+        old = "".join(lines[first - 1 : last])
+        if isinstance(node, cst.Match):  # whose code has an indentation
+            code = wrapper.module.deep_replace(node, changed).code
+            new = "".join(code.splitlines(keepends=True)[first - 1 : last])
+        else:
+            behind = lines[last - 1][place.end.column :]
+            new = old[: place.start.column] + wrapper.module.code_for_node(changed) + behind
+            code = "".join(lines[: first - 1]) + new + "".join(lines[last:])
+        change = f"line {first}\n" + "".join(f"- {line}" for line in old.splitlines(keepends=True))
+        change += "".join(f"+ {line}" for line in new.splitlines(keepends=True))
+        if ast.dump(ast.parse(code)) != unchanged and _but_strict(old) != _but_strict(new):
+            found[change] = Fault(code, (first, last), change.rstrip())
+    return sorted(found.values(), key=lambda fault: fault.lines)
+
+
+def _but_strict(text: str) -> str:
+    """Return a text without `strict=True` and spaces: what nothing reaches cannot be noticed."""
+    return re.sub(r",?strict=\w+|,(?=\))", "", re.sub(r"\s", "", text))
 
 
 def tests_of(module: Path) -> list[str]:
@@ -37,65 +112,46 @@ def tests_of(module: Path) -> list[str]:
     return [str(next(folder for folder in mirror.parents if (ROOT / folder).is_dir()))]
 
 
-def prepare(module: Path, tests: list[str]) -> None:
-    """Lay package and tests side by side, with mutmut's settings."""
-    shutil.rmtree(PLACE, ignore_errors=True)
-    PLACE.mkdir(parents=True)
-    shutil.copytree(ROOT / "build" / "tree" / "keyface", PLACE / "keyface")
-    unwanted = shutil.ignore_patterns("__pycache__")
-    for folder in ("tests", "configs", "docs", *MAPPED[:-1]):
-        shutil.copytree(ROOT / folder, PLACE / folder, ignore=unwanted, dirs_exist_ok=True)
-    for file in ("pyproject.toml", "constraints.txt", "README.md", "Makefile"):
-        shutil.copy(ROOT / file, PLACE)
-    inside = Path("keyface") / module if module.parts[0] in MAPPED else module
-    ours, settings = configparser.ConfigParser(), configparser.ConfigParser()
-    ours.read(ROOT / "setup.cfg")
-    settings["tool:pytest"] = dict(ours["tool:pytest"])
-    settings["mutmut"] = {
-        "source_paths": "keyface",
-        "only_mutate": str(inside) if inside.suffix else f"{inside}/*",
-        "also_copy": "\n".join(
-            ["", "configs", "docs", *MAPPED[:-1], "constraints.txt", "README.md", "Makefile"]
-        ),
-        "pytest_add_cli_args_test_selection": "\n".join(["", *tests]),
-        "pytest_add_cli_args": "\n".join(["", "-p", "no:cacheprovider", "-p", "no:xdist"]),
-        "timeout_constant": "60",  # seconds; other work on the machine must not count as a noticed fault
-        "process_isolation": "forkserver",  # torch's threads do not outlive a fork
-        "mutate_only_covered_lines": "true",
-        "use_git_change_detection": "false",
-        "track_dependencies": "false",
-    }
-    with (PLACE / "setup.cfg").open("w") as file:
-        settings.write(file)
-
-
-def mutmut(*words: str, quiet: bool = False) -> str:
-    """Run mutmut there, and return what it says."""
-    variables = {**os.environ, "PYTHONPATH": "", "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-    command = [sys.executable, "-m", "mutmut", *words]
-    ended = subprocess.run(
-        command, cwd=PLACE, env=variables, text=True, stdout=subprocess.PIPE if quiet else None, check=True
-    )
-    return ended.stdout or ""
+def try_module(file: Path, harness: Harness) -> Counter[str]:
+    """Try the faults of one file, print those that were not noticed, and return how the faults ended."""
+    kept = PLACE / f"{str(file).replace('/', '.')}.json"
+    faults = faults_of(ROOT / file)
+    total = len(faults)
+    last: dict[str, str] = json.loads(kept.read_text()) if kept.exists() else {}
+    if os.environ.get("AGAIN"):
+        faults = [fault for fault in faults if last.get(fault.change) in UNNOTICED]
+    elif size := int(os.environ.get("SAMPLE") or 0):
+        chosen = random.Random(int(os.environ.get("SEED") or 0)).sample(range(total), min(size, total))
+        faults = [faults[i] for i in sorted(chosen)]
+    if not faults:
+        return Counter()
+    ends = harness.run(file, [(fault.code, fault.lines) for fault in faults])
+    for fault, end in zip(faults, ends, strict=True):
+        if end in UNNOTICED:
+            print(f"{file}, {end}: {fault.change}")
+    told = dict(zip((fault.change for fault in faults), ends, strict=True))
+    kept.write_text(json.dumps({**last, **told} if os.environ.get("AGAIN") else told, indent=1))
+    counts = Counter(ends)
+    left = sum(counts[each] for each in UNNOTICED)
+    print(f"{file}: {len(ends) - left} of {len(ends)} faults noticed, of {total} possible; {dict(counts)}")
+    return counts
 
 
 def main(module: Path, tests: list[str]) -> int:
-    """Run mutmut, and print what the tests did not notice."""
-    prepare(module, tests or tests_of(module))
-    mutmut("run", "--max-children", os.environ.get("JOBS", "1"))
-    listed = [
-        line.split(": ")
-        for line in mutmut("results", "--all", "true", quiet=True).splitlines()
-        if ": " in line
-    ]
-    ends = Counter(end.strip() for _, end in listed)
-    for name, end in listed:
-        if end.strip() in UNNOTICED:
-            print(f"\n{end.strip()}: {mutmut('show', name.strip(), quiet=True)}")
-    noticed = sum(ends.values()) - sum(ends[each] for each in UNNOTICED)
-    print(f"{module}: {noticed} of {sum(ends.values())} faults noticed; {dict(ends)}")
+    """Try the faults of a module, or of each module of a folder."""
+    PLACE.mkdir(parents=True, exist_ok=True)
+    harness = Harness(ROOT, PLACE, tests or tests_of(module), jobs=int(os.environ.get("JOBS") or 1))
+    files = [module] if module.suffix else sorted(p.relative_to(ROOT) for p in (ROOT / module).rglob("*.py"))
+    counts: Counter[str] = Counter()
+    for file in files:
+        counts += try_module(file, harness)
+    if len(files) > 1:
+        left = sum(counts[each] for each in UNNOTICED)
+        print(f"{module}: {counts.total() - left} of {counts.total()} faults noticed; {dict(counts)}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), sys.argv[2:]))
+    ended = main(Path(sys.argv[1]), sys.argv[2:])
+    sys.stdout.flush()
+    os._exit(ended)  # of all that was imported some tell at an orderly end what they leaked

@@ -70,6 +70,20 @@ def test_direction_loss_by_hand() -> None:
     assert terms.each.tolist() == pytest.approx([float(0.3 * step.norm() + 0.7 * (1 - cosine))], rel=1e-5)
 
 
+def test_eq_6_tells_images_apart() -> None:
+    """One goes half of the text's way, the other against it; ε = 2 makes each length √(l² + 4)."""
+    source, step = torch.stack([E1, E1]), E2 - E1
+    generated = torch.stack([E1 + 0.5 * step, E1 - step])
+    terms = direction_loss(generated, source, source, torch.stack([E2, E2]), source, epsilon=2.0)
+    lengths = [0.5 * math.sqrt(2), math.sqrt(2)]
+    cosines = [1.0 / math.sqrt(0.5 + 4) / math.sqrt(2 + 4), -2.0 / (2 + 4)]
+    each = [0.3 * length + 0.7 * (1 - cosine) for length, cosine in zip(lengths, cosines, strict=True)]
+    assert terms.each.tolist() == pytest.approx(each)
+    assert terms.content.item() == pytest.approx(sum(lengths) / 2)
+    assert terms.direction.item() == pytest.approx(1 - sum(cosines) / 2)
+    assert terms.total.item() == pytest.approx(sum(each) / 2)
+
+
 def test_guard_leaves_real_directions_as_they_are() -> None:
     arguments = (E2[None], E1[None], E1[None], E3[None], E1[None])
     exact, guarded = direction_loss(*arguments, epsilon=0.0), direction_loss(*arguments)
@@ -131,10 +145,27 @@ def test_eq_6_is_the_same_under_autocast() -> None:
     source = torch.rand(2, 3, 8, 8) * 2 - 1
     generated = source + 0.01 * torch.randn_like(source)
     loss = DirectionLoss(encoder)
-    expected = loss(generated, source, ["a", "b"], ["c", "d"])
+    with torch.no_grad():
+        pictures, texts = [encoder.encode_image(x) for x in (generated, source)], ("ab", "cd")
+        target, reference = (encoder.encode_text(list(text)) for text in texts)
+        expected = direction_loss(pictures[0], pictures[1], pictures[1], target, reference)
     with torch.autocast("cpu", torch.bfloat16):
         ours = loss(generated, source, ["a", "b"], ["c", "d"])
     assert all(torch.equal(*pair) for pair in zip(ours, expected, strict=True))
+
+
+class Shapes(MeanColour):
+    """Knows shapes alone, as a network on the meta device does."""
+
+    def encode_text(self, texts: list[str]) -> Tensor:
+        return torch.empty(len(texts), 3, device="meta")
+
+
+def test_eq_6_of_shapes_alone() -> None:
+    """The meta device knows no autocast."""
+    images = torch.empty(2, 3, 4, 4, device="meta")
+    terms = DirectionLoss(Shapes())(images, images, ["red", "red"], ["blue", "blue"])
+    assert (terms.total.shape, terms.each.shape) == ((), (2,))
 
 
 class Projection(nn.Module):

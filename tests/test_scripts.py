@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -59,3 +60,42 @@ def test_parts_are_put_together_again_and_checked(tmp_path: Path) -> None:
     assert damaged.returncode != 0
     assert not (tmp_path / "other").exists()
     assert "FROM holds weights.tar.00" in run("join", "none", "other", folder=tmp_path).stderr
+
+
+CODE = """\
+def half(number: int = 4, *others: int) -> float:
+    if number < 0:
+        raise ValueError("too small, by %d" % number)
+    return max(number / 2, *others) if others else float(number, )
+"""
+
+
+def test_faults_of_a_module_leave_messages_and_annotations(tmp_path: Path) -> None:
+    (tmp_path / "module.py").write_text(CODE)
+    program = (
+        f"import sys; sys.path.insert(0, {str(ROOT / 'scripts')!r})\n"
+        "from mutants import Path, faults_of\n"
+        f"for each in faults_of(Path({str(tmp_path / 'module.py')!r})):\n"
+        "    compile(each.code, 'module.py', 'exec')\n"
+        "    print(each.lines, each.change.splitlines()[-1])\n"
+    )
+    words = [sys.executable, "-c", program]
+    said = subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
+    given = "    return max(number / 2, *others) if others else float(number, )"
+    changed = [
+        given.replace("number / 2", "number * 2"),
+        given.replace("/ 2", "/ 3"),
+        given.replace("number / 2,", "None,"),
+        given.replace("number / 2, ", ""),
+        given.replace(", *others", ", "),
+        given.replace("float(number, )", "float(None, )"),
+        given.replace("if others", "if (others) and False"),
+        given.replace("if others", "if (others) or True"),
+    ]
+    expected = {
+        "(1, 1) + def half(number: int = 5, *others: int) -> float:",
+        "(2, 2) +     if number <= 0:",
+        "(2, 2) +     if number < 1:",
+        *(f"(4, 4) + {line}" for line in changed),
+    }
+    assert {line.replace("((number * 2))", "number * 2") for line in said} == expected

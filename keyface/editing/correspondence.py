@@ -140,7 +140,7 @@ def resize_field(indices: Tensor, grid: tuple[int, int], to: tuple[int, int]) ->
     target = indices[..., own_rows * grid[1] + own_columns]
     moved_rows = rows + (target // grid[1] - own_rows) * to[0] // grid[0]
     moved_columns = columns + (target % grid[1] - own_columns) * to[1] // grid[1]
-    return moved_rows.clamp(0, to[0] - 1) * to[1] + moved_columns.clamp(0, to[1] - 1)
+    return moved_rows * to[1] + moved_columns  # on the grid, since all divisions round down
 
 
 class Correspondences:

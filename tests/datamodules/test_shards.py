@@ -6,10 +6,12 @@ from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
 
+from keyface.datamodules.shard_files.batch import image_tensor
 from keyface.datamodules.shard_files.catalogue import identity_share
 from keyface.datamodules.shard_files.index import ShardError
 from keyface.datamodules.shards import ShardsDataModule
@@ -78,6 +80,15 @@ def test_images_landmarks_and_masks_are_resized_together(make_shards) -> None:
     # Pixel centres: 5 lies 5.5 pixels from the edge, so 11 of the larger ones, which is the centre 10.5.
     assert batch["landmarks"][0][0].tolist() == [10.5, 12.5]
     assert batch["mask"][0, ::2, ::2].flatten().tolist() == [value % 19 for value in range(256)]
+
+
+def test_a_picture_becomes_a_tensor_of_any_size() -> None:
+    pixels = np.zeros((4, 4, 3), np.uint8)
+    pixels[..., 1] = 255
+    for size in (4, 8):
+        found = image_tensor(pixels, size)
+        assert found.shape == (3, size, size)
+        assert found.mean(dim=(1, 2)).tolist() == [-1.0, 1.0, -1.0]
 
 
 def test_latents_of_another_size_are_refused(make_shards) -> None:
@@ -361,6 +372,26 @@ def test_a_bad_sample_is_named_or_passed_over(make_shards, rewrite, members_of, 
     runs = [keys(ready(folder, workers=each, tolerate=1).train_dataloader()) for each in (workers, 0)]
     assert runs[0] == runs[1], "what takes its place does not depend on workers"
     assert "00003" not in {key for batch in runs[0] for key in batch}
+
+
+def test_any_sample_may_take_the_place_of_a_bad_one(make_shards, rewrite, members_of) -> None:
+    folder = make_shards(8)
+    members = members_of(folder / "shard-000000.tar")
+    rewrite(folder, [(name, b"x" if name == "00003.png" else data) for name, data in members])
+    seen = set()
+    for seed in range(8):
+        loader = ready(folder, tolerate=1, seed=seed).train_dataloader()
+        count = Counter(key for batch in keys(loader) for key in batch)
+        assert sum(count.values()) == 8
+        seen |= {key for key, times in count.items() if times == 2}
+    assert len(seen) > 2
+
+
+def test_reading_draws_nothing_from_what_training_draws_from(make_shards) -> None:
+    loader = ready(make_shards(4)).train_dataloader()
+    before = torch.get_rng_state()
+    assert len(list(loader)) == 2
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_a_cut_shard_is_named_at_set_up(make_shards) -> None:

@@ -33,7 +33,11 @@ class Constant(torch.nn.Module):
     dtype = torch.float32
 
     def forward(self, latents, timestep, encoder_hidden_states):
-        output = torch.linspace(-1, 1, latents[0].numel()).view(1, *latents.shape[1:]).expand_as(latents)
+        output = (
+            torch.linspace(-1, 1, latents[0].numel(), device=latents.device)
+            .view(1, *latents.shape[1:])
+            .expand_as(latents)
+        )
         return type("Output", (), {"sample": output})
 
 
@@ -117,6 +121,51 @@ def test_invert_to_is_a_point_of_the_trajectory(scheduler, latents):
     trajectory = invert(network, scheduler, latents, TEXT, 10)
     torch.testing.assert_close(trajectory[0], latents)
     torch.testing.assert_close(invert_to(network, scheduler, latents, TEXT, 4, 10), trajectory[5])
+
+
+def test_some_levels_alone_by_hand(epsilon_scheduler, latents):
+    """From the clean latent to level 2 and from there to 5: x = √ᾱ x̂0 + √(1 − ᾱ) ε, one forward each."""
+    network, grid, told = Gaussian(epsilon_scheduler), Grid.of(epsilon_scheduler, 10), []
+    found = invert(network, epsilon_scheduler, latents, TEXT, 10, 0, levels=[2, 5], before_level=told.append)
+    assert (told, network.forwards) == ([2, 5], 2 * 2)
+    below, expected = 0, [latents]
+    for level in (2, 5):
+        a, b, x = grid.alphas[below], grid.alphas[level], expected[-1]
+        noise = network(x, grid.timestep(level), TEXT).sample
+        original = (x - (1 - a) ** 0.5 * noise) / a**0.5
+        expected.append(b**0.5 * original + (1 - b) ** 0.5 * noise)
+        below = level
+    torch.testing.assert_close(found, torch.stack(expected), rtol=1e-4, atol=1e-4)
+
+
+class Outlines:
+    """A ControlNet that notes at which timesteps it is asked, and adds nothing."""
+
+    def __init__(self):
+        self.asked = []
+
+    def residuals(self, latents, timestep, text):
+        self.asked.append(int(timestep))
+        return {}
+
+
+def test_each_forward_has_the_control_images(scheduler, latents):
+    """The first level takes a forward and three corrections, the next one correction."""
+    control, grid = Outlines(), Grid.of(scheduler, 10)
+    invert(Gaussian(scheduler), scheduler, latents, TEXT, 10, 1, until=2, control=control)
+    assert control.asked == [grid.timestep(1)] * 4 + [grid.timestep(2)]
+
+
+def test_no_level_and_levels_that_there_are_not(scheduler, latents):
+    assert torch.equal(invert(Constant(), scheduler, latents, TEXT, 10, until=0), latents[None])
+    for until in (-1, 11):
+        with pytest.raises(ValueError, match=f"level {until} is outside the grid of 10 steps"):
+            invert(Constant(), scheduler, latents, TEXT, 10, until=until)
+
+
+def test_a_trajectory_is_on_the_latents_device(scheduler, latents):
+    found = invert(Constant(), scheduler, latents.to("meta"), TEXT, 10, until=2)
+    assert (found.shape, found.device.type, found.dtype) == ((3, 2, 4, 8, 8), "meta", torch.float32)
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])

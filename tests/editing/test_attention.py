@@ -114,6 +114,30 @@ def test_norms_of_queries_and_keys_are_applied():
         torch.testing.assert_close(own, attn(tokens), rtol=1e-4, atol=1e-5)
 
 
+def test_a_layer_that_scales_its_output_is_scaled():
+    from diffusers.models.attention_processor import Attention
+
+    attn = Attention(16, heads=2, dim_head=8, rescale_output_factor=2.0).eval()
+    tokens = torch.randn(2, 5, 16)
+    with torch.no_grad():
+        own = RecordFeatures("layer", "qk", {})(attn, tokens)
+        torch.testing.assert_close(own, attn(tokens), rtol=1e-4, atol=1e-5)
+
+
+def test_layers_are_named_alike_with_and_without_peft(make_unet, inputs):
+    """peft wraps a network; ε1's features are put in place of ε2's by name, in ε2's precision."""
+    unet, wrapped, store, under = make_unet(), torch.nn.Module(), {}, {}
+    wrapped.base_model = torch.nn.Module()
+    wrapped.base_model.model = unet
+    assert list(self_attention(wrapped, SELF_ATTENTION)) == list(self_attention(unet, SELF_ATTENTION))
+    with recorded_outputs(unet, RESIDUALS, store), recorded_outputs(wrapped, RESIDUALS, under):
+        plain = run(unet, *inputs)
+    assert list(under) == list(store)
+    double = {name: output.double() for name, output in store.items()}
+    with replaced_outputs(wrapped, RESIDUALS, double):
+        torch.testing.assert_close(run(unet, *inputs), plain)
+
+
 def test_processors_come_off_even_after_an_error(make_unet, inputs):
     unet = make_unet()
     before = {name: id(p) for name, p in unet.attn_processors.items()}

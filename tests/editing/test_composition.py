@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from keyface.editing import composition
 from keyface.editing.composition import Decoded, blur, change_mask, compose, grow, within_range
 from keyface.editing.editor import (
     Composition,
@@ -143,6 +144,17 @@ def test_smoothing_over_time_is_symmetric(frames):
     torch.testing.assert_close(backwards.flip(0), mask)
 
 
+def test_smoothing_of_two_frames_of_deviation():
+    """The weights of distances 0, 1, … are 1, e^(−1/8), …, and up to 6 frames count."""
+    edited = torch.zeros(13, 3, 2, 2)
+    edited[6] = 1.0
+    source = torch.zeros_like(edited)
+    mask, _, _ = composed(source, source, edited, replace(BARE, smoothing=2.0))
+    weights = [math.exp(-(step**2) / 8) for step in range(7)]
+    assert mask[6, 0, 0, 0] == pytest.approx(1.0 / (1.0 + 2 * sum(weights[1:])))
+    assert mask[0, 0, 0, 0] == pytest.approx(weights[6] / sum(weights))
+
+
 def test_smoothing_over_time_by_hand():
     source = torch.zeros(9, 3, 2, 2)
     edited = source.clone()
@@ -191,6 +203,8 @@ def test_grow_by_hand():
     expected = torch.zeros(1, 5, 6)
     expected[0, :3, :3] = 1.0
     assert torch.equal(grow(region, 2), expected)
+    expected[0, 2], expected[0, :, 2] = 0.0, 0.0
+    assert torch.equal(grow(region, 1), expected)
     assert torch.equal(grow(region, 0), region)
 
 
@@ -207,6 +221,7 @@ def test_blur_by_hand():
     expected = torch.outer(row / row.sum(), column / column.sum())
     torch.testing.assert_close(blur(image, 2.0)[0], expected, rtol=1e-4, atol=1e-7)
     torch.testing.assert_close(blur(torch.ones(1, 7, 9), 3.0), torch.ones(1, 7, 9))
+    assert composition._gaussian_matrix(7, 3.0, torch.device("meta")).device.type == "meta"
 
 
 def test_the_mask_follows_the_blurred_magnitude():

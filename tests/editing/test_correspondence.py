@@ -57,6 +57,27 @@ def test_fields_keep_their_displacement_at_other_sizes():
     assert torch.equal(resize_field(fine.flatten(), (8, 8), (4, 4)), coarse)
 
 
+@pytest.mark.parametrize(
+    ("grid", "to"), [((2, 3), (4, 6)), ((4, 6), (2, 3)), ((3, 5), (2, 4)), ((2, 3), (3, 5))]
+)
+def test_a_field_of_any_shape_cell_by_cell(grid, to):
+    """The cell that a cell lies in, where that goes, and the same displacement in the new grid's cells."""
+    cells = grid[0] * grid[1]
+    field = torch.randint(cells, (3, cells), generator=torch.Generator().manual_seed(0))
+    expected = []
+    for indices in field.tolist():
+        for row, column in ((r, c) for r in range(to[0]) for c in range(to[1])):
+            own = [row * grid[0] // to[0], column * grid[1] // to[1]]
+            goes = divmod(indices[own[0] * grid[1] + own[1]], grid[1])
+            moved = [(goes[i] - own[i]) * to[i] // grid[i] for i in range(2)]
+            expected.append((row + moved[0]) * to[1] + column + moved[1])
+    found = resize_field(field, grid, to)
+    assert found.dtype == torch.int64
+    assert found.flatten().tolist() == expected
+    assert 0 <= min(expected) <= max(expected) < to[0] * to[1]
+    assert resize_field(field.to("meta"), grid, to).device.type == "meta"
+
+
 def test_recorder_gives_unit_descriptors_of_chosen_levels(backbone, make_unet):
     unet, recorder = make_unet(), TokenRecorder([2])
     text, latents = torch.randn(2, 8, 16), torch.randn(2, 4, 8, 8)
@@ -89,3 +110,23 @@ def test_stored_fields_are_the_matched_ones(tmp_path):
     assert torch.equal(found[0, 0], cells.flatten())
     assert torch.equal(found[0, 1].view(8, 8), cells.roll(-1, dims=1))
     assert store.at({64: found}, 16).shape == (1, 2, 16)
+
+
+def test_locality_counts_where_fields_are_matched(tmp_path):
+    """Tokens that all look alike stay where they are; what is matched is on the descriptors' device."""
+    files = MemoryMaps(tmp_path).allocate(Correspondences.layout(5, 2, {16: 4}))
+    store, same = Correspondences([0, 4], (4, 4), 1.0, files), unit(1, 1, 4).expand(2, 16, 4)
+    store.put_descriptors([0, 4], {16: same})
+    assert torch.equal(store.match([(0, 4)], {16: same[:1]})[16], torch.arange(16).expand(1, 2, 16))
+    elsewhere = Correspondences([0, 4], (4, 4), 1.0, files)
+    assert elsewhere.match([(0, 4)], {16: same[:1].to("meta")})[16].device.type == "meta"
+
+
+def test_indices_count_32768_tokens():
+    layout = Correspondences.layout(3, 1, {32768: 2})
+    assert layout == {
+        "descriptors-32768": ((1, 32768, 2), torch.float16),
+        "field-32768": ((3, 2, 32768), torch.int16),
+    }
+    with pytest.raises(ValueError, match="32769 tokens"):
+        Correspondences.layout(3, 1, {32769: 2})

@@ -110,6 +110,34 @@ def test_anchors_are_seen_by_the_next_window_in_their_own_branch(make_unet, mode
 
 
 @torch.no_grad()
+def test_with_a_stride_frames_see_some_tokens_of_the_others_and_of_the_anchors(make_unet):
+    """Five tokens a frame, every second: of the frame at place i in its window two, from token i mod 2 on."""
+    name, _, direction = pairs_of_layers(make_unet)[0]
+    own = 4 * torch.randn(len(BRANCHES), 5, LENGTH, direction.query_dim)
+    state, found = KeyframeState(BRANCHES, stride=2), []
+    for window, state.anchors_in_batch in (([0, 1, 2], 2), ([3, 4], 0)):
+        output = KeyframeAttention(name, state)(direction, own[:, window].flatten(0, 1))
+        found.append(output.unflatten(0, (len(BRANCHES), -1)))
+    all_tokens, even, odd = slice(None), [0, 2], [1, 3]
+    seen = [
+        {0: all_tokens, 1: odd, 2: even},
+        {0: even, 1: all_tokens, 2: even},
+        {0: even, 1: odd, 2: all_tokens},
+        {3: all_tokens, 4: odd, 0: even, 1: odd},
+        {3: even, 4: all_tokens, 0: even, 1: odd},
+    ]
+    expected = torch.empty_like(own)
+    for branch, tokens in enumerate(own):
+        query, key, value = (tokens @ getattr(direction, part).weight.T for part in ("to_q", "to_k", "to_v"))
+        for frame, others in enumerate(seen):
+            keys, values = (
+                torch.cat([x[other][rows] for other, rows in others.items()]) for x in (key, value)
+            )
+            expected[branch, frame] = attention(direction, query[frame], keys, values)
+    torch.testing.assert_close(torch.cat(found, dim=1), expected, rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
 def test_outputs_are_kept_for_propagation_by_branch_and_frame(make_unet):
     name, _, direction = pairs_of_layers(make_unet)[0]
     own = torch.randn(len(BRANCHES), 3, LENGTH, direction.query_dim)

@@ -3,16 +3,16 @@ import torch
 
 from keyface.editing.correspondence import Correspondences
 from keyface.editing.keyframes import Neighbours
-from keyface.editing.propagation import Blend, KeyframeTokens
+from keyface.editing.propagation import Blend, KeyframeTokens, PropagatedAttention
 from keyface.editing.settings import EditSettings, Injection, Propagation
 from keyface.resume.memory_maps import MemoryMaps
 
 
-def blend_of(tmp_path, field, follows, keyframes):
+def blend_of(tmp_path, field, follows, keyframes, device="cpu"):
     files = MemoryMaps(tmp_path).allocate(Correspondences.layout(10, len(keyframes), {16: 1}))
     store = Correspondences(keyframes, (4, 4), 0.0, files)
     store.put_fields(list(range(10)), {16: field.expand(10, 2, 16)})
-    return Blend.of(range(1, 1 + len(follows)), follows, keyframes, store, torch.device("cpu"))
+    return Blend.of(range(1, 1 + len(follows)), follows, keyframes, store, torch.device(device))
 
 
 def test_weights_sum_to_one(tmp_path):
@@ -38,6 +38,20 @@ def test_latents_move_with_a_translation(tmp_path):
     field = torch.arange(16).view(4, 4).roll((1, 1), dims=(0, 1)).flatten()
     found = blend_of(tmp_path, field, [Neighbours(2, 2, 1.0)], [2]).latents(latents)
     torch.testing.assert_close(found[0], latents[0].roll((1, 1), dims=(1, 2)))
+
+
+def test_a_blend_has_the_device_and_the_precision_that_it_is_asked_for(tmp_path):
+    follows = [Neighbours(0, 4, 0.75), Neighbours(4, 4, 1.0)]
+    elsewhere = blend_of(tmp_path, torch.arange(16), follows, [0, 4], "meta")
+    parts = [elsewhere.rows, elsewhere.weights, *elsewhere.fields.values()]
+    assert [part.device.type for part in parts] == ["meta"] * 3
+    blend, tokens = blend_of(tmp_path, torch.arange(16), follows, [0, 4]), torch.randn(1, 2, 16, 3)
+    half = blend.tokens(tokens.bfloat16())
+    assert half.dtype == torch.bfloat16
+    layer = PropagatedAttention("layer", KeyframeTokens([0, 4], {"layer": tokens}), blend)
+    found = layer(None, torch.empty(2, 16, 3, dtype=torch.bfloat16))
+    torch.testing.assert_close(found, blend.tokens(tokens)[0].bfloat16())
+    torch.testing.assert_close(half[0].float(), found.float(), rtol=0.02, atol=0.02)
 
 
 def test_only_wanted_tokens_are_kept():

@@ -47,3 +47,16 @@ def test_sources():
 )
 def test_levels_at_which_tokens_are_compared(fractions, strength, levels):
     assert strategy(strength=strength, correspondence_at=fractions).matched_levels == levels
+
+
+def test_frames_between_keyframes_are_inverted_where_they_run_and_it_is_asked_for():
+    for keyframes_first in (0.0, 0.4, 1.0):
+        assert strategy(keyframes_first=keyframes_first).inverts_others
+        assert not strategy(keyframes_first=keyframes_first, invert_others=0).inverts_others
+    assert not strategy("latent").inverts_others
+
+
+def test_all_keyframes_are_reconstructed_only_to_cancel_the_inversion():
+    assert strategy("latent").needs_reconstruction
+    assert not strategy("latent", cancel_inversion=False).needs_reconstruction
+    assert not strategy("tokens").needs_reconstruction

@@ -65,6 +65,11 @@ def test_a_judge_gives_the_labels_that_data_lack(batch: dict[str, Any]) -> None:
     assert [each["Spots"] for each in known_labels(batch, [absent])] == [True, False]
 
 
+def test_half_sure_is_seen(batch: dict[str, Any]) -> None:
+    doubtful = dataclasses.replace(SPOTS, judge=lambda images: torch.tensor([0.5, 0.49]))
+    assert [each["Spots"] for each in known_labels(batch, [doubtful])] == [True, False]
+
+
 def test_samples_are_kept_for_a_judge_to_look_at() -> None:
     known = dataclasses.replace(SPOTS, judge=None)
     assert serves({"Male": True}, (SPOTS,))
@@ -100,6 +105,8 @@ def test_a_term_counts_for_the_images_of_its_category_alone(batch: dict[str, Any
     edited = torch.stack([torch.full((3, 4, 4), 0.25), torch.full((3, 4, 4), 0.75)])
     assert float(category_loss(edited, source, chosen)) == pytest.approx(0.5)
     assert float(category_loss(edited, source, other)) == pytest.approx(0.125)
+    other = [dataclasses.replace(chosen[0], category=edits["glasses"]), chosen[1]]
+    assert float(category_loss(edited, source, other)) == pytest.approx(0.375)
     wrong = dataclasses.replace(SPOTS, loss=lambda edited, source: edited.mean())
     with pytest.raises(ValueError, match=r"'spots': its loss gave \(\) for 1 images"):
         category_loss(edited, source, [dataclasses.replace(chosen[0], category=wrong)])

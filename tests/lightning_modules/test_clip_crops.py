@@ -26,6 +26,10 @@ def test_crops_are_shared_until_they_are_drawn_again(encoder: Any) -> None:
         expected = expected + encoder.encode_image(images[..., top : top + side, left : left + side])
     torch.testing.assert_close(second, torch.nn.functional.normalize(expected, dim=-1))
     torch.testing.assert_close(cropped.encode_text(["a man"]), encoder.encode_text(["a man"]))
+    fresh = torch.rand(4, 3, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(CroppedEncoder(encoder).windows, fresh), "the same in every process"
+    whole = CroppedEncoder(encoder, crops=1, least=1.0)
+    torch.testing.assert_close(whole.encode_image(images), encoder.encode_image(images))
     for crops, least in ((0, 0.8), (1, 0.0), (1, 1.5)):
         with pytest.raises(ValueError, match="crops must be at least 1"):
             CroppedEncoder(encoder, crops, least)

@@ -74,6 +74,16 @@ def test_draws_follow_the_seed_and_reach_every_category(batch: dict[str, Any]) -
     assert {name for names in drawn for name in names} == {"glasses", "smile"}
 
 
+def test_both_pairs_of_an_edit_have_the_phrase_that_was_drawn(batch: dict[str, Any]) -> None:
+    phrases = set()
+    for seed in range(20):
+        for edit in draw_edits(batch, edits.select(["glasses"]), seeded(seed)):
+            drawn = edit.phrases.target.removeprefix("a photo of a person, ")
+            assert edit.prompts.target.endswith(f", {drawn}")
+            phrases.add(drawn)
+    assert phrases == set(edits["glasses"].targets)
+
+
 def test_take_rows_keeps_tensors_and_lists_together(batch: dict[str, Any]) -> None:
     taken = take_rows(batch, [1])
     assert torch.equal(taken["image"], batch["image"][1:])

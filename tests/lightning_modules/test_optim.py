@@ -22,7 +22,53 @@ def test_warm_up_flat_and_half_cosine() -> None:
     assert rates[20:] == pytest.approx([0.2, 0.2])
 
 
-@pytest.mark.parametrize(("total_steps", "warmup"), [(0, 0.1), (10, 20.0)])
+def schedule_of(kind: type[Schedule], *arguments: float, **more: float) -> Schedule:
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    optimizer.step()  # before the schedule's first, as it warns otherwise
+    return kind(optimizer, *arguments, **more)
+
+
+def test_a_cosine_without_settings_falls_from_the_first_step_to_zero() -> None:
+    schedule = schedule_of(WarmupCosine, 10)
+    assert [schedule.factor(step) for step in (0, 5, 10)] == pytest.approx([1.0, 0.5, 0.0])
+    whole = schedule_of(WarmupCosine, 10, 0.3, 1.0, 0.2)
+    assert [whole.factor(step) for step in (0, 2, 3, 9, 10, 11)] == pytest.approx([0.25, 0.75, 1, 1, 1, 0.2])
+
+
+def test_a_linear_without_settings() -> None:
+    """200 steps up, level to three fifths of the run, and down."""
+    schedule = schedule_of(WarmupLinear, 1000)
+    rates = [schedule.factor(step) for step in (0, 99, 199, 200, 600, 800, 1000, 1100)]
+    assert rates == pytest.approx([0.005, 0.5, 1.0, 1.0, 1.0, 0.5, 0.0, 0.0])
+    level = schedule_of(WarmupLinear, 1000, warmup=0, flat=1.0)
+    assert [level.factor(step) for step in (0, 999, 1000)] == pytest.approx([1.0, 1.0, 0.0])
+
+
+def test_by_time_the_warm_up_ends_by_steps_or_by_the_clock() -> None:
+    linear = schedule_of(WarmupLinear, -1, warmup=4)
+    linear.fraction = 0.0
+    assert [linear.factor(step) for step in (0, 1, 3, 9)] == pytest.approx([0.25, 0.5, 1.0, 1.0])
+    cosine = schedule_of(WarmupCosine, -1, 0.2, 0.1, 0.5)
+    assert cosine.factor(0) == 0.0
+    rates = []
+    for cosine.fraction in (0.0, 0.05, 0.2, 0.6, 1.0):
+        rates.append(cosine.factor(7))
+    assert rates == pytest.approx([0.0, 0.25, 1.0, 0.75, 0.5])
+
+
+def test_a_schedule_must_say_its_rate() -> None:
+    with pytest.raises(NotImplementedError, match="Schedule must say its rate"):
+        schedule_of(Schedule, 10)
+
+
+@pytest.mark.parametrize("fractions", [(-0.1, 0.0), (1.1, 0.0), (0.0, -0.1), (0.0, 1.1)])
+def test_fractions_beyond_a_run_are_refused(fractions: tuple[float, float]) -> None:
+    with pytest.raises(ValueError, match=f"warmup {fractions[0]}, flat {fractions[1]}"):
+        schedule_of(WarmupCosine, 10, *fractions)
+    assert schedule_of(WarmupCosine, 1, 1.0, 1.0).factor(0) == 0.5
+
+
+@pytest.mark.parametrize(("total_steps", "warmup"), [(0, 0.1), (-2, 0.1), (10, 20.0)])
 def test_impossible_schedules_are_refused(total_steps: int, warmup: float) -> None:
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
     with pytest.raises(ValueError, match=f"total_steps is {total_steps}, warmup {warmup}"):

@@ -1,6 +1,7 @@
 """The regional teacher, by hand, and what a student learns from it."""
 
 import copy
+import dataclasses
 import math
 from typing import Any
 
@@ -132,6 +133,18 @@ def test_an_edit_goes_down_to_the_level_in_few_strides() -> None:
     assert _strides(8, 1) == [8, 6, 3, 1]
     assert _strides(7, 5) == [7, 6, 5]
     assert _strides(4, 4) == [4]
+
+
+def test_timesteps_are_where_the_latents_are(backbone: Backbone) -> None:
+    loss = RegionalLoss(SETTINGS, backbone, 3.0)
+    timesteps = loss._timesteps(2, torch.empty(3, 4, 16, 16, device="meta"))
+    assert (timesteps.shape, timesteps.device.type) == ((3,), "meta")
+
+
+def test_settings_at_their_limits() -> None:
+    """Eq. 6 in every step, and edits from any level."""
+    settings = Regional(lowest=0.0, highest=1.0, grid_steps=2, steps_between=0)
+    assert Regional.of(dataclasses.asdict(settings)) == settings
 
 
 def test_a_cell_that_holds_one_pixel_of_a_region_may_change() -> None:

@@ -117,7 +117,10 @@ def test_raft_reads_a_local_state(tmp_path: Path, small_raft: torch.nn.Module, s
     for name, value in small_raft.state_dict().items():
         torch.testing.assert_close(read.network.state_dict()[name], value)
     with pytest.raises(ValueError, match="not a state of torchvision's raft_large"):
-        flow_estimator(path, "raft_large")
+        flow_estimator(path)
+    elsewhere = flow_estimator(path, "raft_small", "meta")
+    assert isinstance(elsewhere, Raft)
+    assert {each.device.type for each in elsewhere.network.parameters()} == {"meta"}
 
 
 class Canary:

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torchmetrics.functional.retrieval import retrieval_hit_rate, retrieval_reciprocal_rank
 
-from keyface.metrics.identity import clip_embedding, cosine_distance
+from keyface.metrics.identity import clip_embedding, cosine_distance, embed_clip, embed_frames
 from keyface.metrics.retrieval import RetrievalIdentity, retrieval_scores, same_person_ranks
 
 # A gallery of four people on the unit circle and two queries. By hand:
@@ -56,6 +56,31 @@ def test_clip_embedding_gives_each_frame_an_equal_say() -> None:
     assert cosine_distance(clip_embedding(frames), torch.tensor([1.0, 0.0])).item() == pytest.approx(
         1 - 0.5**0.5
     )
+
+
+def test_clip_embedding_of_three_frames_by_hand() -> None:
+    """Two frames show one way and one the other, however long: (2, 1) / √5."""
+    frames = torch.tensor([[0.1, 0.0], [0.0, 9.0], [5.0, 0.0]])
+    assert clip_embedding(frames).tolist() == pytest.approx([2 / 5**0.5, 1 / 5**0.5])
+
+
+def test_frames_are_recognized_some_at_a_time() -> None:
+    """Colours of 40 frames, with and without landmarks; a clip is embedded likewise."""
+    frames, landmarks = torch.randn(40, 3, 2, 2), torch.arange(400.0).view(40, 5, 2)
+    seen: list[tuple[int, torch.Tensor | None]] = []
+
+    def recognizer(images: torch.Tensor, points: torch.Tensor | None) -> torch.Tensor:
+        seen.append((len(images), points))
+        return images.mean(dim=(2, 3))
+
+    expected = torch.nn.functional.normalize(frames.clamp(-1, 1).mean(dim=(2, 3)), dim=-1)
+    torch.testing.assert_close(embed_frames(recognizer, frames), expected)
+    torch.testing.assert_close(embed_clip(recognizer, frames, landmarks), clip_embedding(expected))
+    torch.testing.assert_close(embed_clip(recognizer, frames, landmarks, 25), clip_embedding(expected))
+    assert [length for length, _ in seen] == [32, 8, 32, 8, 25, 15]
+    assert [points for _, points in seen[:2]] == [None, None]
+    for first in (2, 4):
+        assert torch.equal(torch.cat([points for _, points in seen[first : first + 2]]), landmarks)
 
 
 def test_an_edited_identity_without_original_is_an_error() -> None:

@@ -32,6 +32,14 @@ def test_the_seed_decides() -> None:
     )
 
 
+def test_the_seed_and_the_number_of_draws_decide_every_digit() -> None:
+    values = np.random.default_rng(5).normal(size=30).tolist()
+    few = [bootstrap_interval(values, seed=4, resamples=99) for _ in range(2)]
+    assert few[0] == few[1]
+    assert bootstrap_interval(values, seed=4) == bootstrap_interval(values, seed=4, resamples=9999) != few[0]
+    assert bootstrap_interval([0.25], seed=0, confidence=0.5) == Interval(0.25, None, None, 1, 0.5)
+
+
 def test_equal_values_and_single_ones() -> None:
     assert bootstrap_interval([0.25] * 6, seed=0) == Interval(0.25, 0.25, 0.25, 6)
     alone = bootstrap_interval([0.25], seed=0)

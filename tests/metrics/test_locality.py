@@ -100,3 +100,23 @@ def test_an_edit_that_changes_less_than_one_step_of_8_bits_has_no_gain() -> None
     assert gain(0.001, 0.0) is None
     assert gain(0.001, 0.0039) is None
     assert gain(0.001, 0.004) == pytest.approx(0.75)
+
+
+def test_beyond_black_and_white_nothing_changes() -> None:
+    """As in a file of 8 bits; 1.5 is 1.0 there."""
+    inside, beyond = torch.tensor([[[[1.0, -1.0, 0.5]]]]), torch.tensor([[[[1.5, -3.0, 0.5]]]])
+    nothing = torch.zeros(1, 1, 3, dtype=torch.bool)
+    for edited, reference in ((inside, beyond), (beyond, inside)):
+        assert outside_change(edited, reference, nothing).item() == 0.0
+        assert math.isinf(psnr(edited, reference).item())
+
+
+def test_one_value_outside_is_enough() -> None:
+    edited, reference = torch.tensor([[[[0.4, 0.9]]]]), torch.zeros(1, 1, 1, 2)
+    region = torch.tensor([[[False, True]]])
+    assert outside_change(edited, reference, region).item() == pytest.approx(0.2)
+    assert outside_psnr(edited, reference, region).item() == pytest.approx(-10 * math.log10(0.04))
+    metric = OutsideChange()
+    metric.update(edited, reference, region)
+    assert metric.compute()["l1"].item() == pytest.approx(0.2)
+    assert metric.compute()["psnr"].item() == pytest.approx(-10 * math.log10(0.04))

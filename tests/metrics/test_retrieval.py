@@ -59,10 +59,12 @@ def test_ties_count_against_the_query_across_chunks() -> None:
 
 def test_no_more_than_a_chunk_is_ever_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     widths: list[int] = []
+    rankings: set[str] = set()
     similarities = retrieval._similarities
 
     def watched(queries: Tensor, clips: Tensor, ranking: retrieval.Ranking) -> Tensor:
         widths.append(len(clips))
+        rankings.add(ranking)
         return similarities(queries, clips, ranking)
 
     monkeypatch.setattr(retrieval, "_similarities", watched)
@@ -70,6 +72,19 @@ def test_no_more_than_a_chunk_is_ever_compared(monkeypatch: pytest.MonkeyPatch) 
     retrieve(queries, gallery, asked, identities, chunk=64)
     assert max(widths) == 64
     assert sum(widths) == 1000 + 10  # each clip once, and those of the people asked for once more
+    widths.clear()
+    metric = RetrievalIdentity("euclidean", chunk=32)
+    metric.update(queries, gallery, asked, identities)
+    metric.compute()
+    assert max(widths) == 32
+    assert rankings == {"cosine", "euclidean"}
+
+
+def test_similarities_by_hand() -> None:
+    east, clips = torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.6, 0.8], [-1.0, 0.0]])
+    assert retrieval._similarities(east, clips, "cosine").tolist() == [pytest.approx([1.0, 0.6, -1.0])]
+    expected = [0.0, -(0.8**0.5), -2.0]
+    assert retrieval._similarities(east, clips, "euclidean").tolist() == [pytest.approx(expected)]
 
 
 def test_the_papers_gallery() -> None:

@@ -38,6 +38,15 @@ def test_warp_is_scipys_linear_interpolation() -> None:
             np.testing.assert_allclose(values.numpy(), expected, atol=1e-5)
 
 
+def test_flow_of_another_precision_and_on_another_device() -> None:
+    images, flow = torch.arange(4.0).reshape(1, 1, 1, 4), torch.zeros(1, 2, 1, 4, dtype=torch.float64)
+    flow[:, 0] = 0.5
+    warped, _ = warp(images, flow)
+    assert warped.dtype == torch.float32
+    assert warped[0, 0, 0, :3].tolist() == pytest.approx([0.5, 1.5, 2.5])
+    assert {each.device.type for each in warp(images.to("meta"), flow.to("meta"))} == {"meta"}
+
+
 def test_pure_motion_costs_nothing() -> None:
     clip, flow = shifting_clip(4, speed=2)
     assert temporal_loss(clip, flow).item() == pytest.approx(0.0, abs=1e-6)
@@ -80,3 +89,8 @@ def test_metric_averages_clips_across_ranks() -> None:
     second.update(blink, flow)
     first.merge_state(second)
     assert first.compute().item() == pytest.approx((0 + 0.3 + 0.3) / 3)
+    by_frames = TemporalLoss("frames")
+    by_frames.update(blink, flow, torch.ones(1, 4, 4, dtype=torch.bool))
+    assert by_frames.compute().item() == pytest.approx(0.3 / 2)
+    by_frames.update(blink, flow, torch.zeros(1, 4, 4, dtype=torch.bool))
+    assert by_frames.compute().item() == pytest.approx(0.3 / 4)

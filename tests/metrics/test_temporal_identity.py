@@ -23,6 +23,12 @@ def test_similarities_by_hand() -> None:
     assert global_similarity(STILL).item() == pytest.approx(1.0)
 
 
+def test_neighbours_of_four_frames_by_hand() -> None:
+    """Three pairs at cos 0.6, 1 and 0.8."""
+    frames = torch.tensor([[3.0, 0.0], [0.6, 0.8], [3.0, 4.0], [0.0, 1.0]])
+    assert local_similarity(frames).item() == pytest.approx((0.6 + 1.0 + 0.8) / 3)
+
+
 def test_global_similarity_is_that_of_all_pairs() -> None:
     frames = torch.randn(9, 16, generator=torch.Generator().manual_seed(0)) + 1
     pairs = torch.nn.functional.cosine_similarity(frames[:, None], frames[None], dim=-1)
@@ -45,6 +51,8 @@ def test_what_has_no_score() -> None:
         temporal_identity(TURN[:1], TURN[:1])
     with pytest.raises(ValueError, match="does not see one person"):
         temporal_identity(TURN, torch.tensor([[1.0, 0.0], [-1.0, 0.0]]))
+    with pytest.raises(ValueError, match="does not see one person"):
+        temporal_identity(TURN, torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
 
 
 def test_metric_averages_clips_across_ranks() -> None:

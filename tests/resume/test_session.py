@@ -47,11 +47,18 @@ class Fuse:
 
 
 def edit(editor, frames, folder, stop_after=None):
-    edited = []
+    """Edit, from where the folder's edit was stopped; what was done counts as progress, and no more."""
+    edited, seen = [], {}
+
+    def progress(stage, done, total):
+        assert done <= total
+        seen[stage] = done == total
+
     with Session.open(folder, {"frames": len(frames)}) as session:
         if stop_after is not None:
             Fuse(session.journal, stop_after)
-        editor.edit(TensorFrames(frames), PROMPTS, edited.append, session=session)
+        editor.edit(TensorFrames(frames), PROMPTS, edited.append, session=session, progress=progress)
+    assert all(seen.values())
     return torch.cat(edited)
 
 

@@ -12,7 +12,13 @@ import numpy as np
 import pytest
 
 from keyface.datamodules.shard_files.index import ShardEntry, ShardError, ShardIndex, local_folder
-from keyface.datamodules.shard_files.reader import Faults, find_samples, load_sample
+from keyface.datamodules.shard_files.reader import (
+    Faults,
+    find_samples,
+    load_sample,
+    read_sample,
+    samples_of,
+)
 from keyface.datamodules.shard_files.verify import faults_of, make_index
 from keyface.datamodules.shard_files.writer import write_shard
 
@@ -237,6 +243,33 @@ def test_a_fault_read_again_counts_once(tmp_path: Path) -> None:
         faults.report(tmp_path, "a", ValueError("bad"))
     with pytest.raises(ShardError, match="2 faults"):
         faults.report(tmp_path, "b", ValueError("bad"))
+
+
+def test_faults_raise_at_once_unless_some_are_tolerated(make_shards, rewrite, members_of) -> None:
+    """An index that says 0 samples is wrong, too; without one nothing is expected."""
+    folder = make_shards(2)
+    with pytest.raises(ShardError, match=r"holds 2 samples, its index says 0"):
+        samples_of(folder / FIRST, 0, Faults())
+    assert len(samples_of(folder / FIRST, -1, Faults())) == 2
+    with pytest.raises(ShardError, match="bad; `keyface shards verify` lists all faults"):
+        Faults().report(folder, "a", ValueError("bad"))
+    members = members_of(folder / FIRST)
+    rewrite(folder, [*members, ("a/b.pkl", b""), ("../c", b"")])
+    faults = Faults(9)
+    samples_of(folder / FIRST, -1, faults, "the shard")
+    assert set(faults.seen) == {("the shard", "a/b"), ("the shard", "../c")}
+
+
+def test_only_what_is_wanted_is_decoded(make_shards) -> None:
+    folder = make_shards(1, with_latents=True)
+    (found,) = samples_of(folder / FIRST, 1, Faults())
+    with found.shard.open("rb") as file:
+        plain = read_sample(file, found.key, found.members)
+        whole = read_sample(file, found.key, found.members, with_mask=True, with_latents=True)
+    assert (plain.mask, plain.latents) == (None, None)
+    assert (load_sample(found).mask, load_sample(found).latents) == (None, None)
+    assert whole.mask is not None
+    assert whole.latents is not None
 
 
 def test_verify_lists_every_fault(make_shards, rewrite, members_of) -> None:

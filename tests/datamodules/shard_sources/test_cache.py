@@ -1,17 +1,19 @@
 """Copies of remote shards: whole, checked and bounded, whatever breaks on the way."""
 
+import fcntl
 import hashlib
 import multiprocessing
 import os
 import resource
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from keyface.datamodules.shard_files.index import ShardError
 from keyface.datamodules.shard_sources import fetching
-from keyface.datamodules.shard_sources.cache import Remote, ShardCache
+from keyface.datamodules.shard_sources.cache import Remote, ShardCache, default_folder
 from keyface.datamodules.shards import ShardsDataModule
 
 SIZE = 100_000
@@ -117,6 +119,39 @@ def test_what_a_killed_process_left_gives_way(tmp_path: Path, host) -> None:
     (cache.folder / f"{'0' * 32}.{SIZE}.part").write_bytes(b"half")
     cache.fetch(shard := remote(host, 1))
     assert names(cache.folder) == [f"{shard.key}.tar"]
+
+
+def test_what_a_process_fetches_now_stays_and_a_whole_copy_gives_way(tmp_path: Path, host) -> None:
+    cache, shard = ShardCache(tmp_path / "cache", SIZE), remote(host, 1)
+    cache.folder.mkdir()
+    part, others = cache.folder / f"{shard.key}.{SIZE}.part", "0" * 32
+    with (cache.folder / f"{others}.lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        (cache.folder / f"{others}.{SIZE}.part").write_bytes(b"half")
+        assert not cache._admit(shard, part)
+        assert names(cache.folder) == [f"{others}.{SIZE}.part"]
+        (cache.folder / f"{others}.{SIZE}.part").rename(cache.folder / f"{others}.tar")
+        os.truncate(cache.folder / f"{others}.tar", SIZE)
+        assert cache._admit(shard, part)
+    assert names(cache.folder) == [part.name]
+
+
+def test_a_shard_of_unknown_size_is_fetched_once(tmp_path: Path, host) -> None:
+    cache, shard = ShardCache(tmp_path / "cache", 2 * SIZE), replace(remote(host, 1, digest=False), size=-1)
+    first = cache.fetch(shard).read_bytes()
+    host.asked.clear()
+    assert cache.fetch(shard).read_bytes() == first
+    assert host.asked == []
+
+
+def test_the_folder_of_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("KEYFACE_SHARD_CACHE", raising=False)
+    assert default_folder() == Path.home() / ".cache" / "keyface" / "shards"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert default_folder() == tmp_path / "keyface" / "shards"
+    monkeypatch.setenv("KEYFACE_SHARD_CACHE", "~/shards")
+    assert default_folder() == Path.home() / "shards"
 
 
 def test_a_shard_larger_than_the_cache_is_refused(tmp_path: Path, host) -> None:

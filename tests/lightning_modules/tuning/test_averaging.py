@@ -45,6 +45,11 @@ def test_state_comes_back() -> None:
     other.load_state_dict(ema.state_dict())
     assert torch.equal(next(other.parameters()), next(ema.parameters()))
     assert other.n_averaged == 2
+    parameter.data.fill_(10.0)
+    for each in (ema, other):
+        each.update([parameter])
+    assert torch.equal(next(other.parameters()), next(ema.parameters()))
+    assert other.n_averaged == 3
 
 
 def test_decay_out_of_range_is_refused() -> None:

@@ -2,12 +2,15 @@
 
 import os
 import resource
+import stat
 import tempfile
 from pathlib import Path
 
 import pytest
 import torch
+from fsspec.implementations.memory import MemoryFileSystem
 
+from keyface.lightning_modules.tuning import checkpoint_files
 from keyface.lightning_modules.tuning.checkpoint_files import CheckedCheckpointIO
 from keyface.weights.checksum import checksum_file
 
@@ -39,6 +42,37 @@ def test_a_checkpoint_is_written_beside_its_place(tmp_path: Path, monkeypatch: p
     (tmp_path / ".last.ckpt.0123abcd.part").write_bytes(b"of a killed process")
     CheckedCheckpointIO().save_checkpoint({"step": 1}, path)
     assert sorted(tmp_path.iterdir()) == sorted([path, checksum_file(path)])
+
+
+def test_killed_before_the_new_checksum_leaves_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files, path = CheckedCheckpointIO(), tmp_path / "last.ckpt"
+    files.save_checkpoint({"step": 1}, path)
+
+    def killed(_: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint_files, "write_checksum", killed)
+    with pytest.raises(KeyboardInterrupt):
+        files.save_checkpoint({"step": 2}, path)
+    assert list(tmp_path.iterdir()) == [path]
+    assert files.load_checkpoint(path)["step"] == 2
+
+
+def test_others_may_read_and_write_what_the_umask_lets_them(tmp_path: Path) -> None:
+    path, before = tmp_path / "last.ckpt", os.umask(0o002)
+    try:
+        CheckedCheckpointIO().save_checkpoint({"step": 1}, path)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o664
+
+
+def test_what_is_no_path_is_written_by_lightning() -> None:
+    files, place = CheckedCheckpointIO(), MemoryFileSystem()
+    files.save_checkpoint({"step": 3}, "memory://runs/last.ckpt")
+    assert torch.load(place.open("/runs/last.ckpt"))["step"] == 3
+    files.remove_checkpoint("memory://runs/last.ckpt")
+    assert not place.exists("/runs/last.ckpt")
 
 
 def test_a_removed_checkpoint_takes_its_checksum_along(tmp_path: Path) -> None:
