@@ -33,7 +33,7 @@ def test_named_settings_take_the_place_of_the_modes_or_join_them(tmp_path: Path)
     ways = Comparison.of(variants=file, settings={"steps": 20}, device="cpu").ways
     assert [(name, each.steps, each.solver) for name, each in ways.items()] == [
         ("few steps", 10, "dpmpp_2m"),
-        ("weak", 20, "ddim"),
+        ("weak", 20, "dpmpp_2m"),  # by the weights' edit.yaml
     ]
     assert next(iter(Comparison.of(variants="solver", settings={}, device="cpu").ways)) == "ddim 50"
     both = Comparison.of(modes="latent", variants=file, settings={}, device="cpu").ways
