@@ -250,7 +250,10 @@ GLASSES_REGIONS = ("eye_g", *_EYES, "nose", "skin", "hair", "l_ear", "r_ear")
 their mask cuts a band out."""
 
 _SHADES_STRENGTH = 1.06
-"""For sunglasses, which hide the eyes. Figures in docs/results.md."""
+"""For sunglasses, which hide the eyes."""
+
+_SHADES = {"miniature": {"strength": 1.25}}
+"""With less, eyes are seen through some of them. Figures in docs/results.md."""
 
 _FRAMES_STRENGTH = 1.12
 """With less, frames lack parts of their rims. Figures in docs/results.md."""
@@ -284,6 +287,7 @@ GLASSES = _reshaping(
         conflicts=("glasses", "no-glasses"),
         mask=_GLASSES_MASK,
         strength=_SHADES_STRENGTH,
+        defaults=_SHADES,
     ),
     Category(
         "no-glasses",
