@@ -21,6 +21,7 @@ class Noting(IdentityModule):
 
     may_lack_losses = True
     given: Losses | None = None
+    noted: Any
 
     def losses(self, batch: dict[str, Any], generator: torch.Generator) -> Losses | None:
         return self.given
@@ -29,13 +30,14 @@ class Noting(IdentityModule):
         self.noted = [(tuple(value.shape), value.dtype) for value in inputs]
         return super().rehearse(inputs)
 
-    def clip_gradients(self, *words: Any) -> None:
+    def clip_gradients(self, *words: Any, **_: Any) -> None:
         self.noted = words
 
-    def skip_step(self, loss: Tensor | None) -> None:
+    def skip_step(self, loss: Tensor | None = None) -> None:
         self.noted = loss
 
-    def log_dict(self, values: Any, **options: Any) -> None:
+    def log_dict(self, *words: Any, **options: Any) -> None:
+        (values,) = words
         self.noted = ({name: float(value) for name, value in values.items()}, options)
 
 

@@ -62,7 +62,7 @@ def test_checkpoints_keep_inputs_alone_and_count_what_is_recomputed() -> None:
 
 def test_the_backward_pass_counts_and_what_it_does_not_reach_does_not() -> None:
     """The exponentials, 1000 floats, are kept, and the gradient is as large; the two scalars are sums."""
-    network = nn.Module()
+    network: Any = nn.Module()
     network.weight, network.unused = nn.Parameter(torch.zeros(1000)), nn.Parameter(torch.zeros(7))
     memory = measure_step(lambda: network.weight.exp().sum(), network, nullcontext)
     assert memory == StepMemory(forward=4 * 1001, peak=4 * 2002)
