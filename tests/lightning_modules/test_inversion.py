@@ -59,3 +59,9 @@ def test_memory_is_that_of_the_encoder_or_of_a_step_beside_what_is_kept(backbone
         assert found.forward == 0, "there is no backward pass to keep anything for"
         peaks.append(encoder)
     assert peaks[1] < peaks[0]
+
+
+def test_memory_of_a_module_elsewhere_is_measured_there(backbone: Backbone) -> None:
+    """On the device of weights without values, which no tensor of another one meets."""
+    module = InversionModule(backbone, levels=3)
+    assert module.to("meta").step_memory(2, 32, nullcontext).peak > 0

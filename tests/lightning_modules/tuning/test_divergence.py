@@ -110,3 +110,47 @@ def test_the_newest_checkpoint_that_exists_is_the_last(tmp_path: Path) -> None:
     assert found("older.ckpt", "new.ckpt", best="older.ckpt") == tmp_path / "new.ckpt"
     assert found("older.ckpt", best="new.ckpt") == tmp_path / "new.ckpt"
     assert found("older.ckpt", "new.ckpt", best="gone.ckpt", last="last.ckpt") == tmp_path / "last.ckpt"
+
+
+def test_an_optimizer_that_is_not_finite_is_refused_when_training_begins(
+    backbone: Backbone, recognizer: nn.Module
+) -> None:
+    module = training(backbone, recognizer)
+    optimizer = torch.optim.SGD(module.trained_parameters(), lr=1.0)
+    module._trainer.optimizers = [optimizer]
+    module.on_train_start()
+    optimizer.state[module.trained_parameters()[0]]["momentum_buffer"] = torch.tensor(torch.nan)
+    with pytest.raises(ValueError, match="not finite: optimizer state"):
+        module.on_train_start()
+
+
+def test_a_rewind_takes_weights_optimizer_and_half_of_the_rate(
+    backbone: Backbone, recognizer: nn.Module, tmp_path: Path
+) -> None:
+    module = training(backbone, recognizer, on_nonfinite="rewind", max_nonfinite=1)
+    optimizer = torch.optim.SGD(module.trained_parameters(), lr=8.0)
+    scheduler = SimpleNamespace(base_lrs=[8.0])
+    content = {
+        "state_dict": module.state_dict(),
+        "optimizer_states": [optimizer.state_dict()],
+        "lr_schedulers": [{"base_lrs": [8.0]}],
+        "global_step": 3,
+    }
+    torch.save(content, tmp_path / "last.ckpt")
+    callback = ModelCheckpoint()
+    callback.last_model_path = str(tmp_path / "last.ckpt")
+    module._trainer.checkpoint_callbacks = [callback]
+    module._trainer.optimizers = [optimizer]
+    module._trainer.lr_scheduler_configs = [SimpleNamespace(scheduler=scheduler)]
+    weight = module.trained_parameters()[0]
+    before = weight.detach().clone()
+    for rate in (4.0, 2.0, 1.0):
+        weight.data.fill_(torch.nan)
+        with pytest.warns(UserWarning, match="at half the learning rate"):
+            assert not module.can_step(False)
+        assert torch.equal(weight, before)
+        assert (optimizer.param_groups[0]["lr"], scheduler.base_lrs) == (rate, [rate])
+        assert module.nonfinite_in_a_row == 0
+    assert module.rewinds == 3
+    with pytest.raises(FloatingPointError, match="after 3 rewinds"):
+        module.can_step(False)
