@@ -96,3 +96,27 @@ def test_patterns_that_match_nothing_are_refused(backbone: Backbone, tuning: Tun
 def test_tuning_comes_back_from_plain_settings() -> None:
     assert Tuning.of({"lora": {"rank": 3}, "ema_decay": None}) == Tuning(lora=Lora(rank=3), ema_decay=None)
     assert Tuning.of({"lora": None}) == Tuning()
+
+
+def test_without_settings_everything_is_trained_averaged_and_exported() -> None:
+    assert Tuning() == Tuning(None, "", 0.999, False, False, 3, "stop", True, False)
+    assert Lora() == Lora(16, 16.0, 0.0, r".*\.attn[12]\.(to_q|to_k|to_v|to_out\.0)")
+    assert Tuning().compiled is False
+
+
+@pytest.mark.parametrize(
+    ("tuning", "shares"),
+    [(Tuning(), False), (Tuning(trainable="attn1"), True), (Tuning(lora=Lora(rank=2)), True)],
+)
+def test_a_whole_copy_edits_as_the_network_in_training(
+    backbone: Backbone, tuning: Tuning, shares: bool
+) -> None:
+    tuned = TunedUNet.prepare(backbone.unet, tuning)
+    assert tuned.shares(backbone.unet) == shares
+    shake(tuned)
+    whole = tuned.whole(backbone.unet, tuning)
+    assert whole is not None
+    assert not whole.training
+    assert torch.equal(output(whole), output(tuned.unet.eval()))
+    assert not {id(each) for each in whole.parameters()} & {id(each) for each in tuned.unet.parameters()}
+    assert tuned.whole(backbone.unet, tuning, keep=False) is None

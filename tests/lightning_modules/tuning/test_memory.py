@@ -17,7 +17,7 @@ from keyface.benchmark.memory import peak_bytes, reset_peak
 from keyface.benchmark.training.networks import build_batch, build_module
 from keyface.benchmark.training.request import TrainRequest
 from keyface.lightning_modules.branch import BranchModule
-from keyface.lightning_modules.tuning.memory import measure_step
+from keyface.lightning_modules.tuning.memory import StepMemory, measure_step, without_values
 
 ROWS = 1000
 
@@ -58,6 +58,43 @@ def test_checkpoints_keep_inputs_alone_and_count_what_is_recomputed() -> None:
     # torch's random state, which a checkpoint puts back, is a few kilobytes.
     assert inputs < memory.forward < inputs + 4 * ROWS * 10 + 50_000
     assert memory.peak > inputs + 4 * ROWS * 20, "one block is computed again"
+
+
+def test_the_backward_pass_counts_and_what_it_does_not_reach_does_not() -> None:
+    """The exponentials, 1000 floats, are kept, and the gradient is as large; the two scalars are sums."""
+    network: Any = nn.Module()
+    network.weight, network.unused = nn.Parameter(torch.zeros(1000)), nn.Parameter(torch.zeros(7))
+    memory = measure_step(lambda: network.weight.exp().sum(), network, nullcontext)
+    assert memory == StepMemory(forward=4 * 1001, peak=4 * 2002)
+
+    def step() -> None:
+        network.weight.exp().sum()
+
+    assert measure_step(step, network, nullcontext) == StepMemory(forward=0, peak=4 * 1001)
+
+
+def test_a_network_that_has_no_values_takes_the_same() -> None:
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(10, 20, bias=False), nn.Linear(20, 10)
+            self.norm = nn.BatchNorm1d(20)
+            self.plain = nn.BatchNorm1d(20, affine=False, track_running_stats=False)
+            self.second.requires_grad_(False)
+
+        def loss(self) -> Tensor:
+            found: Tensor = self.second(self.plain(self.norm(self.first(torch.empty(ROWS, 10))))).sum()
+            return found
+
+    with torch.device("meta"):
+        network = Network()
+    without_values(network, "cpu")
+    held = [*network.parameters(), *network.buffers()]
+    assert {value.device.type for value in held} == {"cpu"}
+    assert not any(value.requires_grad for value in network.second.parameters())
+    assert all(value.requires_grad for value in network.first.parameters())
+    real = Network()
+    assert measure_step(network.loss, network, nullcontext) == measure_step(real.loss, real, nullcontext)
 
 
 def test_half_precision_takes_half() -> None:
