@@ -258,7 +258,7 @@ _SHADES = {"miniature": {"strength": 1.25}}
 _FRAMES_STRENGTH = 1.12
 """With less, frames lack parts of their rims. Figures in docs/results.md."""
 
-_GLASSES_GUIDANCE = 0.86
+_GLASSES_GUIDANCE = 0.69
 """Glasses come easily to the miniature; less guidance keeps the face nearer to the person. Figures in
 docs/results.md."""
 
