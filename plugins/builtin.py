@@ -255,12 +255,9 @@ _SHADES_STRENGTH = 1.06
 _SHADES = {"miniature": {"strength": 1.25}}
 """With less, eyes are seen through some of them. Figures in docs/results.md."""
 
-_FRAMES_STRENGTH = 1.12
-"""With less, frames lack parts of their rims. Figures in docs/results.md."""
-
-_GLASSES_GUIDANCE = 0.69
-"""Glasses come easily to the miniature; less guidance keeps the face nearer to the person. Figures in
-docs/results.md."""
+_FRAMES = {"miniature": {"strength": 1.12, "guidance": 0.69}}
+"""With less strength, frames lack parts of their rims; less guidance keeps the face nearer to the person.
+Figures in docs/results.md."""
 
 _GLASSES_MASK = Lazily("keyface.plugins.builtin_code:glasses_mask")
 
@@ -273,7 +270,7 @@ GLASSES = _reshaping(
         replaces=(*_NO_GLASSES, *_SUNGLASSES),
         regions=GLASSES_REGIONS,
         conflicts=("sunglasses", "no-glasses"),
-        defaults={"miniature": {"strength": _FRAMES_STRENGTH, "guidance": _GLASSES_GUIDANCE}},
+        defaults=_FRAMES,
         mask=_GLASSES_MASK,
         hidden_by=("Sunglasses",),
     ),

@@ -90,12 +90,15 @@ def measure_drift(comparison: Comparison, window: int) -> list[dict[str, Any]]:
         for way, settings in comparison.ways.items():
             say(f"{way}: edits {length} frames")
             edited = folder / "edited"
-            asked = replace(request, frames=length, settings=settings, clip=clip.frames.path, edited=edited)
-            took = run_child(
-                "keyface.benchmark.child",
-                replace(asked, prompts=clip.first.prompts).to_json(),
-                folder / "child",
+            asked = replace(
+                request,
+                frames=length,
+                settings=settings,
+                prompts=clip.first.prompts,
+                clip=clip.frames.path,
+                edited=edited,
             )
+            took = run_child("keyface.benchmark.child", asked.to_json(), folder / "child")
             found = [
                 score_part(trial, frames, source, judges)
                 for (trial, frames), (_, source) in zip(
@@ -110,18 +113,12 @@ def measure_drift(comparison: Comparison, window: int) -> list[dict[str, Any]]:
 
 
 def score_part(trial: Trial, frames: Tensor, source: Tensor, judges: Judges) -> dict[str, float]:
-    """Score frames of an edit against what is true of them.
-
-    Args:
-        trial: Their truth.
-        frames: (T, 3, H, W) in [-1, 1], edited.
-        source: The same before the edit, as the editor read it.
-        judges: Recognizers and classifier that trained nothing.
+    """Score frames of an edit as `score_frames` does, and where nothing was to change.
 
     Returns:
         What `score_frames` does; `outside_change` (mean absolute); `outside_colour` (the largest mean
-        difference of a colour, signed). The last two are of where nothing was to change, intensities in
-        [0, 1].
+        difference of a colour, signed). The last two are intensities
+        in [0, 1].
     """
     outside = ~trial.region[:, None]
     shift = (((frames - source) / 2) * outside).sum(dim=(0, 2, 3)) / outside.sum().clamp(min=1)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from keyface.files import json_text, write_text
+from keyface.progress import say
 
 
 def write_json(path: Path, content: object) -> None:
@@ -14,6 +15,37 @@ def write_json(path: Path, content: object) -> None:
 def print_json(content: object) -> None:
     """Print JSON on stdout, where nothing else may stand then."""
     print(json_text(content), end="")
+
+
+def tell_rows(
+    rows: Sequence[Mapping[str, object]],
+    reading: str,
+    output: Path | None,
+    *,
+    json: bool,
+    shown: Sequence[Mapping[str, object]] | None = None,
+) -> None:
+    """Print what was measured, and write it to a file where one is given.
+
+    Args:
+        rows: The rows with the same keys.
+        reading: How the table is read; empty for none.
+        output: Also write the rows to this file, as JSON.
+        json: Print the rows as JSON, and nothing else on stdout.
+        shown: What the table shows, where that is less than the rows.
+    """
+    if json:
+        print_json(rows)
+    else:
+        print(f"\n{table(rows if shown is None else shown)}" + (f"\n\n{reading}" if reading else ""))
+    if output is not None:
+        write_json(output, rows)
+        say(f"written: {output}")
+
+
+def without_none(rows: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:
+    """Return rows less what was not measured."""
+    return [{key: value for key, value in row.items() if value is not None} for row in rows]
 
 
 def mean(values: Sequence[float]) -> float:

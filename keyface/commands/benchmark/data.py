@@ -54,7 +54,7 @@ def data(
         write_full_size,
     )
     from keyface.commands.benchmark.training import chosen
-    from keyface.commands.console import print_json, table, write_json
+    from keyface.commands.console import tell_rows
     from keyface.files import require_file_name
     from keyface.progress import bar, say
 
@@ -87,13 +87,7 @@ def data(
                 if consumes is not None:
                     row["times_training"] = row["samples_a_second"] / consumes
                 rows.append(row)
-    if json:
-        print_json(rows)
-    else:
-        print(f"\n{table(rows)}\n\n{READING}")
-    if output is not None:
-        write_json(output, rows)
-        say(f"written: {output}")
+    tell_rows(rows, READING, output, json=json)
 
 
 def _numbers(text: str) -> list[int]:

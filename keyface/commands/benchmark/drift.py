@@ -50,9 +50,8 @@ def drift(
     """
     from keyface.benchmark.comparison import Comparison
     from keyface.benchmark.drift import measure_drift
-    from keyface.commands.console import print_json, table, write_json
+    from keyface.commands.console import tell_rows
     from keyface.files import require_file_name
-    from keyface.progress import say
 
     if window < 2 or frames < 2 * window:
         raise ValueError(
@@ -68,10 +67,4 @@ def drift(
         device=device,
     )
     rows = measure_drift(comparison, window)
-    if json:
-        print_json(rows)
-    else:
-        print(f"\n{table(rows)}\n\n{READING}")
-    if output is not None:
-        write_json(output, rows)
-        say(f"written: {output}")
+    tell_rows(rows, READING, output, json=json)

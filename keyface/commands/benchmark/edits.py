@@ -76,7 +76,7 @@ def benchmark(
         FileNotFoundError: There is no such file of variants.
     """
     from keyface.benchmark.comparison import Comparison, measure
-    from keyface.commands.console import print_json, table, write_json
+    from keyface.commands.console import tell_rows, without_none
     from keyface.files import require_file_name
     from keyface.progress import say
 
@@ -105,14 +105,7 @@ def benchmark(
 
         say(forecast(comparison))
     rows = measure(comparison)
-    if json:
-        print_json(rows)
-    else:
-        shown = [{key: value for key, value in row.items() if value is not None} for row in rows]
-        print(f"\n{table(shown)}\n\n{READING}")
-    if output is not None:
-        write_json(output, rows)
-        say(f"written: {output}")
+    tell_rows(rows, READING, output, json=json, shown=without_none(rows))
     if plot is not None:
         from keyface.benchmark.plot import plot as draw
 

@@ -51,10 +51,9 @@ def limit(
     from keyface.benchmark.limit.arithmetic import CARDS, stage_flops
     from keyface.benchmark.limit.rows import Speed, rows_of
     from keyface.commands.benchmark.training import chosen
-    from keyface.commands.console import print_json, table, write_json
+    from keyface.commands.console import tell_rows, without_none
     from keyface.editing.settings import EditSettings
     from keyface.evaluation.rows.variants import read_variants
-    from keyface.progress import say
 
     if frames < 1 or steps < 1 or (tflops is not None and tflops <= 0):
         raise ValueError("--frames, --steps and --tflops must be more than 0")
@@ -75,11 +74,5 @@ def limit(
     for name, settings in ways.items():
         clip = speed.clip(name, frames, steps, solver)
         rows += rows_of(name, stage_flops(settings, frames), speed.tflops, clip)
-    if json:
-        print_json(rows)
-    else:
-        shown = [{key: value for key, value in row.items() if value is not None} for row in rows]
-        print(f"\n{table(shown)}\n\n{READING.format(tflops=speed.tflops, source=speed.source)}")
-    if output is not None:
-        write_json(output, rows)
-        say(f"written: {output}")
+    said = READING.format(tflops=speed.tflops, source=speed.source)
+    tell_rows(rows, said, output, json=json, shown=without_none(rows))

@@ -63,7 +63,7 @@ def train(
     import torch
 
     from keyface.benchmark.training.request import BRANCHES, TUNINGS, TrainRequest
-    from keyface.commands.console import print_json, table, write_json
+    from keyface.commands.console import tell_rows, without_none
     from keyface.progress import say
 
     for name, value in (("--batch-size", batch_size), ("--steps", steps), ("--repeats", repeats)):
@@ -89,14 +89,7 @@ def train(
 
         with tempfile.TemporaryDirectory(prefix="keyface-benchmark-") as name:
             rows = measure_all(requests, repeats, Path(name), say)
-    if json:
-        print_json(rows)
-    else:
-        shown = [{key: value for key, value in row.items() if value is not None} for row in rows]
-        print(f"\n{table(shown)}" + ("" if dry_run else f"\n\n{READING}"))
-    if output is not None:
-        write_json(output, rows)
-        say(f"written: {output}")
+    tell_rows(rows, "" if dry_run else READING, output, json=json, shown=without_none(rows))
 
 
 def side_of(scale: Literal["miniature", "sd21"], size: int | None) -> int:

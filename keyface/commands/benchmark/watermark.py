@@ -46,10 +46,10 @@ def watermark(
 
     from keyface.benchmark.watermark import Marked, row, unmarked_scores
     from keyface.benchmark.watermark_clips import FPS, edited_faces, unmarked_pictures
-    from keyface.commands.console import print_json, table, write_json
+    from keyface.commands.console import tell_rows
     from keyface.marks.watermark_search import THRESHOLD
     from keyface.plugins import edits as installed
-    from keyface.progress import each, say
+    from keyface.progress import each
 
     if clips < 0 or unmarked < 0 or not 64 <= size <= 4096 or not 1 <= seconds <= 60:
         raise ValueError("--clips and --unmarked are from 0 on, --size is 64 to 4096, --seconds 1 to 60")
@@ -74,15 +74,7 @@ def watermark(
         for half, count in zip(halves, (unmarked // 2, unmarked - unmarked // 2), strict=True):
             scores += list(each(unmarked_scores(half, folder), "not marked", total=count))
     rows = marked.rows() + ([row("not marked", scores)] if scores else [])
-    if json:
-        print_json(rows)
-    else:
-        psnr = f"{min(marked.psnr):.1f} to {max(marked.psnr):.1f} dB" if marked.psnr else "not measured"
-        pace = sorted(marked.milliseconds)[len(marked.milliseconds) // 2] if marked.milliseconds else None
-        said = READING.format(
-            threshold=THRESHOLD, psnr=psnr, milliseconds="-" if pace is None else f"{pace:.1f}"
-        )
-        print(f"\n{table(rows)}\n\n{said}")
-    if output is not None:
-        write_json(output, rows)
-        say(f"written: {output}")
+    psnr = f"{min(marked.psnr):.1f} to {max(marked.psnr):.1f} dB" if marked.psnr else "not measured"
+    pace = sorted(marked.milliseconds)[len(marked.milliseconds) // 2] if marked.milliseconds else None
+    said = READING.format(threshold=THRESHOLD, psnr=psnr, milliseconds="-" if pace is None else f"{pace:.1f}")
+    tell_rows(rows, said, output, json=json)

@@ -21,6 +21,12 @@ def shipped(name: str) -> dict[str, Variant]:
     return {each.name: each for each in read_variants(name)}
 
 
+def test_tokenflow_is_the_same_in_both_shipped_files() -> None:
+    mode = next(each for each in read_variants("propagation") if each.name == "tokenflow")
+    (row,) = (each for each in read_variants("speed") if each.name.startswith("tokenflow"))
+    assert row.settings == {**mode.settings, "solver": "ddim", "steps": 25}
+
+
 def test_shipped_solvers_are_compared_at_equal_steps() -> None:
     applied = [each.apply(EditSettings()) for each in read_variants("solver")]
     steps = {name: {each.steps for each in applied if each.solver == name} for name in ("ddim", "dpmpp_2m")}
