@@ -36,7 +36,7 @@ class ClipOptions:
     end: str | float | None = None
     max_seconds: float | None = None
     on_corrupt: Literal["error", "hold"] = "error"
-    watermark: bool = False
+    no_watermark: str | None = None
     compare: str | None = None
     mask_video: str | None = None
     steps: int | None = None

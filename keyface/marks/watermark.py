@@ -1,6 +1,7 @@
 """A watermark in the pixels that an edit changed: a pattern too faint to see, whose sign alternates in time.
 
-The pattern is a sum of waves over a square tile, in brightness (equal steps of red, green and blue). Their
+The pattern is a sum of waves over a square tile. They go between blue and yellow and leave the luminance as
+it is, since eyes see flicker of this size in luminance well and between blue and yellow badly. Their
 phases are fixed pseudo-random numbers, so that no picture has them by chance. What a picture shows changes
 little within a sixth of a second, while the pattern changes its sign: the difference of successive sixths
 shows the pattern and hardly the picture. Nothing is trained; a frame's time and mask are all it takes.
@@ -18,12 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-VERSION = 1
+VERSION = 2
 
 TILE = 64
 """Side of the square after which the pattern repeats, in units."""
 
-_WAVES = (4.5, 14.0)
+_WAVES = (5.0, 16.0)
 """Shortest and longest wave, in units."""
 
 HALF_PERIOD = Fraction(1, 6)
@@ -34,8 +35,11 @@ LEAST_SECONDS = 1.0
 LEAST_FPS = 8
 """Side of a face's square in pixels, length and frame rate below which a mark is hardly ever found."""
 
+_BLUE_YELLOW = (0.0, -0.1741, 1.7232)
+"""Red, green and blue of what is added: Cb of BT.709, which has no luminance at grey; mean square 1."""
+
 _LEVELS = 2.48
-"""Root mean square of what is added, of 255: 40.24 dB, of which rounding to whole levels takes about 0.12."""
+"""Root mean square of what is added, over the colours, of 255: 40.24 dB; rounding takes some 0.1 of it."""
 
 _MOST_RAISED = 1.4
 """How much more than `_LEVELS` is added inside a mask to make up for its soft border."""
@@ -83,13 +87,14 @@ class Watermark:
         """
         low, high = _RAMP
         share = ((mask - low) / (high - low)).clamp(0, 1)
-        added = self.pattern * share
+        added: Tensor = self.pattern * share
         written = (share > 0).sum(dim=(1, 2, 3), keepdim=True)
         power = added.square().sum(dim=(1, 2, 3), keepdim=True)
         raised = (written / power.clamp(min=1e-6)).sqrt().clamp(max=_MOST_RAISED)
         signs = torch.tensor([sign_at(each) for each in seconds], dtype=torch.float32).view(-1, 1, 1, 1)
         added *= raised * signs * (2 * _LEVELS / 255)
-        return torch.where(share > 0, (frames + added).clamp(-1, 1), frames)
+        colored = frames + added * torch.tensor(_BLUE_YELLOW).view(1, 3, 1, 1)
+        return torch.where(share > 0, colored.clamp(-1, 1), frames)
 
 
 def unit_for(side: float, height: int, width: int) -> float:

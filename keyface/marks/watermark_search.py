@@ -59,7 +59,8 @@ _WINDOWS = (
 _NOISE_LEVELS = 0.7
 """Differences below these many of 255 levels are noise and not raised to the others' size."""
 
-_LUMA = (0.299, 0.587, 0.114)
+_BLUENESS = (-0.1146, -0.3854, 0.5)
+"""What is looked at of red, green and blue: Cb of BT.709, in which the pattern is."""
 
 
 class Score(NamedTuple):
@@ -147,10 +148,10 @@ class Search:
             frames: (n, 3, H, W) in [-1, 1].
             seconds: When each is shown.
         """
-        luma = (frames * torch.tensor(_LUMA).view(1, 3, 1, 1)).sum(dim=1, keepdim=True) * 127.5
+        blueness = (frames * torch.tensor(_BLUENESS).view(1, 3, 1, 1)).sum(dim=1, keepdim=True) * 127.5
         if self._shrunk < 1:
-            luma = F.interpolate(luma, size=self._size, mode="bilinear", antialias=True)
-        for picture, time in zip(luma[:, 0], seconds, strict=True):
+            blueness = F.interpolate(blueness, size=self._size, mode="bilinear", antialias=True)
+        for picture, time in zip(blueness[:, 0], seconds, strict=True):
             step = math.floor(time / HALF_PERIOD * _STARTS)
             if step // _PART > self._part:
                 yield from self._scored()

@@ -65,6 +65,9 @@ def test_what_is_added_is_40_db_below_white_inside_the_mask_and_nothing_outside(
     psnr = 10 * np.log10(255**2 / float(error))
     assert 40.0 <= psnr < 41.0
     assert marked.abs().max() <= 1
+    free = (frames.abs() < 0.9).all(dim=1)
+    luminance = ((marked - frames) * torch.tensor([0.2126, 0.7152, 0.0722]).view(1, 3, 1, 1)).sum(dim=1)
+    assert luminance[free].abs().max() < 1e-4, "flicker in luminance would be seen"
     again = Watermark(SIDE, SIDE, 2.0).write(frames[7:9], mask[7:9], times()[7:9])
     assert torch.equal(again, marked[7:9]), "a frame does not depend on those that come with it"
 
@@ -72,10 +75,10 @@ def test_what_is_added_is_40_db_below_white_inside_the_mask_and_nothing_outside(
 def test_the_pattern_is_the_same_for_ever() -> None:
     down, across = waves()
     lengths = 64 / np.hypot(down, across)
-    assert lengths.min() >= 4.5
-    assert lengths.max() <= 14
+    assert lengths.min() >= 5
+    assert lengths.max() <= 16
     assert {(-a, -b) for a, b in zip(down, across, strict=True)}.isdisjoint(zip(down, across, strict=True))
-    assert phases()[:3].tolist() == pytest.approx([1.9874977599679027, 3.917056137385102, 1.6316434184862143])
+    assert phases()[:3].tolist() == pytest.approx([0.63005866, 3.67565700, 0.42851561])
     values = Watermark(128, 128, 1.0).pattern
     assert float(values.square().mean()) == pytest.approx(1.0, abs=1e-4)
     assert torch.allclose(values[:64, :64], values[64:, 64:], atol=1e-4), "it repeats after a tile"
@@ -88,18 +91,20 @@ def test_the_pattern_is_the_same_for_ever() -> None:
 
 
 @pytest.mark.parametrize(
-    ("crf", "scale", "cut", "step"),
-    [(28, 1, 0, 1), (20, 2, 0, 1), (20, 1, 22, 1), (20, 1, 0, 2), (28, 2, 22, 2)],
+    ("enlarged", "crf", "scale", "cut", "step"),
+    [(1, 28, 1, 0, 1), (1, 20, 2, 0, 1), (1, 20, 1, 22, 1), (1, 20, 1, 0, 2), (2, 28, 2, 44, 2)],
     ids=["compressed", "half size", "cropped", "half the frames", "all four"],
 )
 def test_the_mark_is_found_after_what_happens_to_videos(
-    tmp_path: Path, crf: int, scale: int, cut: int, step: int
+    tmp_path: Path, enlarged: int, crf: int, scale: int, cut: int, step: int
 ) -> None:
-    marked = Watermark(SIDE, SIDE, 2.5).write(moving(), middle(), times())
-    part = marked[::step, :, cut:, cut // 2 : SIDE - cut // 2]
-    rate, size = Fraction(25, step), (SIDE - cut) // scale // 2 * 2
+    side = SIDE * enlarged
+    frames, mask = (torch.nn.functional.interpolate(each, size=side) for each in (moving(), middle()))
+    marked = Watermark(side, side, 2.5 * enlarged).write(frames, mask, times())
+    part = marked[::step, :, cut:, cut // 2 : side - cut // 2]
+    rate, size = Fraction(25, step), (side - cut) // scale // 2 * 2
     seen = find_watermark(VideoReader(encoded(tmp_path / "a.mp4", part, rate, crf, size)))
-    assert (seen.found, seen.version) == (True, 1)
+    assert (seen.found, seen.version) == (True, 2)
     assert seen.score >= seen.threshold == THRESHOLD
 
 

@@ -20,7 +20,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "reference", "name", "names", "shell", "trust", "study", "answers", "methods", "scores",
     ),
     "Output": (
-        "output", "compare", "mask_video", "preview", "encoding", "label", "watermark", "sign", "json",
+        "output", "compare", "mask_video", "preview", "encoding", "label", "no_watermark", "sign", "json",
         "plot", "sheet", "show", "cache", "runs", "overwrite", "resume", "restart", "sbatch",
     ),
     "Edit": (

@@ -45,7 +45,7 @@ def batch(
     end: str | None = None,
     max_seconds: float | None = None,
     encoding: Annotated[Mapping[str, Any], Encoding] = MappingProxyType({}),
-    watermark: bool = False,
+    no_watermark: str | None = None,
     cache: Path | None = None,
     on_corrupt: Literal["error", "hold"] | None = None,
     dtype: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
@@ -95,7 +95,7 @@ def batch(
         end: Edit only what is shown before this time.
         max_seconds: Edit only so many seconds.
         encoding: How the outputs are encoded.
-        watermark: Write a watermark into the edited pixels, which `keyface verify` finds in copies.
+        no_watermark: Write no watermark into the edited pixels, for this reason, which goes into the records.
         cache: Folder that keeps what does not depend on the target: the next edit of a clip begins there.
         on_corrupt: What to do at damaged frames: stop (error, if not given), or hold the last good one.
         dtype: Precision of the U-Nets, as of `keyface edit`.

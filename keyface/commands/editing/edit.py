@@ -54,7 +54,7 @@ def edit(
     max_seconds: float | None = None,
     encoding: Annotated[Mapping[str, Any], Encoding] = MappingProxyType({}),
     label: str | None = None,
-    watermark: bool = False,
+    no_watermark: str | None = None,
     sign: str | None = None,
     cache: Path | None = None,
     on_corrupt: Literal["error", "hold"] = "error",
@@ -121,8 +121,8 @@ def edit(
         max_seconds: Edit only so many seconds.
         encoding: How the output is encoded.
         label: A small sign at the border of every frame that says this; none draws none, as if not given.
-        watermark: Write a watermark into the edited pixels, which `keyface verify` finds in copies that were
-            encoded again, made smaller or cropped; it can be seen on even grounds.
+        no_watermark: Write no watermark into the edited pixels, for this reason, which goes into the record.
+            Otherwise `keyface verify` finds one in copies that were encoded again, made smaller or cropped.
         sign: With whose key the content credentials of outputs are signed: KEY.pem:CERTIFICATES.pem, or one
             file with both; if not given, a certificate that keyface makes for you, which nobody trusts.
         cache: Folder that keeps what does not depend on the target: the next edit of the clip begins there.
@@ -173,7 +173,7 @@ def edit(
         preview=preview,
         encoding=Encoding(**encoding),
         label=label,
-        watermark=watermark,
+        no_watermark=no_watermark,
         sign=sign,
         start=start,
         end=end,

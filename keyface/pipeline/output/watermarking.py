@@ -38,8 +38,8 @@ class Marking:
             request: What the user asked for.
             clips: What is edited.
         """
-        if not request.watermark:
-            return cls(None, "not asked for")
+        if request.no_watermark is not None:
+            return cls(None, f"switched off: {request.no_watermark.strip()}")
         if is_still(request.video):
             return cls(None, "a picture: the watermark alternates in time")
         reader = request.reader

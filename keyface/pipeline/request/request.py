@@ -17,6 +17,7 @@ from keyface.marks.kinds import KINDS, holds_credentials, sidecar_of
 from keyface.pipeline.additions import CANNY
 from keyface.pipeline.request.casting import EVERYONE, Casting
 from keyface.pipeline.request.framing import Framing
+from keyface.pipeline.request.marks import require_marks
 from keyface.pipeline.request.square import Crop
 from keyface.plugins import Category
 from keyface.resume.cache import WorkCache
@@ -62,7 +63,8 @@ class VideoRequest:
         preview: Where to write a picture of three keyframes before and after, instead of a video.
         encoding: How the output is encoded.
         label: What a small sign on every frame says; None or "none" draws none.
-        watermark: Whether a watermark is written into the edited pixels.
+        no_watermark: Why no watermark is written into the edited pixels, which goes into the record; None
+            writes one where it can be found again.
         sign: With whose key the content credentials are signed: KEY.pem:CERTIFICATES.pem, or one file with
             both; None takes a certificate that keyface makes for this user.
         start: Edit only from this time on: seconds, or "minutes:seconds".
@@ -99,7 +101,7 @@ class VideoRequest:
     preview: Path | None = None
     encoding: Encoding = field(default_factory=Encoding)
     label: str | None = None
-    watermark: bool = False
+    no_watermark: str | None = None
     sign: str | None = None
     start: str | float | None = None
     end: str | float | None = None
@@ -123,7 +125,7 @@ class VideoRequest:
         self._check_stopped()
         _ = self.square, self.reader
         self._check_pictures()
-        self._check_marks()
+        require_marks(self)
 
     @property
     def record(self) -> Path:
@@ -321,15 +323,6 @@ class VideoRequest:
         if self.cache is not None:
             WorkCache.of(self.cache)
             require_folder(self.cache)
-
-    def _check_marks(self) -> None:
-        if self.preview is None:
-            _ = self.identity, self.visible_label
-            return
-        options = {"--label": self.label, "--watermark": self.watermark or None, "--sign": self.sign}
-        for option, given in options.items():
-            if given is not None:
-                raise ValueError(f"--preview writes no edit, so {option} has no say; leave it out")
 
     def _check_stopped(self) -> None:
         if self.resume and self.restart:

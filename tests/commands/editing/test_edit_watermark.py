@@ -63,11 +63,11 @@ def test_an_edit_is_known_by_its_watermark_when_its_credentials_are_gone(
 ) -> None:
     marked, plain = tmp_path / "marked.mp4", tmp_path / "plain.mp4"
     common = ["edit", str(large), "--weights", str(weights), "--source", "a man", *FAST]
-    assert main([*common, "-o", str(marked), "--watermark"]) == 0
-    assert main([*common, "-o", str(plain)]) == 0
+    assert main([*common, "-o", str(marked)]) == 0
+    assert main([*common, "-o", str(plain), "--no-watermark", "compared with a marked one"]) == 0
     records = [json.loads(path.with_suffix(".json").read_text())["watermark"] for path in (marked, plain)]
-    assert records[0] == {"written": True, "version": 1, "unit": round(SIDE / 110, 3)}
-    assert records[1] == {"written": False, "reason": "not asked for"}
+    assert records[0] == {"written": True, "version": 2, "unit": round(SIDE / 110, 3)}
+    assert records[1] == {"written": False, "reason": "switched off: compared with a marked one"}
     frames = [next(VideoReader(path).chunks(FRAMES)) for path in (marked, plain)]
     difference = (frames[0] - frames[1]).square().mean() * 127.5**2
     assert 4 < difference < 20, "6 are 2.5 levels of 255, the rest is what two encodings differ"
@@ -76,7 +76,7 @@ def test_an_edit_is_known_by_its_watermark_when_its_credentials_are_gone(
     assert main(["verify", str(marked)]) == 0
     said = capsys.readouterr().out
     assert "an edit by keyface, unchanged since" in said
-    assert "watermark    found, version 1" in said
+    assert "watermark    found, version 2" in said
 
     assert main(["verify", str(attacked(marked, tmp_path / "again.mp4"))]) == 4
     said = capsys.readouterr().out
@@ -98,7 +98,7 @@ def test_an_edit_is_known_by_its_watermark_when_its_credentials_are_gone(
 def test_what_is_too_small_for_a_watermark_gets_none_and_says_why(
     video: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    common = ["edit", str(video), "--weights", str(weights), "--source", "a man", *FAST, "--watermark"]
+    common = ["edit", str(video), "--weights", str(weights), "--source", "a man", *FAST]
     assert main([*common, "-o", str(tmp_path / "out.mp4")]) == 0
     told = json.loads((tmp_path / "out.json").read_text())["watermark"]
     assert told == {
@@ -106,8 +106,20 @@ def test_what_is_too_small_for_a_watermark_gets_none_and_says_why(
         "reason": "0.23 s at 29.97 frames a second; it takes 1 s at 8 to be found",
     }
     capsys.readouterr()
-    assert main([*common, "--preview", str(tmp_path / "p.png")]) == 1
-    assert "--preview writes no edit, so --watermark has no say" in capsys.readouterr().err
+    assert main([*common, "--preview", str(tmp_path / "p.png"), "--no-watermark", "a test"]) == 1
+    assert "--preview writes no edit, so --no-watermark has no say" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("reason", ["", "  ", "two\nlines", "x" * 201])
+def test_a_watermark_is_not_switched_off_without_a_reason(
+    reason: str, video: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["edit", str(video), "--weights", str(weights), *FAST, "-o", str(tmp_path / "out.mp4")]
+    assert main([*words, "--no-watermark", reason]) == 1
+    said = capsys.readouterr().err
+    assert "--no-watermark" in said
+    assert "takes the reason, which goes into the record" in said
+    assert not (tmp_path / "out.mp4").exists()
 
 
 def test_verify_says_when_it_cannot_look_for_a_watermark(
