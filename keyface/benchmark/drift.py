@@ -51,6 +51,8 @@ def render_long(
 ) -> LongClip:
     """Render the clip of somebody who lacks the categories, a few frames at a time.
 
+    Its second half is the first one backwards, so that both ends show the same poses.
+
     Args:
         categories: The edits.
         path: Where its frames go.
@@ -60,12 +62,18 @@ def render_long(
         seed: Of the clip.
     """
     identity = find_person(categories, FIRST_PERSON, seed)
-    faces = draw_clip(identity, seed, frames, FPS)
+    half = (frames + 1) // 2
+    faces = draw_clip(identity, seed, half, FPS)
     with RawSink(path) as sink:
-        for start in each(range(0, frames, _CHUNK), "rendered"):
+        for start in each(range(0, half, _CHUNK), "rendered"):
             sink(render(faces[start : start + _CHUNK], size).image)
+        forwards = RawFrames(path, half, size)
+        for stop in range(frames - half, 0, -_CHUNK):
+            start = max(stop - _CHUNK, 0)
+            sink(forwards.read(start, stop - start).flip(0))
     first, last = (
-        render_trial(identity, categories, window, size, seed, begin=begin) for begin in (0, frames - window)
+        render_trial(identity, categories, window, size, seed, backwards=backwards)
+        for backwards in (False, True)
     )
     return LongClip(RawFrames(path, frames, size), first, last)
 

@@ -49,7 +49,8 @@ class RawSink:
     """
 
     def __init__(self, path: Path | None) -> None:
-        self._file = path.open("wb") if path is not None else None
+        # Unbuffered, so that frames can be read again while others are still written.
+        self._file = path.open("wb", buffering=0) if path is not None else None
 
     def __enter__(self) -> Self:
         return self

@@ -117,6 +117,10 @@ COMMANDS: Mapping[str, Command | Group] = {
                 "keyface.commands.benchmark.drift:drift",
                 "Compare the last frames of a long edited clip with its first.",
             ),
+            "seams": Command(
+                "keyface.commands.benchmark.seams:seams",
+                "Look for the seams of a clip that several devices edited.",
+            ),
             "footage": Command(
                 "keyface.commands.benchmark.footage:footage", "Measure how faces are found and followed."
             ),

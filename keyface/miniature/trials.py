@@ -89,7 +89,7 @@ def render_trial(
     size: int,
     seed: int,
     fps: float = FPS,
-    begin: int = 0,
+    backwards: bool = False,
 ) -> Trial:
     """Render one person's clip with all its truth.
 
@@ -100,9 +100,11 @@ def render_trial(
         size: Rows and columns.
         seed: Of the clip.
         fps: Frames a second.
-        begin: Number of the clip's first frame that is rendered.
+        backwards: Whether the frames are in the opposite order.
     """
-    faces = draw_clip(identity, seed, begin + frames, fps)[begin:]
+    faces = draw_clip(identity, seed, frames, fps)
+    if backwards:
+        faces = faces[torch.arange(frames - 1, -1, -1)]
     edited = faces
     for category in categories:
         if category.attribute in CHANGEABLE:

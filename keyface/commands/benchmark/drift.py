@@ -19,7 +19,7 @@ def drift(
     frames: int = 4096,
     window: int = 250,
     modes: str = "latent",
-    edits: str = "gray-hair",
+    edits: str = "beard",
     settings: GivenSettings = MappingProxyType({}),
     steps: int | None = None,
     seed: int | None = None,
@@ -30,7 +30,8 @@ def drift(
     """Edit one long rendered clip and compare its last frames with its first.
 
     Video models that go on from their own frames lose person and colours after 20 to 60 seconds. Here every
-    frame is edited from its own inversion, and this measures whether that holds.
+    frame is edited from its own inversion, and this measures whether that holds. The second half of the clip
+    is the first one backwards, so that what differs is not what the ends show.
 
     Args:
         frames: Length of the clip.

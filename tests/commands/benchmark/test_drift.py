@@ -22,8 +22,11 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> LongClip:
 def test_both_ends_have_the_truth_of_their_own_frames(clip: LongClip) -> None:
     for trial, frames in clip.parts(clip.frames):
         torch.testing.assert_close(frames, trial.frames, atol=1 / 127, rtol=0)
-    (_, first), (_, last) = clip.parts(clip.frames)
-    assert (first - last).abs().max() > 0.1, "the head moved"
+    (one, first), (other, last) = clip.parts(clip.frames)
+    assert torch.equal(first, last.flip(0)), "so that the ends differ by the edit alone"
+    assert (first[0] - first[-1]).abs().max() > 0.05, "the head moved"
+    assert (clip.frames.read(19, 1) - clip.frames.read(20, 1)).abs().max() == 0.0
+    assert not torch.allclose(one.flow, other.flow.flip(0), atol=0.1), "it moves back"
 
 
 def test_an_edit_that_fades_and_turns_red_is_seen(clip: LongClip, tmp_path: Path) -> None:
