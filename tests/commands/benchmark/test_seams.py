@@ -43,8 +43,6 @@ def test_the_command_edits_on_one_device_and_on_two(
     ("words", "said"),
     [(["--devices", "1"], "it is 2 at least"), (["--frames", "8", *FEW], "too few for 2 devices")],
 )
-def test_what_has_no_seam_is_refused(
-    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_has_no_seam_is_refused(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["benchmark", "seams", *words]) == 1
     assert said in capsys.readouterr().err
