@@ -1,5 +1,6 @@
 """Trains the miniature's CLIP pair."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -10,6 +11,7 @@ from keyface.lightning_modules.miniature.base import Batch, MiniatureModule, wit
 from keyface.miniature.networks.clip import ClipPair
 from keyface.miniature.networks.text import build_tokenizer
 from keyface.miniature.population.captions import VOCABULARY
+from keyface.miniature.population.exchanges import exchange_answers
 
 
 class ClipModule(MiniatureModule):
@@ -20,6 +22,8 @@ class ClipModule(MiniatureModule):
         width: Width of the image tower.
         image_size: Side that pictures are resized to.
         pair_weight: Weight of the loss within pairs (twin against twin) beside the batch's.
+        exchange_weight: Weight of the loss against captions in which what is there and what is not are
+            exchanged; 0 leaves it out.
         lr: Peak learning rate.
         flat: Fraction of the run before the learning rate falls.
     """
@@ -32,13 +36,14 @@ class ClipModule(MiniatureModule):
         width: int = 24,
         image_size: int = 96,
         pair_weight: float = 1.0,
+        exchange_weight: float = 0.0,
         lr: float = 1e-3,
         flat: float = 0.5,
     ) -> None:
         super().__init__(lr=lr, flat=flat)
         self.save_hyperparameters()
         self.network = ClipPair(build_tokenizer(VOCABULARY), dim=dim, width=width, image_size=image_size)
-        self.pair_weight = pair_weight
+        self.pair_weight, self.exchange_weight = pair_weight, exchange_weight
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the symmetric contrastive loss plus the loss within pairs, on pictures with pixel noise."""
@@ -50,7 +55,12 @@ class ClipModule(MiniatureModule):
         loss = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
         within = F.softplus(-scale * self._pair_margin(image, text)).mean()
         self.log_dict({"train/contrastive": loss, "train/pairs": within}, prog_bar=True)
-        return loss + self.pair_weight * within
+        loss = loss + self.pair_weight * within
+        if self.exchange_weight:
+            exchanged = F.softplus(-scale * self._exchange_margin(image, text, batch["caption"])).mean()
+            self.log("train/exchanged", exchanged)
+            loss = loss + self.exchange_weight * exchanged
+        return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Log how often a picture prefers its own caption to its twin's."""
@@ -67,6 +77,15 @@ class ClipModule(MiniatureModule):
         if "tokens" in batch:
             return self.network.encode_tokens(batch["tokens"])
         return self.network.encode_text(batch["caption"])
+
+    def _exchange_margin(self, image: Tensor, text: Tensor, captions: Sequence[str]) -> Tensor:
+        """Similarity to the own caption less that to one of the same words, of those that have one."""
+        others = exchange_answers(captions)
+        rows = [row for row, other in enumerate(others) if other is not None]
+        if not rows:
+            return text.new_zeros(1)
+        other = self.network.encode_text([each for each in others if each is not None])
+        return ((text[rows] - other) * image[rows]).sum(1)
 
     @staticmethod
     def _pair_margin(image: Tensor, text: Tensor) -> Tensor:

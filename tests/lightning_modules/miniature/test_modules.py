@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
@@ -181,6 +182,28 @@ def test_identity_network_is_exported_with_its_card(tmp_path: Path) -> None:
     card = json.loads((tmp_path / "export" / "card.json").read_text())
     assert card["samples_seen"] == 16
     assert card["data"]["identities"] == 4
+
+
+def test_clip_learns_to_tell_captions_of_the_same_words_apart() -> None:
+    """Of pictures and captions that never change, with and without the loss for it."""
+    caption, exchanged = "a man, wearing lipstick, no earrings", "a man, no lipstick, wearing earrings"
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    margins = {}
+    for weight in (0.0, 4.0):
+        torch.manual_seed(0)
+        module = ClipModule(dim=16, width=8, image_size=32, pair_weight=0.0, exchange_weight=weight)
+        cast(Any, module).log = cast(Any, module).log_dict = lambda *_, **__: None
+        optimizer = torch.optim.Adam(module.parameters(), lr=2e-3)
+        for _ in range(25):
+            optimizer.zero_grad()
+            module.training_step({"image": images, "caption": [caption] * 2}, 0).backward()
+            optimizer.step()
+        module.eval()
+        with torch.no_grad():
+            text = module.network.encode_text([caption, exchanged])
+            margins[weight] = float((text[0] - text[1]) @ module.network.encode_image(images[:1])[0])
+    assert margins[4.0] > margins[0.0] + 0.1
+    assert float(module._exchange_margin(images, text, ["a man"] * 2)) == 0.0
 
 
 @pytest.mark.parametrize("module", [ClipModule(dim=16, width=8), AttributesModule(width=8)])
