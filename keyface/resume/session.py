@@ -1,11 +1,12 @@
 """The folder of an edit that may be killed: its files, its journal, and what it is an edit of."""
 
+import errno
 import fcntl
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +138,7 @@ def require_free(folder: Path) -> None:
     Raises:
         ValueError: There is something else under the name, or another process works in it.
     """
-    if folder.exists():
+    if folder.exists() and not _is_empty(folder):
         with _locked(folder):
             pass
 
@@ -158,12 +159,27 @@ def _file_id(path: Path) -> tuple[int, int]:
 
 
 def _make(folder: Path) -> None:
-    """Make the folder with its lock file, or leave the one that is there."""
+    """Make the folder with its lock file, or leave the one that is there.
+
+    An empty one is taken: another process has just made it, or is about to remove it, and the lock decides
+    who works in it.
+    """
     try:
         folder.mkdir(parents=True)
     except FileExistsError:
-        return
-    (folder / _LOCK).touch()
+        if not _is_empty(folder):
+            return
+    with suppress(FileNotFoundError):  # removed meanwhile, which `_locked` tells
+        (folder / _LOCK).touch()
+
+
+def _is_empty(folder: Path) -> bool:
+    try:
+        return not any(folder.iterdir())
+    except NotADirectoryError:
+        return False
+    except FileNotFoundError:
+        return True
 
 
 @contextmanager
@@ -173,6 +189,8 @@ def _locked(folder: Path) -> Iterator[Callable[[], bool]]:
     try:
         lock = path.open("r+")
     except (FileNotFoundError, NotADirectoryError):
+        if _is_empty(folder):
+            raise ValueError(f"{folder}: another process has just removed it; repeat the command") from None
         raise ValueError(
             f"{folder}: not the folder of a stopped edit, and not touched; move it away"
         ) from None
@@ -208,7 +226,11 @@ def _remove(folder: Path) -> None:
     """Remove the folder; its lock goes last, so that until then nobody else takes it for theirs."""
     _clear(folder)
     (folder / _LOCK).unlink()
-    folder.rmdir()
+    try:
+        folder.rmdir()
+    except OSError as error:  # another process may have taken the empty folder, and removed it, too
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
+            raise
 
 
 def _begun(folder: Path) -> bool:

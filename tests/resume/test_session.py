@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -157,6 +158,36 @@ def test_nothing_is_left_of_an_edit_that_did_not_begin(tmp_path):
     with pytest.raises(StoppedError), Session.open(tmp_path / "state", {}):
         raise StoppedError
     assert not list(tmp_path.iterdir())
+
+
+def test_an_empty_folder_is_taken_since_another_process_may_have_just_made_it(tmp_path):
+    (tmp_path / "state").mkdir()
+    require_free(tmp_path / "state")
+    with Session.open(tmp_path / "state", {}) as session:
+        session.journal.write(steps=1)
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_folder_that_another_process_takes_while_it_is_removed_is_left_to_it(tmp_path, monkeypatch):
+    folder = tmp_path / "state"
+    remove = Path.rmdir
+
+    def late(path):
+        (path / "lock").touch()  # another process is quicker
+        remove(path)
+
+    with Session.open(folder, {}):
+        monkeypatch.setattr(Path, "rmdir", late)
+    assert [each.name for each in folder.iterdir()] == ["lock"]
+
+
+def test_a_folder_that_vanishes_before_it_is_locked_is_said_to_be_another_process_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(Path, "touch", lambda path: None)
+    with (
+        pytest.raises(ValueError, match="another process has just removed it"),
+        Session.open(tmp_path / "state", {}),
+    ):
+        pytest.fail("opened")
 
 
 def test_only_the_folder_of_a_stopped_edit_is_taken(tmp_path):
