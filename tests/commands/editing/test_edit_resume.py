@@ -89,6 +89,7 @@ def test_restart_and_resume_say_what_they_want(
     )
     assert "give one of the two" in capsys.readouterr().err
     (tmp_path / "out.mp4.state").mkdir()
+    (tmp_path / "out.mp4.state" / "mine").touch()
     assert main(command(video, output, weights, "--prompt", "a man with glasses", "--restart")) == 1
     assert "not the folder of a stopped edit" in capsys.readouterr().err
 
