@@ -125,8 +125,7 @@ def score_part(trial: Trial, frames: Tensor, source: Tensor, judges: Judges) -> 
 
     Returns:
         What `score_frames` does; `outside_change` (mean absolute); `outside_colour` (the largest mean
-        difference of a colour, signed). The last two are intensities
-        in [0, 1].
+        difference of a colour, signed). The last two are intensities in [0, 1].
     """
     outside = ~trial.region[:, None]
     shift = (((frames - source) / 2) * outside).sum(dim=(0, 2, 3)) / outside.sum().clamp(min=1)

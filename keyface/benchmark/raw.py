@@ -49,8 +49,7 @@ class RawSink:
     """
 
     def __init__(self, path: Path | None) -> None:
-        # Unbuffered, so that frames can be read again while others are still written.
-        self._file = path.open("wb", buffering=0) if path is not None else None
+        self._file = path.open("wb") if path is not None else None
 
     def __enter__(self) -> Self:
         return self
@@ -62,9 +61,10 @@ class RawSink:
             self._file.close()
 
     def __call__(self, frames: Tensor) -> None:
-        """Append frames (n, 3, H, W)."""
+        """Append frames (n, 3, H, W), which can be read from the file from then on."""
         if self._file is not None:
             self._file.write(to_uint8(frames).numpy().tobytes())
+            self._file.flush()
 
 
 class Pattern:
