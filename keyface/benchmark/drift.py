@@ -16,7 +16,7 @@ from keyface.benchmark.raw import RawFrames, RawSink
 from keyface.benchmark.runner import run_child
 from keyface.metrics.locality import outside_change
 from keyface.miniature.population.clips import draw_clip
-from keyface.miniature.rendering.renderer import render
+from keyface.miniature.rendering.renderer import render_images
 from keyface.miniature.trials import FIRST_PERSON, FPS, Trial, find_person, render_trial
 from keyface.models.judges import Judges
 from keyface.plugins import Category
@@ -66,7 +66,7 @@ def render_long(
     faces = draw_clip(identity, seed, half, FPS)
     with RawSink(path) as sink:
         for start in each(range(0, half, _CHUNK), "rendered"):
-            sink(render(faces[start : start + _CHUNK], size).image)
+            sink(render_images(faces[start : start + _CHUNK], size))
         forwards = RawFrames(path, half, size)
         for stop in range(frames - half, 0, -_CHUNK):
             start = max(stop - _CHUNK, 0)
