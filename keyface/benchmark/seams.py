@@ -9,12 +9,11 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from keyface.editing.splitting import split_clip
 from keyface.miniature.population.clips import draw_clip
-from keyface.miniature.rendering.renderer import render
+from keyface.miniature.rendering.renderer import render_images
 from keyface.miniature.trials import FIRST_PERSON, FPS, find_person
 from keyface.pipeline.pipeline import FaceEditPipeline
 from keyface.pipeline.request.request import VideoRequest
@@ -64,7 +63,7 @@ def measure_seams(
         size = pipe.backbone.image_size
         write_clip(
             folder / "clip.mp4",
-            (render(faces[start : start + _CHUNK], size).image for start in chunks),
+            (render_images(faces[start : start + _CHUNK], size) for start in chunks),
             Fraction(FPS),
         )
         request = VideoRequest(
@@ -76,18 +75,13 @@ def measure_seams(
             no_watermark="changes from frame to frame are measured",
             overwrite=True,
         )
-        source, rows = frames_of(folder / "clip.mp4"), []
+        source, rows = VideoReader(folder / "clip.mp4").whole(), []
         for count in (1, devices):
             say(f"edits {frames} frames on {count} device{'s' if count > 1 else ''}")
             pipe.run(replace(request, devices=count))
-            rows.append({"devices": count, **compare_seams(source, frames_of(folder / "edited.mp4"), starts)})
+            edited = VideoReader(folder / "edited.mp4").whole()
+            rows.append({"devices": count, **compare_seams(source, edited, starts)})
     return rows
-
-
-def frames_of(video: Path) -> Tensor:
-    """Return all frames of a video, (T, 3, H, W) in [-1, 1]."""
-    reader = VideoReader(video)
-    return torch.cat(list(reader.chunks(_CHUNK)))
 
 
 def compare_seams(source: Tensor, edited: Tensor, starts: Sequence[int]) -> dict[str, float]:

@@ -24,8 +24,6 @@ from keyface.video import VideoReader, write_clip
 PLAIN = {"Male": True, "Young": True, "No_Beard": True, "Wearing_Hat": False, "Smiling": True}
 """What the demo's person is like, but for what is edited: edits show best on a plain face."""
 
-_CHUNK = 32
-
 
 def write_clip_of(
     categories: Sequence[Category], path: Path, frames: int, size: int, seed: int, fps: float
@@ -54,7 +52,7 @@ def measure(
     for judge in (*recognizers.values(), classifier):
         if isinstance(judge, torch.nn.Module):
             judge.to("cpu")  # the fits may have taken them to a GPU
-    source, edited = read_clip(out / "clip.mp4"), read_clip(out / "edited.mp4")
+    source, edited = (VideoReader(out / name).whole() for name in ("clip.mp4", "edited.mp4"))
     sidecar = read_json_object(out / "edited.json", allow_nan=True)
     distances = {
         name: float(cosine_distance(embed_clip(each, edited), embed_clip(each, source)))
@@ -87,8 +85,3 @@ def _successes(
     """Return edit success by category, of those that somebody can tell."""
     found = {category.name: edit_success(classifier, frames, category) for category in categories}
     return {name: value for name, value in found.items() if value is not None}
-
-
-def read_clip(path: Path) -> Tensor:
-    """Return all frames of a short video, (T, 3, H, W) in [-1, 1]."""
-    return torch.cat(list(VideoReader(path).chunks(_CHUNK)))

@@ -242,6 +242,10 @@ class VideoReader:
         while batch := list(islice(images, size)):
             yield _floats(batch)
 
+    def whole(self) -> Tensor:
+        """Return all frames of a short clip, (T, 3, H, W) in [-1, 1]."""
+        return torch.cat(list(self.chunks(self.at_once())))
+
     def _images(self) -> Iterator[np.ndarray]:
         """Yield upright (H, W, 3) uint8 images; damaged frames are replaced by the last good one."""
         self.held = 0

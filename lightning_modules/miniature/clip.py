@@ -24,6 +24,8 @@ class ClipModule(MiniatureModule):
         pair_weight: Weight of the loss within pairs (twin against twin) beside the batch's.
         exchange_weight: Weight of the loss against captions in which what is there and what is not are
             exchanged; 0 leaves it out.
+        locked_image: Leave the image tower as it is (locked-image tuning, Zhai et al. 2022): the text tower
+            learns to tell apart what the pictures' embeddings already do.
         lr: Peak learning rate.
         flat: Fraction of the run before the learning rate falls.
     """
@@ -37,6 +39,7 @@ class ClipModule(MiniatureModule):
         image_size: int = 96,
         pair_weight: float = 1.0,
         exchange_weight: float = 0.0,
+        locked_image: bool = False,
         lr: float = 1e-3,
         flat: float = 0.5,
     ) -> None:
@@ -44,6 +47,15 @@ class ClipModule(MiniatureModule):
         self.save_hyperparameters()
         self.network = ClipPair(build_tokenizer(VOCABULARY), dim=dim, width=width, image_size=image_size)
         self.pair_weight, self.exchange_weight = pair_weight, exchange_weight
+        self.locked_image = locked_image
+        if locked_image:
+            self.network.clip.visual.requires_grad_(False)
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Keep a locked tower's batch statistics; Lightning sets training mode after each validation."""
+        super().on_train_batch_start(batch, batch_idx)
+        if self.locked_image:
+            self.network.clip.visual.eval()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the symmetric contrastive loss plus the loss within pairs, on pictures with pixel noise."""

@@ -97,7 +97,7 @@ def whole_video(path: Path, clip: ClipSpec) -> Tensor:
             f"{path}: {len(reader)} frames, the original of clip {clip.key} has {clip.frames}; "
             f"the edit must hold the same frames ({clip.frames} at {clip.fps:g} fps)"
         )
-    return torch.cat(list(reader.chunks(_CHUNK)))
+    return reader.whole()
 
 
 def _times(clip: ClipSpec) -> list[float]:

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from keyface.commands.console import write_json
 from keyface.commands.editing import edit as edit_command
 from keyface.commands.miniature.demo import Stages, fit_words, show
-from keyface.demo.trial import measure, read_clip, write_clip_of
+from keyface.demo.trial import measure, write_clip_of
 from keyface.metrics.temporal import temporal_loss
 from keyface.plugins import edits
-from keyface.video import write_clip
+from keyface.video import VideoReader, write_clip
 
 
 def colours(images: Tensor, landmarks: Tensor | None) -> Tensor:
@@ -58,7 +58,7 @@ def test_the_figures_of_a_perfect_edit(tmp_path: Path, capsys: pytest.CaptureFix
 def test_the_clip_is_of_somebody_who_lacks_the_edits(tmp_path: Path) -> None:
     trial = write_clip_of(edits.select(["glasses", "beard"]), tmp_path / "clip.mp4", 3, 32, seed=0, fps=10)
     assert "young man" in trial.prompts.source
-    assert read_clip(tmp_path / "clip.mp4").shape == (3, 3, 32, 32)
+    assert VideoReader(tmp_path / "clip.mp4").whole().shape == (3, 3, 32, 32)
 
 
 def test_fits_go_through_the_shipped_configs(tmp_path: Path) -> None:

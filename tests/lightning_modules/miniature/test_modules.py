@@ -206,6 +206,16 @@ def test_clip_learns_to_tell_captions_of_the_same_words_apart() -> None:
     assert float(module._exchange_margin(images, text, ["a man"] * 2)) == 0.0
 
 
+def test_a_locked_image_tower_stays_as_it_is(tmp_path: Path) -> None:
+    module = ClipModule(dim=16, width=8, image_size=32, locked_image=True)
+    before = {name: value.clone() for name, value in module.network.state_dict().items()}
+    fit(module, data(), tmp_path)
+    after = module.network.state_dict()
+    changed = {name for name, value in before.items() if not torch.equal(value, after[name])}
+    assert "clip.text_projection" in changed
+    assert not [name for name in changed if name.startswith("clip.visual.")]
+
+
 @pytest.mark.parametrize("module", [ClipModule(dim=16, width=8), AttributesModule(width=8)])
 def test_other_networks_are_exported(module: LightningModule, tmp_path: Path) -> None:
     fit(module, data(), tmp_path)
