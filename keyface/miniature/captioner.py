@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import combinations, product
+
 import torch
 from torch import Tensor
 
@@ -15,9 +18,10 @@ _PASSES = 2
 def describe(pair: ClipPair, features: Tensor) -> list[str]:
     """Choose for each field of the canonical caption the phrase that fits a picture best.
 
-    Coordinate ascent: starting from the first phrases, one field after the other takes the phrase whose
+    Coordinate ascent: starting from the last phrases, one field after the other takes the phrase whose
     whole caption lies closest to the picture, twice around, since fields explain each other (a bald head
-    has no bangs).
+    has no bangs). Then two questions of yes and no at once, for all such two: from "wearing lipstick, no
+    earrings" each single step to "no lipstick, wearing earrings" is a step away from the picture.
 
     Args:
         pair: The CLIP pair.
@@ -28,13 +32,21 @@ def describe(pair: ClipPair, features: Tensor) -> list[str]:
     """
     fields = list_phrases()
     chosen = [{field: options[-1] for field, options in fields.items()} for _ in range(len(features))]
-    for _ in range(_PASSES):
-        for field, options in fields.items():
-            texts = [_join({**row, field: option}) for row in chosen for option in options]
-            similarity = pair.encode_text(texts).view(len(features), len(options), -1) @ features[:, :, None]
-            for row, best in zip(chosen, similarity[..., 0].argmax(1).tolist(), strict=True):
-                row[field] = options[best]
+    single = [(field,) for field in fields]
+    double = combinations([field for field, options in fields.items() if len(options) == 2], 2)
+    for group in (*single * _PASSES, *double):
+        _choose(pair, features, chosen, group)
     return [_join(row) for row in chosen]
+
+
+def _choose(pair: ClipPair, features: Tensor, chosen: list[dict[str, str]], group: Sequence[str]) -> None:
+    """Give the fields of a group the phrases that together fit best, in each row."""
+    phrases = list_phrases()
+    options = [dict(zip(group, each, strict=True)) for each in product(*(phrases[field] for field in group))]
+    texts = [_join(row | option) for row in chosen for option in options]
+    similarity = pair.encode_text(texts).view(len(features), len(options), -1) @ features[:, :, None]
+    for row, best in zip(chosen, similarity[..., 0].argmax(1).tolist(), strict=True):
+        row.update(options[best])
 
 
 def _join(row: dict[str, str]) -> str:

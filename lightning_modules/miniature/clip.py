@@ -11,7 +11,7 @@ from keyface.lightning_modules.miniature.base import Batch, MiniatureModule, wit
 from keyface.miniature.networks.clip import ClipPair
 from keyface.miniature.networks.text import build_tokenizer
 from keyface.miniature.population.captions import VOCABULARY
-from keyface.miniature.population.exchanges import exchange_answers
+from keyface.miniature.population.exchanges import change_answers, exchange_answers
 
 
 class ClipModule(MiniatureModule):
@@ -24,6 +24,7 @@ class ClipModule(MiniatureModule):
         pair_weight: Weight of the loss within pairs (twin against twin) beside the batch's.
         exchange_weight: Weight of the loss against captions in which what is there and what is not are
             exchanged; 0 leaves it out.
+        choice_weight: Weight of the loss against captions that are wrong in one phrase; 0 leaves it out.
         locked_image: Leave the image tower as it is (locked-image tuning, Zhai et al. 2022): the text tower
             learns to tell apart what the pictures' embeddings already do.
         lr: Peak learning rate.
@@ -39,6 +40,7 @@ class ClipModule(MiniatureModule):
         image_size: int = 96,
         pair_weight: float = 1.0,
         exchange_weight: float = 0.0,
+        choice_weight: float = 0.0,
         locked_image: bool = False,
         lr: float = 1e-3,
         flat: float = 0.5,
@@ -46,8 +48,8 @@ class ClipModule(MiniatureModule):
         super().__init__(lr=lr, flat=flat)
         self.save_hyperparameters()
         self.network = ClipPair(build_tokenizer(VOCABULARY), dim=dim, width=width, image_size=image_size)
-        self.pair_weight, self.exchange_weight = pair_weight, exchange_weight
-        self.locked_image = locked_image
+        self.pair_weight, self.locked_image = pair_weight, locked_image
+        self.exchange_weight, self.choice_weight = exchange_weight, choice_weight
         if locked_image:
             self.network.clip.visual.requires_grad_(False)
 
@@ -68,10 +70,14 @@ class ClipModule(MiniatureModule):
         within = F.softplus(-scale * self._pair_margin(image, text)).mean()
         self.log_dict({"train/contrastive": loss, "train/pairs": within}, prog_bar=True)
         loss = loss + self.pair_weight * within
-        if self.exchange_weight:
-            exchanged = F.softplus(-scale * self._exchange_margin(image, text, batch["caption"])).mean()
-            self.log("train/exchanged", exchanged)
-            loss = loss + self.exchange_weight * exchanged
+        for name, weight, others in (
+            ("exchanged", self.exchange_weight, exchange_answers),
+            ("choices", self.choice_weight, change_answers),
+        ):
+            if weight:
+                wrong = F.softplus(-scale * self._margin(image, text, others(batch["caption"]))).mean()
+                self.log(f"train/{name}", wrong)
+                loss = loss + weight * wrong
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -90,9 +96,8 @@ class ClipModule(MiniatureModule):
             return self.network.encode_tokens(batch["tokens"])
         return self.network.encode_text(batch["caption"])
 
-    def _exchange_margin(self, image: Tensor, text: Tensor, captions: Sequence[str]) -> Tensor:
-        """Similarity to the own caption less that to one of the same words, of those that have one."""
-        others = exchange_answers(captions)
+    def _margin(self, image: Tensor, text: Tensor, others: Sequence[str | None]) -> Tensor:
+        """Similarity to the own caption less that to a wrong one, of those that have one."""
         rows = [row for row, other in enumerate(others) if other is not None]
         if not rows:
             return text.new_zeros(1)

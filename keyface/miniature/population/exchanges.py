@@ -1,4 +1,4 @@
-"""Captions of the same words that say something else, as NegCLIP's: what a text encoder has to tell apart.
+"""Captions that are wrong for a picture and hard to tell from its own, as NegCLIP's.
 
 "wearing lipstick, no earrings" and "no lipstick, wearing earrings" are the same bag of words. A pair that was
 never shown the one as wrong for the other gives both the same embedding.
@@ -7,10 +7,15 @@ never shown the one as wrong for the other gives both the same embedding.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
+from typing import TypeVar
 
 import torch
 
 from keyface.celeba import ABSENT_PHRASES, PHRASES
+from keyface.miniature.population.captions import list_phrases
+
+Item = TypeVar("Item")
 
 _LABELS = ("Bangs", "Wearing_Lipstick", "Heavy_Makeup", "Wearing_Earrings")
 """Those whose answers were confused; glasses and hats, which pairs show more often, were not."""
@@ -26,10 +31,14 @@ def _opposites(said: Mapping[str, Sequence[str]], other: Mapping[str, Sequence[s
 
 
 _PRESENT, _ABSENT = _opposites(PHRASES, ABSENT_PHRASES), _opposites(ABSENT_PHRASES, PHRASES)
+_CHOICES = {phrase: options for options in list_phrases().values() for phrase in options}
 
 
 def exchange_answers(captions: Sequence[str]) -> list[str | None]:
     """Exchange in each caption what is there with what is not, for two things drawn by torch's generator.
+
+    Where two things can be exchanged so that the words stay the same, such two are drawn: a text encoder
+    learns the others by their words.
 
     Args:
         captions: Phrases joined by ", ".
@@ -44,12 +53,49 @@ def exchange_answers(captions: Sequence[str]) -> list[str | None]:
     return [_exchanged(caption.split(", ")) for caption in captions]
 
 
+def change_answers(captions: Sequence[str]) -> list[str | None]:
+    """Say something else of one field of each caption, drawn by torch's generator among canonical phrases.
+
+    It is what a captioner decides between: the whole caption is right but for one phrase.
+
+    Args:
+        captions: Phrases joined by ", ".
+
+    Returns:
+        As many; None where a caption has no canonical phrase.
+    """
+    return [_changed(caption.split(", ")) for caption in captions]
+
+
 def _exchanged(phrases: Sequence[str]) -> str | None:
     there = [index for index, phrase in enumerate(phrases) if phrase in _PRESENT]
     missing = [index for index, phrase in enumerate(phrases) if phrase in _ABSENT]
-    if not there or not missing:
+    pairs = list(product(there, missing))
+    same_words = [pair for pair in pairs if _words(phrases, *pair) == _words(_answered(phrases, *pair), *pair)]
+    if not pairs:
+        return None
+    return ", ".join(_answered(phrases, *_draw(same_words or pairs)))
+
+
+def _answered(phrases: Sequence[str], there: int, missing: int) -> list[str]:
+    changed = list(phrases)
+    changed[there], changed[missing] = _PRESENT[phrases[there]], _ABSENT[phrases[missing]]
+    return changed
+
+
+def _words(phrases: Sequence[str], *places: int) -> list[str]:
+    return sorted(" ".join(phrases[place] for place in places).split())
+
+
+def _changed(phrases: Sequence[str]) -> str | None:
+    places = [index for index, phrase in enumerate(phrases) if phrase in _CHOICES]
+    if not places:
         return None
     changed = list(phrases)
-    one, other = (places[int(torch.randint(len(places), ()))] for places in (there, missing))
-    changed[one], changed[other] = _PRESENT[phrases[one]], _ABSENT[phrases[other]]
+    place = _draw(places)
+    changed[place] = _draw([option for option in _CHOICES[phrases[place]] if option != phrases[place]])
     return ", ".join(changed)
+
+
+def _draw(items: Sequence[Item]) -> Item:
+    return items[int(torch.randint(len(items), ()))]
