@@ -25,11 +25,12 @@ class Likes:
 def test_two_answers_are_changed_at_once_where_each_alone_would_fit_less() -> None:
     pair = Likes({("no lipstick", "wearing earrings"): 1.0, ("wearing lipstick", "no earrings"): 0.9})
     (caption,) = describe(cast(ClipPair, pair), torch.ones(1, 1))
-    assert caption.endswith("no lipstick, no makeup, wearing earrings")
+    assert ", no lipstick, " in caption
+    assert caption.endswith(", wearing earrings")
 
 
 def test_fields_explain_each_other() -> None:
-    """Only bald heads of old men fit; the hair is decided after the person, so that once around is too little."""
+    """Old men fit when they are bald, and the hair is decided after the person: once around is too little."""
     pair = Likes({("an old man", "bald"): 1.0, ("a young man",): 0.2, ("bald",): 0.1})
     captions = describe(cast(ClipPair, pair), torch.ones(2, 1))
     assert captions[0] == captions[1]

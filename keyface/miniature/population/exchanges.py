@@ -71,10 +71,10 @@ def _exchanged(phrases: Sequence[str]) -> str | None:
     there = [index for index, phrase in enumerate(phrases) if phrase in _PRESENT]
     missing = [index for index, phrase in enumerate(phrases) if phrase in _ABSENT]
     pairs = list(product(there, missing))
-    same_words = [pair for pair in pairs if _words(phrases, *pair) == _words(_answered(phrases, *pair), *pair)]
     if not pairs:
         return None
-    return ", ".join(_answered(phrases, *_draw(same_words or pairs)))
+    answered = [_answered(phrases, *pair) for pair in pairs]
+    return ", ".join(_draw([each for each in answered if _words(each) == _words(phrases)] or answered))
 
 
 def _answered(phrases: Sequence[str], there: int, missing: int) -> list[str]:
@@ -83,8 +83,8 @@ def _answered(phrases: Sequence[str], there: int, missing: int) -> list[str]:
     return changed
 
 
-def _words(phrases: Sequence[str], *places: int) -> list[str]:
-    return sorted(" ".join(phrases[place] for place in places).split())
+def _words(phrases: Sequence[str]) -> list[str]:
+    return sorted(" ".join(phrases).split())
 
 
 def _changed(phrases: Sequence[str]) -> str | None:
