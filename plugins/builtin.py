@@ -175,7 +175,7 @@ _COLOURS = {
 _OTHER_HAIR = ("red hair", "with red hair", "auburn hair", "ginger hair")
 _BALD = (*PHRASES["Bald"], "a bald head", "no hair")
 _HAIR_STRENGTH = 1.15
-_HAIR_GUIDANCE = 0.72
+_HAIR_GUIDANCE = 0.93
 """Hair comes nearer to the rendered edit when it is edited stronger and guided less than usual; more guidance
 makes it gaudy. Figures in docs/results.md."""
 
@@ -255,7 +255,7 @@ _SHADES_STRENGTH = 1.06
 _SHADES = {"miniature": {"strength": 1.25}}
 """With less, eyes are seen through some of them. Figures in docs/results.md."""
 
-_FRAMES = {"miniature": {"strength": 1.12, "guidance": 0.69}}
+_FRAMES = {"miniature": {"strength": 1.12, "guidance": 0.77}}
 """With less strength, frames lack parts of their rims; less guidance keeps the face nearer to the person.
 Figures in docs/results.md."""
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from keyface.lightning_modules.miniature.base import Batch, MiniatureModule, with_pixel_noise
 from keyface.miniature.networks.clip import ClipPair
 from keyface.miniature.networks.text import build_tokenizer
-from keyface.miniature.population.captions import VOCABULARY
+from keyface.miniature.population.captions import VOCABULARY, write_captions_of
 from keyface.miniature.population.exchanges import change_answers, exchange_answers
 
 
@@ -24,7 +24,8 @@ class ClipModule(MiniatureModule):
         pair_weight: Weight of the loss within pairs (twin against twin) beside the batch's.
         exchange_weight: Weight of the loss against captions in which what is there and what is not are
             exchanged; 0 leaves it out.
-        choice_weight: Weight of the loss against captions that are wrong in one phrase; 0 leaves it out.
+        choice_weight: Weight of the loss against captions that are wrong in one phrase, in every second step,
+            which then has canonical captions: what the captioner decides between. 0 leaves both out.
         locked_image: Leave the image tower as it is (locked-image tuning, Zhai et al. 2022): the text tower
             learns to tell apart what the pictures' embeddings already do.
         lr: Peak learning rate.
@@ -62,7 +63,9 @@ class ClipModule(MiniatureModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the symmetric contrastive loss plus the loss within pairs, on pictures with pixel noise."""
         image = self.network.encode_image(with_pixel_noise(batch["image"], 0.1))
-        text = self._encode_captions(batch)
+        canonical = self.choice_weight > 0 and batch_idx % 2 == 1
+        captions = write_captions_of(batch["labels"]) if canonical else batch["caption"]
+        text = self.network.encode_text(captions) if canonical else self._encode_captions(batch)
         scale = self.network.clip.logit_scale.exp().clamp(max=100)
         logits = scale * image @ text.T
         target = torch.arange(len(logits), device=self.device)
@@ -72,10 +75,10 @@ class ClipModule(MiniatureModule):
         loss = loss + self.pair_weight * within
         for name, weight, others in (
             ("exchanged", self.exchange_weight, exchange_answers),
-            ("choices", self.choice_weight, change_answers),
+            ("choices", self.choice_weight * canonical, change_answers),
         ):
             if weight:
-                wrong = F.softplus(-scale * self._margin(image, text, others(batch["caption"]))).mean()
+                wrong = F.softplus(-scale * self._margin(image, text, others(captions))).mean()
                 self.log(f"train/{name}", wrong)
                 loss = loss + weight * wrong
         return loss

@@ -96,7 +96,7 @@ def draw_captions(faces: Faces, seed: int, mention: float = 0.9) -> list[str]:
             are worded alike.
         mention: How likely each field is spoken of; cut where the caption would pass 30 words.
     """
-    truth = _truth(faces)
+    truth = _listed(true_labels(faces))
     pose = (faces.nuisance.values[:, :3] * 1000).round().long().sum(dim=1)
     draws = uniform(key(6, faces.identity.ids.cpu(), pose.cpu(), seed), 4 * len(CAPTION_FIELDS) + 8).tolist()
     return [
@@ -107,9 +107,14 @@ def draw_captions(faces: Faces, seed: int, mention: float = 0.9) -> list[str]:
 
 def write_captions(faces: Faces) -> list[str]:
     """Describe each face by all fields in a fixed order and in canonical words."""
-    truth = _truth(faces)
+    return write_captions_of(true_labels(faces))
+
+
+def write_captions_of(labels: Mapping[str, Tensor]) -> list[str]:
+    """Describe labels {name: (B,) bool} as `write_captions` does the faces that have them."""
+    truth = _listed(labels)
     captions = []
-    for index in range(len(faces)):
+    for index in range(len(truth["Male"])):
         person = PEOPLE[truth["Male"][index], truth["Young"][index]][0]
         said = [_phrases(field, truth, index)[0] for field in CAPTION_FIELDS if field != "age"]
         captions.append(", ".join((f"a photo of {person}", *said)))
@@ -127,9 +132,8 @@ def list_phrases() -> dict[str, tuple[str, ...]]:
     return found
 
 
-def _truth(faces: Faces) -> dict[str, list[bool]]:
-    known: dict[str, Tensor] = true_labels(faces)
-    return {name: [bool(value) for value in values.tolist()] for name, values in known.items()}
+def _listed(labels: Mapping[str, Tensor]) -> dict[str, list[bool]]:
+    return {name: [bool(value) for value in values.tolist()] for name, values in labels.items()}
 
 
 def _phrases(field: str, truth: Mapping[str, list[bool]], index: int) -> Phrases:

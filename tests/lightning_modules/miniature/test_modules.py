@@ -29,6 +29,7 @@ from keyface.lightning_modules.miniature.recognition import (
 from keyface.miniature.measure import verification_auc
 from keyface.miniature.networks.autoencoder import PatchAutoencoder
 from keyface.miniature.networks.recognition import IdentityNetwork
+from keyface.miniature.population.captions import write_captions_of
 from keyface.miniature.storage import load_network
 
 
@@ -204,6 +205,28 @@ def test_clip_learns_to_tell_captions_of_the_same_words_apart() -> None:
             margins[weight] = float((text[0] - text[1]) @ module.network.encode_image(images[:1])[0])
     assert margins[4.0] > margins[0.0] + 0.1
     assert float(module._margin(images, text, [None] * 2)) == 0.0
+
+
+def test_every_second_step_decides_what_the_captioner_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has canonical captions of the labels, and others that are wrong in one phrase."""
+    module = ClipModule(dim=16, width=8, image_size=32, choice_weight=1.0)
+    logged: list[str] = []
+    cast(Any, module).log = lambda name, *_, **__: logged.append(name)
+    cast(Any, module).log_dict = lambda *_, **__: None
+    encoded: list[list[str]] = []
+    encode_text = module.network.encode_text
+    monkeypatch.setattr(
+        module.network, "encode_text", lambda texts: (encoded.append(texts), encode_text(texts))[1]
+    )
+    source = data()
+    batch = source.with_pictures(source.training_batch(0))
+    module.training_step(batch, 0)
+    assert (logged, encoded) == ([], [batch["caption"]])
+    module.training_step(batch, 1)
+    canonical, wrong = encoded[1:]
+    assert logged == ["train/choices"]
+    assert canonical == write_captions_of(batch["labels"])
+    assert [one == other for one, other in zip(canonical, wrong, strict=True)] == [False] * len(canonical)
 
 
 def test_a_locked_image_tower_stays_as_it_is(tmp_path: Path) -> None:
