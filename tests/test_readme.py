@@ -48,7 +48,7 @@ FEW_CLIPS = "--clips 1 --gallery 1 --frames 2 --steps 2"
 
 SMALLER = {
     "keyface miniature clip": "--seconds 0.125 --fps 16",
-    "keyface miniature measure": "--faces 4 --prompts 2",
+    "keyface miniature measure": "--faces 4 --prompts 2 --clips 2",
     # Stages follow each other in tests/miniature_training/test_run.py.
     "keyface miniature train": "--minutes 0.05 --stages face_finder --device cpu",
     "keyface edit": "--steps 2",
