@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations, product
 
 import torch
@@ -35,14 +35,15 @@ def describe(pair: ClipPair, features: Tensor) -> list[str]:
     single = [(field,) for field in fields]
     double = combinations([field for field, options in fields.items() if len(options) == 2], 2)
     for group in (*single * _PASSES, *double):
-        _choose(pair, features, chosen, group)
+        _choose(pair, features, chosen, {field: fields[field] for field in group})
     return [_join(row) for row in chosen]
 
 
-def _choose(pair: ClipPair, features: Tensor, chosen: list[dict[str, str]], group: Sequence[str]) -> None:
-    """Give the fields of a group the phrases that together fit best, in each row."""
-    phrases = list_phrases()
-    options = [dict(zip(group, each, strict=True)) for each in product(*(phrases[field] for field in group))]
+def _choose(
+    pair: ClipPair, features: Tensor, chosen: list[dict[str, str]], group: Mapping[str, Sequence[str]]
+) -> None:
+    """Give the fields of a group, field → phrases, those phrases that together fit best, in each row."""
+    options = [dict(zip(group, each, strict=True)) for each in product(*group.values())]
     texts = [_join(row | option) for row in chosen for option in options]
     similarity = pair.encode_text(texts).view(len(features), len(options), -1) @ features[:, :, None]
     for row, best in zip(chosen, similarity[..., 0].argmax(1).tolist(), strict=True):
