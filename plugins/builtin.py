@@ -21,7 +21,7 @@ _FIRM_STRENGTH = 1.15
 _LINES_STRENGTH = 0.92
 """For lines that are drawn onto a face that stays."""
 
-_WRINKLES = {"miniature": {"strength": 0.84}}
+_WRINKLES = {"miniature": {"strength": 0.84, "threshold": 0.3}}
 """Age comes easily to the miniature; less keeps the face nearer to the person. Figures in docs/results.md."""
 
 _AGE_THRESHOLD = 0.65
@@ -53,6 +53,9 @@ _ANGRY = (*PHRASES["Angry"], "frowning", "with an angry expression")
 _SAD = (*PHRASES["Sad"], "with a sad expression")
 _SMILE_STRENGTH = 1.08
 """With less, some smiles are not seen. Figures in docs/results.md."""
+
+_LIPS = {"miniature": {"threshold": 1.0}}
+"""With more, what a smile does to the lips' edges is left out. Figures in docs/results.md."""
 
 _FROWN_GUIDANCE = 1.25
 """Brows and the mouth's corners change little."""
@@ -123,6 +126,7 @@ EXPRESSION = (
         regions=_FACE,
         conflicts=_others(_EXPRESSIONS, "smile"),
         strength=_SMILE_STRENGTH,
+        defaults=_LIPS,
         threshold=_PLAIN_THRESHOLD,
     ),
     Category(
@@ -255,8 +259,9 @@ _SHADES_STRENGTH = 1.06
 _SHADES = {"miniature": {"strength": 1.25}}
 """With less, eyes are seen through some of them. Figures in docs/results.md."""
 
-_FRAMES = {"miniature": {"strength": 1.12, "guidance": 0.77}}
-"""With less strength, frames lack parts of their rims; less guidance keeps the face nearer to the person.
+_FRAMES = {"miniature": {"strength": 1.12, "guidance": 0.69, "threshold": 1.75}}
+"""With less strength, frames lack parts of their rims; less guidance keeps the face nearer to the person, and
+so does a high threshold: frames are a strong change, what happens to the eyes behind them a weaker one.
 Figures in docs/results.md."""
 
 _GLASSES_MASK = Lazily("keyface.plugins.builtin_code:glasses_mask")
@@ -306,7 +311,7 @@ _GOATEE = (*PHRASES["Goatee"], "goatee")
 _MOUSTACHE = (*PHRASES["Mustache"], "a mustache", "moustache", "mustache")
 _STUBBLE = (*PHRASES["5_o_Clock_Shadow"], "stubble")
 _BEARD_REGIONS = ("skin", *_MOUTH, "neck")
-_FULL = {"miniature": {"strength": 1.1, "guidance": 0.8}}
+_FULL = {"miniature": {"strength": 1.1, "guidance": 0.8, "threshold": 0.75}}
 """Of a full beard: more strength and less guidance than elsewhere, with which brown beards turn green and
 gray ones blue. Figures in docs/results.md."""
 
