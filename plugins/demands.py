@@ -17,13 +17,18 @@ def free_regions(categories: Iterable[Category]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for names in regions for name in names)) if all(regions) else ()
 
 
+_SHARED = 0.06
+"""How much more strength each edit beyond the second takes, as a fraction. Figures in docs/results.md."""
+
+
 @dataclass(frozen=True)
 class Demands:
     """What several categories ask of one edit.
 
     Attributes:
         strength: The mean of what they ask for: the largest would make each of them as strong as the
-            strongest, at the cost of the likeness.
+            strongest, at the cost of the likeness. Three and more take more than the mean, without which not
+            all of them come.
         guidance: The mean, too.
         threshold: The smallest, since what is left out of the frame is lost.
         injection: The smallest, since one edit that cannot grow under ε1's features fails altogether.
@@ -42,7 +47,7 @@ class Demands:
         if not categories:
             return cls()
         return cls(
-            fmean(category.strength for category in categories),
+            fmean(category.strength for category in categories) * (1 + _SHARED * max(0, len(categories) - 2)),
             fmean(category.guidance for category in categories),
             min(category.threshold for category in categories),
             min(category.injection for category in categories),

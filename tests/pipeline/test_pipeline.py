@@ -10,7 +10,7 @@ from diffusers import UNet2DConditionModel
 
 from keyface.diffusion.backbone import Backbone
 from keyface.editing.editor import VideoEditor
-from keyface.editing.settings import EditSettings, Injection, Prompts
+from keyface.editing.settings import Composition, EditSettings, Injection, Prompts
 from keyface.files import sha256
 from keyface.miniature import zoo
 from keyface.pipeline.defaults import defaults_of
@@ -39,6 +39,7 @@ def test_the_miniature_brings_its_defaults_and_all_that_belongs_to_it() -> None:
         guidance_limit=0.6,
         strength=0.72,
         injection=Injection(until=1.0, residual_until=1.0),
+        composition=Composition(low=0.12, high=0.2, blur=0.008, feather=0.006),
     )
     assert pipe.captioner is zoo.caption_clip
     assert pipe.familiarity is not None

@@ -83,6 +83,11 @@ def test_edits_together_ask_for_the_mean_strength_and_guidance_and_the_least_of_
     assert Demands.of([]) == Demands(1.0, 1.0, 1.0, 1.0)
 
 
+@pytest.mark.parametrize(("number", "strength"), [(1, 0.5), (2, 0.5), (3, 0.53), (4, 0.56)])
+def test_three_and_more_edits_together_take_more_strength(number: int, strength: float) -> None:
+    assert Demands.of([make(strength=0.5)] * number).strength == pytest.approx(strength)
+
+
 def test_one_edit_that_changes_shapes_decides_for_all_that_are_made_together() -> None:
     assert Demands.of([make(), make(reshapes=True)]).reshapes
     assert not Demands.of([make(), make()]).reshapes
