@@ -31,6 +31,8 @@ class Category:
             thresholds (`Composition.low`, `.high`), in (0, 2]; below 1 for faint changes, such as the skin's
             with age.
         injection: Fraction of the usual time that ε1's attention is injected, in [0, 1].
+        residual: Fraction of the usual time that ε1's residual features are injected, in [0, 1]; they hold
+            what lies at a place, so that under all of them a hat hardly covers hair.
         reshapes: Whether the edit changes shapes, as beards, glasses and hats do, and not only colours, lines
             or an expression. Queries and keys hold the shape of what ε1 sees, so such edits get its keys and
             values instead: new shapes made of what the person looks like (MasaCtrl, Cao et al. 2023).
@@ -44,7 +46,7 @@ class Category:
             may name. Training takes them from the data, and that of `attribute` from the `judge` where data
             lack it.
         defaults: Family of models (`keyface.plugins.checks.FAMILIES`) → its own `strength`, `guidance`,
-            `threshold` and `injection`, in place of those above.
+            `threshold`, `injection` and `residual`, in place of those above.
         mask: Where the edit may change a face, more closely than `regions`, which it replaces in editing and
             training.
         judge: Whether faces look as after the edit, where no classifier knows the label, or better than one.
@@ -68,6 +70,7 @@ class Category:
     guidance: float = 1.0
     threshold: float = 1.0
     injection: float = 1.0
+    residual: float = 1.0
     reshapes: bool = False
     place: str = "clause"
     needs: tuple[str, ...] = ()

@@ -18,7 +18,8 @@ PLACES: tuple[str, ...] = ("clause", "adjective", "noun")
 FAMILIES: tuple[str, ...] = ("miniature", "sd1", "sd2")
 """Families of models that a category may ask for other multiples of; `Backbone.family` tells a model's."""
 
-AMOUNTS: tuple[str, ...] = ("strength", "guidance", "threshold", "injection")
+AMOUNTS: tuple[str, ...] = ("strength", "guidance", "threshold", "injection", "residual")
+_SHARES = ("injection", "residual")
 """What a category may ask for in other amounts of each family."""
 
 CODE: tuple[str, ...] = ("mask", "judge", "loss")
@@ -129,7 +130,7 @@ def _family_faults(category: Category) -> Iterator[str]:
 def _amount_faults(amounts: Mapping[str, float], prefix: str = "") -> Iterator[str]:
     for name in AMOUNTS:
         value = amounts.get(name, 1.0)
-        if name == "injection" and not 0.0 <= value <= 1.0:
+        if name in _SHARES and not 0.0 <= value <= 1.0:
             yield f"{prefix}{name} is {value}, it must be in [0, 1]"
-        elif name != "injection" and not 0.0 < value <= 2.0:
+        elif name not in _SHARES and not 0.0 < value <= 2.0:
             yield f"{prefix}{name} is {value}, it must be in (0, 2]"

@@ -32,6 +32,7 @@ class Demands:
         guidance: The mean, too.
         threshold: The smallest, since what is left out of the frame is lost.
         injection: The smallest, since one edit that cannot grow under ε1's features fails altogether.
+        residual: The smallest, likewise.
         reshapes: Whether one of them does, for the same reason.
     """
 
@@ -39,6 +40,7 @@ class Demands:
     guidance: float = 1.0
     threshold: float = 1.0
     injection: float = 1.0
+    residual: float = 1.0
     reshapes: bool = False
 
     @classmethod
@@ -51,5 +53,6 @@ class Demands:
             fmean(category.guidance for category in categories),
             min(category.threshold for category in categories),
             min(category.injection for category in categories),
+            min(category.residual for category in categories),
             any(category.reshapes for category in categories),
         )

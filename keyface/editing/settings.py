@@ -129,7 +129,7 @@ class EditSettings:
     def for_categories(self, categories: Sequence[Category], family: str | None = None) -> "EditSettings":
         """Return these settings scaled by what the categories of one edit ask for.
 
-        Strength (1 at most) and guidance (at least 1) become the mean of their multiples, the time of
+        Strength (1 at most) and guidance (at least 1) become the mean of their multiples, the times of
         injection and the composition's thresholds the smallest of their shares. Where a category changes
         shapes, which queries and keys of ε1 would hold, ε1's keys and values are injected.
 
@@ -146,6 +146,7 @@ class EditSettings:
                 self.injection,
                 mode="kv" if asked.reshapes else self.injection.mode,
                 until=asked.injection * self.injection.until,
+                residual_until=asked.residual * self.injection.residual_until,
             ),
             composition=self.composition.with_threshold(asked.threshold),
         )

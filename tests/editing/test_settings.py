@@ -28,6 +28,15 @@ def test_categories_scale_the_settings() -> None:
     assert defaults.for_categories([]) == defaults
 
 
+def test_residual_features_are_injected_for_the_smallest_share_asked_for() -> None:
+    found = EditSettings(injection=Injection(residual_until=0.8)).for_categories(
+        [asking(residual=0.5), asking()]
+    )
+    assert found.injection.residual_until == pytest.approx(0.4)
+    family = asking(defaults={"miniature": {"residual": 0.0}})
+    assert EditSettings().for_categories([family], "miniature").injection.residual_until == 0.0
+
+
 def test_the_loosest_threshold_decides_for_edits_that_are_made_together() -> None:
     defaults = EditSettings(composition=Composition(low=0.1, high=0.2, mode="mask"))
     found = defaults.for_categories([asking(threshold=1.5), asking(threshold=0.5)])

@@ -34,6 +34,7 @@ def make(**changes: object) -> Category:
         ({"guidance": "much"}, "guidance must be a number"),
         ({"injection": 1.5}, "injection is 1.5, it must be in [0, 1]"),
         ({"injection": True}, "injection must be a number"),
+        ({"residual": -0.5}, "residual is -0.5, it must be in [0, 1]"),
         ({"present": "yes"}, "present must be true or false"),
         ({"reshapes": 1}, "reshapes must be true or false"),
         ({"place": "end"}, "clause, adjective, noun"),
@@ -75,11 +76,11 @@ def test_applies_only_where_training_can_learn_something() -> None:
 def test_edits_together_ask_for_the_mean_strength_and_guidance_and_the_least_of_the_rest() -> None:
     asked = Demands.of(
         [
-            make(strength=0.5, injection=1.0, threshold=1.5),
+            make(strength=0.5, injection=1.0, threshold=1.5, residual=0.25),
             make(strength=1.0, guidance=0.5, injection=0.5, threshold=0.75),
         ]
     )
-    assert asked == Demands(strength=0.75, guidance=0.75, threshold=0.75, injection=0.5)
+    assert asked == Demands(strength=0.75, guidance=0.75, threshold=0.75, injection=0.5, residual=0.25)
     assert Demands.of([]) == Demands(1.0, 1.0, 1.0, 1.0)
 
 
