@@ -6,6 +6,8 @@ With s the source frame, r its autoencoder round trip, e the decoded edit and d 
 
 where M in [0, 1] rises with the blurred magnitude of d (`change_mask`), is held to the edit's regions where
 they are known, and is smooth in time (`TimeSmoother`). Where M is 0 the frame is the source, bit for bit.
+Where d is large, what was there is gone, and its finest lines s − r go with it (`replaced`): otherwise the
+outline of a hat would stay where the hat was.
 Light and colour need no matching at the edge of M: nothing is added but d, which is about 0 there.
 """
 
@@ -105,6 +107,17 @@ def change_mask(change: Tensor, settings: Composition, region: Tensor | None = N
     return ((blur(mask, settings.feather * side) - FLOOR) / (1.0 - FLOOR)).clamp(0.0, 1.0)
 
 
+def replaced(change: Tensor, settings: Composition) -> Tensor:
+    """Return how much of one frame's own detail goes with what the edit replaced: (1, H, W) in [0, 1].
+
+    Args:
+        change: d, (3, H, W); 2 is from black to white.
+        settings: `replaced` and the blur.
+    """
+    magnitude = blur(change.abs().amax(dim=0, keepdim=True), settings.blur * min(change.shape[-2:]))
+    return (2.0 * magnitude / settings.replaced - 1.0).clamp(0.0, 1.0)
+
+
 def blur(image: Tensor, sigma: float) -> Tensor:
     """Blur (1, H, W) with a Gaussian that is cut off at `REACH` and normalized anew at the borders.
 
@@ -185,8 +198,12 @@ def _layer(first: int, ready: Sequence[tuple[Decoded, Tensor]], settings: Compos
     source, edited = (torch.stack([getattr(each, name) for each in frames]) for name in ("source", "edited"))
     if settings.mode == "off":
         return Layer(first, masks, edited - source, edited)
-    kept = torch.stack([each.kept for each in frames]) if settings.mode == "detail" else source
-    change = masks * (edited - kept)
+    before = source
+    if settings.mode == "detail":
+        kept = torch.stack([each.kept for each in frames])
+        gone = torch.stack([replaced(each.edited - each.kept, settings) for each in frames])
+        before = kept + gone * (source - kept)
+    change = masks * (edited - before)
     return Layer(first, masks, change, within_range(source + change, source))
 
 

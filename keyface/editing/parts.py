@@ -15,6 +15,13 @@ HIGHEST_LOCALITY = 100.0
 WIDEST_BLUR = 0.5
 """Of the side; far beyond, a mask is one value everywhere."""
 
+RESHAPED = 0.3
+"""`Composition.replaced` of edits that change shapes: bangs and hats leave no outline where they were. Hair
+that only changes colour keeps its strands."""
+
+LEAST_REPLACED, MOST_REPLACED = 0.01, 4.0
+"""At the most half of it is the largest change that there is, 2."""
+
 LONGEST_SMOOTHING = 25.0
 """Frames; three times as many are looked ahead, and kept in memory."""
 
@@ -151,6 +158,10 @@ class Composition:
     feather: float = 0.02
     """Standard deviation of the Gaussian that softens the edge of the mask, as a fraction of the side; 0 is
     none."""
+    replaced: float = MOST_REPLACED
+    """Change from which nothing of the clip's own detail is kept, since what it belonged to is gone; from
+    half of it on less is kept. At 4 all of it is; edits that change shapes ask for .3. With the mode
+    `detail`."""
     smoothing: float = 1.0
     """Standard deviation, in frames, of the Gaussian by which the mask is averaged over time; 0 is none."""
     margin: float = 0.03
@@ -165,6 +176,7 @@ class Composition:
                 f"composition.high is {self.high:g}; it must be above composition.low ({self.low:g}) and at "
                 "most 2"
             )
+        check_within("composition.replaced", self.replaced, LEAST_REPLACED, MOST_REPLACED)
         for name in ("blur", "feather", "margin"):
             check_within(f"composition.{name}", getattr(self, name), 0.0, WIDEST_BLUR)
         check_within("composition.smoothing", self.smoothing, 0.0, LONGEST_SMOOTHING)

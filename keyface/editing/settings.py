@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 from keyface.configuration import given, merged
 from keyface.diffusion.solvers import Solver
 from keyface.editing.parts import (
+    RESHAPED,
     Composition,
     Injection,
     Propagation,
@@ -131,7 +132,8 @@ class EditSettings:
 
         Strength (1 at most) and guidance (at least 1) become the mean of their multiples, the times of
         injection and the composition's thresholds the smallest of their shares. Where a category changes
-        shapes, which queries and keys of ε1 would hold, ε1's keys and values are injected.
+        shapes, which queries and keys of ε1 would hold, ε1's keys and values are injected, and the outline of
+        what it replaces goes.
 
         Args:
             categories: What is edited together; none leaves the settings as they are.
@@ -148,7 +150,12 @@ class EditSettings:
                 until=asked.injection * self.injection.until,
                 residual_until=asked.residual * self.injection.residual_until,
             ),
-            composition=self.composition.with_threshold(asked.threshold),
+            composition=replace(
+                self.composition.with_threshold(asked.threshold),
+                replaced=min(self.composition.replaced, RESHAPED)
+                if asked.reshapes
+                else self.composition.replaced,
+            ),
         )
 
     @property

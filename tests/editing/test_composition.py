@@ -18,8 +18,8 @@ from keyface.editing.editor import (
 )
 
 PROMPTS = Prompts("a face", "a face with glasses")
-BARE = Composition(low=0.08, high=0.2, blur=0.0, feather=0.0, smoothing=0.0, margin=0.0)
-"""M is the soft threshold of |d|, pixel by pixel and frame by frame."""
+BARE = Composition(low=0.08, high=0.2, blur=0.0, feather=0.0, smoothing=0.0, margin=0.0, replaced=4.0)
+"""M is the soft threshold of |d|, pixel by pixel and frame by frame, and all of the clip's detail is kept."""
 SMALL = EditSettings(steps=4, interval=4, window=2, anchors=1, chunk_size=3, guidance_scale=3.0)
 
 
@@ -67,6 +67,19 @@ def test_equation_by_hand():
         torch.testing.assert_close(source + change[0], expected)
         wanted = torch.ones(1, 1, 4) if mode == "off" else expected_mask[None]
         torch.testing.assert_close(mask[0], wanted)
+
+
+def test_what_an_edit_replaces_takes_its_detail_with_it():
+    """Changes of .1, .3 and .6 where all is gone from .4 on: all of the line s - r, half of it, nothing."""
+    kept = torch.zeros(3, 1, 3)
+    source = kept + 0.2
+    edited = torch.tensor([0.1, 0.3, 0.6]).expand(3, 1, 3)
+    settings = replace(BARE, low=0.01, high=0.02, replaced=0.4)
+    mask, _, frames = composed(source[None], kept[None], edited[None], settings)
+    assert mask.min() == 1.0
+    assert frames[0, 0, 0].tolist() == pytest.approx([0.3, 0.4, 0.6])
+    _, _, all_kept = composed(source[None], kept[None], edited[None], replace(settings, replaced=4.0))
+    assert all_kept[0, 0, 0].tolist() == pytest.approx([0.3, 0.5, 0.8])
 
 
 def test_composed_frames_stay_in_range():
@@ -248,6 +261,7 @@ def test_tails_of_blurs_are_cut_to_zero():
     ("changes", "told"),
     [
         ({"mode": "soft"}, "choose one of detail, mask, off"),
+        ({"replaced": 0.0}, "composition.replaced is 0"),
         ({"low": -0.1}, "composition.low is -0.1"),
         ({"low": float("nan")}, "composition.low is nan"),
         ({"low": 0.3, "high": 0.2}, "composition.high is 0.2; it must be above composition.low"),

@@ -37,6 +37,13 @@ def test_residual_features_are_injected_for_the_smallest_share_asked_for() -> No
     assert EditSettings().for_categories([family], "miniature").injection.residual_until == 0.0
 
 
+def test_edits_that_change_shapes_leave_no_outline_of_what_they_replace() -> None:
+    assert EditSettings().for_categories([asking(reshapes=True), asking()]).composition.replaced == 0.3
+    assert EditSettings().for_categories([asking()]).composition.replaced == 4.0
+    less = EditSettings(composition=Composition(replaced=0.2))
+    assert less.for_categories([asking(reshapes=True)]).composition.replaced == 0.2
+
+
 def test_the_loosest_threshold_decides_for_edits_that_are_made_together() -> None:
     defaults = EditSettings(composition=Composition(low=0.1, high=0.2, mode="mask"))
     found = defaults.for_categories([asking(threshold=1.5), asking(threshold=0.5)])
