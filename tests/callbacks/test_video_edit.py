@@ -256,7 +256,7 @@ def test_settings_are_the_weights_then_the_categories_then_the_given_ones(
         strength=0.3,
         guidance_scale=2.0,
         injection=Injection(mode="kv", until=0.1),
-        composition=Composition(low=0.03, high=0.05),
+        composition=Composition(low=0.03, high=0.05, replaced=0.3),
     )
     assert callback(settings=FAST)._settings_for(example, pipe) == FAST
     with pytest.raises(ValueError, match="VideoEditCallback: settings: unknown name 'stepz'"):
