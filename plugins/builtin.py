@@ -6,6 +6,7 @@ either kind is edited in place.
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
 from keyface.celeba import ABSENT_PHRASES, PHRASES
 from keyface.plugins.category import Category
@@ -23,7 +24,8 @@ _LINES_STRENGTH = 0.92
 """For lines that are drawn onto a face that stays."""
 
 _WRINKLES = {"miniature": {"strength": 0.84, "threshold": 0.3}}
-"""Age comes easily to the miniature; less keeps the face nearer to the person. Figures in docs/results.md."""
+"""Age comes easily to the miniature; less strength keeps the face nearer to the person, and a higher
+threshold would leave the wrinkles out. Figures in docs/results.md."""
 
 _AGE_THRESHOLD = 0.65
 """Age changes the whole skin a little."""
@@ -91,8 +93,8 @@ AGE = (
     ),
 )
 
-_FEATURES = {"miniature": {"strength": 1.25}}
-"""Of a man: with less, half of the women stay women. Figures in docs/results.md."""
+_JAW = {"miniature": {"strength": 1.25}}
+"""Of a man: with less, one of four women stays a woman. Figures in docs/results.md."""
 
 GENDER = _reshaping(
     Category(
@@ -105,7 +107,7 @@ GENDER = _reshaping(
         conflicts=("woman",),
         place="noun",
         strength=_FIRM_STRENGTH,
-        defaults=_FEATURES,
+        defaults=_JAW,
     ),
     Category(
         "woman",
@@ -318,7 +320,8 @@ _STUBBLE = (*PHRASES["5_o_Clock_Shadow"], "stubble")
 _BEARD_REGIONS = ("skin", *_MOUTH, "neck")
 _FULL = {"miniature": {"strength": 1.1, "guidance": 0.8, "threshold": 0.75}}
 """Of a full beard: more strength and less guidance than elsewhere, with which brown beards turn green and
-gray ones blue. Figures in docs/results.md."""
+gray ones blue; a lower threshold, since some beards hardly differ from the skin.
+Figures in docs/results.md."""
 
 _GROWN_STRENGTH = 1.05
 _GROWN_GUIDANCE = 1.1
@@ -386,30 +389,10 @@ def _pair(
 ) -> tuple[Category, Category]:
     """Return the edit that puts something on, with its guidance, and the one that takes it off."""
     without = f"no-{name}"
+    edit = partial(Category, attribute=attribute, regions=regions, defaults=defaults or {})
     return (
-        Category(
-            name,
-            on[:2],
-            off[0],
-            attribute,
-            True,
-            replaces=off,
-            regions=regions,
-            conflicts=(without,),
-            guidance=guidance,
-            defaults=defaults or {},
-        ),
-        Category(
-            without,
-            off[:2],
-            on[0],
-            attribute,
-            False,
-            replaces=on,
-            regions=regions,
-            conflicts=(name,),
-            defaults=defaults or {},
-        ),
+        edit(name, on[:2], off[0], replaces=off, conflicts=(without,), guidance=guidance),
+        edit(without, off[:2], on[0], present=False, replaces=on, conflicts=(name,)),
     )
 
 

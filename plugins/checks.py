@@ -19,8 +19,10 @@ FAMILIES: tuple[str, ...] = ("miniature", "sd1", "sd2")
 """Families of models that a category may ask for other multiples of; `Backbone.family` tells a model's."""
 
 AMOUNTS: tuple[str, ...] = ("strength", "guidance", "threshold", "injection", "residual")
-_SHARES = ("injection", "residual")
 """What a category may ask for in other amounts of each family."""
+
+_SHARES = ("injection", "residual")
+"""Those of them that are shares of a time, in [0, 1]."""
 
 CODE: tuple[str, ...] = ("mask", "judge", "loss")
 """Fields that hold functions (`keyface.plugins.extensions`)."""

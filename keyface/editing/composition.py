@@ -6,7 +6,7 @@ With s the source frame, r its autoencoder round trip, e the decoded edit and d 
 
 where M in [0, 1] rises with the blurred magnitude of d (`change_mask`), is held to the edit's regions where
 they are known, and is smooth in time (`TimeSmoother`). Where M is 0 the frame is the source, bit for bit.
-Where d is large, what was there is gone, and its finest lines s − r go with it (`replaced`): otherwise the
+Where d is large, what was there is gone, and its finest lines s − r go with it (`lost_detail`): otherwise the
 outline of a hat would stay where the hat was.
 Light and colour need no matching at the edge of M: nothing is added but d, which is about 0 there.
 """
@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from keyface.editing.parts import Composition
+from keyface.editing.parts import MOST_REPLACED, Composition
 
 REACH = 3.0
 """Standard deviations at which Gaussians are cut off: beyond, masks are exactly 0."""
@@ -98,8 +98,7 @@ def change_mask(change: Tensor, settings: Composition, region: Tensor | None = N
         region: (1, H, W) in [0, 1]; None holds M to no region.
     """
     side = min(change.shape[-2:])
-    magnitude = blur(change.abs().amax(dim=0, keepdim=True), settings.blur * side)
-    mask = ((magnitude - settings.low) / (settings.high - settings.low)).clamp(0.0, 1.0)
+    mask = ((_magnitude(change, settings) - settings.low) / (settings.high - settings.low)).clamp(0.0, 1.0)
     if region is not None:
         mask = mask * grow(region.float(), round(settings.margin * side))
     if settings.feather == 0.0:
@@ -107,15 +106,16 @@ def change_mask(change: Tensor, settings: Composition, region: Tensor | None = N
     return ((blur(mask, settings.feather * side) - FLOOR) / (1.0 - FLOOR)).clamp(0.0, 1.0)
 
 
-def replaced(change: Tensor, settings: Composition) -> Tensor:
+def lost_detail(change: Tensor, settings: Composition) -> Tensor:
     """Return how much of one frame's own detail goes with what the edit replaced: (1, H, W) in [0, 1].
 
     Args:
         change: d, (3, H, W); 2 is from black to white.
         settings: `replaced` and the blur.
     """
-    magnitude = blur(change.abs().amax(dim=0, keepdim=True), settings.blur * min(change.shape[-2:]))
-    return (2.0 * magnitude / settings.replaced - 1.0).clamp(0.0, 1.0)
+    if settings.replaced == MOST_REPLACED:
+        return torch.zeros_like(change[:1])
+    return (2.0 * _magnitude(change, settings) / settings.replaced - 1.0).clamp(0.0, 1.0)
 
 
 def blur(image: Tensor, sigma: float) -> Tensor:
@@ -186,6 +186,11 @@ class TimeSmoother:
         return self._waiting.popleft(), (weighted / total).clamp(max=1.0)
 
 
+def _magnitude(change: Tensor, settings: Composition) -> Tensor:
+    """Return |d| of the channel that changes most, blurred: (1, H, W)."""
+    return blur(change.abs().amax(dim=0, keepdim=True), settings.blur * min(change.shape[-2:]))
+
+
 def _mask(frame: Decoded, settings: Composition) -> Tensor:
     if settings.mode == "off":
         return torch.ones_like(frame.source[:1])
@@ -201,7 +206,7 @@ def _layer(first: int, ready: Sequence[tuple[Decoded, Tensor]], settings: Compos
     before = source
     if settings.mode == "detail":
         kept = torch.stack([each.kept for each in frames])
-        gone = torch.stack([replaced(each.edited - each.kept, settings) for each in frames])
+        gone = torch.stack([lost_detail(each.edited - each.kept, settings) for each in frames])
         before = kept + gone * (source - kept)
     change = masks * (edited - before)
     return Layer(first, masks, change, within_range(source + change, source))

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 from keyface.configuration import given, merged
 from keyface.diffusion.solvers import Solver
 from keyface.editing.parts import (
+    MOST_REPLACED,
     RESHAPED,
     Composition,
     Injection,
@@ -152,9 +153,7 @@ class EditSettings:
             ),
             composition=replace(
                 self.composition.with_threshold(asked.threshold),
-                replaced=min(self.composition.replaced, RESHAPED)
-                if asked.reshapes
-                else self.composition.replaced,
+                replaced=min(self.composition.replaced, RESHAPED if asked.reshapes else MOST_REPLACED),
             ),
         )
 
