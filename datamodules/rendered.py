@@ -9,7 +9,7 @@ from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from keyface.datamodules.rendered_faces import Batch, FaceBatches, PicturePool, StepBatches
+from keyface.datamodules.rendered_faces import Batch, FaceBatches, PicturePool, StepBatches, Wording
 from keyface.miniature.population import world
 from keyface.miniature.population.pairs import counterfactual_pairs
 
@@ -33,13 +33,18 @@ class RenderedDataModule(LightningDataModule):
         size: Side in pixels.
         batch_size: Faces a batch, before twins.
         pairs: Deliver twins.
+        beside: With `pairs`, name each picture's twin beside it, as ε2 reads pairs; the twin's is the face.
         held_out: Number of validation identities (ids from `world.HELD_OUT` on), four pictures
             of each.
         steps: Batches an epoch.
         mention: Probability that a caption mentions an attribute.
+        canonical: Probability that a batch has canonical captions, which mention everything and which edits
+            start from.
         emphasis: How many times as often pairs are drawn whose twin differs in these labels, by label; where
             a twin differs in several, the largest counts.
         further: Probability that a twin differs in a second attribute, too, and, if so, in a third.
+        usual: Where a twin differs in glasses, they are of the kind that a caption without a word on their
+            shape and colour means.
         reuse: Steps that a rendered batch is shown in, on average: 1 renders every picture for one step.
             More is for processors, on which rendering costs as much as training.
         pool: With `reuse`, how many rendered batches are mixed with each other; they stay in memory.
@@ -59,11 +64,14 @@ class RenderedDataModule(LightningDataModule):
         size: int = 128,
         batch_size: int = 32,
         pairs: bool = False,
+        beside: bool = False,
         held_out: int = 256,
         steps: int = 1000,
         mention: float = 0.9,
+        canonical: float = 0.0,
         emphasis: dict[str, float] | None = None,
         further: float = 0.0,
+        usual: bool = False,
         reuse: int = 1,
         pool: int = 32,
         seed: int = 0,
@@ -79,13 +87,18 @@ class RenderedDataModule(LightningDataModule):
             raise ValueError(
                 f"reuse {reuse}, pool {pool} and chunk {chunk} are at least 1, workers {workers} at least 0"
             )
+        if beside and not pairs:
+            raise ValueError("beside needs pairs")
         self.save_hyperparameters()
+        self.beside = beside
         self.identities, self.size, self.batch_size, self.pairs = identities, size, batch_size, pairs
-        self.held_out, self.steps, self.seed = held_out, steps, seed
+        self.people, self.steps, self.seed = held_out, steps, seed
         self.workers = workers
         kept = pool if reuse > 1 else 0
-        self.faces = FaceBatches(identities, batch_size, seed, emphasis or {}, further, keep=max(1, kept))
-        self._batches = StepBatches(self.faces, pairs, seed, mention, reuse, pool, tokens)
+        self.faces = FaceBatches(
+            identities, batch_size, seed, emphasis or {}, further, usual, keep=max(1, kept)
+        )
+        self._batches = StepBatches(self.faces, pairs, seed, mention, canonical, reuse, pool, tokens)
         self._pictures = PicturePool(size, compiled, kept, chunk)
 
     def train_dataloader(self) -> DataLoader[Batch]:
@@ -111,18 +124,20 @@ class RenderedDataModule(LightningDataModule):
 
         Returns:
             The batch with `image` (B or 2B, 3, S, S) in [-1, 1], `landmarks` (…, 5, 2) in pixels and `labels`
-            {name: (…,) bool}.
+            {name: (…,) bool}; with `beside` also `attributes`, the labels picture by picture, and `twin`,
+            `twin_caption` and `twin_attributes`.
         """
         image, landmarks = self._pictures.of(batch, self.faces)
         rest = {name: value for name, value in batch.items() if name not in ("parameters", "rows", "newest")}
         names, values = rest["labels"]
         rest["labels"] = dict(zip(names, values.unbind(), strict=True))
-        return {"image": image, "landmarks": landmarks, **rest}
+        whole = {"image": image, "landmarks": landmarks, **rest}
+        return whole | _beside(whole) if self.beside else whole
 
     def first_pictures(self, count: int) -> Tensor:
         """Render the first `count` training faces, without twins, (count, 3, S, S) in [-1, 1]."""
         batches = range(-(-count // self.batch_size))
-        known = (FaceBatches.describe(self.faces.numbered(number)[:1], 0, 1.0) for number in batches)
+        known = (FaceBatches.describe(self.faces.numbered(number)[:1], Wording(0, 1.0)) for number in batches)
         return torch.cat([self.with_pictures(batch)["image"] for batch in known])[:count]
 
     def training_batch(self, step: int) -> Batch:
@@ -150,7 +165,24 @@ class _HeldOut(IterableDataset[Batch]):
         self.source = source
 
     def __iter__(self) -> Iterator[Batch]:
-        ids = world.HELD_OUT + torch.arange(self.source.held_out)
+        ids = world.HELD_OUT + torch.arange(self.source.people)
         faces = counterfactual_pairs(ids.repeat_interleave(HELD_OUT_PICTURES), self.source.seed)
         for index in torch.split(torch.arange(len(faces[0])), self.source.batch_size):
-            yield FaceBatches.describe([side[index] for side in faces][: 1 + self.source.pairs], 0, 1.0)
+            yield FaceBatches.describe(
+                [side[index] for side in faces][: 1 + self.source.pairs], Wording(0, 1.0)
+            )
+
+
+def _beside(batch: Batch) -> Batch:
+    """Return the labels of a batch picture by picture, and what is known of each one's twin."""
+    half = len(batch["image"]) // 2
+    names, columns = zip(*batch["labels"].items(), strict=True)
+    rows = torch.stack(columns, dim=1).tolist()
+    labels = [dict(zip(names, row, strict=True)) for row in rows]
+    said = batch["caption"]
+    return {
+        "attributes": labels,
+        "twin": batch["image"].roll(half, dims=0),
+        "twin_caption": [*said[half:], *said[:half]],
+        "twin_attributes": [*labels[half:], *labels[:half]],
+    }

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerFast
 from keyface.miniature.networks.text import build_tokenizer, tokenize
 from keyface.miniature.population import captions, world
 from keyface.miniature.population.labels import true_labels
-from keyface.miniature.population.pairs import counterfactual_pairs
+from keyface.miniature.population.pairs import counterfactual_pairs, usual_glasses
 from keyface.miniature.population.parameters import Attributes, Faces, Identity, Nuisance
 from keyface.miniature.rendering import renderer
 from keyface.pictures import from_uint8, to_uint8
@@ -24,6 +24,31 @@ Batch = dict[str, Any]
 
 _CANDIDATES = 8
 """Pairs that are drawn for each that is taken, where some labels are emphasized."""
+
+
+@dataclass(frozen=True)
+class Wording:
+    """How captions are worded.
+
+    Attributes:
+        seed: Of a batch.
+        mention: Probability that a caption mentions an attribute.
+        canonical: Probability that a batch has canonical captions, which mention everything.
+    """
+
+    seed: int
+    mention: float
+    canonical: float = 0.0
+
+    def describe(self, sides: Sequence[Faces]) -> list[str]:
+        """Return the captions of faces and of their twins.
+
+        Both sides of a pair are worded alike, so that only the edited phrase differs.
+        """
+        chance = torch.rand(1, generator=torch.Generator().manual_seed(self.seed))
+        if float(chance) < self.canonical:
+            return [text for side in sides for text in captions.write_captions(side)]
+        return [text for side in sides for text in captions.draw_captions(side, self.seed, self.mention)]
 
 
 class FaceBatches:
@@ -35,6 +60,7 @@ class FaceBatches:
         seed: Decides everything.
         emphasis: See `RenderedDataModule`.
         further: See `counterfactual_pairs`.
+        usual: See `RenderedDataModule`.
         keep: How many batches stay in memory.
 
     Raises:
@@ -48,6 +74,7 @@ class FaceBatches:
         seed: int,
         emphasis: Mapping[str, float],
         further: float = 0.0,
+        usual: bool = False,
         keep: int = 1,
     ) -> None:
         known = true_labels(world.draw_faces(torch.zeros(1, dtype=torch.int64), 0))
@@ -55,7 +82,7 @@ class FaceBatches:
             if name not in known or weight <= 0:
                 raise ValueError(f"emphasis {name}: {weight} needs a known label and a weight above 0")
         self.identities, self.size, self.seed, self.emphasis = identities, size, seed, emphasis
-        self.further = further
+        self.further, self.usual = further, usual
         self._kept: OrderedDict[int, tuple[Faces, Faces]] = OrderedDict()
         self._keep = keep
 
@@ -71,27 +98,24 @@ class FaceBatches:
         """Return the faces of a batch, followed by their twins where `sides` is 2, on a device."""
         return Faces.cat(self.numbered(number)[:sides]).to(device)
 
-    def batch(self, rows: Tensor, pairs: bool, caption_seed: int, mention: float) -> Batch:
+    def batch(self, rows: Tensor, pairs: bool, wording: Wording) -> Batch:
         """Collect faces of several batches in one.
 
         Args:
             rows: (B, 2) number of the batch and row in it.
             pairs: Append the B twins.
-            caption_seed: Seed of the captions' wording.
-            mention: Probability that an attribute is mentioned.
+            wording: Of the captions.
         """
         first, last = int(rows[:, 0].min()), int(rows[:, 0].max())
         known = [self.numbered(number) for number in range(first, last + 1)]
         whole = (rows[:, 0] - first) * self.size + rows[:, 1]
         sides = [Faces.cat([each[side] for each in known])[whole] for side in range(1 + pairs)]
-        return {**self.describe(sides, caption_seed, mention), "rows": rows.tolist()}
+        return {**self.describe(sides, wording), "rows": rows.tolist()}
 
     @staticmethod
-    def describe(sides: Sequence[Faces], caption_seed: int, mention: float) -> Batch:
+    def describe(sides: Sequence[Faces], wording: Wording) -> Batch:
         """Return what is known of faces, and of their twins where `sides` has them, but their pictures."""
         faces = Faces.cat(sides)
-        # The same seed words both sides of a pair alike, so that only the edited phrase differs.
-        texts = [captions.draw_captions(side, caption_seed, mention) for side in sides]
         labels = true_labels(faces)
         return {
             **_parameters(faces),
@@ -100,7 +124,7 @@ class FaceBatches:
             "traits": faces.identity.values,
             # One tensor: workers hand over each tensor by itself.
             "labels": (tuple(labels), torch.stack(list(labels.values()))),
-            "caption": [text for side in texts for text in side],
+            "caption": wording.describe(sides),
         }
 
     def _draw(self, number: int) -> tuple[Faces, Faces]:
@@ -109,6 +133,8 @@ class FaceBatches:
         count = self.size * (_CANDIDATES if self.emphasis else 1)
         ids = torch.randint(self.identities, (count,), generator=generator)
         pair = counterfactual_pairs(ids, seed, self.further)
+        if self.usual:
+            pair = usual_glasses(*pair)
         if not self.emphasis:
             return pair
         weights = torch.ones(count)
@@ -129,6 +155,7 @@ class StepBatches:
         pairs: Deliver twins.
         seed: Decides captions, and what is taken from the pool.
         mention: Probability that a caption mentions an attribute.
+        canonical: See `RenderedDataModule`.
         reuse: Steps that a face is shown in, on average.
         pool: With `reuse`, how many numbered batches are mixed with each other.
         tokens: Deliver the captions' token ids, too.
@@ -138,15 +165,17 @@ class StepBatches:
     pairs: bool
     seed: int
     mention: float
+    canonical: float
     reuse: int
     pool: int
     tokens: bool
 
     def of(self, step: int) -> Batch:
         """Return the batch of a step; it depends on the step and the seed alone."""
+        wording = Wording(self.seed + step, self.mention, self.canonical)
         if self.reuse == 1:
             sides = self.faces.numbered(step)[: 1 + self.pairs]
-            batch = FaceBatches.describe(sides, self.seed + step, self.mention)
+            batch = FaceBatches.describe(sides, wording)
         else:
             newest = step // self.reuse
             oldest = max(0, newest - self.pool + 1)
@@ -155,7 +184,7 @@ class StepBatches:
             # The oldest is about to go: each leaves after it was drawn from `reuse` times on average.
             chosen = torch.randperm((newest - oldest + 1) * size, generator=generator)[:size]
             rows = torch.stack([oldest + chosen // size, chosen % size], dim=1)
-            batch = self.faces.batch(rows, self.pairs, self.seed + step, self.mention)
+            batch = self.faces.batch(rows, self.pairs, wording)
             if step % self.reuse == 0:
                 # Where workers draw faces, the process that renders them need not draw them again.
                 drawn = Faces.cat(self.faces.numbered(newest)[: 1 + self.pairs])

@@ -17,6 +17,7 @@ from keyface.diffusion.schedule import even_timesteps, grid_timesteps
 from keyface.faces.regions import dilate, region_mask
 from keyface.lightning_modules.branch import Batch, BranchModule, Losses, StepInputs
 from keyface.lightning_modules.clip_crops import CroppedEncoder
+from keyface.lightning_modules.pairs import Pairs, PairsLoss
 from keyface.lightning_modules.protocols import HoldsOut, KnowsItsBatches, KnowsItsLabels
 from keyface.lightning_modules.regional import Regional, RegionalLoss, cells_of
 from keyface.lightning_modules.sampling import NoisyInput, noisy_latents
@@ -80,6 +81,8 @@ class DirectionModule(BranchModule):
             out.
         regional: Teaches ε2 to guide inside the category's regions alone, for batches with masks; keyface's
             addition, see `keyface.lightning_modules.regional`. None leaves it out.
+        paired: Teaches ε2 what edits make of a face, for batches with twins; keyface's addition, see
+            `keyface.lightning_modules.pairs`. None leaves it out.
         tuning: What is trained and how.
         optimizer: By class_path.
         lr_scheduler: By class_path; None: constant.
@@ -112,6 +115,7 @@ class DirectionModule(BranchModule):
         locality_margin: float = 0.03,
         category_weight: float = 1.0,
         regional: Regional | None = None,
+        paired: Pairs | None = None,
         tuning: Tuning = EVERYTHING,
         optimizer: OptimizerCallable = AdamW,
         lr_scheduler: LRSchedulerCallable | None = None,
@@ -126,15 +130,17 @@ class DirectionModule(BranchModule):
         require_weights(backbone, encoder, evaluators)
         base, found, noise = find_backbone(backbone), find_encoder(encoder), NoisyInput.of(noisy_input)
         tokenizers = {"the text encoder": base.tokenizer}
+        learned = Pairs.of(paired)
+        teacher = None if learned is None else PairsLoss(learned, base)
         if hasattr(found, "tokenizer"):
             tokenizers["the encoder of the loss"] = found.tokenizer
         if crops:
             found = CroppedEncoder(found, crops)
         super().__init__(
             base,
-            [found],
+            [found, teacher.identity if teacher else None],
             find_judges(evaluators),
-            noise.source == "inverted" or regional is not None,
+            noise.source == "inverted" or regional is not None or teacher is not None,
             tuning,
             optimizer,
             lr_scheduler,
@@ -153,6 +159,9 @@ class DirectionModule(BranchModule):
         self.locality_weight = locality_weight
         self.locality_margin = locality_margin
         self.regional = Regional.of(regional)
+        self.paired = teacher
+        if guidance_scale != 1.0:  # it learned to be guided so much
+            self.edits_with = {"guidance_scale": guidance_scale}
         self.loss = DirectionLoss(found, content_weight, direction_weight, normalize_directions)
 
     def setup(self, stage: str) -> None:
@@ -242,8 +251,23 @@ class DirectionModule(BranchModule):
     def losses(self, batch: Batch, generator: torch.Generator) -> Losses | None:
         """Return Eq. 6 of the images that have an edit, and its parts; None where no image has one.
 
-        With `regional` its loss is added, and most training steps have it alone.
+        With `regional` or `paired` their losses are added, and most training steps have them alone.
         """
+        if self.paired is None or "twin" not in batch:
+            return self._edit_losses(batch, generator)
+        settings = self.paired.settings
+        terms = self.paired.on_twins(self.unet, batch, self.categories, generator)
+        values = {"pairs_changed": terms.changed, "pairs_outside": terms.outside}
+        loss, images = settings.weight * terms.total, len(batch["image"])
+        if self.training and self.global_step % (settings.steps_between + 1):
+            return Losses({**values, "loss": loss}, images)
+        edited = self._edit_losses(batch, generator)
+        if edited is None:
+            return Losses({**values, "loss": loss}, images)
+        return Losses({**edited.values, **values, "loss": loss + edited.values["loss"]}, images, None)
+
+    def _edit_losses(self, batch: Batch, generator: torch.Generator) -> Losses | None:
+        """Return Eq. 6 and what `regional` adds; None where no image has an edit."""
         chosen = draw_edits(batch, self.categories, generator)
         if not chosen:
             return None

@@ -14,7 +14,7 @@ from keyface.diffusion.device import choose_device
 from keyface.editing.settings import EditSettings, Prompts
 from keyface.evaluation.rows.variants import Variant, read_variants
 from keyface.models.backbones import MINIATURE
-from keyface.pipeline.defaults import defaults_of
+from keyface.pipeline.defaults import miniature_defaults
 from keyface.plugins import edits as registry
 from keyface.progress import say
 
@@ -95,9 +95,7 @@ class Comparison:
         lengths, named = _lengths(frames, scale, dry_run), _ways(modes, variants)
         shared = EditSettings()
         if scale == "miniature":
-            from keyface.miniature import zoo
-
-            shared = defaults_of(zoo.WEIGHTS / "base")
+            shared = miniature_defaults()
             shared = shared.for_categories(registry.select(list(chosen)), MINIATURE)
         shared = shared.with_values(settings, "--settings")
         ways = {way.name: way.apply(shared) for way in named}

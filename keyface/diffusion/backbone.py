@@ -1,6 +1,5 @@
 """The frozen text-to-image model around ε1 and ε2: autoencoder, text encoder, U-Net, schedule."""
 
-import copy
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,14 +10,13 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoTokenizer, CLIPTextModel
 
+from keyface.diffusion.adapters import ADAPTER_CONFIG, merge_lora
 from keyface.diffusion.checks import (
     file_of,
     require_finite_weights,
-    require_same_shapes,
     require_same_weights,
 )
 from keyface.diffusion.model_kinds import require_editable, require_text_to_image
@@ -29,13 +27,8 @@ from keyface.diffusion.schedule import Grid
 FAMILIES: Mapping[object, str] = {128: "miniature", 768: "sd1", 1024: "sd2"}
 """Width of the text → family of models, see `keyface.plugins.checks.FAMILIES`."""
 
-_MOST_RANK = 1024
-
 MATCHED_LAYERS = r"(mid_block|up_blocks).*attn1$"
 """Of a U-Net: what the decoder's self-attention sees tells places apart."""
-
-ADAPTER, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"
-"""peft's files of LoRA layers."""
 
 
 @dataclass
@@ -235,9 +228,7 @@ def load_unet(folder: Path | str, base: UNet2DConditionModel | None = None) -> U
     if (folder / ADAPTER_CONFIG).is_file():
         if base is None:
             raise ValueError(f"{folder} holds LoRA layers; give the U-Net they were trained on")
-        if not (folder / ADAPTER).is_file():
-            raise FileNotFoundError(f"{folder} has no {ADAPTER}; only safetensors are read")
-        return _merge_lora(folder, base)
+        return merge_lora(folder, base)
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(
             f"{folder} has neither config.json nor adapter_config.json; not a U-Net's folder"
@@ -286,34 +277,3 @@ def load_network(kind: Any, folder: Path, *, allow_foreign: bool = False, **opti
     require_same_weights(found["missing_keys"], foreign, file, kind.__name__)
     require_finite_weights(network.state_dict(), file)
     return network
-
-
-def _merge_lora(folder: Path, base: UNet2DConditionModel) -> UNet2DConditionModel:
-    # takes a second to import and whole networks do without it
-    from peft import PeftConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
-
-    file, config = folder / ADAPTER, read_part_config(folder, ADAPTER_CONFIG)
-    try:
-        weights = load_file(file)
-    except SafetensorError as error:
-        raise ValueError(f"{file}: damaged, or no safetensors file: {error}") from error
-    ranks = [each.shape[0] for name, each in weights.items() if ".lora_A." in name]
-    most = max(ranks, default=_MOST_RANK)
-    asked = [config.get("r"), *(config.get("rank_pattern") or {}).values()]
-    if not all(isinstance(rank, int) and 0 < rank <= most for rank in asked):
-        raise ValueError(
-            f"{folder / ADAPTER_CONFIG}: ranks {asked!r:.80}, the weights beside it have {most} at "
-            "most; the two are of different adapters"
-        )
-    try:
-        adapted = PeftModel(copy.deepcopy(base), PeftConfig.from_pretrained(str(folder)))
-    except Exception as error:  # what a foreign value breaks in peft can be anything
-        told = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ValueError(f"{folder / ADAPTER_CONFIG}: no adapter of this U-Net: {told:.160}") from error
-    wanted = get_peft_model_state_dict(adapted, save_embedding_layers=False)
-    require_same_weights(wanted.keys() - weights.keys(), weights.keys() - wanted.keys(), file, "LoRA adapter")
-    require_same_shapes(weights, wanted, file)
-    require_finite_weights(weights, file)
-    set_peft_model_state_dict(adapted, weights)
-    merged: UNet2DConditionModel = adapted.merge_and_unload()
-    return merged.eval().requires_grad_(False)

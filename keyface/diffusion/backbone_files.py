@@ -8,7 +8,8 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel
 
-from keyface.diffusion.backbone import ADAPTER, ADAPTER_CONFIG, Backbone
+from keyface.diffusion.adapters import ADAPTER, ADAPTER_CONFIG
+from keyface.diffusion.backbone import Backbone
 from keyface.diffusion.model_kinds import require_editable
 from keyface.diffusion.part_files import chosen_of, weight_files
 from keyface.diffusion.single_file import Prediction, backbone_from_file

@@ -96,8 +96,14 @@ def _model(stage: Stage, output: Path, sizes: Sizes) -> dict[str, Any]:
     if not stage.branch:
         return {}
     name = f"miniature:{weights}"
-    own = {"identity": "identity_network", "direction": "encoder"}[stage.name]
-    return {"backbone": name, own: name, "evaluators": name}
+    if stage.name == "identity":
+        return {"backbone": name, "identity_network": name, "evaluators": name}
+    return {
+        "backbone": name,
+        "encoder": name,
+        "evaluators": name,
+        "paired": {"identity": str(weights / "identity")},
+    }
 
 
 def _data(
@@ -107,7 +113,7 @@ def _data(
     kind = data["class_path"].rpartition(".")[2]
     found: dict[str, Any] = {}
     gpu, shards = machine.gpu, machine.shards
-    if stage.branch:
+    if stage.shards:
         found["shards"] = str(shards or work_of(output, "shards"))
         if sizes.shards < 1000:  # a tenth of few faces may be none
             found["val_fraction"] = 0.3

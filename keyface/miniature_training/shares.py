@@ -21,12 +21,12 @@ the first one has shown how many it were."""
 def shares_of(
     stages: Sequence[Stage], changed: Mapping[str, float] | None = None, render: bool = True
 ) -> dict[str, float]:
-    """Return each stage's part of the whole time; they add up to 1. Shards come before the first branch.
+    """Return each stage's part of the whole time; they add up to 1. Shards come before what reads them.
 
     Args:
         stages: In their order.
         changed: Stage → share in place of its own; only the ratios count.
-        render: Whether shards are rendered for the branches.
+        render: Whether shards are rendered.
 
     Raises:
         ValueError: A share is not above 0, or of no stage that is trained.
@@ -42,7 +42,7 @@ def shares_of(
             raise ValueError(f"--shares: {name} is {share}, it must be above 0")
     found: dict[str, float] = {}
     for stage in stages:
-        if stage.branch and render:
+        if stage.shards and render:
             found.setdefault("shards", SHARDS_SHARE)
         found[stage.name] = changed.get(stage.name, stage.share)
     whole = sum(found.values())

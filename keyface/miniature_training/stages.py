@@ -39,7 +39,8 @@ class Stage:
             with earlier ones; a branch begins with the base as it is.
         average: Final decay of the moving average of the weights; None: there is none.
         figures: Validation figures that tell most, as the card names them.
-        branch: Whether it is ε1 or ε2, which read shards and take their networks by name.
+        branch: Whether it is ε1 or ε2, which take their networks by name.
+        shards: Whether it reads shards of rendered faces.
         on_gpu: What is different on a GPU.
     """
 
@@ -51,6 +52,7 @@ class Stage:
     average: float | None = None
     figures: tuple[str, ...] = ()
     branch: bool = False
+    shards: bool = False
     on_gpu: OnGpu = OnGpu()
 
     @property
@@ -84,7 +86,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "base",
         "diffusion.yaml",
-        0.42,
+        0.3,
         needs=("autoencoder",),
         networks={"unet": "base/unet", "text_encoder": "base/text_encoder"},
         average=0.998,
@@ -123,16 +125,17 @@ STAGES: tuple[Stage, ...] = (
         needs=("base", "identity_network"),
         figures=("val/loss", "val/identity"),
         branch=True,
+        shards=True,
         on_gpu=OnGpu(batch_size=64, data={"workers": 6}),
     ),
     Stage(
         "direction",
-        "direction.yaml",
-        0.08,
-        needs=("base", "clip"),
-        figures=("val/loss", "val/edit_success"),
+        "pairs.yaml",
+        0.2,
+        needs=("base", "clip", "identity"),
+        figures=("val/pairs_changed", "val/edit_success"),
         branch=True,
-        on_gpu=OnGpu(batch_size=48, data={"workers": 6}),
+        on_gpu=OnGpu(batch_size=32),
     ),
 )
 """All stages in their order: what a stage needs comes before it."""
@@ -140,7 +143,7 @@ STAGES: tuple[Stage, ...] = (
 BY_NAME: Mapping[str, Stage] = {stage.name: stage for stage in STAGES}
 
 SHARDS_SHARE = 0.02
-"""Part of the time in which faces are rendered into shards, before the first branch."""
+"""Part of the time in which faces are rendered into shards, before the first stage that reads them."""
 
 
 def choose(names: Sequence[str] | None) -> list[Stage]:

@@ -9,27 +9,32 @@ from keyface.editing.settings import EditSettings
 from keyface.untrusted import read_yaml
 
 DEFAULTS = "edit.yaml"
-"""File beside the weights of a backbone: values of `EditSettings` with which it edits best."""
+"""File beside the weights of a backbone, or of ε2: values of `EditSettings` with which it edits best."""
 
 
-def defaults_of(source: Path | None) -> EditSettings:
-    """Return how a backbone edits by default: as the `edit.yaml` in the folder of its weights says.
+def defaults_of(source: Path | None, direction: Path | None = None) -> EditSettings:
+    """Return how networks edit by default: as the `edit.yaml` in the folders of their weights say.
 
     Args:
-        source: That folder. A single file of weights, and None, have the defaults of `EditSettings`.
+        source: Folder of the backbone. A single file of weights, and None, have the defaults of
+            `EditSettings`.
+        direction: Folder of ε2, whose values come before the backbone's: how much guidance an edit takes
+            depends on how ε2 was trained.
 
     Raises:
-        ValueError: The file is damaged, or a value does not fit.
+        ValueError: A file is damaged, or a value does not fit.
     """
-    file = None if source is None else source / DEFAULTS
-    if file is None or not file.is_file():
-        return EditSettings()
-    return EditSettings().with_values(read_yaml(file), str(file))
+    found = EditSettings()
+    for folder in filter(None, (source, direction)):
+        if (file := folder / DEFAULTS).is_file():
+            found = found.with_values(read_yaml(file), str(file))
+    return found
 
 
 def miniature_defaults() -> EditSettings:
     """Return how the miniature edits by default, without reading its networks."""
-    return defaults_of(Path(str(files("keyface.miniature"))) / "weights" / "base")
+    weights = Path(str(files("keyface.miniature"))) / "weights"
+    return defaults_of(weights / "base", weights / "direction")
 
 
 GivenSettings = Annotated[Mapping[str, Any], EditSettings, miniature_defaults]

@@ -159,6 +159,7 @@ class FaceEditPipeline:
         return cls(
             backbone,
             **branches,
+            defaults=defaults_of(backbone.source, folders.get("direction")),
             captioner=companions.captioner,
             familiarity=companions.familiarity,
             finder=companions.finder,

@@ -1,21 +1,33 @@
 """The tuned U-Net as a folder of its own: safetensors and a model card."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from diffusers import UNet2DConditionModel
+from omegaconf import OmegaConf
 
+from keyface.files import write_text
 from keyface.lightning_modules.tuning.averaging import AveragedModule
 from keyface.lightning_modules.tuning.hyperparameters import arguments_of, plain
 from keyface.lightning_modules.tuning.sharding import is_sharded
 from keyface.models.cards import write_card
+from keyface.pipeline.defaults import DEFAULTS
 
 MEASURED = ("train/", "val/", "edit/")
 """How the measures of a card begin; speed and memory are the machine's."""
 
 
 class ExportedModule(AveragedModule):
-    """Exports the averaged U-Net to the run's folder when training ends."""
+    """Exports the averaged U-Net to the run's folder when training ends.
+
+    Attributes:
+        edits_with: Values of `keyface.editing.settings.EditSettings` with which it edits best, where they are
+            not the backbone's; they are written beside it.
+    """
+
+    edits_with: Mapping[str, Any] = MappingProxyType({})
 
     def on_fit_end(self) -> None:
         """Export to the run's folder `export`, if `tuning` says so."""
@@ -36,6 +48,8 @@ class ExportedModule(AveragedModule):
         folder.mkdir(parents=True, exist_ok=True)
         self.tuned.save(folder, state)
         write_card(folder, self._facts())
+        if self.edits_with:
+            write_text(folder / DEFAULTS, OmegaConf.to_yaml(dict(self.edits_with)))
         return folder
 
     def whole_unet(self) -> UNet2DConditionModel | None:

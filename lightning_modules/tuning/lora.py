@@ -12,6 +12,7 @@ from diffusers import UNet2DConditionModel
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 
+from keyface.diffusion.adapters import fill_adapter
 from keyface.lightning_modules.tuning.sharding import gathered
 
 OnNonfinite = Literal["stop", "skip", "rewind"]
@@ -29,12 +30,15 @@ class Lora:
         alpha: Their scale is alpha / rank.
         dropout: Dropout before the adapters.
         targets: Regular expression that a layer's whole name must match to get one.
+        start: Folder of an export that training goes on from, with adapters of the same form; None begins
+            with the base.
     """
 
     rank: int = 16
     alpha: float = 16.0
     dropout: float = 0.0
     targets: str = ATTENTION
+    start: str | None = None
 
 
 @dataclass(frozen=True)
@@ -175,7 +179,10 @@ def _add_adapter(unet: UNet2DConditionModel, lora: Lora) -> PeftModel:
     config = LoraConfig(
         r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=lora.targets
     )
-    return get_peft_model(unet, config)
+    adapter = get_peft_model(unet, config)
+    if lora.start is not None:
+        fill_adapter(adapter, Path(lora.start))
+    return adapter
 
 
 def _freeze_all_but(unet: nn.Module, pattern: str) -> None:

@@ -8,9 +8,10 @@ import torch
 from keyface.datamodules.rendered import RenderedDataModule
 from keyface.datamodules.rendered_faces import Batch
 from keyface.miniature.networks.text import build_tokenizer
-from keyface.miniature.population import world
+from keyface.miniature.population import captions, world
 from keyface.miniature.population.captions import VOCABULARY
 from keyface.miniature.population.pairs import FLIPS
+from keyface.miniature.population.qualities import GLASSES_COLOURS, GLASSES_SHAPES
 from keyface.miniature.rendering import renderer
 
 
@@ -141,3 +142,46 @@ def test_twins_may_differ_in_several_labels() -> None:
     # Sex changes what counts as a beard, and so on: not exactly one each.
     assert float(several.mean()) > float(one.mean()) + 0.4
     assert bool((several > 0).all())
+
+
+def test_twins_stand_beside_the_faces_for_edits() -> None:
+    (batch, *_) = batches(data(beside=True, mention=1.0))
+    torch.testing.assert_close(batch["twin"][:4], batch["image"][4:])
+    torch.testing.assert_close(batch["twin"][4:], batch["image"][:4])
+    assert batch["twin_caption"] == batch["caption"][4:] + batch["caption"][:4]
+    assert batch["twin_attributes"] == batch["attributes"][4:] + batch["attributes"][:4]
+    for name, values in batch["labels"].items():
+        assert [labels[name] for labels in batch["attributes"]] == values.tolist()
+    assert all(own != twin for own, twin in zip(batch["attributes"], batch["twin_attributes"], strict=True))
+    with pytest.raises(ValueError, match="beside needs pairs"):
+        data(beside=True, pairs=False)
+
+
+def test_some_batches_have_the_captions_that_edits_begin_with() -> None:
+    source = data(canonical=0.5, steps=20)
+    canonical = 0
+    for number, batch in enumerate(source.train_dataloader()):
+        faces, twins = source.faces.numbered(number)
+        written = captions.write_captions(faces) + captions.write_captions(twins)
+        canonical += batch["caption"] == written
+    assert 5 <= canonical <= 15
+    assert all(
+        batch["caption"] != captions.write_captions(source.faces.joined(number, 2, torch.device("cpu")))
+        for number, batch in enumerate(data(steps=6).train_dataloader())
+    )
+
+
+def test_glasses_that_a_twin_has_are_of_the_usual_kind() -> None:
+    source, plain = (data(usual=usual, batch_size=200) for usual in (True, False))
+    for side in range(2):
+        faces, other = source.faces.numbered(0)[side], source.faces.numbered(0)[1 - side]
+        differs = (faces.attribute("eyeglasses") != other.attribute("eyeglasses")) | (
+            faces.attribute("sunglasses") != other.attribute("sunglasses")
+        )
+        assert 10 < int(differs.sum()) < 100
+        assert bool((faces.condition("glasses_shape")[differs] < GLASSES_SHAPES[0][1]).all())
+        assert bool((faces.condition("glasses_colour")[differs] < GLASSES_COLOURS[0][1]).all())
+        before = plain.faces.numbered(0)[side]
+        for name in ("glasses_shape", "glasses_colour"):
+            torch.testing.assert_close(faces.condition(name)[~differs], before.condition(name)[~differs])
+            assert bool((before.condition(name)[differs] > 0.65).any())

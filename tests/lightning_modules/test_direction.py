@@ -10,13 +10,16 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from keyface.diffusion.backbone import Backbone
+from keyface.editing.settings import EditSettings
 from keyface.lightning_modules.branch import Losses
 from keyface.lightning_modules.direction import DirectionModule, Texts, mean_change
+from keyface.lightning_modules.pairs import Pairs, PairsLoss
 from keyface.lightning_modules.regional import Regional
 from keyface.lightning_modules.sampling import NoisyInput
 from keyface.lightning_modules.targets import draw_edits, take_rows
 from keyface.lightning_modules.tuning.lora import Lora, Tuning
 from keyface.models.judges import Judges
+from keyface.pipeline.defaults import defaults_of
 from keyface.plugins import edits
 
 pytestmark = [
@@ -164,6 +167,99 @@ def test_locality_is_the_change_outside_the_regions(
     outside = reference.clone()
     outside[:, :, :8] = 0.5  # a quarter of the image, of which 7/8 are held
     assert math.isclose(mean_change(outside, reference, held), 0.5 * 0.25 / 0.875, rel_tol=1e-5)
+
+
+@pytest.fixture
+def twins(batch: dict[str, Any]) -> dict[str, Any]:
+    """The batch with a twin of each face that wears glasses."""
+    wearing = [{**labels, "Eyeglasses": True} for labels in batch["attributes"]]
+    return {
+        **batch,
+        "twin": batch["image"].roll(3, dims=2),
+        "twin_caption": ["a photo of a man, wearing glasses", "a photo of a woman, wearing glasses"],
+        "twin_attributes": wearing,
+    }
+
+
+def test_most_training_steps_have_the_loss_on_pairs_alone(
+    backbone: Backbone, encoder: nn.Module, twins: dict[str, Any]
+) -> None:
+    seen: list[set[str]] = []
+
+    class Watched(DirectionModule):
+        def losses(self, batch: dict[str, Any], generator: torch.Generator) -> Losses | None:
+            found = super().losses(batch, generator)
+            assert found is not None
+            seen.append(set(found.values))
+            return found
+
+    paired, tuning = Pairs(identity=None, steps_between=2, levels=1), Tuning(export=False)
+    module = Watched(
+        backbone, encoder, categories=["glasses"], noisy_input=QUICK, paired=paired, tuning=tuning
+    )
+    trainer = Trainer(
+        max_steps=6,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, DataLoader(Batches([twins] * 6), batch_size=None))
+    alone = {"loss", "pairs_changed", "pairs_outside"}
+    both = alone | {"content", "direction"}
+    assert seen == [both, alone, alone] * 2
+
+
+def test_the_loss_on_pairs_is_added_with_its_weight(
+    backbone: Backbone, encoder: nn.Module, twins: dict[str, Any]
+) -> None:
+    module = build(backbone, encoder, paired=Pairs(weight=0.5, identity=None))
+    assert module.paired is not None
+    with torch.no_grad():
+        found = module.losses(twins, seeded(4))
+        terms = module.paired.on_twins(module.unet, twins, module.categories, seeded(4))
+    assert found is not None
+    own = 0.3 * found.values["content"] + 0.7 * found.values["direction"]
+    torch.testing.assert_close(found.values["loss"], own + 0.5 * terms.total)
+    torch.testing.assert_close(found.values["pairs_changed"], terms.changed)
+
+
+def test_without_twins_there_is_eq_6_alone(
+    backbone: Backbone, encoder: nn.Module, batch: dict[str, Any]
+) -> None:
+    plain, paired = build(backbone, encoder), build(backbone, encoder, paired=Pairs(identity=None))
+    first, second = (module.losses(batch, seeded()) for module in (plain, paired))
+    assert first is not None
+    assert second is not None
+    assert first.values.keys() == second.values.keys()
+    torch.testing.assert_close(first.values["loss"], second.values["loss"])
+
+
+def test_twins_are_edited_as_their_categories_are(
+    backbone: Backbone, encoder: nn.Module, twins: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Glasses reshape, so ε1's keys and values hold; a twin with no edit has the backbone's own settings."""
+    twins["twin_attributes"][1] = twins["attributes"][1]
+    module = build(backbone, encoder, paired=Pairs(identity=None))
+    assert module.paired is not None
+    asked: list[Any] = []
+    monkeypatch.setattr(PairsLoss, "__call__", lambda _, unet, edited, generator: asked.append(edited))
+    module.paired.on_twins(module.unet, twins, module.categories, seeded())
+    (edited,) = asked
+    glasses = EditSettings().for_categories(edits.select(["glasses"]))
+    assert edited.settings == [glasses, EditSettings()]
+    assert glasses.injection.mode == "kv"
+    torch.testing.assert_close(edited.after, backbone.encode_images(twins["twin"]))
+
+
+def test_the_export_is_edited_with_the_guidance_that_it_learned(
+    backbone: Backbone, encoder: nn.Module, tmp_path: Path
+) -> None:
+    build(backbone, encoder, guidance_scale=1.5).export(tmp_path / "guided")
+    build(backbone, encoder).export(tmp_path / "plain")
+    assert defaults_of(None, tmp_path / "guided") == EditSettings(guidance_scale=1.5)
+    assert defaults_of(None, tmp_path / "plain") == EditSettings()
 
 
 def test_most_training_steps_have_the_regional_loss_alone(

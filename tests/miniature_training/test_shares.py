@@ -90,10 +90,10 @@ def test_a_stage_on_a_gpu_gets_whole_batches_made_by_workers(tmp_path: Path) -> 
     data = overlay(BY_NAME["base"], tmp_path, 300, sizes, machine)["data"]["init_args"]
     assert (data["batch_size"], data["chunk"], data["tokens"]) == (256, 512, True), "with its twins"
     assert data["workers"] > 0
-    branch = overlay(BY_NAME["direction"], tmp_path, 60, sizes, machine)["data"]["init_args"]
+    branch = overlay(BY_NAME["identity"], tmp_path, 60, sizes, machine)["data"]["init_args"]
     assert branch["shards"] == str(shards)
     assert "chunk" not in branch
-    own = overlay(BY_NAME["direction"], tmp_path, 60, sizes, Machine(True, 60))["data"]["init_args"]
+    own = overlay(BY_NAME["identity"], tmp_path, 60, sizes, Machine(True, 60))["data"]["init_args"]
     assert own["shards"] == str(tmp_path / "work" / "shards")
     assert "shards" not in shares_of(choose(["identity"]), render=False)
 

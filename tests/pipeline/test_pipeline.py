@@ -147,6 +147,19 @@ def test_the_record_names_no_folder_of_this_machine(weights: Path, video: Path, 
     assert record.sidecar["model"] == weights.name
 
 
+def test_defaults_beside_eps2_come_before_the_backbones(tmp_path: Path) -> None:
+    base, direction = tmp_path / "base", tmp_path / "direction"
+    for folder, said in (
+        (base, "steps: 7\nguidance_scale: 4\n"),
+        (direction, "guidance_scale: 1.5\n"),
+    ):
+        folder.mkdir()
+        (folder / "edit.yaml").write_text(said)
+    assert defaults_of(base, direction) == EditSettings(steps=7, guidance_scale=1.5)
+    assert defaults_of(base) == EditSettings(steps=7, guidance_scale=4)
+    assert defaults_of(None, direction) == EditSettings(guidance_scale=1.5)
+
+
 def test_the_shipped_defaults_are_values_of_settings() -> None:
     content = read_yaml(zoo.WEIGHTS / "base" / "edit.yaml")
     assert EditSettings().with_values(content) == defaults_of(zoo.WEIGHTS / "base")

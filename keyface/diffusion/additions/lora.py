@@ -13,8 +13,8 @@ from diffusers import UNet2DConditionModel
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from keyface.diffusion.adapters import ADAPTER, ADAPTER_CONFIG
 from keyface.diffusion.additions.weighted import Weighted
-from keyface.diffusion.backbone import ADAPTER, ADAPTER_CONFIG
 from keyface.diffusion.checks import require_finite_weights
 from keyface.diffusion.model_kinds import SDXL
 from keyface.diffusion.part_config import read_part_config

@@ -2,25 +2,14 @@
 
 import logging
 from collections.abc import Sequence
-from contextlib import ExitStack
 
 import torch
-from torch import Tensor
 
 from keyface.diffusion.guidance import Guidance
-from keyface.diffusion.prediction import predict
-from keyface.editing.attention import (
-    Features,
-    KeyframeAttention,
-    KeyframeState,
-    RecordFeatures,
-    processors,
-    recorded_outputs,
-    replaced_outputs,
-)
+from keyface.editing.attention import KeyframeState
 from keyface.editing.clip import Clip
+from keyface.editing.injection import identity_features, injecting
 from keyface.editing.keyframes import StepOrder
-from keyface.editing.parts import SELF_ATTENTION
 from keyface.editing.propagation import Blend, KeyframeTokens
 from keyface.editing.strategies.stepping import Stepper
 from keyface.editing.strategies.strategy import Networks
@@ -159,50 +148,21 @@ class KeyframeDenoiser:
     ) -> None:
         """Take one step of a group of keyframes; ε1 runs first where its features are injected."""
         injection, steps = self.settings.injection, self.settings.start_level
-        residuals: dict[str, Tensor] = {}
-        state.source = self._identity_features(group, step, level, residuals)
+        timestep, control = self.grid.timestep(level), self.clip.control(group)
+        injected = identity_features(
+            self.identity,
+            self.clip.inverted(group, level),
+            timestep,
+            self.source_text,
+            injection,
+            step,
+            steps,
+            control,
+        )
         latents = self.clip.at_level(level)[list(group)].to(self.clip.backbone.device)
-        with ExitStack() as stack:
-            stack.enter_context(
-                processors(self.direction, SELF_ATTENTION, lambda name: KeyframeAttention(name, state))
-            )
-            if injection.residual_active(step, steps):
-                stack.enter_context(replaced_outputs(self.direction, injection.residual_layers, residuals))
-            output = guidance.predict(
-                self.direction, latents, self.grid.timestep(level), self.clip.control(group)
-            )
+        with injecting(self.direction, injected, injection, state):
+            output = guidance.predict(self.direction, latents, timestep, control)
         self.stepper.step(group, latents, output, level, begun=steps)
-
-    def _identity_features(
-        self, group: Sequence[int], step: int, level: int, residuals: dict[str, Tensor]
-    ) -> dict[str, Features]:
-        """Return ε1's attn1 features on the inverted latents of the group; fills `residuals` where wanted."""
-        injection, steps = self.settings.injection, self.settings.start_level
-        features: dict[str, Features] = {}
-        attention = injection.attention_active(step, steps)
-        residual = injection.residual_active(step, steps)
-        if not (attention or residual):
-            return features
-        identity = self.identity
-        with ExitStack() as stack:
-            if attention:
-                stack.enter_context(
-                    processors(
-                        identity,
-                        injection.layers,
-                        lambda name: RecordFeatures(name, injection.mode, features),
-                    )
-                )
-            if residual:
-                stack.enter_context(recorded_outputs(identity, injection.residual_layers, residuals))
-            predict(
-                identity,
-                self.clip.inverted(group, level),
-                self.grid.timestep(level),
-                self.source_text,
-                self.clip.control(group),
-            )
-        return features
 
     def _followed(self, frames: Sequence[int]) -> list[int]:
         pairs = (self.order.follows[f] for f in frames)

@@ -8,6 +8,7 @@ from torch import Tensor
 from keyface.miniature.population import world
 from keyface.miniature.population.hashing import key, uniform
 from keyface.miniature.population.parameters import Faces
+from keyface.miniature.population.qualities import as_usual_glasses
 
 RATES: dict[str, float] = {
     "Eyeglasses": 0.35,
@@ -71,3 +72,11 @@ def counterfactual_pairs(ids: Tensor, seed: int, further: float = 0.0) -> tuple[
         if not going.any():
             break
     return faces, twins
+
+
+def usual_glasses(faces: Faces, twins: Faces) -> tuple[Faces, Faces]:
+    """Return the pairs with glasses of the usual kind where one side wears some that the other does not."""
+    differs = torch.stack(
+        [faces.attribute(name) != twins.attribute(name) for name in ("eyeglasses", "sunglasses")]
+    ).any(dim=0)
+    return as_usual_glasses(faces, differs), as_usual_glasses(twins, differs)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+from torch import Tensor
 
 from keyface.miniature.population.parameters import Faces
 
@@ -73,6 +74,15 @@ def qualities(faces: Faces) -> list[dict[str, Words]]:
             face |= dict.fromkeys(_BEARDS, (beard,))
         found.append(face)
     return found
+
+
+def as_usual_glasses(faces: Faces, which: Tensor) -> Faces:
+    """Return faces whose glasses, where `which` (B,) bool says so, are of the usual shape and colour."""
+    changed = {}
+    for name, names in (("glasses_shape", GLASSES_SHAPES), ("glasses_colour", GLASSES_COLOURS)):
+        value = faces.condition(name)
+        changed[name] = torch.where(which, value * names[0][1], value)
+    return faces.with_nuisance(**changed)
 
 
 def _named(value: float, names: tuple[tuple[str, float], ...]) -> str:

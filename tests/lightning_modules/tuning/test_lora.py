@@ -120,3 +120,23 @@ def test_a_whole_copy_edits_as_the_network_in_training(
     assert torch.equal(output(whole), output(tuned.unet.eval()))
     assert not {id(each) for each in whole.parameters()} & {id(each) for each in tuned.unet.parameters()}
     assert tuned.whole(backbone.unet, tuning, keep=False) is None
+
+
+def test_training_goes_on_from_an_export(backbone: Backbone, tmp_path: Path) -> None:
+    first = TunedUNet.prepare(backbone.unet, Tuning(lora=Lora(rank=2, alpha=4.0)))
+    shake(first)
+    first.save(tmp_path, first.state(half=True))
+    again = TunedUNet.prepare(backbone.unet, Tuning(lora=Lora(rank=2, alpha=4.0, start=str(tmp_path))))
+    torch.testing.assert_close(output(again.unet), output(first.unet), atol=1e-3, rtol=1e-2)
+    trained = [parameter for parameter in again.unet.parameters() if parameter.requires_grad]
+    assert trained
+    assert all(parameter.dtype == torch.float32 for parameter in trained)
+
+
+def test_adapters_of_another_form_are_no_start(backbone: Backbone, tmp_path: Path) -> None:
+    first = TunedUNet.prepare(backbone.unet, Tuning(lora=Lora(rank=2)))
+    first.save(tmp_path, first.state())
+    with pytest.raises(ValueError, match="adapter_model"):
+        TunedUNet.prepare(backbone.unet, Tuning(lora=Lora(rank=4, start=str(tmp_path))))
+    with pytest.raises(FileNotFoundError, match="adapter_model"):
+        TunedUNet.prepare(backbone.unet, Tuning(lora=Lora(start=str(tmp_path / "none"))))

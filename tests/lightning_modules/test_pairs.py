@@ -1,0 +1,164 @@
+"""ε2's loss on pairs, by hand, and what it learns from them."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from keyface.diffusion.backbone import Backbone
+from keyface.diffusion.inversion import invert
+from keyface.diffusion.schedule import Grid
+from keyface.editing.parts import Injection
+from keyface.editing.settings import EditSettings
+from keyface.lightning_modules.pairs import (
+    DIFFERENT,
+    LEAST_NOISE,
+    SMALLEST_CHANGE,
+    Edited,
+    Pairs,
+    PairsLoss,
+    edits_between,
+)
+from keyface.plugins import edits
+
+ALONE = EditSettings(steps=6, strength=0.7, injection=Injection(enabled=False))
+ONE = Pairs(identity=None, levels=1, kept_share=0.0)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def edited(backbone: Backbone, batch: dict[str, Any]) -> Edited:
+    before = backbone.encode_images(batch["image"]).detach()
+    after = before.clone()
+    after[:, :, :5] += 0.8
+    source = backbone.encode_prompts(["a man", "a woman"]).detach()
+    target = backbone.encode_prompts(["a man wearing glasses", "a woman with glasses"]).detach()
+    return Edited(before, after, source, target, [ALONE, ALONE])
+
+
+def with_settings(edited: Edited, settings: EditSettings) -> Edited:
+    return edited._replace(settings=[settings] * len(edited.settings))
+
+
+@pytest.mark.parametrize("kept_share", [0.0, 0.999])
+def test_errors_by_hand(backbone: Backbone, edited: Edited, kept_share: float) -> None:
+    loss = PairsLoss(Pairs(identity=None, levels=1, kept_share=kept_share), backbone)
+    grid = Grid.of(backbone.scheduler, 6)
+    for seed in range(4):
+        with torch.no_grad():
+            found = loss(backbone.unet, edited, seeded(seed))
+        draws = torch.rand(2, 4, generator=seeded(seed))
+        whole, changed, outside = [], [], []
+        for row, (shift, depth, towards, _) in enumerate(draws.tolist()):
+            start = round(0.7 * 6) + int(3 * shift) - 1
+            level = start - int(start * depth**1.5)
+            before, after = edited.before[row : row + 1], edited.after[row : row + 1]
+            source, target = edited.source[row : row + 1], edited.target[row : row + 1]
+            inverted = invert(backbone.unet, backbone.scheduler, before, source, 6, 1, until=level)[-1]
+            alpha = torch.tensor(grid.alphas[level])
+            w = 0.0 if level == start else towards**0.5
+            latents = inverted + w * alpha.sqrt() * (after - before)
+            with torch.no_grad():
+                text, wanted = (source, before) if kept_share else (target, after)
+                v = backbone.unet(latents, grid.timestep(level), encoder_hidden_states=text).sample
+            original = alpha.sqrt() * latents - (1 - alpha).sqrt() * v
+            squared = ((original - wanted) ** 2).mean(1) / max(float((1 - alpha).sqrt()), LEAST_NOISE) ** 2
+            differs = (after - before).abs().amax(1) > DIFFERENT
+            change = max(float(((after - before) ** 2).mean(1)[differs].mean()), SMALLEST_CHANGE)
+            whole.append(squared.mean())
+            changed.append(squared[differs].mean() / change)
+            outside.append(squared[~differs].sum() / squared.numel())
+        expected = [sum(each) / 2 for each in (whole, changed, outside)]
+        torch.testing.assert_close(found.changed, expected[1], rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(found.outside, expected[2], rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(
+            found.total, expected[0] + 0.5 * expected[1] + expected[2], rtol=1e-3, atol=1e-5
+        )
+
+
+def test_weights_count(backbone: Backbone, edited: Edited) -> None:
+    def total(**weights: float) -> Tensor:
+        loss = PairsLoss(Pairs(identity=None, levels=1, **weights), backbone)
+        with torch.no_grad():
+            return loss(backbone.unet, edited, seeded())
+
+    plain, both = (
+        total(changed_weight=0.0, outside_weight=0.0),
+        total(changed_weight=2.0, outside_weight=3.0),
+    )
+    torch.testing.assert_close(both.total, plain.total + 2 * plain.changed + 3 * plain.outside)
+
+
+def test_what_is_injected_is_not_eps2s_own(backbone: Backbone, edited: Edited) -> None:
+    """With ε1's queries and keys, ε2's own say nothing in the decoder; without, they do."""
+    loss, student = PairsLoss(ONE, backbone), copy.deepcopy(backbone.unet)
+    with torch.no_grad():
+        for name, parameter in student.named_parameters():
+            if "up_blocks" in name and "attn1.to_q" in name:
+                parameter.add_(torch.randn(parameter.shape, generator=seeded(7)))
+
+        def differs(injection: Injection) -> bool:
+            way = with_settings(edited, EditSettings(steps=6, strength=0.7, injection=injection))
+            first, second = (loss(unet, way, seeded(3)).total for unet in (backbone.unet, student))
+            return not torch.allclose(first, second, rtol=1e-5, atol=0)
+
+        assert differs(Injection(enabled=False))
+        assert differs(Injection(mode="kv", until=1.0))
+        assert not differs(Injection(mode="qk", until=1.0))
+
+
+def test_steps_after_injection_take_none(backbone: Backbone, edited: Edited) -> None:
+    """Injected until 40 % of the steps, levels below have ε2 alone, as in editing."""
+    ran: list[int] = []
+    loss = PairsLoss(Pairs(identity=None, levels=20), backbone)
+    identity = copy.deepcopy(backbone.unet)
+    identity.register_forward_hook(lambda _, inputs, __: ran.extend(inputs[1].tolist()))
+    loss.identity = identity
+    with torch.no_grad():
+        loss(
+            backbone.unet,
+            with_settings(edited, EditSettings(steps=10, strength=0.5, injection=Injection(until=0.4))),
+            seeded(),
+        )
+    grid = Grid.of(backbone.scheduler, 10)
+    assert set(ran) == {grid.timestep(level) for level in (3, 4, 5, 6)}, "starts are 4, 5 and 6"
+
+
+def test_it_learns_the_edit(backbone: Backbone, edited: Edited) -> None:
+    loss, student = PairsLoss(Pairs(identity=None), backbone), copy.deepcopy(backbone.unet).train()
+    student.requires_grad_(True)
+    optimizer = torch.optim.Adam(student.parameters(), 3e-3)
+    generator = seeded()
+    errors = []
+    for _ in range(40):
+        terms = loss(student, edited, generator)
+        optimizer.zero_grad()
+        terms.total.backward()
+        optimizer.step()
+        errors.append(float(terms.changed.detach()))
+    assert sum(errors[-8:]) < 0.6 * sum(errors[:8])
+
+
+def test_edits_between_are_those_that_the_twin_shows() -> None:
+    categories = [edits[name] for name in ("glasses", "no-glasses", "smile", "no-beard", "old")]
+    before = {"Eyeglasses": False, "Smiling": True, "No_Beard": False, "Young": True}
+    after = {"Eyeglasses": True, "Smiling": True, "No_Beard": True, "Young": False}
+    there = [category.name for category in edits_between(before, after, categories)]
+    assert there == ["glasses", "no-beard", "old"]
+    assert [category.name for category in edits_between(after, before, categories)] == ["no-glasses"]
+
+
+@pytest.mark.parametrize("wrong", [{"levels": 0}, {"steps_between": -1}, {"kept_share": 1.0}])
+def test_settings_that_make_no_sense(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="pairs: levels >= 1"):
+        Pairs(**wrong)
+
+
+def test_an_identity_branch_that_is_not_there(backbone: Backbone, tmp_path: Any) -> None:
+    with pytest.raises(FileNotFoundError, match="no such folder"):
+        PairsLoss(Pairs(identity=str(tmp_path / "none")), backbone)
