@@ -160,7 +160,7 @@ class DirectionModule(BranchModule):
         self.locality_margin = locality_margin
         self.regional = Regional.of(regional)
         self.paired = teacher
-        if guidance_scale != 1.0:  # it learned to be guided so much
+        if teacher is not None or guidance_scale != 1.0:  # it learned to be guided so much
             self.edits_with = {"guidance_scale": guidance_scale}
         self.loss = DirectionLoss(found, content_weight, direction_weight, normalize_directions)
 

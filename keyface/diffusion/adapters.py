@@ -22,7 +22,7 @@ ADAPTER, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"
 _MOST_RANK = 1024
 
 
-def merge_lora(folder: Path, base: UNet2DConditionModel) -> UNet2DConditionModel:
+def merged_adapter(folder: Path, base: UNet2DConditionModel) -> UNet2DConditionModel:
     """Return a copy of a U-Net with the LoRA layers in a folder merged into it, frozen.
 
     Raises:

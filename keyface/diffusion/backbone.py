@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoTokenizer, CLIPTextModel
 
-from keyface.diffusion.adapters import ADAPTER_CONFIG, merge_lora
+from keyface.diffusion.adapters import ADAPTER_CONFIG, merged_adapter
 from keyface.diffusion.checks import (
     file_of,
     require_finite_weights,
@@ -228,7 +228,7 @@ def load_unet(folder: Path | str, base: UNet2DConditionModel | None = None) -> U
     if (folder / ADAPTER_CONFIG).is_file():
         if base is None:
             raise ValueError(f"{folder} holds LoRA layers; give the U-Net they were trained on")
-        return merge_lora(folder, base)
+        return merged_adapter(folder, base)
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(
             f"{folder} has neither config.json nor adapter_config.json; not a U-Net's folder"

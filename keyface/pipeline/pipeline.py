@@ -51,6 +51,7 @@ class FaceEditPipeline:
         direction: ε2; None takes the untuned U-Net.
         defaults: How to edit where nothing else is asked for; None reads `edit.yaml` beside the backbone's
             weights, where there is one.
+        untuned_defaults: How to edit with the untuned U-Net in place of ε2; None is as `defaults`.
         captioner: Finds a clip's source caption; None leaves that to whoever edits.
         familiarity: Tells whether the backbone knows a clip's face; None says nothing about it.
         finder: Finds the faces that the backbone knows; None takes a finder of real faces.
@@ -74,6 +75,7 @@ class FaceEditPipeline:
         direction: UNet2DConditionModel | None = None,
         *,
         defaults: EditSettings | None = None,
+        untuned_defaults: EditSettings | None = None,
         captioner: ClipCaptioner | None = None,
         familiarity: Familiarity | None = None,
         finder: FindFaces | None = None,
@@ -89,6 +91,7 @@ class FaceEditPipeline:
         self.identity = identity
         self.direction = direction
         self.defaults = defaults_of(backbone.source) if defaults is None else defaults
+        self.untuned_defaults = self.defaults if untuned_defaults is None else untuned_defaults
         self.captioner = captioner
         self.familiarity = familiarity
         self.finder = finder
@@ -160,6 +163,7 @@ class FaceEditPipeline:
             backbone,
             **branches,
             defaults=defaults_of(backbone.source, folders.get("direction")),
+            untuned_defaults=defaults_of(backbone.source),
             captioner=companions.captioner,
             familiarity=companions.familiarity,
             finder=companions.finder,
@@ -210,9 +214,18 @@ class FaceEditPipeline:
         """
         return framing.side(self.backbone.image_size, self.backbone.coarsest_cell)
 
-    def settings_for(self, categories: Sequence[Category]) -> EditSettings:
-        """Return how these networks edit with categories, where nothing else is asked for."""
-        return self.defaults.for_categories(categories, self.backbone.family)
+    def settings_for(self, categories: Sequence[Category], direction: Weights = "tuned") -> EditSettings:
+        """Return how these networks edit with categories, where nothing else is asked for.
+
+        Args:
+            categories: What is edited.
+            direction: `base`: with the untuned U-Net in place of ε2.
+        """
+        return self.defaults_with(direction).for_categories(categories, self.backbone.family)
+
+    def defaults_with(self, direction: Weights) -> EditSettings:
+        """Return how these networks edit without categories, with ε2 or with the untuned U-Net."""
+        return self.defaults if direction == "tuned" else self.untuned_defaults
 
     def editor(
         self,

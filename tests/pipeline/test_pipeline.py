@@ -13,7 +13,7 @@ from keyface.editing.editor import VideoEditor
 from keyface.editing.settings import Composition, EditSettings, Injection, Prompts
 from keyface.files import sha256
 from keyface.miniature import zoo
-from keyface.pipeline.defaults import defaults_of
+from keyface.pipeline.defaults import defaults_of, miniature_defaults
 from keyface.pipeline.pipeline import FaceEditPipeline
 from keyface.plugins import edits
 from keyface.untrusted import read_yaml
@@ -161,8 +161,17 @@ def test_defaults_beside_eps2_come_before_the_backbones(tmp_path: Path) -> None:
 
 
 def test_the_shipped_defaults_are_values_of_settings() -> None:
-    content = read_yaml(zoo.WEIGHTS / "base" / "edit.yaml")
-    assert EditSettings().with_values(content) == defaults_of(zoo.WEIGHTS / "base")
+    base, direction = (read_yaml(zoo.WEIGHTS / name / "edit.yaml") for name in ("base", "direction"))
+    assert EditSettings().with_values(base) == defaults_of(zoo.WEIGHTS / "base")
+    assert EditSettings().with_values(base).with_values(direction) == miniature_defaults()
+
+
+def test_the_untuned_network_edits_as_the_backbone_says() -> None:
+    """How much guidance suits ε2 says nothing of the U-Net that stands in for it."""
+    pipe = FaceEditPipeline.from_pretrained("miniature")
+    assert pipe.settings_for(()) == pipe.defaults == miniature_defaults()
+    assert pipe.settings_for((), "base") == defaults_of(zoo.WEIGHTS / "base")
+    assert pipe.defaults.guidance_scale < pipe.defaults_with("base").guidance_scale
 
 
 def bytes_read() -> int:

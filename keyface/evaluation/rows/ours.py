@@ -59,7 +59,7 @@ def edit_clips(
 
 def settings_for(pipe: FaceEditPipeline, clip: ClipSpec, variant: Variant) -> EditSettings:
     """Return how a variant edits a clip: as its categories ask for, where the variant says nothing else."""
-    return variant.apply(pipe.settings_for(clip.known_categories() or ()))
+    return variant.apply(pipe.settings_for(clip.known_categories() or (), variant.direction))
 
 
 def prompts_of(clip: ClipSpec) -> Prompts:
@@ -78,7 +78,10 @@ def prompts_of(clip: ClipSpec) -> Prompts:
 
 def describe(pipe: FaceEditPipeline, variant: Variant) -> dict[str, Any]:
     """Return a row's settings for the report; what each clip's categories scale is said in words."""
-    described: dict[str, Any] = {**asdict(variant.apply(pipe.defaults)), **variant.branches}
+    described: dict[str, Any] = {
+        **asdict(variant.apply(pipe.defaults_with(variant.direction))),
+        **variant.branches,
+    }
     for name in ("strength", "guidance_scale"):
         if name not in variant.settings:
             described[name] = f"the category's x {described[name]:g}"
