@@ -23,9 +23,9 @@ _FIRM_STRENGTH = 1.15
 _LINES_STRENGTH = 0.92
 """For lines that are drawn onto a face that stays."""
 
-_WRINKLES = {"miniature": {"strength": 0.84, "threshold": 0.3}}
-"""Age comes easily to the miniature; less strength keeps the face nearer to the person, and a higher
-threshold would leave the wrinkles out. Figures in docs/results.md."""
+_WRINKLES = {"miniature": {"strength": 0.84, "guidance": 1.5, "threshold": 0.3}}
+"""Less strength keeps the face nearer to the person; with less guidance wrinkles are too faint, and a higher
+threshold would leave them out. Figures in docs/results.md."""
 
 _AGE_THRESHOLD = 0.65
 """Age changes the whole skin a little."""
@@ -57,8 +57,9 @@ _SAD = (*PHRASES["Sad"], "with a sad expression")
 _SMILE_STRENGTH = 1.08
 """With less, some smiles are not seen. Figures in docs/results.md."""
 
-_LIPS = {"miniature": {"threshold": 1.0}}
-"""With more, what a smile does to the lips' edges is left out. Figures in docs/results.md."""
+_LIPS = {"miniature": {"guidance": 0.9, "threshold": 1.0}}
+"""With more guidance lips go too far; with a higher threshold, what a smile does to the lips' edges is left
+out. Figures in docs/results.md."""
 
 _FROWN_GUIDANCE = 1.25
 """Brows and the mouth's corners change little."""
@@ -318,9 +319,9 @@ _GOATEE = (*PHRASES["Goatee"], "goatee")
 _MOUSTACHE = (*PHRASES["Mustache"], "a mustache", "moustache", "mustache")
 _STUBBLE = (*PHRASES["5_o_Clock_Shadow"], "stubble")
 _BEARD_REGIONS = ("skin", *_MOUTH, "neck")
-_FULL = {"miniature": {"strength": 1.1, "guidance": 0.8, "threshold": 0.75}}
-"""Of a full beard: more strength and less guidance than elsewhere, with which brown beards turn green and
-gray ones blue; a lower threshold, since some beards hardly differ from the skin.
+_FULL = {"miniature": {"strength": 1.1, "guidance": 0.95, "threshold": 0.75}}
+"""Of a full beard: more strength; less guidance, with which brown beards turn green and gray ones blue; a
+lower threshold, since some beards hardly differ from the skin.
 Figures in docs/results.md."""
 
 _GROWN_STRENGTH = 1.05
