@@ -346,8 +346,10 @@ def test_tracebacks_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("command", ["edit", "evaluate", "benchmark"])
 def test_help_tells_the_defaults_that_take_effect(command: str) -> None:
-    file = Path(keyface.__file__).parent / "miniature" / "weights" / "base" / "edit.yaml"
-    values = yaml.safe_load(file.read_text())
+    weights = Path(keyface.__file__).parent / "miniature" / "weights"
+    values = {}
+    for network in ("base", "direction"):
+        values |= yaml.safe_load((weights / network / "edit.yaml").read_text())
     said = " ".join(command_parser([command]).format_help().split())
     for name, own, without in (
         ("steps N", values["steps"], 50),

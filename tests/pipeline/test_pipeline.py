@@ -35,7 +35,7 @@ def test_the_miniature_brings_its_defaults_and_all_that_belongs_to_it() -> None:
     assert pipe.defaults == EditSettings(
         solver="dpmpp_2m",
         steps=10,
-        guidance_scale=3.5,
+        guidance_scale=1.2,
         guidance_limit=0.6,
         strength=0.72,
         injection=Injection(until=1.0, residual_until=1.0),
