@@ -92,6 +92,7 @@ class RenderedDataModule(LightningDataModule):
         self.save_hyperparameters()
         self.beside = beside
         self.identities, self.size, self.batch_size, self.pairs = identities, size, batch_size, pairs
+        # Not `held_out`, by which others ask a datamodule for its pictures.
         self.people, self.steps, self.seed = held_out, steps, seed
         self.workers = workers
         kept = pool if reuse > 1 else 0

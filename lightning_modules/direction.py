@@ -264,7 +264,7 @@ class DirectionModule(BranchModule):
         edited = self._edit_losses(batch, generator)
         if edited is None:
             return Losses({**values, "loss": loss}, images)
-        return Losses({**edited.values, **values, "loss": loss + edited.values["loss"]}, images, None)
+        return Losses({**edited.values, **values, "loss": loss + edited.values["loss"]}, images)
 
     def _edit_losses(self, batch: Batch, generator: torch.Generator) -> Losses | None:
         """Return Eq. 6 and what `regional` adds; None where no image has an edit."""

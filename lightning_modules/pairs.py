@@ -175,14 +175,14 @@ class PairsLoss:
         points = self._draw(edited.settings, generator)
         highest = max(point.level for point in points)
         steps, corrections = edited.settings[0].steps, edited.settings[0].fixed_point_iterations
-        base = self.backbone
+        grid = Grid.of(self.backbone.scheduler, steps)
         inverted = invert(
-            base.unet, base.scheduler, edited.before, edited.source, steps, corrections, until=highest
+            self.backbone.unet, grid, edited.before, edited.source, steps, corrections, until=highest
         )
         groups: dict[Injection, list[Point]] = {}
         for point in points:
             groups.setdefault(point.injection, []).append(point)
-        errors = [self._errors(unet, edited, inverted, each, group) for each, group in groups.items()]
+        errors = [self._errors(unet, edited, grid, inverted, each, group) for each, group in groups.items()]
         whole, changed, outside = (torch.cat(each).mean() for each in zip(*errors, strict=True))
         settings = self.settings
         total = whole + settings.changed_weight * changed + settings.outside_weight * outside
@@ -211,13 +211,13 @@ class PairsLoss:
         self,
         unet: UNet2DConditionModel,
         edited: Edited,
+        grid: Grid,
         inverted: Tensor,
         injection: Injection,
         points: Sequence["Point"],
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the errors of points with one injection: whole, in the changed cells, outside; (N,) each."""
         device = edited.before.device
-        grid = Grid.of(self.backbone.scheduler, edited.settings[0].steps)
         rows = torch.tensor([point.row for point in points], device=device)
         levels = torch.tensor([point.level for point in points], device=device)
         kept = torch.tensor([point.kept for point in points], device=device)[:, None, None]

@@ -333,9 +333,8 @@ _MOUSTACHE = (*PHRASES["Mustache"], "a mustache", "moustache", "mustache")
 _STUBBLE = (*PHRASES["5_o_Clock_Shadow"], "stubble")
 _BEARD_REGIONS = ("skin", *_MOUTH, "neck")
 _FULL = {"miniature": {"strength": 1.1, "guidance": 0.95, "threshold": 0.75}}
-"""Of a full beard: more strength; less guidance, with which brown beards turn green and gray ones blue; a
-lower threshold, since some beards hardly differ from the skin.
-Figures in docs/results.md."""
+"""Of a full beard: more strength; less guidance, since much of it turns brown beards green and gray ones
+blue; a lower threshold, since some beards hardly differ from the skin. Figures in docs/results.md."""
 
 _GROWN_STRENGTH = 1.05
 _GROWN_GUIDANCE = 1.1

@@ -181,9 +181,10 @@ def twins(batch: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def test_most_training_steps_have_the_loss_on_pairs_alone(
-    backbone: Backbone, encoder: nn.Module, twins: dict[str, Any]
-) -> None:
+def parts_by_step(
+    backbone: Backbone, encoder: nn.Module, batch: dict[str, Any], **options: Any
+) -> list[set[str]]:
+    """Return what the loss consists of in each of six training steps."""
     seen: list[set[str]] = []
 
     class Watched(DirectionModule):
@@ -193,10 +194,8 @@ def test_most_training_steps_have_the_loss_on_pairs_alone(
             seen.append(set(found.values))
             return found
 
-    paired, tuning = Pairs(identity=None, steps_between=2, levels=1), Tuning(export=False)
-    module = Watched(
-        backbone, encoder, categories=["glasses"], noisy_input=QUICK, paired=paired, tuning=tuning
-    )
+    tuning = Tuning(export=False)
+    module = Watched(backbone, encoder, categories=["glasses"], noisy_input=QUICK, tuning=tuning, **options)
     trainer = Trainer(
         max_steps=6,
         accelerator="cpu",
@@ -205,7 +204,15 @@ def test_most_training_steps_have_the_loss_on_pairs_alone(
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    trainer.fit(module, DataLoader(Batches([twins] * 6), batch_size=None))
+    trainer.fit(module, DataLoader(Batches([batch] * 6), batch_size=None))
+    return seen
+
+
+def test_most_training_steps_have_the_loss_on_pairs_alone(
+    backbone: Backbone, encoder: nn.Module, twins: dict[str, Any]
+) -> None:
+    paired = Pairs(identity=None, steps_between=2, levels=1)
+    seen = parts_by_step(backbone, encoder, twins, paired=paired)
     alone = {"loss", "pairs_changed", "pairs_outside"}
     both = alone | {"content", "direction"}
     assert seen == [both, alone, alone] * 2
@@ -265,28 +272,7 @@ def test_the_export_is_edited_with_the_guidance_that_it_learned(
 def test_most_training_steps_have_the_regional_loss_alone(
     backbone: Backbone, encoder: nn.Module, batch: dict[str, Any]
 ) -> None:
-    seen: list[set[str]] = []
-
-    class Watched(DirectionModule):
-        def losses(self, batch: dict[str, Any], generator: torch.Generator) -> Losses | None:
-            found = super().losses(batch, generator)
-            assert found is not None
-            seen.append(set(found.values))
-            return found
-
-    regional, tuning = Regional(steps_between=2), Tuning(export=False)
-    module = Watched(
-        backbone, encoder, categories=["glasses"], noisy_input=QUICK, regional=regional, tuning=tuning
-    )
-    trainer = Trainer(
-        max_steps=6,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    trainer.fit(module, DataLoader(Batches([batch] * 6), batch_size=None))
+    seen = parts_by_step(backbone, encoder, batch, regional=Regional(steps_between=2))
     alone = {"loss", "regional_outside", "regional_inside"}
     both = alone | {"content", "direction"}
     assert seen == [both, alone, alone] * 2
