@@ -3,6 +3,7 @@
 A program that starts anew spends ten times as long on imports as a tiny training or edit takes.
 """
 
+import faulthandler
 import multiprocessing
 import multiprocessing.forkserver
 import os
@@ -112,6 +113,7 @@ def _keyface(
     for name, stream in (("out", 1), ("err", 2)):
         with (said / name).open("wb") as file:
             os.dup2(file.fileno(), stream)
+    faulthandler.enable(2)  # a crash of compiled code says where it was
     for number, most in limits.items():
         resource.setrlimit(number, (most, resource.getrlimit(number)[1]))
     sys.argv[1:] = words

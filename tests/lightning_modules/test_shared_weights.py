@@ -12,6 +12,7 @@ from diffusers import UNet2DConditionModel
 from recorded_training import notes
 from training_runs import (
     CACHED,
+    TRIED_AGAIN,
     assert_mean_losses,
     assert_same_end,
     fit_words,
@@ -28,6 +29,7 @@ from keyface.diffusion.backbone import Backbone, load_unet
 
 # Lightning's advice on logging intervals and data loader workers, which tiny runs do not heed.
 pytestmark = [
+    TRIED_AGAIN,
     pytest.mark.filterwarnings("ignore::lightning.fabric.utilities.warnings.PossibleUserWarning"),
     pytest.mark.filterwarnings("ignore:This DataLoader will create"),
 ]

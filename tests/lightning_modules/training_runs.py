@@ -1,5 +1,6 @@
 """Tiny trainings of ε1: their options, how several processes do one, and what they leave."""
 
+import signal
 import socket
 import subprocess
 from pathlib import Path
@@ -12,7 +13,12 @@ from forks import Fork
 CONFIG = Path(__file__).parents[2] / "configs" / "miniature" / "identity.yaml"
 MODULE = "recorded_training"
 CACHED = "--model.init_args.noisy_input={source: cached}"
+TRIED_AGAIN = pytest.mark.flaky(reruns=1, only_rerun="Crashed")
 WHOLE = "{lora: null, ema_decay: 0.9, export: false}"
+
+
+class Crashed(Exception):
+    """A process ended in compiled code."""
 
 
 def run(words: list[str], processes: int = 1) -> subprocess.CompletedProcess[str]:
@@ -23,12 +29,19 @@ def run(words: list[str], processes: int = 1) -> subprocess.CompletedProcess[str
 
     Returns:
         The status of the first process that failed, negative where a signal ended it, or 0; what all said.
+
+    Raises:
+        Crashed: One of several ended in compiled code. PyTorch's threads for gloo do so once in some hundred
+            runs, so tests with this error are tried again, see `TRIED_AGAIN`.
     """
     meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "WORLD_SIZE": str(processes)}
     cluster = [{**meeting, "NODE_RANK": "0", "LOCAL_RANK": str(rank)} for rank in range(processes)]
     ranks = [Fork(words, variables if processes > 1 else {}) for variables in cluster]
     ended = [rank.wait() for rank in ranks]
     said = ("".join(getattr(each, stream) for each in ended) for stream in ("stdout", "stderr"))
+    for each in ended if processes > 1 else []:
+        if each.returncode in (-signal.SIGABRT, -signal.SIGSEGV):
+            raise Crashed(each.stderr[-4000:])
     return subprocess.CompletedProcess(
         words, next((each.returncode for each in ended if each.returncode), 0), *said
     )
