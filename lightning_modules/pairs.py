@@ -1,8 +1,9 @@
 """Edits learned from pairs: the same face before and after, with ε1's features injected as in editing.
 
-Keyface's addition to Eq. 6, for data that show what an edit makes of a face. ε2 is trained on its way from
-the inverted face to the edited one, under the same injection, so that it learns to edit against features that
-hold the face as it was.
+Keyface's addition to Eq. 6, for data that show what an edit makes of a face. ε2 edits the inverted face as it
+will be edited with, by the same injection and solver, and each of its steps is compared with the edited face.
+So it learns to edit against features that hold the face as it was, and from latents that its own steps made:
+trained on perfect ones, its error grew from step to step (docs/results.md).
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,8 @@ from torch import Tensor
 from keyface.diffusion.backbone import Backbone, load_unet
 from keyface.diffusion.inversion import invert
 from keyface.diffusion.prediction import predict
-from keyface.diffusion.schedule import Grid, original_of
+from keyface.diffusion.schedule import Grid
+from keyface.diffusion.solvers import solver_step
 from keyface.editing.attention import KeyframeState
 from keyface.editing.injection import identity_features, injecting
 from keyface.editing.parts import Injection
@@ -34,7 +36,10 @@ SMALLEST_CHANGE = 0.2
 """Squared difference of a pair's latents, mean over changed cells and channels, below which its error is not
 scaled up."""
 
-LEAST_NOISE = 0.4
+BEND = 0.3
+"""Errors of x̂0 well below this count by their square, those well above by their size."""
+
+LEAST_NOISE = 0.6
 """Standard deviation of the noise below which an error of x̂0 counts no more: with v-prediction it would
 grow without bound."""
 
@@ -48,8 +53,7 @@ class Pairs:
         identity: ε1, whose features are injected: `miniature`, or the folder of an export, a run or an
             experiment; None takes the base.
         steps_between: So many training steps of this loss alone between two that have Eq. 6 as well.
-        levels: Noise levels that are learned from in a step, of each inverted picture.
-        kept_share: Share of them with the source prompt, which is to leave the picture as it was: what
+        kept_share: Share of pictures edited with the source prompt, which is to leave them as they were: what
             guidance moves away from.
         changed_weight: Weight of the error in the cells that the edit changes, relative to the change.
         outside_weight: Weight of the error in all other cells, beside that in the plain mean.
@@ -58,16 +62,15 @@ class Pairs:
     weight: float = 1.0
     identity: str | None = "miniature"
     steps_between: int = 5
-    levels: int = 4
-    kept_share: float = 0.25
+    kept_share: float = 0.2
     changed_weight: float = 0.5
     outside_weight: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.levels < 1 or self.steps_between < 0 or not 0.0 <= self.kept_share < 1.0:
+        if self.steps_between < 0 or not 0.0 <= self.kept_share < 1.0:
             raise ValueError(
-                "pairs: levels >= 1, steps_between >= 0 and 0 <= kept_share < 1 are needed, not "
-                f"{self.levels}, {self.steps_between} and {self.kept_share}"
+                "pairs: steps_between >= 0 and 0 <= kept_share < 1 are needed, not "
+                f"{self.steps_between} and {self.kept_share}"
             )
 
     @classmethod
@@ -95,7 +98,7 @@ class Edited(NamedTuple):
 
 
 class PairTerms(NamedTuple):
-    """Mean squared errors of x̂0, scalars.
+    """Mean errors of x̂0, scalars.
 
     Attributes:
         total: Weighted sum, before `Pairs.weight`.
@@ -109,12 +112,11 @@ class PairTerms(NamedTuple):
 
 
 class PairsLoss:
-    """Squared error of the x̂0 that ε2 predicts on the way from an inverted picture to the edited one.
+    """Error of the x̂0 that ε2 predicts in each step of its own way from an inverted picture.
 
-    Let z_ℓ be the inverted latent at level ℓ, and z₀ and z₀′ the clean latents before and after the edit.
-    The way's points are `z_ℓ + w √ᾱ_ℓ (z₀′ − z₀)`: w = 0 where an edit starts, and drawn from [0, 1] below,
-    more often near 1; levels are drawn more often near the start. With the target prompt x̂0 is to be z₀′,
-    with the source prompt z₀.
+    A picture's edit starts at the level that its settings name, one above or one below. With the target
+    prompt x̂0 is to be the clean latent after the edit in all steps, with the source prompt the one before.
+    Gradients do not go from a step to the former ones. Nothing is guided.
 
     Args:
         settings: See `Pairs`.
@@ -165,98 +167,108 @@ class PairsLoss:
         return self(unet, edited, generator)
 
     def __call__(self, unet: UNet2DConditionModel, edited: Edited, generator: torch.Generator) -> PairTerms:
-        """Compare at drawn levels.
+        """Compare in all steps.
 
         Args:
             unet: ε2.
-            edited: All of one grid, that is of the same number of steps.
+            edited: All of one solver and number of steps.
             generator: On the CPU.
         """
-        points = self._draw(edited.settings, generator)
-        highest = max(point.level for point in points)
-        steps, corrections = edited.settings[0].steps, edited.settings[0].fixed_point_iterations
-        grid = Grid.of(self.backbone.scheduler, steps)
+        starts = [self._draw(each, generator) for each in edited.settings]
+        levels = [start.level for start in starts]
+        first = edited.settings[0]
+        grid = Grid.of(self.backbone.scheduler, first.steps)
         inverted = invert(
-            self.backbone.unet, grid, edited.before, edited.source, steps, corrections, until=highest
+            self.backbone.unet,
+            grid,
+            edited.before,
+            edited.source,
+            first.steps,
+            first.fixed_point_iterations,
+            until=max(levels),
         )
-        groups: dict[Injection, list[Point]] = {}
-        for point in points:
-            groups.setdefault(point.injection, []).append(point)
-        errors = [self._errors(unet, edited, grid, inverted, each, group) for each, group in groups.items()]
+        kept = torch.tensor([start.kept for start in starts], device=edited.before.device)
+        text = torch.where(kept[:, None, None], edited.source, edited.target)
+        wanted = torch.where(kept[:, None, None, None], edited.before, edited.after)
+        latents, originals = inverted[levels, range(len(levels))], torch.empty_like(edited.before)
+        errors = []
+        for level in range(max(levels), 0, -1):
+            for injection, rows in _going(edited.settings, levels, level).items():
+                timestep, here = grid.timestep(level), latents[rows]
+                with torch.no_grad():
+                    injected = identity_features(
+                        self.identity, inverted[level, rows], timestep, edited.source[rows], injection, 0, 1
+                    )
+                with injecting(unet, injected, injection, KeyframeState(("target",), injection.mode, False)):
+                    output = predict(unet, here, timestep, text[rows])
+                original = grid.original(here, output, level)
+                noise = max((1.0 - grid.alphas[level]) ** 0.5, LEAST_NOISE)
+                errors.append(
+                    _errors(original - wanted[rows], noise, edited.before[rows], edited.after[rows])
+                )
+                with torch.no_grad():
+                    former = _former(originals[rows], original, [levels[row] == level for row in rows])
+                    latents[rows], _ = solver_step(first.solver, grid, here, output, level, former)
+                    originals[rows] = original
         whole, changed, outside = (torch.cat(each).mean() for each in zip(*errors, strict=True))
         settings = self.settings
         total = whole + settings.changed_weight * changed + settings.outside_weight * outside
         return PairTerms(total, changed, outside)
 
-    def _draw(self, settings: Sequence[EditSettings], generator: torch.Generator) -> list["Point"]:
-        """Draw where on their ways the pictures are compared, `Pairs.levels` points of each."""
-        points = []
-        for row, each in enumerate(settings):
-            for _ in range(self.settings.levels):
-                shift, level, towards, kept = torch.rand(4, generator=generator).tolist()
-                start = min(max(each.start_level + int(3 * shift) - 1, 1), each.steps)
-                at = start - int(start * level**1.5)
-                points.append(
-                    Point(
-                        row,
-                        at,
-                        0.0 if at == start else towards**0.5,
-                        kept < self.settings.kept_share,
-                        _held_at(each.injection, start - at, start),
-                    )
-                )
-        return points
-
-    def _errors(
-        self,
-        unet: UNet2DConditionModel,
-        edited: Edited,
-        grid: Grid,
-        inverted: Tensor,
-        injection: Injection,
-        points: Sequence["Point"],
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the errors of points with one injection: whole, in the changed cells, outside; (N,) each."""
-        device = edited.before.device
-        rows = torch.tensor([point.row for point in points], device=device)
-        levels = torch.tensor([point.level for point in points], device=device)
-        kept = torch.tensor([point.kept for point in points], device=device)[:, None, None]
-        towards = torch.tensor([point.towards for point in points], device=device)[:, None, None, None]
-        alphas = torch.tensor(grid.alphas, device=device)[levels][:, None, None, None]
-        timesteps = torch.tensor(grid.timesteps, device=device)[levels - 1]
-        before, after, source = edited.before[rows], edited.after[rows], edited.source[rows]
-        start = inverted[levels, rows]
-        latents = start + towards * alphas.sqrt() * (after - before)
-        with torch.no_grad():
-            injected = identity_features(self.identity, start, timesteps, source, injection, 0, 1)
-        with injecting(unet, injected, injection, KeyframeState(("target",), injection.mode, joint=False)):
-            output = predict(unet, latents, timesteps, torch.where(kept, source, edited.target[rows]))
-        wanted = torch.where(kept[..., None], before, after)
-        error = original_of(latents, output, alphas, grid.prediction_type) - wanted
-        noise = (1 - alphas).sqrt().clamp_min(LEAST_NOISE)
-        squared = (error / noise).square().mean(1)
-        differs = (before - after).abs().amax(1) > DIFFERENT
-        change = _over(differs, (before - after).square().mean(1)).clamp_min(SMALLEST_CHANGE)
-        return squared.mean((1, 2)), _over(differs, squared) / change, (squared * ~differs).mean((1, 2))
+    def _draw(self, settings: EditSettings, generator: torch.Generator) -> "Start":
+        """Draw where a picture's edit begins, and with which prompt."""
+        shift, kept = torch.rand(2, generator=generator).tolist()
+        level = min(max(settings.start_level + int(3 * shift) - 1, 1), settings.steps)
+        return Start(level, kept < self.settings.kept_share)
 
 
-@dataclass(frozen=True)
-class Point:
-    """A place on a picture's way.
+class Start(NamedTuple):
+    """How a picture's edit begins.
 
     Attributes:
-        row: Of the picture in the batch.
-        level: ℓ.
-        towards: w.
+        level: The level.
         kept: Whether the prompt is the source's.
-        injection: What ε1 gives there; all of it or nothing.
     """
 
-    row: int
     level: int
-    towards: float
     kept: bool
-    injection: Injection
+
+
+def _going(settings: Sequence[EditSettings], levels: Sequence[int], level: int) -> dict[Injection, list[int]]:
+    """Return the rows that are edited at a level, by what is injected there.
+
+    Args:
+        settings: Of each row.
+        levels: Where each begins.
+        level: Where they are.
+    """
+    going: dict[Injection, list[int]] = {}
+    for row, (each, start) in enumerate(zip(settings, levels, strict=True)):
+        if start >= level:
+            going.setdefault(_held_at(each.injection, start - level, start), []).append(row)
+    return going
+
+
+def _former(former: Tensor, original: Tensor, begun: Sequence[bool]) -> Tensor | None:
+    """Return the x̂0 (N, C, h, w) of the step before for the solver, x̂0 itself for rows that just begun."""
+    if all(begun):
+        return None
+    return torch.where(torch.tensor(begun, device=former.device)[:, None, None, None], original, former)
+
+
+def _errors(error: Tensor, noise: float, before: Tensor, after: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the mean error whole, in the changed cells relative to the change, and outside; (N,) each.
+
+    Args:
+        error: Of x̂0, (N, C, h, w).
+        noise: Standard deviation of the noise, whose square the error counts in.
+        before: Clean latents, (N, C, h, w).
+        after: Theirs after the edit.
+    """
+    size = (2 * BEND**2 / noise**2 * (((error / BEND).square() + 1).sqrt() - 1)).mean(1)
+    differs = (before - after).abs().amax(1) > DIFFERENT
+    change = _over(differs, (before - after).square().mean(1)).clamp_min(SMALLEST_CHANGE)
+    return size.mean((1, 2)), _over(differs, size) / change, (size * ~differs).mean((1, 2))
 
 
 def _held_at(injection: Injection, step: int, steps: int) -> Injection:

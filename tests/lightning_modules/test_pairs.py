@@ -1,6 +1,7 @@
 """ε2's loss on pairs, by hand, and what it learns from them."""
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,9 +11,11 @@ from torch import Tensor
 from keyface.diffusion.backbone import Backbone
 from keyface.diffusion.inversion import invert
 from keyface.diffusion.schedule import Grid
+from keyface.diffusion.solvers import Solver, solver_step
 from keyface.editing.parts import Injection
 from keyface.editing.settings import EditSettings
 from keyface.lightning_modules.pairs import (
+    BEND,
     DIFFERENT,
     LEAST_NOISE,
     SMALLEST_CHANGE,
@@ -24,7 +27,7 @@ from keyface.lightning_modules.pairs import (
 from keyface.plugins import edits
 
 ALONE = EditSettings(steps=6, strength=0.7, injection=Injection(enabled=False))
-ONE = Pairs(identity=None, levels=1, kept_share=0.0)
+ONE = Pairs(identity=None, kept_share=0.0)
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -45,35 +48,38 @@ def with_settings(edited: Edited, settings: EditSettings) -> Edited:
     return edited._replace(settings=[settings] * len(edited.settings))
 
 
+@pytest.mark.parametrize("solver", ["ddim", "dpmpp_2m"])
 @pytest.mark.parametrize("kept_share", [0.0, 0.999])
-def test_errors_by_hand(backbone: Backbone, edited: Edited, kept_share: float) -> None:
-    loss = PairsLoss(Pairs(identity=None, levels=1, kept_share=kept_share), backbone)
+def test_errors_by_hand(backbone: Backbone, edited: Edited, kept_share: float, solver: Solver) -> None:
+    """Each picture edited alone, from where its start was drawn, step by step."""
+    loss = PairsLoss(Pairs(identity=None, kept_share=kept_share), backbone)
+    edited = with_settings(edited, replace(ALONE, solver=solver))
     grid = Grid.of(backbone.scheduler, 6)
     for seed in range(4):
         with torch.no_grad():
             found = loss(backbone.unet, edited, seeded(seed))
-        draws = torch.rand(2, 4, generator=seeded(seed))
         whole, changed, outside = [], [], []
-        for row, (shift, depth, towards, _) in enumerate(draws.tolist()):
-            start = round(0.7 * 6) + int(3 * shift) - 1
-            level = start - int(start * depth**1.5)
+        for row, (shift, _) in enumerate(torch.rand(2, 2, generator=seeded(seed)).tolist()):
             before, after = edited.before[row : row + 1], edited.after[row : row + 1]
             source, target = edited.source[row : row + 1], edited.target[row : row + 1]
-            inverted = invert(backbone.unet, backbone.scheduler, before, source, 6, 1, until=level)[-1]
-            alpha = torch.tensor(grid.alphas[level])
-            w = 0.0 if level == start else towards**0.5
-            latents = inverted + w * alpha.sqrt() * (after - before)
-            with torch.no_grad():
-                text, wanted = (source, before) if kept_share else (target, after)
-                v = backbone.unet(latents, grid.timestep(level), encoder_hidden_states=text).sample
-            original = alpha.sqrt() * latents - (1 - alpha).sqrt() * v
-            squared = ((original - wanted) ** 2).mean(1) / max(float((1 - alpha).sqrt()), LEAST_NOISE) ** 2
+            text, wanted = (source, before) if kept_share else (target, after)
             differs = (after - before).abs().amax(1) > DIFFERENT
             change = max(float(((after - before) ** 2).mean(1)[differs].mean()), SMALLEST_CHANGE)
-            whole.append(squared.mean())
-            changed.append(squared[differs].mean() / change)
-            outside.append(squared[~differs].sum() / squared.numel())
-        expected = [sum(each) / 2 for each in (whole, changed, outside)]
+            start = round(0.7 * 6) + int(3 * shift) - 1
+            latents = invert(backbone.unet, backbone.scheduler, before, source, 6, 1, until=start)[-1]
+            former = None
+            for level in range(start, 0, -1):
+                with torch.no_grad():
+                    v = backbone.unet(latents, grid.timestep(level), encoder_hidden_states=text).sample
+                alpha = torch.tensor(grid.alphas[level])
+                distance = (alpha.sqrt() * latents - (1 - alpha).sqrt() * v - wanted) / BEND
+                size = 2 * BEND**2 * ((1 + distance**2).sqrt() - 1)
+                size = size.mean(1) / max(float((1 - alpha).sqrt()), LEAST_NOISE) ** 2
+                whole.append(size.mean())
+                changed.append(size[differs].mean() / change)
+                outside.append(size[~differs].sum() / size.numel())
+                latents, former = solver_step(solver, grid, latents, v, level, former)
+        expected = [sum(each) / len(each) for each in (whole, changed, outside)]
         torch.testing.assert_close(found.changed, expected[1], rtol=1e-3, atol=1e-5)
         torch.testing.assert_close(found.outside, expected[2], rtol=1e-3, atol=1e-5)
         torch.testing.assert_close(
@@ -83,7 +89,7 @@ def test_errors_by_hand(backbone: Backbone, edited: Edited, kept_share: float) -
 
 def test_weights_count(backbone: Backbone, edited: Edited) -> None:
     def total(**weights: float) -> Tensor:
-        loss = PairsLoss(Pairs(identity=None, levels=1, **weights), backbone)
+        loss = PairsLoss(Pairs(identity=None, **weights), backbone)
         with torch.no_grad():
             return loss(backbone.unet, edited, seeded())
 
@@ -115,22 +121,20 @@ def test_what_is_injected_is_not_eps2s_own(backbone: Backbone, edited: Edited) -
 def test_steps_after_injection_take_none(backbone: Backbone, edited: Edited) -> None:
     """Injected until 40 % of the steps, levels below have ε2 alone, as in editing."""
     ran: list[int] = []
-    loss = PairsLoss(Pairs(identity=None, levels=20), backbone)
+    loss = PairsLoss(Pairs(identity=None, kept_share=0.5), backbone)
     identity = copy.deepcopy(backbone.unet)
-    identity.register_forward_hook(lambda _, inputs, __: ran.extend(inputs[1].tolist()))
+    identity.register_forward_hook(lambda _, inputs, __: ran.append(int(inputs[1])))
     loss.identity = identity
+    way = with_settings(edited, EditSettings(steps=10, strength=0.5, injection=Injection(until=0.4)))
     with torch.no_grad():
-        loss(
-            backbone.unet,
-            with_settings(edited, EditSettings(steps=10, strength=0.5, injection=Injection(until=0.4))),
-            seeded(),
-        )
+        for seed in range(6):
+            loss(backbone.unet, way, seeded(seed))
     grid = Grid.of(backbone.scheduler, 10)
     assert set(ran) == {grid.timestep(level) for level in (3, 4, 5, 6)}, "starts are 4, 5 and 6"
 
 
 def test_it_learns_the_edit(backbone: Backbone, edited: Edited) -> None:
-    loss, student = PairsLoss(Pairs(identity=None), backbone), copy.deepcopy(backbone.unet).train()
+    loss, student = PairsLoss(ONE, backbone), copy.deepcopy(backbone.unet).train()
     student.requires_grad_(True)
     optimizer = torch.optim.Adam(student.parameters(), 3e-3)
     generator = seeded()
@@ -153,9 +157,9 @@ def test_edits_between_are_those_that_the_twin_shows() -> None:
     assert [category.name for category in edits_between(after, before, categories)] == ["no-glasses"]
 
 
-@pytest.mark.parametrize("wrong", [{"levels": 0}, {"steps_between": -1}, {"kept_share": 1.0}])
+@pytest.mark.parametrize("wrong", [{"steps_between": -1}, {"kept_share": 1.0}])
 def test_settings_that_make_no_sense(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="pairs: levels >= 1"):
+    with pytest.raises(ValueError, match="pairs: steps_between >= 0"):
         Pairs(**wrong)
 
 

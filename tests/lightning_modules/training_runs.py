@@ -13,11 +13,11 @@ from forks import Fork
 CONFIG = Path(__file__).parents[2] / "configs" / "miniature" / "identity.yaml"
 MODULE = "recorded_training"
 CACHED = "--model.init_args.noisy_input={source: cached}"
-TRIED_AGAIN = pytest.mark.flaky(reruns=1, only_rerun="Crashed")
+TRIED_AGAIN = pytest.mark.flaky(reruns=1, only_rerun="CrashedError")
 WHOLE = "{lora: null, ema_decay: 0.9, export: false}"
 
 
-class Crashed(Exception):
+class CrashedError(Exception):
     """A process ended in compiled code."""
 
 
@@ -31,8 +31,8 @@ def run(words: list[str], processes: int = 1) -> subprocess.CompletedProcess[str
         The status of the first process that failed, negative where a signal ended it, or 0; what all said.
 
     Raises:
-        Crashed: One of several ended in compiled code. PyTorch's threads for gloo do so once in some hundred
-            runs, so tests with this error are tried again, see `TRIED_AGAIN`.
+        CrashedError: One of several ended in compiled code. PyTorch's threads for gloo do so once in some
+            hundred runs, so tests with this error are tried again, see `TRIED_AGAIN`.
     """
     meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "WORLD_SIZE": str(processes)}
     cluster = [{**meeting, "NODE_RANK": "0", "LOCAL_RANK": str(rank)} for rank in range(processes)]
@@ -41,7 +41,7 @@ def run(words: list[str], processes: int = 1) -> subprocess.CompletedProcess[str
     said = ("".join(getattr(each, stream) for each in ended) for stream in ("stdout", "stderr"))
     for each in ended if processes > 1 else []:
         if each.returncode in (-signal.SIGABRT, -signal.SIGSEGV):
-            raise Crashed(each.stderr[-4000:])
+            raise CrashedError(each.stderr[-4000:])
     return subprocess.CompletedProcess(
         words, next((each.returncode for each in ended if each.returncode), 0), *said
     )
