@@ -24,17 +24,11 @@ from keyface.editing.attention import KeyframeState
 from keyface.editing.injection import identity_features, injecting
 from keyface.editing.parts import Injection
 from keyface.editing.settings import EditSettings
+from keyface.lightning_modules.pair_cells import differing, relative
 from keyface.pipeline.branches import branch_folder
 from keyface.pipeline.companions import Companions
 from keyface.pipeline.defaults import defaults_of
 from keyface.plugins import Category
-
-DIFFERENT = 0.15
-"""Latent cells of a pair that are further apart than this, in any channel, count as changed."""
-
-SMALLEST_CHANGE = 0.2
-"""Squared difference of a pair's latents, mean over changed cells and channels, below which its error is not
-scaled up."""
 
 BEND = 0.3
 """Errors of x̂0 well below this count by their square, those well above by their size."""
@@ -266,9 +260,9 @@ def _errors(error: Tensor, noise: float, before: Tensor, after: Tensor) -> tuple
         after: Theirs after the edit.
     """
     size = (2 * BEND**2 / noise**2 * (((error / BEND).square() + 1).sqrt() - 1)).mean(1)
-    differs = (before - after).abs().amax(1) > DIFFERENT
-    change = _over(differs, (before - after).square().mean(1)).clamp_min(SMALLEST_CHANGE)
-    return size.mean((1, 2)), _over(differs, size) / change, (size * ~differs).mean((1, 2))
+    differs = differing(before, after)
+    changed = relative(differs, size, (before - after).square().mean(1))
+    return size.mean((1, 2)), changed, (size * ~differs).mean((1, 2))
 
 
 def _held_at(injection: Injection, step: int, steps: int) -> Injection:
@@ -278,11 +272,6 @@ def _held_at(injection: Injection, step: int, steps: int) -> Injection:
         until=float(injection.attention_active(step, steps)),
         residual_until=float(injection.residual_active(step, steps)),
     )
-
-
-def _over(cells: Tensor, values: Tensor) -> Tensor:
-    """Return the mean of values (N, h, w) over the cells (N, h, w) that are true, 0 where none is; (N,)."""
-    return (values * cells).sum((1, 2)) / cells.sum((1, 2)).clamp_min(1)
 
 
 def _find_identity(name: str | None, backbone: Backbone) -> UNet2DConditionModel:

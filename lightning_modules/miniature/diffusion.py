@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from keyface.lightning_modules.miniature.base import Batch, MiniatureModule, half_precision
+from keyface.lightning_modules.pair_cells import differing, over, relative
 from keyface.miniature.networks.autoencoder import PatchAutoencoder
 from keyface.miniature.networks.text import build_text_encoder, build_tokenizer, tokenize
 from keyface.miniature.networks.unet import FullPrecisionAttention, build_scheduler, build_unet
@@ -16,12 +17,6 @@ LATENT_SIDE = 16
 """Rows and columns of the latents."""
 
 TIMESTEP_BINS = 5
-
-DIFFERENT = 0.15
-"""Latent cells of a pair that are further apart than this, in any channel, count as different."""
-
-SMALLEST_GAP = 0.2
-"""Squared latent difference, mean over cells and channels, below which a pair's error is not scaled up."""
 
 
 class DiffusionModule(MiniatureModule):
@@ -108,8 +103,8 @@ class DiffusionModule(MiniatureModule):
         empty = torch.rand(half, device=self.device) < self.dropout
         tokens = torch.where(empty.repeat(2)[:, None], self.empty_tokens, tokens)
         errors = self._errors(latents, timesteps.repeat(2), noise.repeat(2, 1, 1, 1), tokens)
-        differs = (latents[:half] - latents[half:]).abs().amax(1, keepdim=True) > DIFFERENT
-        parts = pair_losses(errors, differs, (latents[:half] - latents[half:]).square().mean(1, keepdim=True))
+        differs = differing(latents[:half], latents[half:])
+        parts = pair_losses(errors, differs, (latents[:half] - latents[half:]).square().mean(1))
         plain, pair, contrast = parts.plain.mean(), parts.pair.mean(), (parts.contrast * ~empty).mean()
         loss = plain + self.pair_weight * pair + self.contrast_weight * contrast
         self.log_dict({"train/plain": plain, "train/pair": pair, "train/contrast": contrast}, prog_bar=True)
@@ -193,16 +188,11 @@ def pair_losses(errors: Tensor, differs: Tensor, gaps: Tensor) -> PairLosses:
 
     Args:
         errors: (2B, C, h, w) errors of v, row `i` and row `i + B` of one pair.
-        differs: (B, 1, h, w) bool, the cells in which the clean latents of a pair differ.
-        gaps: (B, 1, h, w) squared difference of a pair's clean latents, mean over channels.
+        differs: (B, h, w) bool, the cells in which the clean latents of a pair differ.
+        gaps: (B, h, w) squared difference of a pair's clean latents, mean over channels.
     """
     first, second = errors.chunk(2)
-    squared = (first.square() + second.square()) / 2
-    gap = (first - second).square()
-
-    def over_cells(values: Tensor) -> Tensor:
-        cells = differs.sum((1, 2, 3)).clamp_min(1)
-        return (values * differs).mean(1).sum((1, 2)) / cells
-
-    relative = over_cells(gap) / over_cells(gaps).clamp_min(SMALLEST_GAP)
-    return PairLosses(squared.mean((1, 2, 3)), over_cells(squared), gap.mean((1, 2, 3)) + relative)
+    squared = ((first.square() + second.square()) / 2).mean(1)
+    gap = (first - second).square().mean(1)
+    contrast = gap.mean((1, 2)) + relative(differs, gap, gaps)
+    return PairLosses(squared.mean((1, 2)), over(differs, squared), contrast)

@@ -14,11 +14,10 @@ from keyface.diffusion.schedule import Grid
 from keyface.diffusion.solvers import Solver, solver_step
 from keyface.editing.parts import Injection
 from keyface.editing.settings import EditSettings
+from keyface.lightning_modules.pair_cells import DIFFERENT, SMALLEST_CHANGE
 from keyface.lightning_modules.pairs import (
     BEND,
-    DIFFERENT,
     LEAST_NOISE,
-    SMALLEST_CHANGE,
     Edited,
     Pairs,
     PairsLoss,

@@ -80,9 +80,9 @@ def test_pair_losses_of_two_pairs_by_hand() -> None:
     errors[0, 0] = torch.tensor([[3.0, 1.0], [0.0, 0.0]])  # first pair: rows 0 and 2
     errors[2, 0] = torch.tensor([[1.0, 1.0], [0.0, 2.0]])
     errors[1], errors[3] = 1.0, 1.0  # second pair: the same error everywhere, no difference
-    differs = torch.zeros(2, 1, 2, 2, dtype=torch.bool)
-    differs[0, 0, 0, 0] = True
-    gaps = torch.full((2, 1, 2, 2), 0.5)
+    differs = torch.zeros(2, 2, 2, dtype=torch.bool)
+    differs[0, 0, 0] = True
+    gaps = torch.full((2, 2, 2), 0.5)
     losses = pair_losses(errors, differs, gaps)
     torch.testing.assert_close(losses.plain, torch.tensor([(9 + 1 + 1 + 1 + 4) / 8, 1.0]))
     torch.testing.assert_close(losses.pair, torch.tensor([(9 + 1) / 2, 0.0]))
