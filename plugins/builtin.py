@@ -23,9 +23,12 @@ _FIRM_STRENGTH = 1.15
 _LINES_STRENGTH = 0.92
 """For lines that are drawn onto a face that stays."""
 
-_WRINKLES = {"miniature": {"strength": 0.84, "guidance": 1.5, "threshold": 0.3}}
+_WRINKLES = {"miniature": {"strength": 0.84, "guidance": 1.75, "threshold": 0.3}}
 """Less strength keeps the face nearer to the person; with less guidance wrinkles are too faint, and a higher
 threshold would leave them out. Figures in docs/results.md."""
+
+_SMOOTH = {"miniature": {"guidance": 1.3}}
+"""With less, some wrinkles stay. Figures in docs/results.md."""
 
 _AGE_THRESHOLD = 0.65
 """Age changes the whole skin a little."""
@@ -57,15 +60,15 @@ _SAD = (*PHRASES["Sad"], "with a sad expression")
 _SMILE_STRENGTH = 1.08
 """With less, some smiles are not seen. Figures in docs/results.md."""
 
-_LIPS = {"miniature": {"guidance": 0.9, "threshold": 1.0}}
-"""With more guidance lips go too far; with a higher threshold, what a smile does to the lips' edges is left
-out. Figures in docs/results.md."""
+_LIPS = {"miniature": {"guidance": 1.15, "threshold": 1.0}}
+"""With less guidance some smiles are not seen; with a higher threshold, what a smile does to the lips' edges is
+left out. Figures in docs/results.md."""
 
 _FROWN_GUIDANCE = 1.25
 """Brows and the mouth's corners change little."""
 
-_CORNERS = {"miniature": {"guidance": 2.0}}
-"""Of a sad mouth: with less, half of the faces do not look sad. Figures in docs/results.md."""
+_CORNERS = {"miniature": {"guidance": 1.5}}
+"""Of a sad or an angry face: with less, some do not look so. Figures in docs/results.md."""
 
 _CALM = (*ABSENT_PHRASES["Smiling"], "with a serious expression")
 
@@ -78,6 +81,7 @@ AGE = (
         replaces=("old", "elderly", "older", "aged", "middle-aged", "senior"),
         regions=_HEAD,
         conflicts=("old",),
+        defaults=_SMOOTH,
         threshold=_AGE_THRESHOLD,
         place="adjective",
     ),
@@ -97,11 +101,10 @@ AGE = (
     ),
 )
 
-_FAINT = {"miniature": {"guidance": 2.0}}
-"""For what is small, or is seldom seen in pairs: with less, half of the faces do not show it. Figures in
-docs/results.md."""
+_FAINT = {"miniature": {"guidance": 1.5}}
+"""For what is small: with less, some faces do not show it. Figures in docs/results.md."""
 
-_JAW = {"miniature": {**_FAINT["miniature"], "strength": 1.25}}
+_JAW = {"miniature": {"strength": 1.25}}
 """Of a man: with less, one of four women stays a woman. Figures in docs/results.md."""
 
 GENDER = _reshaping(
@@ -128,7 +131,6 @@ GENDER = _reshaping(
         conflicts=("man", "beard", "goatee", "moustache"),
         place="noun",
         strength=_FIRM_STRENGTH,
-        defaults=_FAINT,
     ),
 )
 
@@ -173,6 +175,7 @@ EXPRESSION = (
         regions=_FACE,
         conflicts=_others(_EXPRESSIONS, "anger"),
         guidance=_FROWN_GUIDANCE,
+        defaults=_CORNERS,
     ),
     Category(
         "sadness",
@@ -273,16 +276,13 @@ their mask cuts a band out."""
 _SHADES_STRENGTH = 1.06
 """For sunglasses, which hide the eyes."""
 
-_SHADES = {"miniature": {"strength": 1.25}}
-"""With less, eyes are seen through some of them. Figures in docs/results.md."""
+_SHADES = {"miniature": {"strength": 1.25, "guidance": 0.85}}
+"""With less strength, eyes are seen through some of them. Figures in docs/results.md."""
 
-_FRAMES = {"miniature": {"strength": 1.12, "guidance": 0.69, "threshold": 1.75}}
+_FRAMES = {"miniature": {"strength": 1.12, "guidance": 0.92, "threshold": 1.75}}
 """With less strength, frames lack parts of their rims; less guidance keeps the face nearer to the person, and
 so does a high threshold: frames are a strong change, what happens to the eyes behind them a weaker one.
 Figures in docs/results.md."""
-
-_BARE = {"miniature": {"guidance": 1.5}}
-"""Of eyes that were behind glasses: with less, some glasses stay. Figures in docs/results.md."""
 
 _GLASSES_MASK = Lazily("keyface.plugins.builtin_code:glasses_mask")
 
@@ -322,7 +322,6 @@ GLASSES = _reshaping(
         conflicts=("glasses", "sunglasses"),
         mask=_GLASSES_MASK,
         strength=_FIRM_STRENGTH,
-        defaults=_BARE,
     ),
 )
 
@@ -332,7 +331,7 @@ _GOATEE = (*PHRASES["Goatee"], "goatee")
 _MOUSTACHE = (*PHRASES["Mustache"], "a mustache", "moustache", "mustache")
 _STUBBLE = (*PHRASES["5_o_Clock_Shadow"], "stubble")
 _BEARD_REGIONS = ("skin", *_MOUTH, "neck")
-_FULL = {"miniature": {"strength": 1.1, "guidance": 0.95, "threshold": 0.75}}
+_FULL = {"miniature": {"strength": 1.1, "guidance": 1.15, "threshold": 0.75}}
 """Of a full beard: more strength; less guidance, since much of it turns brown beards green and gray ones
 blue; a lower threshold, since some beards hardly differ from the skin. Figures in docs/results.md."""
 
@@ -377,7 +376,6 @@ FACIAL_HAIR = _reshaping(
         conflicts=("beard", "goatee", "no-beard", "woman"),
         strength=_GROWN_STRENGTH,
         guidance=_GROWN_GUIDANCE,
-        defaults=_FAINT,
         needs=("Male",),
     ),
     Category(
@@ -413,7 +411,7 @@ def _pair(
 _HAT_GUIDANCE = 1.4
 """A hat covers what is there. Figures in docs/results.md."""
 
-_COVERING = {"miniature": {"strength": 1.25, "residual": 0.0}}
+_COVERING = {"miniature": {"strength": 1.25, "guidance": 0.8, "residual": 0.0}}
 """For a hat, on and off: under ε1's residual features hair stays where it is. Figures in docs/results.md."""
 
 WORN = (
