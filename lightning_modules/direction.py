@@ -126,6 +126,11 @@ class DirectionModule(BranchModule):
                 "generation_steps and gradient_steps must be at least 1, "
                 f"not {generation_steps} and {gradient_steps}"
             )
+        if paired is not None and Tuning.of(tuning).gradient_checkpointing:
+            raise ValueError(
+                "paired: gradient checkpointing would run blocks again without ε1's features; set "
+                "tuning.gradient_checkpointing: false"
+            )
         hyperparameters = plain(locals())
         require_weights(backbone, encoder, evaluators)
         base, found, noise = find_backbone(backbone), find_encoder(encoder), NoisyInput.of(noisy_input)

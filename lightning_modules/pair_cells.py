@@ -6,7 +6,8 @@ DIFFERENT = 0.15
 """Cells that are further apart than this, in any channel, differ."""
 
 SMALLEST_CHANGE = 0.2
-"""Squared difference of a pair, mean over such cells and channels, below which its error is not scaled up."""
+"""Squared difference of a pair, mean over such cells and channels, below which its error is scaled up no
+further."""
 
 
 def differing(first: Tensor, second: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Edits learned from pairs: the same face before and after, with ε1's features injected as in editing.
 
-Keyface's addition to Eq. 6, for data that show what an edit makes of a face. ε2 edits the inverted face as it
-will be edited with, by the same injection and solver, and each of its steps is compared with the edited face.
+Keyface's addition to Eq. 6, for data that show what an edit makes of a face. ε2 edits the inverted face as in
+use, with the same injection and solver but without guidance, and each step is compared with the edited face.
 So it learns to edit against features that hold the face as it was, and from latents that its own steps made:
 trained on perfect ones, its error grew from step to step (docs/results.md).
 """
@@ -34,8 +34,8 @@ BEND = 0.3
 """Errors of x̂0 well below this count by their square, those well above by their size."""
 
 LEAST_NOISE = 0.6
-"""Standard deviation of the noise below which an error of x̂0 counts no more: with v-prediction it would
-grow without bound."""
+"""Errors of x̂0 are divided by the noise's variance, which tends to 0. Below this standard deviation they are
+divided by its square, so that the last steps do not count more than all others together."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class PairTerms(NamedTuple):
 
     Attributes:
         total: Weighted sum, before `Pairs.weight`.
-        changed: In the changed cells, as a fraction of the change.
+        changed: In the changed cells, relative to the change.
         outside: In all others.
     """
 
@@ -110,7 +110,8 @@ class PairsLoss:
 
     A picture's edit starts at the level that its settings name, one above or one below. With the target
     prompt x̂0 is to be the clean latent after the edit in all steps, with the source prompt the one before.
-    Gradients do not go from a step to the former ones. Nothing is guided.
+    Gradients do not flow from a step back to earlier ones. Nothing is guided. The graphs of all steps are
+    held until the backward pass, so memory grows with the pictures and the level that edits start from.
 
     Args:
         settings: See `Pairs`.
@@ -165,7 +166,7 @@ class PairsLoss:
 
         Args:
             unet: ε2.
-            edited: All of one solver and number of steps.
+            edited: All of one solver, number of steps and of corrections of the inversion.
             generator: On the CPU.
         """
         starts = [self._draw(each, generator) for each in edited.settings]
@@ -234,7 +235,7 @@ def _going(settings: Sequence[EditSettings], levels: Sequence[int], level: int) 
     Args:
         settings: Of each row.
         levels: Where each begins.
-        level: Where they are.
+        level: The level of this step.
     """
     going: dict[Injection, list[int]] = {}
     for row, (each, start) in enumerate(zip(settings, levels, strict=True)):
@@ -244,7 +245,10 @@ def _going(settings: Sequence[EditSettings], levels: Sequence[int], level: int) 
 
 
 def _former(former: Tensor, original: Tensor, begun: Sequence[bool]) -> Tensor | None:
-    """Return the x̂0 (N, C, h, w) of the step before for the solver, x̂0 itself for rows that just begun."""
+    """Return the x̂0 (N, C, h, w) of the step before, for the solver.
+
+    Rows that have just begun get x̂0 itself, so that their first step is of first order.
+    """
     if all(begun):
         return None
     return torch.where(torch.tensor(begun, device=former.device)[:, None, None, None], original, former)
@@ -255,7 +259,7 @@ def _errors(error: Tensor, noise: float, before: Tensor, after: Tensor) -> tuple
 
     Args:
         error: Of x̂0, (N, C, h, w).
-        noise: Standard deviation of the noise, whose square the error counts in.
+        noise: Standard deviation of the noise, by whose square the error is divided.
         before: Clean latents, (N, C, h, w).
         after: Theirs after the edit.
     """

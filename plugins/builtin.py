@@ -23,7 +23,7 @@ _FIRM_STRENGTH = 1.15
 _LINES_STRENGTH = 0.92
 """For lines that are drawn onto a face that stays."""
 
-_WRINKLES = {"miniature": {"strength": 0.84, "guidance": 1.75, "threshold": 0.3}}
+_WRINKLES = {"miniature": {"strength": 0.84, "guidance": 1.72, "threshold": 0.3}}
 """Less strength keeps the face nearer to the person; with less guidance wrinkles are too faint, and a higher
 threshold would leave them out. Figures in docs/results.md."""
 
@@ -60,14 +60,13 @@ _SAD = (*PHRASES["Sad"], "with a sad expression")
 _SMILE_STRENGTH = 1.08
 """With less, some smiles are not seen. Figures in docs/results.md."""
 
-_LIPS = {"miniature": {"guidance": 1.15, "threshold": 1.0}}
-"""With less guidance some smiles are not seen; with a higher threshold, what a smile does to the lips' edges is
-left out. Figures in docs/results.md."""
+_LIPS = {"miniature": {"threshold": 1.0}}
+"""With a higher threshold, what a smile does to the lips' edges is left out. Figures in docs/results.md."""
 
 _FROWN_GUIDANCE = 1.25
 """Brows and the mouth's corners change little."""
 
-_CORNERS = {"miniature": {"guidance": 1.5}}
+_CORNERS = {"miniature": {"guidance": 1.9}}
 """Of a sad or an angry face: with less, some do not look so. Figures in docs/results.md."""
 
 _CALM = (*ABSENT_PHRASES["Smiling"], "with a serious expression")
@@ -102,9 +101,15 @@ AGE = (
 )
 
 _FAINT = {"miniature": {"guidance": 1.5}}
-"""For what is small: with less, some faces do not show it. Figures in docs/results.md."""
+"""For lips: with less, some do not show it. Figures in docs/results.md."""
 
-_JAW = {"miniature": {"strength": 1.25}}
+_TINY = {"miniature": {"guidance": 2.0}}
+"""For what is smaller still, earrings and lids. Figures in docs/results.md."""
+
+_BUILD = {"miniature": {"guidance": 1.7}}
+"""Of a man's or a woman's face: with less, most faces stay what they are. Figures in docs/results.md."""
+
+_JAW = {"miniature": {**_BUILD["miniature"], "strength": 1.25}}
 """Of a man: with less, one of four women stays a woman. Figures in docs/results.md."""
 
 GENDER = _reshaping(
@@ -131,6 +136,7 @@ GENDER = _reshaping(
         conflicts=("man", "beard", "goatee", "moustache"),
         place="noun",
         strength=_FIRM_STRENGTH,
+        defaults=_BUILD,
     ),
 )
 
@@ -331,7 +337,7 @@ _GOATEE = (*PHRASES["Goatee"], "goatee")
 _MOUSTACHE = (*PHRASES["Mustache"], "a mustache", "moustache", "mustache")
 _STUBBLE = (*PHRASES["5_o_Clock_Shadow"], "stubble")
 _BEARD_REGIONS = ("skin", *_MOUTH, "neck")
-_FULL = {"miniature": {"strength": 1.1, "guidance": 1.15, "threshold": 0.75}}
+_FULL = {"miniature": {"strength": 1.1, "guidance": 1.1, "threshold": 0.75}}
 """Of a full beard: more strength; less guidance, since much of it turns brown beards green and gray ones
 blue; a lower threshold, since some beards hardly differ from the skin. Figures in docs/results.md."""
 
@@ -411,7 +417,7 @@ def _pair(
 _HAT_GUIDANCE = 1.4
 """A hat covers what is there. Figures in docs/results.md."""
 
-_COVERING = {"miniature": {"strength": 1.25, "guidance": 0.8, "residual": 0.0}}
+_COVERING = {"miniature": {"strength": 1.25, "guidance": 1.05, "residual": 0.0}}
 """For a hat, on and off: under ε1's residual features hair stays where it is. Figures in docs/results.md."""
 
 WORN = (
@@ -440,7 +446,7 @@ WORN = (
         on=(*PHRASES["Heavy_Makeup"], "wearing makeup", "with makeup", "makeup", "make-up"),
         off=ABSENT_PHRASES["Heavy_Makeup"],
         regions=_FACE,
-        defaults=_FAINT,
+        defaults=_TINY,
     ),
     *_pair(
         "earrings",
@@ -448,7 +454,7 @@ WORN = (
         on=(*PHRASES["Wearing_Earrings"], "earrings"),
         off=ABSENT_PHRASES["Wearing_Earrings"],
         regions=("ear_r", "l_ear", "r_ear", "neck", "hair"),
-        defaults=_FAINT,
+        defaults=_TINY,
     ),
 )
 

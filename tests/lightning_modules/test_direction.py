@@ -211,11 +211,16 @@ def parts_by_step(
 def test_most_training_steps_have_the_loss_on_pairs_alone(
     backbone: Backbone, encoder: nn.Module, twins: dict[str, Any]
 ) -> None:
-    paired = Pairs(identity=None, steps_between=2, levels=1)
+    paired = Pairs(identity=None, steps_between=2)
     seen = parts_by_step(backbone, encoder, twins, paired=paired)
     alone = {"loss", "pairs_changed", "pairs_outside"}
     both = alone | {"content", "direction"}
     assert seen == [both, alone, alone] * 2
+
+
+def test_pairs_with_gradient_checkpointing_are_refused(backbone: Backbone, encoder: nn.Module) -> None:
+    with pytest.raises(ValueError, match="without ε1's features; set tuning"):
+        build(backbone, encoder, paired=Pairs(), tuning=Tuning(gradient_checkpointing=True))
 
 
 def test_the_loss_on_pairs_is_added_with_its_weight(

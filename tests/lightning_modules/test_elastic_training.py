@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 from recorded_training import notes
-from training_runs import colour_words, run
+from training_runs import TRIED_AGAIN, colour_words, run
 
 from keyface.commands.data.shards import render
 
 # Lightning's advice on logging intervals and data loader workers, which tiny runs do not heed.
 pytestmark = [
+    TRIED_AGAIN,
     pytest.mark.filterwarnings("ignore::lightning.fabric.utilities.warnings.PossibleUserWarning"),
     pytest.mark.filterwarnings("ignore:This DataLoader will create"),
 ]

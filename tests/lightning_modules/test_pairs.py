@@ -21,6 +21,7 @@ from keyface.lightning_modules.pairs import (
     Edited,
     Pairs,
     PairsLoss,
+    Start,
     edits_between,
 )
 from keyface.plugins import edits
@@ -47,12 +48,16 @@ def with_settings(edited: Edited, settings: EditSettings) -> Edited:
     return edited._replace(settings=[settings] * len(edited.settings))
 
 
-@pytest.mark.parametrize("solver", ["ddim", "dpmpp_2m"])
-@pytest.mark.parametrize("kept_share", [0.0, 0.999])
-def test_errors_by_hand(backbone: Backbone, edited: Edited, kept_share: float, solver: Solver) -> None:
+@pytest.mark.parametrize(
+    ("solver", "kept_share", "strength"),
+    [("ddim", 0.0, 0.7), ("dpmpp_2m", 0.0, 0.7), ("dpmpp_2m", 0.999, 0.7), ("dpmpp_2m", 0.0, 1.0)],
+)
+def test_errors_by_hand(
+    backbone: Backbone, edited: Edited, solver: Solver, kept_share: float, strength: float
+) -> None:
     """Each picture edited alone, from where its start was drawn, step by step."""
     loss = PairsLoss(Pairs(identity=None, kept_share=kept_share), backbone)
-    edited = with_settings(edited, replace(ALONE, solver=solver))
+    edited = with_settings(edited, replace(ALONE, solver=solver, strength=strength))
     grid = Grid.of(backbone.scheduler, 6)
     for seed in range(4):
         with torch.no_grad():
@@ -64,7 +69,7 @@ def test_errors_by_hand(backbone: Backbone, edited: Edited, kept_share: float, s
             text, wanted = (source, before) if kept_share else (target, after)
             differs = (after - before).abs().amax(1) > DIFFERENT
             change = max(float(((after - before) ** 2).mean(1)[differs].mean()), SMALLEST_CHANGE)
-            start = round(0.7 * 6) + int(3 * shift) - 1
+            start = min(round(strength * 6) + int(3 * shift) - 1, 6)
             latents = invert(backbone.unet, backbone.scheduler, before, source, 6, 1, until=start)[-1]
             former = None
             for level in range(start, 0, -1):
@@ -84,6 +89,26 @@ def test_errors_by_hand(backbone: Backbone, edited: Edited, kept_share: float, s
         torch.testing.assert_close(
             found.total, expected[0] + 0.5 * expected[1] + expected[2], rtol=1e-3, atol=1e-5
         )
+
+
+def test_pictures_with_other_settings_go_their_own_ways(
+    backbone: Backbone, edited: Edited, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One begins later than the other and is injected otherwise: together they are what each is alone."""
+    settings = [
+        EditSettings(steps=6, solver="dpmpp_2m", injection=Injection(mode="kv", until=0.5)),
+        EditSettings(steps=6, solver="dpmpp_2m", injection=Injection(until=1.0)),
+    ]
+    levels = [6, 3]
+
+    def errors(*rows: int) -> Tensor:
+        starts = iter(rows)
+        monkeypatch.setattr(PairsLoss, "_draw", lambda *_: Start(levels[next(starts)], False))
+        some = Edited(*(part[list(rows)] for part in edited[:4]), [settings[row] for row in rows])
+        with torch.no_grad():
+            return torch.stack(PairsLoss(ONE, backbone)(backbone.unet, some, seeded()))
+
+    torch.testing.assert_close(errors(0, 1), (6 * errors(0) + 3 * errors(1)) / 9)
 
 
 def test_weights_count(backbone: Backbone, edited: Edited) -> None:

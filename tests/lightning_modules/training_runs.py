@@ -39,9 +39,9 @@ def run(words: list[str], processes: int = 1) -> subprocess.CompletedProcess[str
     ranks = [Fork(words, variables if processes > 1 else {}) for variables in cluster]
     ended = [rank.wait() for rank in ranks]
     said = ("".join(getattr(each, stream) for each in ended) for stream in ("stdout", "stderr"))
-    for each in ended if processes > 1 else []:
-        if each.returncode in (-signal.SIGABRT, -signal.SIGSEGV):
-            raise CrashedError(each.stderr[-4000:])
+    crashes = {-signal.SIGABRT, -signal.SIGSEGV}
+    if processes > 1 and any(each.returncode in crashes for each in ended):
+        raise CrashedError("\n".join(each.stderr[-4000:] for each in ended))
     return subprocess.CompletedProcess(
         words, next((each.returncode for each in ended if each.returncode), 0), *said
     )

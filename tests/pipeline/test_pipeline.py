@@ -35,7 +35,7 @@ def test_the_miniature_brings_its_defaults_and_all_that_belongs_to_it() -> None:
     assert pipe.defaults == EditSettings(
         solver="dpmpp_2m",
         steps=10,
-        guidance_scale=1.2,
+        guidance_scale=1.3,
         guidance_limit=0.6,
         strength=0.72,
         injection=Injection(until=1.0, residual_until=1.0),
@@ -59,7 +59,7 @@ def test_glasses_on_the_miniature_have_amounts_of_their_own() -> None:
     pipe = FaceEditPipeline(zoo.backbone())
     glasses = pipe.settings_for(edits.select(["glasses"]))
     assert glasses.strength == pytest.approx(1.12 * 0.72)
-    assert glasses.guidance_scale == pytest.approx(0.69 * 3.5)
+    assert glasses.guidance_scale == pytest.approx(0.92 * 3.5)
     assert glasses.injection == Injection(mode="kv", until=0.6, residual_until=1.0)
     other = pipe.defaults.for_categories(edits.select(["glasses"]), "sd2")
     assert (other.strength, other.guidance_scale) == (0.72, 3.5), "the others were chosen on the miniature"
