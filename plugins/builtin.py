@@ -23,7 +23,7 @@ _FIRM_STRENGTH = 1.15
 _LINES_STRENGTH = 0.92
 """For lines that are drawn onto a face that stays."""
 
-_WRINKLES = {"miniature": {"strength": 0.84, "guidance": 1.72, "threshold": 0.3}}
+_WRINKLES = {"miniature": {"strength": 0.84, "guidance": 1.75, "threshold": 0.3}}
 """Less strength keeps the face nearer to the person; with less guidance wrinkles are too faint, and a higher
 threshold would leave them out. Figures in docs/results.md."""
 
