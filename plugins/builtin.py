@@ -337,9 +337,9 @@ _GOATEE = (*PHRASES["Goatee"], "goatee")
 _MOUSTACHE = (*PHRASES["Mustache"], "a mustache", "moustache", "mustache")
 _STUBBLE = (*PHRASES["5_o_Clock_Shadow"], "stubble")
 _BEARD_REGIONS = ("skin", *_MOUTH, "neck")
-_FULL = {"miniature": {"strength": 1.1, "guidance": 1.1, "threshold": 0.75}}
-"""Of a full beard: more strength; less guidance, since much of it turns brown beards green and gray ones
-blue; a lower threshold, since some beards hardly differ from the skin. Figures in docs/results.md."""
+_FULL = {"miniature": {"strength": 1.1, "guidance": 1.2, "threshold": 0.75}}
+"""Of a full beard: more strength and guidance, since some are not seen with less, and a lower threshold,
+since some hardly differ from the skin. Figures in docs/results.md."""
 
 _GROWN_STRENGTH = 1.05
 _GROWN_GUIDANCE = 1.1

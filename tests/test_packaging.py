@@ -123,6 +123,7 @@ TOOLS = {
     "mypy": "$(BIN)/mypy",
     "import-linter": "$(BIN)/lint-imports",
     "pytest-xdist": "--numprocesses",
+    "pytest-rerunfailures": "pytest.mark.flaky(reruns=1",
     "pre-commit": "$(BIN)/pre-commit",
     "pre-commit-hooks": ".venv/bin/end-of-file-fixer",
     "setuptools": "import setuptools",
@@ -133,7 +134,7 @@ TOOLS = {
     "myst-parser": 'extensions = ["myst_parser"]',
     "furo": 'html_theme = "furo"',
 }
-"""How the Makefile, a hook or the site's settings call those requirements that nothing imports."""
+"""How the Makefile, a hook, the site's settings or a mark call those requirements that nothing imports."""
 
 
 def imported(*folders: str) -> dict[str, str]:
@@ -208,7 +209,12 @@ def test_every_requirement_is_used() -> None:
     extras = [extra for extra in EXTRAS if extra not in ("dev", "docs")]
     assert not set(requirements(*extras)) - product, "required, and imported nowhere"
     tests = {name for module in imported("tests") for name in providers(module)}
-    files = ("Makefile", ".pre-commit-config.yaml", "docs/conf.py")
+    files = (
+        "Makefile",
+        ".pre-commit-config.yaml",
+        "docs/conf.py",
+        "tests/lightning_modules/training_runs.py",
+    )
     calls = "".join((ROOT / name).read_text() for name in files)
     called = {name for name, call in TOOLS.items() if call in calls}
     unused = set(requirements("dev", "docs")) - product - tests - called

@@ -92,7 +92,7 @@ def test_a_sheet_and_lines_to_paste(tmp_path: Path, capsys: pytest.CaptureFixtur
     said = capsys.readouterr()
     tried = json.loads(said.out)
     assert [each["best"] for each in tried].count(True) == 1
-    assert tried[0]["amounts"] == {"strength": 1.12, "guidance": 0.69, "injection": 0.6}
+    assert tried[0]["amounts"] == {"strength": 1.12, "guidance": 0.92, "injection": 0.6}
     best = max(tried, key=lambda each: each["measured"]["success"] - each["measured"]["distance"])
     assert best["best"]
     pasted = "there is nothing to paste" in said.err or 'defaults={"miniature": {"strength"' in said.err

@@ -9,7 +9,7 @@ from keyface.benchmark.comparison import Comparison
 
 @pytest.mark.parametrize(
     ("settings", "used"),
-    [({"guidance_scale": 5.0}, 5.0), ({}, 1.0)],
+    [({"guidance_scale": 5.0}, 5.0), ({}, 0.92 * 1.3)],
 )
 def test_a_guidance_scale_that_is_given_is_what_is_used(settings: dict[str, float], used: float) -> None:
     comparison = Comparison.of(modes="latent", settings=settings, device="cpu")

@@ -36,7 +36,7 @@ def test_the_miniature_brings_its_defaults_and_all_that_belongs_to_it() -> None:
         solver="dpmpp_2m",
         steps=10,
         guidance_scale=1.3,
-        guidance_limit=0.6,
+        guidance_limit=0.2,
         strength=0.72,
         injection=Injection(until=1.0, residual_until=1.0),
         composition=Composition(low=0.12, high=0.2, blur=0.008, feather=0.006, replaced=0.3),
