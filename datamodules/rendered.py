@@ -43,8 +43,8 @@ class RenderedDataModule(LightningDataModule):
         emphasis: How many times as often pairs are drawn whose twin differs in these labels, by label; where
             a twin differs in several, the largest counts.
         further: Probability that a twin differs in a second attribute, too, and, if so, in a third.
-        usual: Where a twin differs in glasses, they are of the kind that a caption without a word on their
-            shape and colour means.
+        usual: Where a twin differs in glasses, a hat, lipstick, makeup or earrings, they are of the kind that
+            a caption without a word on it means; one of four keeps its own, but for glasses.
         reuse: Steps that a rendered batch is shown in, on average: 1 renders every picture for one step.
             More is for processors, on which rendering costs as much as training.
         pool: With `reuse`, how many rendered batches are mixed with each other; they stay in memory.

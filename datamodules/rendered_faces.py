@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerFast
 from keyface.miniature.networks.text import build_tokenizer, tokenize
 from keyface.miniature.population import captions, world
 from keyface.miniature.population.labels import true_labels
-from keyface.miniature.population.pairs import counterfactual_pairs, usual_glasses
+from keyface.miniature.population.pairs import counterfactual_pairs, usual_kinds
 from keyface.miniature.population.parameters import Attributes, Faces, Identity, Nuisance
 from keyface.miniature.rendering import renderer
 from keyface.pictures import from_uint8, to_uint8
@@ -134,7 +134,7 @@ class FaceBatches:
         ids = torch.randint(self.identities, (count,), generator=generator)
         pair = counterfactual_pairs(ids, seed, self.further)
         if self.usual:
-            pair = usual_glasses(*pair)
+            pair = usual_kinds(*pair, seed)
         if not self.emphasis:
             return pair
         weights = torch.ones(count)

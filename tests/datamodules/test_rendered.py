@@ -11,7 +11,7 @@ from keyface.miniature.networks.text import build_tokenizer
 from keyface.miniature.population import captions, world
 from keyface.miniature.population.captions import VOCABULARY
 from keyface.miniature.population.pairs import FLIPS
-from keyface.miniature.population.qualities import GLASSES_COLOURS, GLASSES_SHAPES
+from keyface.miniature.population.qualities import GLASSES_COLOURS, GLASSES_SHAPES, UNNAMED
 from keyface.miniature.rendering import renderer
 
 
@@ -185,3 +185,16 @@ def test_glasses_that_a_twin_has_are_of_the_usual_kind() -> None:
         for name in ("glasses_shape", "glasses_colour"):
             torch.testing.assert_close(faces.condition(name)[~differs], before.condition(name)[~differs])
             assert bool((before.condition(name)[differs] > 0.65).any())
+
+
+@pytest.mark.parametrize("attribute", UNNAMED)
+def test_most_that_a_twin_alone_wears_is_of_the_usual_kind(attribute: str) -> None:
+    source, plain = (data(usual=usual, batch_size=1500) for usual in (True, False))
+    first, second = source.faces.numbered(0)
+    differs = first.attribute(attribute) != second.attribute(attribute)
+    alone = torch.stack([first.attribute(name) == second.attribute(name) for name in UNNAMED]).all(dim=0)
+    for name, value in UNNAMED[attribute].items():
+        for faces, before in zip((first, second), plain.faces.numbered(0), strict=True):
+            share = float((faces.condition(name)[differs] == value).float().mean())
+            assert 0.5 < share < 0.95, "one of four keeps its own"
+            torch.testing.assert_close(faces.condition(name)[alone], before.condition(name)[alone])

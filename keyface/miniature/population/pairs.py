@@ -8,7 +8,7 @@ from torch import Tensor
 from keyface.miniature.population import world
 from keyface.miniature.population.hashing import key, uniform
 from keyface.miniature.population.parameters import Faces
-from keyface.miniature.population.qualities import as_usual_glasses
+from keyface.miniature.population.qualities import UNNAMED, as_usual, as_usual_glasses
 
 RATES: dict[str, float] = {
     "Eyeglasses": 0.35,
@@ -35,8 +35,9 @@ FLIPS: dict[str, int] = {
 }  # fmt: skip
 """Labels that a twin may differ in and how often, relatively: small changes need more examples."""
 
-_PAIR_STREAM, _FURTHER_STREAM = 7001, 7002
+_PAIR_STREAM, _FURTHER_STREAM, _USUAL_STREAM = 7001, 7002, 7003
 _MOST_FLIPS = 3
+_OWN_KIND = 0.25
 
 
 def counterfactual_pairs(ids: Tensor, seed: int, further: float = 0.0) -> tuple[Faces, Faces]:
@@ -74,9 +75,21 @@ def counterfactual_pairs(ids: Tensor, seed: int, further: float = 0.0) -> tuple[
     return faces, twins
 
 
-def usual_glasses(faces: Faces, twins: Faces) -> tuple[Faces, Faces]:
-    """Return the pairs with glasses of the usual kind where one side wears some that the other does not."""
-    differs = torch.stack(
-        [faces.attribute(name) != twins.attribute(name) for name in ("eyeglasses", "sunglasses")]
-    ).any(dim=0)
-    return as_usual_glasses(faces, differs), as_usual_glasses(twins, differs)
+def usual_kinds(faces: Faces, twins: Faces, seed: int) -> tuple[Faces, Faces]:
+    """Return the pairs with what only one side wears of the usual kind, see `qualities`.
+
+    One of four keeps its own hat, lipstick, makeup and earrings, whose kind captions do not name, so that all
+    kinds are learned to be taken off. Glasses are always of the usual kind.
+    """
+    differ = {
+        name: faces.attribute(name) != twins.attribute(name)
+        for name in ("eyeglasses", "sunglasses", *UNNAMED)
+    }
+    glasses = differ["eyeglasses"] | differ["sunglasses"]
+    sides = [as_usual_glasses(side, glasses) for side in (faces, twins)]
+    count = len(faces)
+    draws = uniform(key(faces.identity.ids, torch.arange(count), seed, _USUAL_STREAM), 1)[:, 0]
+    for name in UNNAMED:
+        which = differ[name] & (draws >= _OWN_KIND)
+        sides = [as_usual(side, name, which) for side in sides]
+    return sides[0], sides[1]

@@ -2,7 +2,8 @@
 
 A caption that says nothing of them means the usual kind, as people do who describe photos: round black
 glasses, a dark beard. Whatever is of another kind is always named, so a prompt without such words asks for
-one thing and not for the mean of all.
+one thing and not for the mean of all. The kinds of hats, lipstick, makeup and earrings are never named: they
+are drawn for the base, and ε2 learns to add the usual one.
 """
 
 from __future__ import annotations
@@ -23,6 +24,14 @@ GLASSES_COLOURS: tuple[tuple[str, float], ...] = (
 
 GLASSES_SHAPES: tuple[tuple[str, float], ...] = (("round", 0.6), ("square", 1.01))
 """Name of a frame's shape, up to which value of `glasses_shape`; the usual one first."""
+
+UNNAMED: Mapping[str, Mapping[str, float]] = {
+    "hat": {"hat_style": 0.2, "hat_r": 0.3, "hat_g": 0.33, "hat_b": 0.4},
+    "lipstick": {"lipstick_hue": 0.2},
+    "makeup": {"makeup_hue": 0.2},
+    "earrings": {"earring_style": 0.8, "makeup_hue": 0.2},
+}
+"""Attribute whose kind no caption names → its usual kind: a dark cap, red lips, violet lids, gold hoops."""
 
 _BEARD_COLOURS = (("blond_hair", "blond"), ("gray_hair", "gray"))
 _DARK = ("black_hair", "brown_hair")
@@ -83,6 +92,14 @@ def as_usual_glasses(faces: Faces, which: Tensor) -> Faces:
         value = faces.condition(name)
         changed[name] = torch.where(which, value * names[0][1], value)
     return faces.with_nuisance(**changed)
+
+
+def as_usual(faces: Faces, attribute: str, which: Tensor) -> Faces:
+    """Return faces whose `attribute`, of `UNNAMED`, is of the usual kind where `which` (B,) bool says so."""
+    kind = UNNAMED[attribute]
+    return faces.with_nuisance(
+        **{name: torch.where(which, value, faces.condition(name)) for name, value in kind.items()}
+    )
 
 
 def _named(value: float, names: tuple[tuple[str, float], ...]) -> str:
