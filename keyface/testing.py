@@ -154,7 +154,7 @@ def check_code(category: Category) -> None:
 
     from keyface.authoring.faces import rendered_faces
     from keyface.lightning_modules.direction import category_loss
-    from keyface.lightning_modules.targets import Edit
+    from keyface.lightning_modules.objectives.targets import Edit
     from keyface.models.judges import successes
 
     faces = rendered_faces(category, 2, 1, 64, seed=0)  # their masks are made here

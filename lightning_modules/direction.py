@@ -17,11 +17,17 @@ from keyface.diffusion.schedule import even_timesteps, grid_timesteps
 from keyface.faces.regions import dilate, region_mask
 from keyface.lightning_modules.branch import Batch, BranchModule, Losses, StepInputs
 from keyface.lightning_modules.clip_crops import CroppedEncoder
-from keyface.lightning_modules.pairs import Pairs, PairsLoss
+from keyface.lightning_modules.objectives.pairs import Pairs, PairsLoss
+from keyface.lightning_modules.objectives.regional import Regional, RegionalLoss, cells_of
+from keyface.lightning_modules.objectives.targets import (
+    Edit,
+    choose_categories,
+    draw_edits,
+    take_rows,
+    trainable_on,
+)
 from keyface.lightning_modules.protocols import HoldsOut, KnowsItsBatches, KnowsItsLabels
-from keyface.lightning_modules.regional import Regional, RegionalLoss, cells_of
 from keyface.lightning_modules.sampling import NoisyInput, noisy_latents
-from keyface.lightning_modules.targets import Edit, choose_categories, draw_edits, take_rows, trainable_on
 from keyface.lightning_modules.tuning.hyperparameters import plain
 from keyface.lightning_modules.tuning.lora import EVERYTHING, Tuning
 from keyface.losses import DirectionLoss, DirectionTerms
@@ -80,9 +86,9 @@ class DirectionModule(BranchModule):
         category_weight: Weight of what categories have ε2 learn beside Eq. 6 (`Category.loss`); 0 leaves it
             out.
         regional: Teaches ε2 to guide inside the category's regions alone, for batches with masks; keyface's
-            addition, see `keyface.lightning_modules.regional`. None leaves it out.
+            addition, see `keyface.lightning_modules.objectives.regional`. None leaves it out.
         paired: Teaches ε2 what edits make of a face, for batches with twins; keyface's addition, see
-            `keyface.lightning_modules.pairs`. None leaves it out.
+            `keyface.lightning_modules.objectives.pairs`. None leaves it out.
         tuning: What is trained and how.
         optimizer: By class_path.
         lr_scheduler: By class_path; None: constant.

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from keyface.lightning_modules.miniature.base import Batch, MiniatureModule, half_precision
-from keyface.lightning_modules.pair_cells import differing, over, relative
+from keyface.lightning_modules.objectives.pair_cells import differing, over, relative
 from keyface.miniature.networks.autoencoder import PatchAutoencoder
 from keyface.miniature.networks.text import build_text_encoder, build_tokenizer, tokenize
 from keyface.miniature.networks.unet import FullPrecisionAttention, build_scheduler, build_unet

@@ -19,8 +19,8 @@ from keyface.diffusion.backbone import Backbone
 from keyface.diffusion.guidance import Guidance
 from keyface.lightning_modules.caption_words import CaptionWords
 from keyface.lightning_modules.direction import DirectionModule, category_loss
+from keyface.lightning_modules.objectives.targets import choose_categories, draw_edits, known_labels
 from keyface.lightning_modules.sampling import NoisyInput
-from keyface.lightning_modules.targets import choose_categories, draw_edits, known_labels
 from keyface.plugins import Category, EditError, edits
 
 QUICK = NoisyInput(source="inverted", steps=2)

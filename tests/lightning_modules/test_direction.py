@@ -13,10 +13,10 @@ from keyface.diffusion.backbone import Backbone
 from keyface.editing.settings import EditSettings
 from keyface.lightning_modules.branch import Losses
 from keyface.lightning_modules.direction import DirectionModule, Texts, mean_change
-from keyface.lightning_modules.pairs import Pairs, PairsLoss
-from keyface.lightning_modules.regional import Regional
+from keyface.lightning_modules.objectives.pairs import Pairs, PairsLoss
+from keyface.lightning_modules.objectives.regional import Regional
+from keyface.lightning_modules.objectives.targets import draw_edits, take_rows
 from keyface.lightning_modules.sampling import NoisyInput
-from keyface.lightning_modules.targets import draw_edits, take_rows
 from keyface.lightning_modules.tuning.lora import Lora, Tuning
 from keyface.models.judges import Judges
 from keyface.pipeline.defaults import defaults_of

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from keyface.diffusion.backbone import Backbone
 from keyface.lightning_modules.direction import DirectionModule
-from keyface.lightning_modules.regional import Regional, RegionalLoss
+from keyface.lightning_modules.objectives.regional import Regional, RegionalLoss
 from keyface.plugins import Category
 
 pytestmark = [

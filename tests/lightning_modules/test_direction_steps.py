@@ -13,8 +13,8 @@ from keyface.diffusion.sampling import ImagePath
 from keyface.diffusion.schedule import even_timesteps
 from keyface.lightning_modules.branch import StepInputs
 from keyface.lightning_modules.direction import DirectionModule, mean_change
-from keyface.lightning_modules.regional import Regional, RegionalLoss
-from keyface.lightning_modules.targets import draw_edits
+from keyface.lightning_modules.objectives.regional import Regional, RegionalLoss
+from keyface.lightning_modules.objectives.targets import draw_edits
 
 
 class Lengths(nn.Module):

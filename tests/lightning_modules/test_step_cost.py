@@ -23,9 +23,9 @@ from keyface.diffusion.device import placed
 from keyface.lightning_modules.branch import BranchModule
 from keyface.lightning_modules.direction import DirectionModule
 from keyface.lightning_modules.identity import IdentityModule
-from keyface.lightning_modules.regional import Regional
+from keyface.lightning_modules.objectives.regional import Regional
+from keyface.lightning_modules.objectives.targets import draw_edits
 from keyface.lightning_modules.sampling import NoisyInput
-from keyface.lightning_modules.targets import draw_edits
 from keyface.lightning_modules.tuning.lora import Lora, Tuning
 from keyface.lightning_modules.tuning.memory import without_values
 

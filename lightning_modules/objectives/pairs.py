@@ -24,7 +24,7 @@ from keyface.editing.attention import KeyframeState
 from keyface.editing.injection import identity_features, injecting
 from keyface.editing.parts import Injection
 from keyface.editing.settings import EditSettings
-from keyface.lightning_modules.pair_cells import differing, relative
+from keyface.lightning_modules.objectives.pair_cells import differing, relative
 from keyface.pipeline.branches import branch_folder
 from keyface.pipeline.companions import Companions
 from keyface.pipeline.defaults import defaults_of
@@ -168,7 +168,13 @@ class PairsLoss:
             unet: ε2.
             edited: All of one solver, number of steps and of corrections of the inversion.
             generator: On the CPU.
+
+        Raises:
+            ValueError: They are not.
         """
+        ways = {(each.solver, each.steps, each.fixed_point_iterations) for each in edited.settings}
+        if len(ways) > 1:
+            raise ValueError(f"pairs are edited together in one way, not in {len(ways)}: {sorted(ways)}")
         starts = [self._draw(each, generator) for each in edited.settings]
         levels = [start.level for start in starts]
         first = edited.settings[0]

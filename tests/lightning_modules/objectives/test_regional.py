@@ -12,7 +12,7 @@ from torch import Tensor
 from keyface.diffusion.backbone import Backbone
 from keyface.diffusion.inversion import invert
 from keyface.diffusion.prediction import predict
-from keyface.lightning_modules.regional import Regional, RegionalLoss, _strides, cells_of
+from keyface.lightning_modules.objectives.regional import Regional, RegionalLoss, _strides, cells_of
 from keyface.lightning_modules.tuning.lora import Lora, TunedUNet, Tuning
 
 SETTINGS = Regional(grid_steps=4, edited_share=0.0)
