@@ -1,1 +1,1 @@
-"""What ε2 learns beside Eq. 6, and what of: pairs, regions, the edits that are drawn for a batch."""
+"""What ε2 learns: which edits are drawn for a batch, and pairs and regional guidance, beside Eq. 6."""

@@ -168,13 +168,7 @@ class PairsLoss:
             unet: ε2.
             edited: All of one solver, number of steps and of corrections of the inversion.
             generator: On the CPU.
-
-        Raises:
-            ValueError: They are not.
         """
-        ways = {(each.solver, each.steps, each.fixed_point_iterations) for each in edited.settings}
-        if len(ways) > 1:
-            raise ValueError(f"pairs are edited together in one way, not in {len(ways)}: {sorted(ways)}")
         starts = [self._draw(each, generator) for each in edited.settings]
         levels = [start.level for start in starts]
         first = edited.settings[0]

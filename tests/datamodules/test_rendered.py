@@ -187,14 +187,15 @@ def test_glasses_that_a_twin_has_are_of_the_usual_kind() -> None:
             assert bool((before.condition(name)[differs] > 0.65).any())
 
 
-@pytest.mark.parametrize("attribute", UNNAMED)
-def test_most_that_a_twin_alone_wears_is_of_the_usual_kind(attribute: str) -> None:
+def test_most_that_a_twin_alone_wears_is_of_the_usual_kind() -> None:
     source, plain = (data(usual=usual, batch_size=1500) for usual in (True, False))
     first, second = source.faces.numbered(0)
-    differs = first.attribute(attribute) != second.attribute(attribute)
-    alone = torch.stack([first.attribute(name) == second.attribute(name) for name in UNNAMED]).all(dim=0)
-    for name, value in UNNAMED[attribute].items():
-        for faces, before in zip((first, second), plain.faces.numbered(0), strict=True):
-            share = float((faces.condition(name)[differs] == value).float().mean())
-            assert 0.5 < share < 0.95, "one of four keeps its own"
-            torch.testing.assert_close(faces.condition(name)[alone], before.condition(name)[alone])
+    before = plain.faces.numbered(0)[0]
+    assert torch.equal(first.nuisance.values, second.nuisance.values), "only attributes differ"
+    differs = {name: first.attribute(name) != second.attribute(name) for name in UNNAMED}
+    for attribute, kind in UNNAMED.items():
+        for name, value in kind.items():
+            share = float((first.condition(name)[differs[attribute]] == value).float().mean())
+            assert 0.6 < share < 0.9, "three of four"
+            untouched = torch.stack([~differs[each] for each, of in UNNAMED.items() if name in of]).all(dim=0)
+            torch.testing.assert_close(first.condition(name)[untouched], before.condition(name)[untouched])

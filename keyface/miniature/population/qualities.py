@@ -1,9 +1,9 @@
-"""What captions say of glasses and of a bald man's beard beside that they are there: shape and colour.
+"""Shape and colour of what faces wear: what captions say of them, and which kind is meant where they do not.
 
-A caption that says nothing of them means the usual kind, as people do who describe photos: round black
-glasses, a dark beard. Whatever is of another kind is always named, so a prompt without such words asks for
-one thing and not for the mean of all. The kinds of hats, lipstick, makeup and earrings are never named: they
-are drawn for the base, and ε2 learns to add the usual one.
+A caption that says nothing of glasses or of a bald man's beard means the usual kind, as people do who
+describe photos: round black glasses, a dark beard. Whatever is of another kind is always named, so a prompt
+without such words asks for one thing and not for the mean of all. The kinds of hats, lipstick, makeup and
+earrings are never named: the base sees all of them, and in pairs mostly the usual one is put on.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ UNNAMED: Mapping[str, Mapping[str, float]] = {
     "makeup": {"makeup_hue": 0.2},
     "earrings": {"earring_style": 0.8, "makeup_hue": 0.2},
 }
-"""Attribute whose kind no caption names → its usual kind: a dark cap, red lips, violet lids, gold hoops."""
+"""Attribute whose kind no caption names → its usual kind: a dark cap, red lips, violet lids, gold hoops.
+
+The metal of earrings goes with `makeup_hue`.
+"""
 
 _BEARD_COLOURS = (("blond_hair", "blond"), ("gray_hair", "gray"))
 _DARK = ("black_hair", "brown_hair")
