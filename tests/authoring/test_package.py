@@ -88,6 +88,16 @@ def test_nothing_is_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert not (tmp_path / "other").exists(), "nothing is written before all is checked"
 
 
+def test_the_hint_installs_the_folder_and_no_package_of_that_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["plugins", "new", "dimples"]) == 0
+    assert "pip install ./keyface-dimples && " in capsys.readouterr().out
+    assert main(["plugins", "new", "dimples", "-o", str(tmp_path / "mine")]) == 0
+    assert f"pip install {tmp_path / 'mine'} && " in capsys.readouterr().out
+
+
 def test_a_new_package_is_clean(tmp_path: Path) -> None:
     write_package(DIMPLES, tmp_path / "package")
     run(sys.executable, "-m", "ruff", "check", "--isolated", ".", folder=tmp_path / "package")

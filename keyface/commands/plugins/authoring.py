@@ -42,7 +42,9 @@ def new(
     folder = Path(f"keyface-{name}") if output is None else output
     for path in write_package(draft, folder):
         print(path)
-    print(f"\nnext: pip install {Path('.') / folder} && keyface plugins show {name}, then pytest {folder}")
+    # Without ./ pip would look for a package of that name in its index, which may be a stranger's.
+    place = folder if folder.is_absolute() else f"./{folder}"
+    print(f"\nnext: pip install {place} && keyface plugins show {name}, then pytest {folder}")
 
 
 def try_category(
