@@ -87,8 +87,7 @@ def usual_kinds(faces: Faces, twins: Faces, seed: int) -> tuple[Faces, Faces]:
     }
     glasses = differ["eyeglasses"] | differ["sunglasses"]
     sides = [as_usual_glasses(side, glasses) for side in (faces, twins)]
-    count = len(faces)
-    draws = uniform(key(faces.identity.ids, torch.arange(count), seed, _USUAL_STREAM), 1)[:, 0]
+    draws = uniform(key(faces.identity.ids, torch.arange(len(faces)), seed, _USUAL_STREAM), 1)[:, 0]
     for name in UNNAMED:
         which = differ[name] & (draws >= _OWN_KIND)
         sides = [as_usual(side, name, which) for side in sides]
