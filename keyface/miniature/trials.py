@@ -15,6 +15,7 @@ from keyface.miniature.population.captions import write_captions
 from keyface.miniature.population.clips import draw_clip
 from keyface.miniature.population.labels import CHANGEABLE, counterfactual, own_labels, true_labels
 from keyface.miniature.population.parameters import Faces
+from keyface.miniature.population.qualities import put_on_usual
 from keyface.miniature.population.world import HELD_OUT, draw_faces
 from keyface.miniature.rendering.renderer import render, render_flow
 from keyface.plugins.category import Category
@@ -46,7 +47,8 @@ class Trial:
         region: (T, H, W) bool, where the categories may change the picture: their classes in the frame or in
             the same frame rendered with the edit, and whatever else the rendered edit changes, a little
             dilated.
-        ground_truth: (T, 3, H, W), the same clip rendered with the edit.
+        ground_truth: (T, 3, H, W), the same clip rendered with the edit. What it puts on is of the usual
+            kind, which prompts mean that name no other.
     """
 
     identity: int
@@ -109,6 +111,7 @@ def render_trial(
     for category in categories:
         if category.attribute in CHANGEABLE:
             edited = counterfactual(edited, category.attribute, category.present)
+    edited = put_on_usual(faces, edited)  # what the prompt means by "wearing glasses"
     before, after = _render(faces, size), _render(edited, size)
     pair = compose(write_captions(faces[:1])[0], categories)
     moved = [render_flow(faces[i : i + 1], faces[i + 1 : i + 2], size) for i in range(frames - 1)]

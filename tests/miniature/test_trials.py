@@ -3,7 +3,11 @@ import torch
 
 from keyface.metrics.temporal import temporal_loss
 from keyface.miniature.population.clips import draw_clip
-from keyface.miniature.population.labels import true_labels
+from keyface.miniature.population.labels import counterfactual, true_labels
+from keyface.miniature.population.parameters import NUISANCE_NAMES, Faces
+from keyface.miniature.population.qualities import put_on_usual, qualities
+from keyface.miniature.population.world import draw_faces
+from keyface.miniature.rendering.renderer import render_images
 from keyface.miniature.trials import FIRST_PERSON, Trial, find_person, render_trial, render_trials
 from keyface.plugins import Category, edits
 
@@ -50,6 +54,35 @@ def test_the_perfect_answer_changes_the_region_and_nothing_else(
 def test_every_edit_has_a_perfect_answer(category: Category) -> None:
     one = render_trial(find_person([category], FIRST_PERSON, seed=0), [category], frames=1, size=32, seed=0)
     assert (one.ground_truth - one.frames).abs().max() > 0.1
+
+
+def _kinds(one: Faces, other: Faces) -> set[str]:
+    """Return what an edit that puts something on changed, beside labels, in two faces of the same person."""
+    after = put_on_usual(one, other)
+    return {each for each in NUISANCE_NAMES if (after.condition(each) != other.condition(each)).any()}
+
+
+def test_what_an_edit_puts_on_is_of_the_kind_that_its_prompt_means() -> None:
+    faces = draw_faces(torch.arange(FIRST_PERSON, FIRST_PERSON + 200), 0)
+    faces = faces[~true_labels(faces)["Eyeglasses"]]
+    worn = put_on_usual(faces, counterfactual(faces, "Eyeglasses", True))
+    assert {words["glasses"] for words in qualities(worn)} == {("round", "black")}
+    assert len({words["glasses"] for words in qualities(faces)}) > 1, "the same people's own are of any kind"
+    one = render_trial(FIRST_PERSON, [edits["glasses"]], frames=1, size=64, seed=0)
+    clip = draw_clip(FIRST_PERSON, 0, 1)
+    usual = render_images(put_on_usual(clip, counterfactual(clip, "Eyeglasses", True)), 64)
+    assert torch.equal(one.ground_truth, usual)
+
+
+def test_what_was_worn_before_an_edit_stays_as_it_was() -> None:
+    faces = draw_faces(torch.arange(FIRST_PERSON, FIRST_PERSON + 200), 0)
+    women = faces.with_attributes(hat=1.0, eyeglasses=1.0, makeup=0.0, earrings=0.0)
+    assert not _kinds(women, women.with_attributes(hat=0.0, eyeglasses=0.0))
+    earrings = women.with_attributes(earrings=1.0)
+    assert _kinds(women, earrings) == {"earring_style", "makeup_hue"}
+    made_up = women.with_attributes(makeup=1.0)
+    assert _kinds(made_up, made_up.with_attributes(earrings=1.0)) == {"earring_style"}
+    assert not _kinds(earrings, earrings.with_attributes(makeup=1.0))
 
 
 def test_several_edits_at_once() -> None:

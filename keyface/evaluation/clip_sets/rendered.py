@@ -39,6 +39,7 @@ NAME = "miniature"
 
 _QUALITY = 8  # x264's crf, closer to the rendering than the writer's usual 16
 _CHUNK = 16
+_PUT_ON = {"put_on": "the usual kind"}  # until November 2026 rendered edits put on glasses of any kind
 _COMMENT = "A face that does not exist, rendered by keyface's miniature."
 
 
@@ -116,7 +117,7 @@ def render_clip_set(folder: Path, protocol: RenderedProtocol | None = None) -> C
 def _claim(folder: Path, protocol: RenderedProtocol) -> None:
     """Say in the folder what it is for, so that two protocols never share files."""
     path = folder / "recipe.json"
-    wanted = json.loads(json.dumps(asdict(protocol) | _definitions(protocol)))
+    wanted = json.loads(json.dumps(asdict(protocol) | _definitions(protocol) | _PUT_ON))
     if not path.is_file():
         write_text(path, json.dumps(wanted, indent=1) + "\n")
         return

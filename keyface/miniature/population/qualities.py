@@ -105,6 +105,30 @@ def as_usual(faces: Faces, attribute: str, which: Tensor) -> Faces:
     )
 
 
+def put_on_usual(before: Faces, after: Faces) -> Faces:
+    """Return faces after an edit, with what it put on of the usual kind, as prompts mean that name no other.
+
+    What they wore before stays as it was: earrings that are put on have the metal that goes with the lids.
+
+    Args:
+        before: B faces.
+        after: The same after an edit, B.
+    """
+    for name in ("eyeglasses", "sunglasses"):
+        after = as_usual_glasses(after, _wears(after, name) & ~_wears(before, name))
+    for name, kind in UNNAMED.items():
+        put_on = _wears(after, name) & ~_wears(before, name)
+        for column, value in kind.items():
+            seen = torch.stack([_wears(before, each) for each in UNNAMED if column in UNNAMED[each]]).any(0)
+            usual = torch.where(put_on & ~seen, value, after.condition(column))
+            after = after.with_nuisance(**{column: usual})
+    return after
+
+
+def _wears(faces: Faces, attribute: str) -> Tensor:
+    return faces.attribute(attribute) > 0.5
+
+
 def _named(value: float, names: tuple[tuple[str, float], ...]) -> str:
     return next(name for name, end in names if value < end)
 

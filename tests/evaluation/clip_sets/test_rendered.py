@@ -1,4 +1,5 @@
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from keyface.evaluation.clip_sets.clip_set import ClipSet
 from keyface.evaluation.clip_sets.ground_truth import EDITS, GroundTruth, read_ground_truth
 from keyface.evaluation.clip_sets.rendered import RenderedProtocol, render_clip_set
 from keyface.evaluation.rows.method import Method
+from keyface.files import write_text
 from keyface.metrics.locality import background_drift, outside_change
 from keyface.metrics.temporal import temporal_loss
 from keyface.miniature.trials import FIRST_PERSON, render_trial
@@ -83,6 +85,12 @@ def test_a_stopped_run_goes_on_where_it_was(made: ClipSet) -> None:
 def test_two_recipes_never_share_a_folder(made: ClipSet) -> None:
     with pytest.raises(ValueError, match="seed is 4 and not 5; choose another folder"):
         render_clip_set(made.folder, replace(RECIPE, seed=5))
+
+
+def test_clips_whose_edits_were_rendered_otherwise_are_not_scored(tmp_path: Path) -> None:
+    write_text(tmp_path / "recipe.json", json.dumps(asdict(RECIPE)))
+    with pytest.raises(ValueError, match="put_on is None and not 'the usual kind'; choose another folder"):
+        render_clip_set(tmp_path, RECIPE)
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
