@@ -1,7 +1,7 @@
 """The evaluation's clips on the miniature: held-out people, what each lacks, and the ground truth."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import chain, cycle, islice
 from pathlib import Path
@@ -129,8 +129,15 @@ def _claim(folder: Path, protocol: RenderedProtocol) -> None:
         ) from error
     odd = [name for name in {**wanted, **found} if found.get(name) != wanted.get(name)]
     if odd:
-        told = ", ".join(f"{name} is {found.get(name)!r} and not {wanted.get(name)!r}" for name in odd)
+        told = ", ".join(_told(name, found, wanted) for name in odd)
         raise ValueError(f"{folder}: holds clips of another protocol: {told}; choose another folder")
+
+
+def _told(name: str, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """Say in what a recipe differs from the one that is wanted."""
+    if name not in found:
+        return f"{name} is missing, {wanted[name]!r} is wanted"
+    return f"{name} is {found[name]!r} and not {wanted.get(name)!r}"
 
 
 def _definitions(protocol: RenderedProtocol) -> dict[str, Any]:

@@ -89,7 +89,9 @@ def test_two_recipes_never_share_a_folder(made: ClipSet) -> None:
 
 def test_clips_whose_edits_were_rendered_otherwise_are_not_scored(tmp_path: Path) -> None:
     write_text(tmp_path / "recipe.json", json.dumps(asdict(RECIPE)))
-    with pytest.raises(ValueError, match="put_on is None and not 'the usual kind'; choose another folder"):
+    with pytest.raises(
+        ValueError, match="put_on is missing, 'the usual kind' is wanted; choose another folder"
+    ):
         render_clip_set(tmp_path, RECIPE)
 
 
