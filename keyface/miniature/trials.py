@@ -47,8 +47,8 @@ class Trial:
         region: (T, H, W) bool, where the categories may change the picture: their classes in the frame or in
             the same frame rendered with the edit, and whatever else the rendered edit changes, a little
             dilated.
-        ground_truth: (T, 3, H, W), the same clip rendered with the edit. What it puts on is of the usual
-            kind, which prompts mean that name no other.
+        ground_truth: (T, 3, H, W), the same clip rendered with the edit. What it puts on is of the kind
+            that a prompt without further words means.
     """
 
     identity: int

@@ -97,16 +97,24 @@ def as_usual_glasses(faces: Faces, which: Tensor) -> Faces:
     return faces.with_nuisance(**changed)
 
 
-def as_usual(faces: Faces, attribute: str, which: Tensor) -> Faces:
-    """Return faces whose `attribute`, of `UNNAMED`, is of the usual kind where `which` (B,) bool says so."""
-    kind = UNNAMED[attribute]
-    return faces.with_nuisance(
-        **{name: torch.where(which, value, faces.condition(name)) for name, value in kind.items()}
-    )
+def as_usual(faces: Faces, attribute: str, which: Tensor, before: Faces | None = None) -> Faces:
+    """Return faces whose `attribute`, of `UNNAMED`, is of the usual kind where `which` (B,) bool says so.
+
+    Args:
+        faces: B faces.
+        attribute: What they wear.
+        which: Where it is to be of the usual kind.
+        before: The same before an edit: what shows on these faces keeps its kind.
+    """
+    changed = {}
+    for column, value in UNNAMED[attribute].items():
+        free = which if before is None else which & ~_shows(before, column)
+        changed[column] = torch.where(free, value, faces.condition(column))
+    return faces.with_nuisance(**changed)
 
 
 def put_on_usual(before: Faces, after: Faces) -> Faces:
-    """Return faces after an edit, with what it put on of the usual kind, as prompts mean that name no other.
+    """Return faces after an edit, with what it put on of the kind that a prompt without further words means.
 
     What they wore before stays as it was: earrings that are put on have the metal that goes with the lids.
 
@@ -114,15 +122,19 @@ def put_on_usual(before: Faces, after: Faces) -> Faces:
         before: B faces.
         after: The same after an edit, B.
     """
-    for name in ("eyeglasses", "sunglasses"):
-        after = as_usual_glasses(after, _wears(after, name) & ~_wears(before, name))
-    for name, kind in UNNAMED.items():
-        put_on = _wears(after, name) & ~_wears(before, name)
-        for column, value in kind.items():
-            seen = torch.stack([_wears(before, each) for each in UNNAMED if column in UNNAMED[each]]).any(0)
-            usual = torch.where(put_on & ~seen, value, after.condition(column))
-            after = after.with_nuisance(**{column: usual})
-    return after
+
+    def put_on(name: str) -> Tensor:
+        return _wears(after, name) & ~_wears(before, name)
+
+    usual = as_usual_glasses(after, put_on("eyeglasses") | put_on("sunglasses"))
+    for name in UNNAMED:
+        usual = as_usual(usual, name, put_on(name), before)
+    return usual
+
+
+def _shows(faces: Faces, column: str) -> Tensor:
+    """Return where something is worn whose kind a column of `UNNAMED` decides, (B,) bool."""
+    return torch.stack([_wears(faces, name) for name, kind in UNNAMED.items() if column in kind]).any(dim=0)
 
 
 def _wears(faces: Faces, attribute: str) -> Tensor:
